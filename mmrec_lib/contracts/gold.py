@@ -1,0 +1,77 @@
+"""Gold: what other teams read."""
+
+from __future__ import annotations
+
+from pyspark.sql.types import DateType, DoubleType, IntegerType, MapType, StringType
+
+from mmrec_lib.contracts.bronze import VECTOR
+from mmrec_lib.contracts.table import Check, Column, TableContract
+
+USER_TOPK = TableContract(
+    name="user_topk",
+    layer="gold",
+    comment="The best items for every known user, one slice a date; the newest date is the current one.",
+    columns=(
+        Column("as_of_date", DateType(), "Events before this UTC date were known.", required=True),
+        Column("user_id", StringType(), "The user.", required=True),
+        Column("rank", IntegerType(), "From 1, best first.", required=True),
+        Column("item_id", StringType(), "The recommended item.", required=True),
+        Column("score", DoubleType(), "Ranking score; comparable within a user only.", required=True),
+        Column("source_shares", MapType(StringType(), DoubleType()), "Share of each source in the fused score before "
+               "distillation, plus residual; they add up to score.", required=True),
+        Column("model_version", StringType(), "Version of the registered ranker.", required=True),
+    ),
+    key=("as_of_date", "user_id", "rank"),
+    partition_by=("as_of_date",),
+    checks=(Check("rank_from_1", "rank >= 1"),),
+    retention_days=90,
+    retention_column="as_of_date",
+    change_feed=True,
+)
+
+ITEM_NEIGHBOR = TableContract(
+    name="item_neighbor",
+    layer="gold",
+    comment="The items most like each item, by the ranker's item vectors (cosine), one slice a date.",
+    columns=(
+        Column("as_of_date", DateType(), "Events before this UTC date were known.", required=True),
+        Column("item_id", StringType(), "The item.", required=True),
+        Column("rank", IntegerType(), "From 1, most similar first.", required=True),
+        Column("neighbor_id", StringType(), "The similar item.", required=True),
+        Column("similarity", DoubleType(), "Cosine of the item vectors.", required=True),
+        Column("model_version", StringType(), "Version of the registered ranker.", required=True),
+    ),
+    key=("as_of_date", "item_id", "rank"),
+    partition_by=("as_of_date",),
+    checks=(Check("rank_from_1", "rank >= 1"),),
+    retention_days=90,
+    retention_column="as_of_date",
+)
+
+USER_VECTOR = TableContract(
+    name="user_vector",
+    layer="gold",
+    comment="One vector a user; its dot product with item_vector of the same model_version is the score.",
+    columns=(
+        Column("model_version", StringType(), "Version of the registered ranker.", required=True),
+        Column("user_id", StringType(), "The user.", required=True),
+        Column("vector", VECTOR, "float32.", required=True),
+    ),
+    key=("model_version", "user_id"),
+    partition_by=("model_version",),
+)
+
+ITEM_VECTOR = TableContract(
+    name="item_vector",
+    layer="gold",
+    comment="One vector an item; see user_vector.",
+    columns=(
+        Column("model_version", StringType(), "Version of the registered ranker.", required=True),
+        Column("item_id", StringType(), "The item.", required=True),
+        Column("vector", VECTOR, "float32.", required=True),
+    ),
+    key=("model_version", "item_id"),
+    partition_by=("model_version",),
+)
+
+GOLD = (USER_TOPK, ITEM_NEIGHBOR, USER_VECTOR, ITEM_VECTOR)

@@ -1,0 +1,167 @@
+"""Silver: what it means — texts from media, vectors, profiles and what a ranker is trained on."""
+
+from __future__ import annotations
+
+from pyspark.sql.types import (
+    ArrayType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+from mmrec_lib.contracts.bronze import STRING_MAP, VECTOR
+from mmrec_lib.contracts.table import Check, Column, TableContract
+
+MEDIA_TEXT = TableContract(
+    name="media_text",
+    layer="silver",
+    comment="Words found in media: transcripts; later text in pictures and captions. A text or an error.",
+    columns=(
+        Column("content_id", StringType(), "asset_id of the medium.", required=True),
+        Column("kind", StringType(), "transcript.", required=True),
+        Column("encoder_id", StringType(), "Who made it; provided for ready-made texts.", required=True),
+        Column("revision", StringType(), "Revision of the encoder.", required=True),
+        Column("text", StringType(), "The words; null with an error."),
+        Column("language", StringType(), "ISO 639-1 code, where known."),
+        Column("error", StringType(), "Why there is no text; null with a text."),
+    ),
+    key=("content_id", "kind", "encoder_id", "revision"),
+    checks=(Check("text_or_error", "(text IS NULL) <> (error IS NULL)"),),
+)
+
+CONTENT_EMBEDDING = TableContract(
+    name="content_embedding",
+    layer="silver",
+    comment="A vector or an error for each distinct content, so that nothing is encoded twice.",
+    columns=(
+        Column("content_id", StringType(), "sha256 of the bytes or of the normalised text.", required=True),
+        Column("encoder_id", StringType(), "Encoder.", required=True),
+        Column("revision", StringType(), "Revision of the encoder.", required=True),
+        Column("modality", StringType(), "text or image.", required=True),
+        Column("dim", IntegerType(), "Length of the vector; null with an error."),
+        Column("error", StringType(), "Why there is no vector; null with a vector."),
+        Column("vector", VECTOR, "The vector, float32; null with an error."),
+    ),
+    key=("content_id", "encoder_id", "revision"),
+    checks=(Check("vector_or_error", "(vector IS NULL) <> (error IS NULL)"),),
+)
+
+ITEM_EMBEDDING = TableContract(
+    name="item_embedding",
+    layer="silver",
+    comment="One vector an item, modality and field: its contents pooled by the mean.",
+    columns=(
+        Column("item_id", StringType(), "The item.", required=True),
+        Column("modality", StringType(), "text, image, audio or video.", required=True),
+        Column("field", StringType(), "title, description, transcript, review, images, or provided.", required=True),
+        Column("encoder_id", StringType(), "Encoder.", required=True),
+        Column("revision", StringType(), "Revision of the encoder.", required=True),
+        Column("num_contents", IntegerType(), "How many contents were pooled.", required=True),
+        Column("dim", IntegerType(), "Length of the vector.", required=True),
+        Column("vector", VECTOR, "The pooled vector, float32.", required=True),
+    ),
+    key=("item_id", "modality", "field", "encoder_id", "revision"),
+    change_feed=True,
+)
+
+ENCODER_RELEASE = TableContract(
+    name="encoder_release",
+    layer="silver",
+    comment="Which encoder and revision readers use for a modality and field.",
+    columns=(
+        Column("modality", StringType(), "text, image, audio or video.", required=True),
+        Column("field", StringType(), "Field of item_embedding.", required=True),
+        Column("encoder_id", StringType(), "Released encoder.", required=True),
+        Column("revision", StringType(), "Released revision.", required=True),
+    ),
+    key=("modality", "field", "encoder_id"),
+)
+
+HISTORY_ITEM = StructType(
+    [
+        StructField("item_id", StringType(), nullable=False),
+        StructField("weight", DoubleType(), nullable=False),
+        StructField("last_ts", TimestampType(), nullable=False),
+    ]
+)
+
+USER_PROFILE = TableContract(
+    name="user_profile",
+    layer="silver",
+    comment="What is known of each user before as_of: history, seen items, attributes and pooled content.",
+    columns=(
+        Column("user_id", StringType(), "The user.", required=True),
+        Column("num_events", LongType(), "Events before as_of.", required=True),
+        Column("last_ts", TimestampType(), "Latest event before as_of; null without one."),
+        Column("attributes", STRING_MAP, "Attributes of the user."),
+        Column("event_counts", MapType(StringType(), LongType()), "Events by type.", required=True),
+        Column("mean_price", DoubleType(), "Mean price of the items acted on, weighted."),
+        Column("history", ArrayType(HISTORY_ITEM, containsNull=False), "Items acted on, with summed weight, latest first.",
+               required=True),
+        Column("seen_item_ids", ArrayType(StringType()), "Items not to be recommended again, sorted.", required=True),
+    ),
+    key=("user_id",),
+)
+
+TRAINING_INTERACTION = TableContract(
+    name="training_interaction",
+    layer="silver",
+    comment="What rankers are trained and judged on: one row a user and item, with each part's weight and latest time.",
+    columns=(
+        Column("snapshot_id", StringType(), "Hash of what the snapshot was made from.", required=True),
+        Column("user_id", StringType(), "The user.", required=True),
+        Column("item_id", StringType(), "The item.", required=True),
+        Column("train_weight", DoubleType(), "Summed weight of the events in train; null without one."),
+        Column("valid_weight", DoubleType(), "Summed weight of the events in valid; null without one."),
+        Column("test_weight", DoubleType(), "Summed weight of the events in test; null without one."),
+        Column("train_ts", TimestampType(), "Latest event in train (UTC)."),
+        Column("valid_ts", TimestampType(), "Latest event in valid (UTC)."),
+        Column("test_ts", TimestampType(), "Latest event in test (UTC)."),
+    ),
+    key=("snapshot_id", "user_id", "item_id"),
+    partition_by=("snapshot_id",),
+)
+
+TRAINING_CONTENT = TableContract(
+    name="training_content",
+    layer="silver",
+    comment="Item features of a snapshot, each made from what was known at the cut of its fit.",
+    columns=(
+        Column("snapshot_id", StringType(), "Snapshot; see training_interaction.", required=True),
+        Column("fit", StringType(), "fit1, fit2 or fit3: what was known at that fit's cut.", required=True),
+        Column("feature", StringType(), "Name of the feature block, such as text:description.", required=True),
+        Column("item_id", StringType(), "The item.", required=True),
+        Column("tokens", ArrayType(StringType()), "Sparse features: names; null for a dense block."),
+        Column("vector", VECTOR, "Dense features, float32; null for a sparse block."),
+    ),
+    key=("snapshot_id", "fit", "feature", "item_id"),
+    partition_by=("snapshot_id",),
+)
+
+TRAINING_SNAPSHOT = TableContract(
+    name="training_snapshot",
+    layer="silver",
+    comment="One row a snapshot: its dates, cuts and the table versions it was made from.",
+    columns=(
+        Column("snapshot_id", StringType(), "Key.", required=True),
+        Column("as_of_date", StringType(), "Events before this UTC date count, ISO 8601.", required=True),
+        Column("split_source", StringType(), "given when the events brought their split, else by_time.", required=True),
+        Column("valid_from_ts", TimestampType(), "First time of valid; null with a given split."),
+        Column("test_from_ts", TimestampType(), "First time of test; null with a given split."),
+        Column("table_versions", MapType(StringType(), LongType()), "Versions of the tables read.", required=True),
+        Column("num_users", LongType(), "Users with an interaction.", required=True),
+        Column("num_items", LongType(), "Items in the catalogue.", required=True),
+        Column("num_interactions", LongType(), "Rows of training_interaction.", required=True),
+    ),
+    key=("snapshot_id",),
+)
+
+SILVER = (
+    MEDIA_TEXT, CONTENT_EMBEDDING, ITEM_EMBEDDING, ENCODER_RELEASE, USER_PROFILE,
+    TRAINING_INTERACTION, TRAINING_CONTENT, TRAINING_SNAPSHOT,
+)

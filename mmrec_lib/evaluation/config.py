@@ -1,0 +1,30 @@
+"""Settings of evaluation."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from mmrec_lib.config import Section
+
+MAX_BLOCK_USERS = 1024
+
+
+class EvaluationConfig(Section):
+    """How rankers are judged; the ranking itself is always over the full catalogue."""
+
+    ks: tuple[int, ...] = Field(default=(10, 20), description="Cut-offs of the metrics.")
+    num_bootstrap: int = Field(default=1000, ge=100, description="Resamples of users for the 95 % intervals.")
+    block_bytes: int = Field(
+        default=128 * 2**20, ge=2**20, description="Memory of one block of scores; users are judged in such blocks."
+    )
+
+    def block_users(self, num_items: int) -> int:
+        """How many users' scores over `num_items` items fit into a block."""
+        return max(1, min(MAX_BLOCK_USERS, self.block_bytes // (4 * max(num_items, 1))))
+
+    @field_validator("ks")
+    @classmethod
+    def _ks_are_cut_offs(cls, ks: tuple[int, ...]) -> tuple[int, ...]:
+        if not ks or min(ks) < 1 or len(set(ks)) != len(ks):
+            raise ValueError(f"evaluation.ks: distinct cut-offs of at least 1 are needed, got {list(ks)}")
+        return ks

@@ -1,0 +1,69 @@
+"""Where tables live and how the Spark session is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, field_validator, model_validator
+
+from mmrec_lib.config import Section
+
+
+class StoreConfig(Section):
+    """One store: a folder (path mode) or a schema of a catalogue (catalogue mode).
+
+    Attributes:
+        data: Landing folder, a local path or a URI.
+        out: Output folder of path mode; None in catalogue mode.
+        catalog: Catalogue of catalogue mode.
+        schema_name: Schema of catalogue mode.
+        staging: Folder for a run's temporary files in catalogue mode (a volume); path mode uses `<out>/staging`.
+        report_folder: Folder for report.html and summary.json in catalogue mode; path mode uses `out`.
+    """
+
+    data: str | None = None
+    out: str | None = None
+    catalog: str | None = None
+    schema_name: str | None = None
+    staging: str | None = None
+    report_folder: str | None = None
+
+    @field_validator("data", "out", "staging", "report_folder")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        return value if value is None or "://" in value else str(Path(value).expanduser().absolute())
+
+    @model_validator(mode="after")
+    def _one_mode(self) -> StoreConfig:
+        if self.catalog or self.schema_name:
+            if self.out:
+                raise ValueError("store: give either `out` (a folder) or `catalog` and `schema_name`, not both")
+            if not (self.catalog and self.schema_name and self.staging and self.report_folder):
+                raise ValueError("store: catalogue mode needs `catalog`, `schema_name`, `staging` and `report_folder`")
+        return self
+
+    @property
+    def staging_root(self) -> str:
+        """Folder under which runs keep temporary files."""
+        return self.staging if self.staging else f"{self.out}/staging"
+
+    @property
+    def publish_root(self) -> str:
+        """Folder where the report and the summary go."""
+        return self.report_folder if self.report_folder else str(self.out)
+
+
+class SparkConfig(Section):
+    """How the local session is made; a cluster brings its own.
+
+    Attributes:
+        master: Spark master for `python jobs/<name>.py`; None where the platform brings the session.
+        remote: Spark Connect URL, such as local[2]; takes the place of master.
+        driver_memory: Memory of the local JVM.
+        conf: Further Spark settings.
+    """
+
+    master: str | None = None
+    remote: str | None = None
+    driver_memory: str = "3g"
+    conf: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,123 @@
+"""The Spark session with Delta: built locally, taken as it is on a cluster."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pyspark
+from pyspark.sql import SparkSession
+
+from mmrec_lib.lakehouse.config import SparkConfig
+from mmrec_lib.lakehouse.java import check_java
+
+DELTA = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+# Settings that every mmrec job relies on, wherever it runs; all can be set on a running session.
+NEEDED = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
+    "spark.sql.parquet.columnarReaderBatchSize": "256",
+}
+# What makes small local runs quick and quiet.
+LOCAL = {
+    "spark.sql.shuffle.partitions": "4",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+    "spark.sql.files.maxPartitionBytes": "64m",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
+
+
+def delta_coordinates() -> str:
+    """Maven coordinates of the Delta jar that fits the installed pyspark and delta-spark."""
+    spark = ".".join(pyspark.__version__.split(".")[:2])
+    return f"io.delta:delta-spark_{spark}_2.13:{importlib.metadata.version('delta-spark')}"
+
+
+def jars_folder() -> Path:
+    """Folder of the jars that pyspark ships."""
+    return Path(pyspark.__file__).parent / "jars"
+
+
+def has_delta_jars() -> bool:
+    """True when Delta's jars lie among those of pyspark (see `install_delta_jars`)."""
+    return any(jars_folder().glob("delta-spark_*.jar"))
+
+
+def build_session(config: SparkConfig, app_name: str = "mmrec") -> SparkSession:
+    """The session for this process.
+
+    With `remote` a Spark Connect session, with `master` a local one, with neither the one that spark-submit or
+    Databricks provides.
+
+    Raises:
+        MachineError: When a local session is asked for and Java is missing or too old.
+    """
+    builder = SparkSession.builder.appName(app_name)
+    if not config.master and not config.remote:
+        return _prepare(builder.getOrCreate(), config)
+    check_java()
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    # Workers must be this Python, not the system's, and find this package.
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    settings = {**DELTA, **LOCAL, **NEEDED, "spark.driver.memory": config.driver_memory, **config.conf}
+    if not has_delta_jars():
+        settings["spark.jars.packages"] = delta_coordinates()
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    if config.remote:
+        return builder.remote(config.remote).getOrCreate()
+    assert config.master is not None
+    return builder.master(config.master).getOrCreate()
+
+
+def _prepare(session: SparkSession, config: SparkConfig) -> SparkSession:
+    for key, value in {**NEEDED, **config.conf}.items():
+        session.conf.set(key, value)
+    return session
+
+
+def install_delta_jars() -> list[str]:
+    """Put Delta's jars beside those of pyspark, so that sessions start without asking Maven; returns their names.
+
+    The jars come through Ivy, as Spark itself fetches packages. What Spark ships already stays as it is.
+    """
+    if has_delta_jars():
+        return []
+    check_java()
+    ivy = jars_folder().parent / "ivy-delta"
+    session = (
+        SparkSession.builder.appName("mmrec-setup")
+        .master("local[1]")
+        .config("spark.jars.packages", delta_coordinates())
+        .config("spark.jars.ivy", str(ivy))
+        .config("spark.ui.enabled", "false")
+        .getOrCreate()
+    )
+    session.stop()
+    names = []
+    for jar in sorted((ivy / "jars").glob("io.*.jar")):
+        if jar.name.startswith(("io.delta_", "io.unitycatalog_")):
+            name = jar.name.split("_", 1)[1]
+            # Moved under a temporary name first: a killed set-up never leaves half a jar behind.
+            part = jars_folder() / f".{name}.part"
+            shutil.copyfile(jar, part)
+            names.append(name)
+    for name in sorted(names, key=lambda n: n.startswith("delta-spark_")):
+        (jars_folder() / f".{name}.part").rename(jars_folder() / name)
+    shutil.rmtree(ivy)
+    return names
+
+
+if __name__ == "__main__":
+    print("\n".join(install_delta_jars()) or "Delta's jars are in place.")

@@ -1,0 +1,354 @@
+"""Reading and writing tables: the only code that commits to Delta."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import reduce
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.fs
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.contracts.table import TableContract
+from mmrec_lib.errors import StoreError
+from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.lakehouse.ddl import column_ddl, conform, create_statement
+
+_OP = "_mmrec_op"
+_MAINTENANCE = "mmrec-maintenance"
+# Operations that change no rows: they do not make readers run again.
+_NO_ROWS_CHANGED = ("OPTIMIZE", "VACUUM", "REORG", "TBLPROPERTIES", "CREATE", "CONSTRAINT", "COLUMN", "FEATURE", "COMPUTE")
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """What a write did; `committed` is False when nothing differed and no commit was made."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    @property
+    def committed(self) -> bool:
+        """Whether the table changed."""
+        return bool(self.inserted or self.updated or self.deleted)
+
+
+class Lakehouse:
+    """The tables of one store, as one run sees them.
+
+    Attributes:
+        spark: Session.
+        run_id: Written into the audit column of every row that this run writes.
+        written_at: Written likewise.
+    """
+
+    def __init__(self, spark: SparkSession, store: StoreConfig, run_id: str, written_at: datetime) -> None:
+        """Bind the store to a session and a run; touches nothing yet."""
+        self.spark = spark
+        self.store = store
+        self.run_id = run_id
+        self.written_at = written_at
+        self._staging = f"{store.staging_root}/{run_id}"
+        self._ensured: set[str] = set()
+        self._versions: dict[str, int | None] = {}
+        self._num_stages = 0
+
+    # names
+
+    def table(self, name: str) -> str:
+        """SQL identifier of a table: a path in path mode, a three-part name in catalogue mode."""
+        if self.store.out:
+            return f"delta.`{self.location(name)}`"
+        return f"`{self.store.catalog}`.`{self.store.schema_name}`.`{name}`"
+
+    def location(self, name: str) -> str:
+        """Folder of a table in path mode."""
+        return f"{self.store.out}/tables/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether the table has been created."""
+        if name in self._ensured:
+            return True
+        if self.store.out and "://" not in self.store.out:
+            return (Path(self.location(name)) / "_delta_log").is_dir()
+        if self.store.out:
+            fs, path = pyarrow.fs.FileSystem.from_uri(f"{self.location(name)}/_delta_log")
+            return bool(fs.get_file_info(path).type == pyarrow.fs.FileType.Directory)
+        return self.spark.catalog.tableExists(f"{self.store.catalog}.{self.store.schema_name}.{name}")
+
+    # reading
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """A table with its audit columns; an empty frame of the same schema when it does not exist yet."""
+        if not self.exists(name):
+            return self.spark.createDataFrame([], CONTRACTS[name].schema)
+        if version is not None:
+            return self.spark.sql(f"SELECT * FROM {self.table(name)} VERSION AS OF {version}")
+        if self.store.out:
+            return self.spark.read.format("delta").load(self.location(name))
+        return self.spark.read.table(self.table(name))
+
+    def data_version(self, name: str) -> int | None:
+        """Version of the last commit that changed rows; None when there is no table or no row was ever written.
+
+        Maintenance does not count. Remembered until this run writes the table: a lock (path mode) or the
+        scheduler's one-run-at-a-time rule (catalogue mode) keeps other writers out.
+        """
+        if name not in self._versions:
+            self._versions[name] = self._look_up_version(name)
+        return self._versions[name]
+
+    def data_versions(self, names: tuple[str, ...]) -> dict[str, int | None]:
+        """`data_version` of several tables; looked up side by side, because each costs Spark half a second."""
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            return dict(zip(names, pool.map(self.data_version, names), strict=True))
+
+    def _look_up_version(self, name: str) -> int | None:
+        if not self.exists(name):
+            return None
+        history = self.spark.sql(f"DESCRIBE HISTORY {self.table(name)}").select("version", "operation", "userMetadata")
+        for row in history.orderBy(F.col("version").desc()).toLocalIterator():
+            changes_rows = not any(word in row["operation"] for word in _NO_ROWS_CHANGED)
+            if changes_rows and row["userMetadata"] != _MAINTENANCE:
+                return int(row["version"])
+        return None
+
+    def stage(self, name: str, rows: DataFrame) -> DataFrame:
+        """Compute rows once into this run's staging folder and read them back, cutting their lineage."""
+        path = self.stage_path(name, rows)
+        return self.spark.read.schema(_nullable(rows.schema)).parquet(path)
+
+    def stage_path(self, name: str, rows: DataFrame) -> str:
+        """Write rows as Parquet into the staging folder; returns the folder."""
+        self._num_stages += 1
+        path = f"{self._staging}/{name}-{self._num_stages}"
+        rows.write.mode("overwrite").parquet(path)
+        return path
+
+    def stream_arrow(self, name: str, rows: DataFrame, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+        """Bring rows to this process as Arrow batches through staged files; memory holds one batch at a time."""
+        path = self.stage_path(name, rows)
+        fs, root = pyarrow.fs.FileSystem.from_uri(path) if "://" in path else (pyarrow.fs.LocalFileSystem(), path)
+        infos = fs.get_file_info(pyarrow.fs.FileSelector(root))
+        files = sorted(info.path for info in infos if info.path.endswith(".parquet"))
+        yield from pyarrow.dataset.dataset(files, filesystem=fs, format="parquet").to_batches(batch_size=batch_rows)
+
+    def remove_staging(self) -> None:
+        """Delete this run's temporary files."""
+        _remove_tree(self._staging)
+
+    def remove_stale_staging(self) -> None:
+        """Delete what killed runs left behind; call only while holding the store's lock."""
+        _remove_tree(self.store.staging_root)
+
+    # writing
+
+    def ensure(self, name: str) -> None:
+        """Create the table if it is missing; add columns that its contract has gained."""
+        if name in self._ensured:
+            return
+        contract = CONTRACTS[name]
+        if self.exists(name):
+            self._evolve(contract)
+        else:
+            self.spark.sql(create_statement(contract, self.table(name)))
+        self._ensure_checks(contract)
+        self._ensured.add(name)
+
+    def _evolve(self, contract: TableContract) -> None:
+        have = set(self.read(contract.name).columns)
+        gained = [column for column in contract.all_columns if column.name not in have]
+        if not gained:
+            return
+        if any(column.required for column in gained):
+            raise StoreError(
+                f"Table {contract.name}: the store lacks the required columns {[c.name for c in gained]}, so it was made by "
+                "an incompatible version. Start a new OUT."
+            )
+        columns = ", ".join(column_ddl(column) for column in gained)
+        self.spark.sql(f"ALTER TABLE {self.table(contract.name)} ADD COLUMNS ({columns})")
+
+    def _ensure_checks(self, contract: TableContract) -> None:
+        if not contract.checks:
+            return
+        have = {row["key"].lower() for row in self.spark.sql(f"SHOW TBLPROPERTIES {self.table(contract.name)}").collect()}
+        for check in contract.checks:
+            if f"delta.constraints.{check.name}" not in have:
+                self.spark.sql(
+                    f"ALTER TABLE {self.table(contract.name)} ADD CONSTRAINT {check.name} CHECK ({check.condition})"
+                )
+
+    def merge(self, name: str, rows: DataFrame, *, delete_keys: DataFrame | None = None) -> WriteResult:
+        """Bring a keyed table to contain `rows`, in one commit or none.
+
+        Args:
+            name: Table.
+            rows: The contract's content columns, one row a key. Read up to three times: stage what is costly.
+            delete_keys: Key columns of rows to remove; a key that is also in `rows` stays.
+
+        Returns:
+            What changed. Nothing is committed when every row is there already with the same content.
+
+        Raises:
+            ValueError: When `rows` holds a key twice.
+        """
+        contract = CONTRACTS[name]
+        keys = list(contract.key)
+        new = conform(rows, contract)
+        have = self.read(name).select(*keys, F.col("row_hash").alias("_have"))
+        changed = (
+            new.join(have, keys, "left")
+            .where(F.col("_have").isNull() | (F.col("_have") != F.col("row_hash")))
+            .withColumn(_OP, F.when(F.col("_have").isNull(), F.lit("insert")).otherwise(F.lit("update")))
+            .drop("_have")
+        )
+        if delete_keys is not None:
+            gone = delete_keys.select(*keys).distinct().join(have, keys, "left_semi").join(new, keys, "left_anti")
+            changed = changed.unionByName(gone.withColumn(_OP, F.lit("delete")), allowMissingColumns=True)
+        counts = {
+            row[_OP]: (row["rows"], row["keys"])
+            for row in changed.groupBy(_OP)
+            .agg(F.count(F.lit(1)).alias("rows"), F.countDistinct(F.struct(*keys)).alias("keys"))
+            .collect()
+        }
+        for num_rows, num_keys in counts.values():
+            if num_rows != num_keys:
+                raise ValueError(f"rows for {name} hold {num_rows - num_keys} keys twice; deduplicate by {keys} first")
+        result = WriteResult(*(counts.get(op, (0, 0))[0] for op in ("insert", "update", "delete")))
+        if not result.committed:
+            return result
+        fresh = self._look_up_or_known_version(name) is None
+        self.ensure(name)
+        stamped = self._stamp(changed)
+        if fresh and result.inserted == sum(num_rows for num_rows, _ in counts.values()):
+            self._append(name, stamped.drop(_OP))
+        else:
+            self._merge_changes(contract, stamped)
+        self._versions.pop(name, None)
+        return result
+
+    def _look_up_or_known_version(self, name: str) -> int | None:
+        return self.data_version(name) if self.exists(name) else None
+
+    def _stamp(self, rows: DataFrame) -> DataFrame:
+        return rows.withColumn("run_id", F.lit(self.run_id)).withColumn("written_at", F.lit(self.written_at))
+
+    def _append(self, name: str, rows: DataFrame) -> None:
+        writer = rows.select(*CONTRACTS[name].schema.names).write.format("delta").mode("append")
+        if self.store.out:
+            writer.save(self.location(name))
+        else:
+            writer.saveAsTable(self.table(name))
+
+    def _merge_changes(self, contract: TableContract, changes: DataFrame) -> None:
+        view = f"mmrec_{contract.name}_{uuid.uuid4().hex}"
+        names = contract.schema.names
+        on = " AND ".join(f"t.`{key}` = s.`{key}`" for key in contract.key)
+        columns = ", ".join(f"`{name}`" for name in names)
+        values = ", ".join(f"s.`{name}`" for name in names)
+        updates = ", ".join(f"t.`{name}` = s.`{name}`" for name in names)
+        changes.createOrReplaceTempView(view)
+        try:
+            self.spark.sql(
+                f"MERGE INTO {self.table(contract.name)} t USING {view} s ON {on}\n"
+                f"WHEN MATCHED AND s.{_OP} = 'delete' THEN DELETE\n"
+                f"WHEN MATCHED THEN UPDATE SET {updates}\n"
+                f"WHEN NOT MATCHED AND s.{_OP} <> 'delete' THEN INSERT ({columns}) VALUES ({values})"
+            )
+        finally:
+            self.spark.catalog.dropTempView(view)
+
+    def replace_slice(self, name: str, rows: DataFrame, where: Mapping[str, str | date]) -> WriteResult:
+        """Make a slice of a table consist of exactly `rows`, atomically, in one commit or none.
+
+        Args:
+            name: Table.
+            rows: The contract's content columns; every row lies in the slice. Staged here, so computed once.
+            where: Column and value pairs that define the slice, such as `{"as_of_date": date(2025, 10, 1)}`.
+        """
+        contract = CONTRACTS[name]
+        keys = list(contract.key)
+        self.ensure(name)
+        new = self.stage(name, conform(rows, contract))
+        in_slice = reduce(lambda a, b: a & b, [F.col(column) == F.lit(value) for column, value in where.items()])
+        have = self.read(name).where(in_slice).select(*keys, F.col("row_hash").alias("_have"))
+        both = new.select(*keys, "row_hash").join(have, keys, "full")
+        sums = both.agg(
+            F.count_if(F.col("_have").isNull()).alias("inserted"),
+            F.count_if(F.col("_have") != F.col("row_hash")).alias("updated"),
+            F.count_if(F.col("row_hash").isNull()).alias("deleted"),
+        ).collect()[0]
+        result = WriteResult(sums["inserted"], sums["updated"], sums["deleted"])
+        if not result.committed:
+            return result
+        condition = " AND ".join(f"`{column}` = '{value}'" for column, value in where.items())
+        writer = (
+            self._stamp(new)
+            .select(*contract.schema.names)
+            .write.format("delta")
+            .mode("overwrite")
+            .option("replaceWhere", condition)
+        )
+        if self.store.out:
+            writer.save(self.location(name))
+        else:
+            writer.saveAsTable(self.table(name))
+        self._versions.pop(name, None)
+        return result
+
+    # maintenance
+
+    def maintain(self, name: str, retain_hours: int, expired_before: datetime | None) -> dict[str, int]:
+        """Delete expired rows, compact small files and remove files that no version of the last hours needs.
+
+        Args:
+            name: Table.
+            retain_hours: Versions of so many last hours stay readable.
+            expired_before: Rows whose retention column is older are deleted; None deletes nothing.
+
+        Returns:
+            `{"rows_expired", "files_compacted"}`. None of it counts as a change of rows for readers.
+        """
+        identifier = self.table(name)
+        num_expired = 0
+        if expired_before is not None:
+            condition = f"`{CONTRACTS[name].retention_column}` < '{expired_before:%Y-%m-%d}'"
+            num_expired = self.read(name).where(condition).count()
+            if num_expired:
+                self._delete_as_maintenance(identifier, condition)
+        compacted = self.spark.sql(f"OPTIMIZE {identifier}").select("metrics.numFilesRemoved").collect()[0][0]
+        self.spark.sql(f"VACUUM {identifier} RETAIN {retain_hours} HOURS")
+        return {"rows_expired": num_expired, "files_compacted": int(compacted or 0)}
+
+    def _delete_as_maintenance(self, identifier: str, condition: str) -> None:
+        key = "spark.databricks.delta.commitInfo.userMetadata"
+        self.spark.conf.set(key, _MAINTENANCE)
+        try:
+            self.spark.sql(f"DELETE FROM {identifier} WHERE {condition}")
+        finally:
+            self.spark.conf.unset(key)
+
+
+def _nullable(schema: StructType) -> StructType:
+    """The schema as Parquet gives it back: every column nullable."""
+    return StructType.fromJson({**schema.jsonValue(), "fields": [{**f.jsonValue(), "nullable": True} for f in schema]})
+
+
+def _remove_tree(path: str) -> None:
+    if "://" not in path:
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    fs, root = pyarrow.fs.FileSystem.from_uri(path)
+    if fs.get_file_info(root).type == pyarrow.fs.FileType.Directory:
+        fs.delete_dir(root)

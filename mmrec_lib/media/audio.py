@@ -1,0 +1,130 @@
+"""Sound: bytes → mono samples at 16 kHz."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from mmrec_lib.media.errors import MediaError
+
+SAMPLE_RATE_HZ = 16_000
+MAX_SECONDS = 4 * 3600.0
+
+# libsndfile's names of what is taken; raw formats are not, because anything at all could be raw.
+FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF")
+
+_MAGIC = (b"RIFF", b"fLaC", b"OggS", b"FORM")
+
+_BLOCK_FRAMES = 1 << 18
+_STREAMED_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF)
+
+
+def decode_audio(
+    content: bytes, *, max_seconds: float = MAX_SECONDS, sample_rate_hz: int = SAMPLE_RATE_HZ
+) -> npt.NDArray[np.float32]:
+    """Decodes sound to one channel at a fixed rate.
+
+    Channels are averaged, the rate is changed by a band-limited resampler (soxr, high quality).
+
+    Args:
+        content: Bytes of a WAV, FLAC, OGG, MP3 or AIFF file.
+        max_seconds: Longest sound that will be decoded; a small file can hold days of silence.
+        sample_rate_hz: Rate of the result.
+
+    Returns:
+        `[num_samples] float32`, within about -1 to 1.
+
+    Raises:
+        MediaError: When the bytes are no sound, are damaged, or too long.
+    """
+    with _open(content, max_seconds) as sound:
+        samples = np.concatenate(list(_blocks(sound)))
+        rate = sound.samplerate
+    if rate != sample_rate_hz:
+        samples = soxr.resample(samples, rate, sample_rate_hz, quality="HQ")
+    return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def check_audio(content: bytes, max_seconds: float = MAX_SECONDS) -> float:
+    """Decodes sound only to know that it can be decoded, block by block.
+
+    Returns:
+        Length in seconds.
+
+    Raises:
+        MediaError: As `decode_audio`.
+    """
+    with _open(content, max_seconds) as sound:
+        num_frames = sum(len(block) for block in _blocks(sound))
+        return num_frames / float(sound.samplerate)
+
+
+def _open(content: bytes, max_seconds: float) -> soundfile.SoundFile:
+    if not content:
+        raise MediaError("media_empty", "the sound has 0 bytes")
+    _check_wav_size(content)
+    try:
+        sound = soundfile.SoundFile(io.BytesIO(content))
+    except Exception as error:
+        # libsndfile's own errors, and whatever reading from memory raises for absurd headers.
+        if content.startswith(_MAGIC):
+            raise MediaError("media_truncated", f"the sound's header is damaged: {_why(error)}") from None
+        raise MediaError("media_wrong_type", f"no sound that can be read: {_why(error)}") from None
+    if sound.format not in FORMATS:
+        raise MediaError("media_wrong_type", f"sound format {sound.format}, one of {', '.join(FORMATS)} is needed")
+    if not 1_000 <= sound.samplerate <= 768_000 or not 1 <= sound.channels <= 64:
+        raise MediaError(
+            "media_wrong_type", f"{sound.channels} channels at {sound.samplerate} Hz is no sound that can be read"
+        )
+    if sound.frames < 1:
+        raise MediaError("media_truncated", "the sound has a header and no samples")
+    seconds = sound.frames / sound.samplerate
+    if seconds > max_seconds:
+        raise MediaError("media_oversized", f"{seconds:,.0f} seconds of sound, at most {max_seconds:,.0f} are allowed")
+    return sound
+
+
+def _blocks(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
+    """Mono blocks; fails when fewer frames come than the header promised, or samples that are no numbers."""
+    num_frames = 0
+    while True:
+        try:
+            block = sound.read(_BLOCK_FRAMES // sound.channels + 1, dtype="float32", always_2d=True)
+        except Exception as error:
+            # As in _open: a damaged frame ends the sound, whatever libsndfile calls it.
+            raise MediaError("media_truncated", f"the sound is truncated or damaged: {_why(error)}") from None
+        if not len(block):
+            break
+        num_frames += len(block)
+        mono = block.mean(axis=1, dtype=np.float32)
+        if not np.isfinite(mono).all():
+            raise MediaError("media_truncated", "the sound has samples that are not finite numbers")
+        yield mono
+    if num_frames < sound.frames:
+        raise MediaError("media_truncated", f"{num_frames:,} of {sound.frames:,} samples could be read")
+
+
+def _why(error: Exception) -> str:
+    """What went wrong, without the memory addresses that soundfile puts into its messages."""
+    return str(getattr(error, "error_string", error))
+
+
+def _check_wav_size(content: bytes) -> None:
+    """Fails when a WAV's data chunk ends behind the file; libsndfile would read what there is without a word."""
+    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+        return
+    position = 12
+    while position + 8 <= len(content):
+        name, size = struct.unpack_from("<4sI", content, position)
+        if name == b"data":
+            rest = len(content) - position - 8
+            if size > rest and size not in _STREAMED_SIZES:
+                raise MediaError("media_truncated", f"{rest:,} of {size:,} bytes of sound are there")
+            return
+        position += 8 + size + size % 2

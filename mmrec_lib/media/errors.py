@@ -1,0 +1,28 @@
+"""Why a medium cannot be used."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from mmrec_lib.errors import MmrecError
+
+MediaReason = Literal["media_empty", "media_oversized", "media_truncated", "media_wrong_type"]
+
+MEDIA_REASONS: tuple[MediaReason, ...] = get_args(MediaReason)
+
+
+class MediaError(MmrecError):
+    """Raised when bytes are no picture, sound or video that can be used.
+
+    Attributes:
+        reason: One of `MEDIA_REASONS`. `media_truncated` covers every damage found while decoding.
+        detail: What was wrong and what would be right, one sentence.
+    """
+
+    def __init__(self, reason: MediaReason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason: MediaReason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

@@ -1,0 +1,76 @@
+"""What bytes claim to be, by their first bytes and never by a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MediaKind = Literal["image", "audio", "video"]
+
+
+@dataclass(frozen=True)
+class ContentType:
+    """Kind and MIME type that the first bytes of a medium stand for."""
+
+    kind: MediaKind
+    mime: str
+
+
+_PREFIXES: tuple[tuple[bytes, ContentType], ...] = (
+    (b"\xff\xd8\xff", ContentType("image", "image/jpeg")),
+    (b"\x89PNG\r\n\x1a\n", ContentType("image", "image/png")),
+    (b"GIF87a", ContentType("image", "image/gif")),
+    (b"GIF89a", ContentType("image", "image/gif")),
+    (b"BM", ContentType("image", "image/bmp")),
+    (b"II*\x00", ContentType("image", "image/tiff")),
+    (b"MM\x00*", ContentType("image", "image/tiff")),
+    (b"fLaC", ContentType("audio", "audio/flac")),
+    (b"OggS", ContentType("audio", "audio/ogg")),
+    (b"ID3", ContentType("audio", "audio/mpeg")),
+    (b"\x1a\x45\xdf\xa3", ContentType("video", "video/x-matroska")),
+)
+
+# Bytes 0..3 and 8..11 of RIFF and IFF files.
+_CONTAINERS: dict[tuple[bytes, bytes], ContentType] = {
+    (b"RIFF", b"WAVE"): ContentType("audio", "audio/wav"),
+    (b"RIFF", b"WEBP"): ContentType("image", "image/webp"),
+    (b"RIFF", b"AVI "): ContentType("video", "video/x-msvideo"),
+    (b"FORM", b"AIFF"): ContentType("audio", "audio/aiff"),
+    (b"FORM", b"AIFC"): ContentType("audio", "audio/aiff"),
+}
+
+_ISO_BRANDS: dict[bytes, ContentType] = {
+    b"avif": ContentType("image", "image/avif"),
+    b"avis": ContentType("image", "image/avif"),
+    b"heic": ContentType("image", "image/heic"),
+    b"mif1": ContentType("image", "image/heic"),
+    b"M4A ": ContentType("audio", "audio/mp4"),
+    b"M4B ": ContentType("audio", "audio/mp4"),
+    b"qt  ": ContentType("video", "video/quicktime"),
+}
+
+
+def sniff(content: bytes) -> ContentType | None:
+    """Content type of bytes by their magic numbers, or None for anything that is no medium."""
+    container = _CONTAINERS.get((content[:4], content[8:12]))
+    if container is not None:
+        return container
+    if content[4:8] == b"ftyp":
+        return _ISO_BRANDS.get(content[8:12], ContentType("video", "video/mp4"))
+    for prefix, found in _PREFIXES:
+        if content.startswith(prefix):
+            if found.mime == "video/x-matroska" and b"webm" in content[:64]:
+                return ContentType("video", "video/webm")
+            return found
+    if _is_mpeg_audio_frame(content):
+        return ContentType("audio", "audio/mpeg")
+    return None
+
+
+def _is_mpeg_audio_frame(content: bytes) -> bool:
+    """Whether bytes start with the header of an MPEG audio frame, layer III, with sensible fields."""
+    if len(content) < 4 or content[0] != 0xFF or content[1] & 0xE0 != 0xE0:
+        return False
+    version, layer = content[1] >> 3 & 3, content[1] >> 1 & 3
+    bitrate, rate = content[2] >> 4, content[2] >> 2 & 3
+    return version != 1 and layer == 1 and bitrate not in (0, 15) and rate != 3

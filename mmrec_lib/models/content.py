@@ -1,0 +1,145 @@
+"""Item contents as kernels: how alike two items are, by each block of features.
+
+A dense block is centred over the items that have it and its rows are scaled to length 1; a sparse block is weighted by
+inverse document frequency before. An item without a block is a zero row there: it is like nothing, and nothing is
+filled in. The kernel of all blocks is the sum of their linear kernels with one weight a block.
+
+Shape letters: I items, D feature columns of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import sparse
+
+from mmrec_lib.errors import ModelError
+from mmrec_lib.models.data import Bools, Content, Floats
+
+
+@dataclass(frozen=True)
+class BlockTransform:
+    """How raw features of one block become unit rows, learned from the items of a fit.
+
+    Attributes:
+        name: Name of the block.
+        kind: dense or sparse.
+        offset_D: [D] mean over the items that have a dense block, or inverse document frequency of a sparse one.
+        tokens: [D] names of a sparse block's columns.
+    """
+
+    name: str
+    kind: Literal["dense", "sparse"]
+    offset_D: Floats
+    tokens: tuple[str, ...] = ()
+
+    @classmethod
+    def learn(cls, content: Content) -> BlockTransform:
+        """Mean or inverse document frequency of the items that have the block."""
+        if isinstance(content.matrix, np.ndarray):
+            count = max(int(content.has.sum()), 1)
+            mean_D = content.matrix[content.has].sum(axis=0, dtype=np.float64) / count
+            return cls(content.name, "dense", mean_D.astype(np.float32))
+        num_items_D = np.bincount(content.matrix.indices, minlength=content.matrix.shape[1])
+        total = max(int(content.has.sum()), 1)
+        idf_D = np.log((1.0 + total) / (1.0 + num_items_D)) + 1.0
+        return cls(content.name, "sparse", idf_D.astype(np.float32), content.tokens)
+
+    def apply(self, content: Content) -> Floats | sparse.csr_matrix:
+        """Unit rows of these items in the block's learned columns, [items, D]; zero rows where missing.
+
+        Raises:
+            ModelError: When the block is of another kind or length than the learned one.
+        """
+        if content.kind != self.kind:
+            raise ModelError(f"content {self.name}: fitted as a {self.kind} block, got a {content.kind} one")
+        if isinstance(content.matrix, np.ndarray):
+            if content.matrix.shape[1] != len(self.offset_D):
+                raise ModelError(
+                    f"content {self.name}: fitted with vectors of length {len(self.offset_D)}, got "
+                    f"{content.matrix.shape[1]}; encode new items with the encoder of the fit"
+                )
+            centred = np.where(content.has[:, None], content.matrix - self.offset_D, np.float32(0))
+            length = np.linalg.norm(centred, axis=1, keepdims=True)
+            dense: Floats = (centred / np.maximum(length, 1e-12)).astype(np.float32)
+            return dense
+        matrix = content.matrix if content.tokens == self.tokens else _renamed(content, self.tokens)
+        weighted = sparse.csr_matrix(matrix @ sparse.diags_array(self.offset_D))
+        length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
+        unit = sparse.csr_matrix(sparse.diags_array(1.0 / np.maximum(length, 1e-12)) @ weighted)
+        return unit.astype(np.float32)
+
+
+def _renamed(content: Content, tokens: tuple[str, ...]) -> sparse.csr_matrix:
+    """The block's rows over other token columns; tokens that the fit did not know are dropped."""
+    matrix = sparse.csr_matrix(content.matrix)
+    position = {token: column for column, token in enumerate(tokens)}
+    column = np.array([position.get(token, -1) for token in content.tokens], dtype=np.int64)
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    columns = column[matrix.indices] if len(column) else matrix.indices
+    known = columns >= 0
+    return sparse.csr_matrix(
+        (matrix.data[known], (rows[known], columns[known])), shape=(matrix.shape[0], len(tokens)), dtype=np.float32
+    )
+
+
+@dataclass(frozen=True)
+class ContentFeatures:
+    """All blocks of a fit as unit rows, with the transforms that made them.
+
+    Attributes:
+        transforms: How each block's raw features become unit rows.
+        rows: [I, D] unit rows of each block.
+    """
+
+    transforms: Mapping[str, BlockTransform]
+    rows: Mapping[str, Floats | sparse.csr_matrix]
+
+    @classmethod
+    def learn(cls, contents: Mapping[str, Content]) -> ContentFeatures:
+        """Transforms and unit rows of all blocks that at least two items have."""
+        useful = {name: contents[name] for name in sorted(contents) if int(contents[name].has.sum()) >= 2}
+        transforms = {name: BlockTransform.learn(content) for name, content in useful.items()}
+        return cls(transforms, {name: transforms[name].apply(content) for name, content in useful.items()})
+
+    def weighted(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """The weight of each block that is there: 1 where none is given, without those of weight 0."""
+        chosen = {name: float(weights.get(name, 1.0)) for name in self.rows}
+        return {name: weight for name, weight in chosen.items() if weight > 0}
+
+    def has_any(self, weights: Mapping[str, float]) -> Bools:
+        """[I] whether an item has at least one block of positive weight."""
+        some: Bools = np.zeros(self.num_items, dtype=np.bool_)
+        for name in self.weighted(weights):
+            row_squares = self.rows[name].multiply(self.rows[name]) if sparse.issparse(self.rows[name]) else None
+            lengths = (
+                np.asarray(row_squares.sum(axis=1)).ravel()
+                if row_squares is not None
+                else np.abs(np.asarray(self.rows[name])).sum(axis=1)
+            )
+            some |= lengths > 0
+        return some
+
+    @property
+    def num_items(self) -> int:
+        """I, 0 without any block."""
+        return next((int(rows.shape[0]) for rows in self.rows.values()), 0)
+
+    def block_kernel(self, name: str, left: Bools, right: Bools) -> Floats:
+        """[left items, right items] float32 linear kernel of one block; left and right are [I] masks."""
+        rows = self.rows[name]
+        if isinstance(rows, np.ndarray):
+            dense: Floats = rows[left] @ rows[right].T
+            return dense
+        return (rows[left] @ rows[right].T).toarray().astype(np.float32)
+
+    def kernel(self, weights: Mapping[str, float], left: Bools, right: Bools) -> Floats | None:
+        """[left items, right items] float32 weighted sum of the block kernels, None without a block."""
+        total: Floats | None = None
+        for name, weight in self.weighted(weights).items():
+            part = self.block_kernel(name, left, right) * np.float32(weight)
+            total = part if total is None else total + part
+        return total

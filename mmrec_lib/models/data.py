@@ -1,0 +1,213 @@
+"""What rankers are fitted on: interactions, item contents and user attributes as arrays, without users' identities.
+
+Shape letters: U users, I items of the catalogue (with or without interactions), n users of a block, D feature columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from mmrec_lib.errors import ModelError
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Doubles: TypeAlias = npt.NDArray[np.float64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+Ints: TypeAlias = npt.NDArray[np.int64]
+Attributes: TypeAlias = Mapping[str, npt.NDArray[np.object_]]
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Who acted on what, how strongly and when last.
+
+    Attributes:
+        weights: [U, I] float32, every stored value above 0.
+        times: [U, I] float64 with the same stored positions, epoch seconds of the latest event; 0 means unknown.
+    """
+
+    weights: sparse.csr_matrix
+    times: sparse.csr_matrix
+
+    def __post_init__(self) -> None:
+        if self.weights.shape != self.times.shape or self.weights.nnz != self.times.nnz:
+            raise ModelError(
+                f"interactions: times must have the shape and the stored positions of weights, got {self.times.shape} "
+                f"with {self.times.nnz} against {self.weights.shape} with {self.weights.nnz}; build them with from_rows"
+            )
+        if self.weights.nnz and not (np.isfinite(self.weights.data).all() and self.weights.data.min() > 0):
+            raise ModelError("interactions: weights must be finite and above 0; leave out what does not count")
+
+    @classmethod
+    def from_rows(
+        cls,
+        user_index: npt.ArrayLike,
+        item_index: npt.ArrayLike,
+        shape: tuple[int, int],
+        weights: npt.ArrayLike | None = None,
+        times: npt.ArrayLike | None = None,
+    ) -> Interactions:
+        """Build from one row an event or a pair: weights are summed and the latest time is kept for each pair.
+
+        Args:
+            user_index: [rows] positions of users.
+            item_index: [rows] positions of items.
+            shape: (num_users, num_items).
+            weights: [rows] weight of each row, default 1.
+            times: [rows] epoch seconds, default 0 (unknown).
+        """
+        users = np.asarray(user_index, dtype=np.int64)
+        items = np.asarray(item_index, dtype=np.int64)
+        values = np.ones(len(users)) if weights is None else np.asarray(weights, dtype=np.float64)
+        seconds = np.zeros(len(users)) if times is None else np.asarray(times, dtype=np.float64)
+        pairs, inverse = np.unique(users * shape[1] + items, return_inverse=True)
+        summed = np.bincount(inverse, weights=values, minlength=len(pairs)).astype(np.float32)
+        latest = np.full(len(pairs), -np.inf)
+        np.maximum.at(latest, inverse, seconds)
+        rows, columns = pairs // shape[1], pairs % shape[1]
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
+        return cls(
+            sparse.csr_matrix((summed, columns, indptr), shape=shape),
+            sparse.csr_matrix((latest, columns.copy(), indptr.copy()), shape=shape),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(num_users, num_items)."""
+        num_users, num_items = self.weights.shape
+        return int(num_users), int(num_items)
+
+    def item_counts(self) -> Ints:
+        """[I] number of users who acted on each item."""
+        return np.bincount(self.weights.indices, minlength=self.shape[1]).astype(np.int64)
+
+    def without_items(self, hidden: Bools) -> Interactions:
+        """The same interactions less those on hidden items ([I] bool); the shape stays."""
+        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.weights.indptr))
+        keep = ~hidden[self.weights.indices]
+        return Interactions.from_rows(
+            rows[keep], self.weights.indices[keep], self.shape, self.weights.data[keep], self.times.data[keep]
+        )
+
+    def __add__(self, other: Interactions) -> Interactions:
+        """Union: weights are summed, the latest time is kept."""
+        parts = [(np.repeat(np.arange(x.shape[0]), np.diff(x.weights.indptr)), x) for x in (self, other)]
+        return Interactions.from_rows(
+            np.concatenate([rows for rows, _ in parts]),
+            np.concatenate([x.weights.indices for _, x in parts]),
+            self.shape,
+            np.concatenate([x.weights.data for _, x in parts]),
+            np.concatenate([x.times.data for _, x in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Content:
+    """One block of item features.
+
+    Attributes:
+        name: Name of the block, such as text:description or graph:directed_by.
+        kind: dense vectors, or sparse tokens.
+        matrix: [I, D] float32, an array (dense) or CSR (sparse); an item without this content is a zero row.
+        has: [I] whether the item has this content.
+        tokens: Names of the D columns of a sparse block, so that new items' tokens find them; empty for a dense one.
+    """
+
+    name: str
+    kind: Literal["dense", "sparse"]
+    matrix: Floats | sparse.csr_matrix
+    has: Bools
+    tokens: tuple[str, ...] = ()
+
+    @classmethod
+    def from_vectors(cls, name: str, vectors: npt.ArrayLike, has: npt.ArrayLike | None = None) -> Content:
+        """Dense block from [I, D] vectors; without `has`, rows of zeros count as missing."""
+        matrix = np.asarray(vectors, dtype=np.float32)
+        present = np.any(matrix != 0, axis=1) if has is None else np.asarray(has, dtype=np.bool_)
+        return cls(name, "dense", np.where(present[:, None], matrix, np.float32(0)), present)
+
+    @classmethod
+    def from_tokens(cls, name: str, token_lists: Sequence[Sequence[str]]) -> Content:
+        """Sparse block from one list of tokens an item; an empty list means missing."""
+        tokens = tuple(sorted({token for tokens in token_lists for token in tokens}))
+        column = {token: position for position, token in enumerate(tokens)}
+        rows = np.repeat(np.arange(len(token_lists)), [len(tokens) for tokens in token_lists])
+        columns = np.array([column[token] for tokens in token_lists for token in tokens], dtype=np.int64)
+        matrix = sparse.csr_matrix(
+            (np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(len(token_lists), len(tokens))
+        )
+        matrix.data[:] = 1.0  # a token named twice counts once
+        return cls(name, "sparse", matrix, np.diff(matrix.indptr) > 0, tokens)
+
+
+@dataclass(frozen=True)
+class Histories:
+    """All that scoring users needs; nothing of a user is kept in a model.
+
+    Attributes:
+        weights: [n, I] float32 CSR, what each user acted on.
+        attributes: For each attribute [n] values (None where unknown).
+    """
+
+    weights: sparse.csr_matrix
+    attributes: Attributes = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.weights.shape[0])
+
+    def rows(self, index: npt.NDArray[Any]) -> Histories:
+        """The users at these positions (or under this mask)."""
+        return Histories(self.weights[index], {name: values[index] for name, values in self.attributes.items()})
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What one fit sees.
+
+    Attributes:
+        item_ids: [I] ids of the whole catalogue, also items without interactions.
+        interactions: [U, I].
+        contents: Feature blocks by name; rows follow item_ids.
+        user_attributes: For each attribute [U] values (None where unknown).
+        cut_ts: Epoch seconds; nothing later may be in the interactions.
+    """
+
+    item_ids: npt.NDArray[np.str_]
+    interactions: Interactions
+    contents: Mapping[str, Content] = field(default_factory=dict)
+    user_attributes: Attributes = field(default_factory=dict)
+    cut_ts: float = float("inf")
+
+    def __post_init__(self) -> None:
+        num_users, num_items = self.interactions.shape
+        if len(self.item_ids) != num_items:
+            raise ModelError(f"fit data: {len(self.item_ids)} item ids for {num_items} columns of interactions")
+        for name, content in self.contents.items():
+            if content.matrix.shape[0] != num_items:
+                raise ModelError(f"content {name}: {content.matrix.shape[0]} rows, needs one for each of {num_items} items")
+        for name, values in self.user_attributes.items():
+            if len(values) != num_users:
+                raise ModelError(f"user attribute {name}: {len(values)} values, needs one for each of {num_users} users")
+        times = self.interactions.times.data
+        if len(times) and float(times.max()) > self.cut_ts:
+            raise ModelError(
+                f"fit data: nothing after the cut {self.cut_ts:.0f} may be trained on, but the latest event is at "
+                f"{float(times.max()):.0f}; filter by time before building the fit data"
+            )
+
+    def histories(self) -> Histories:
+        """The histories of all users of this fit."""
+        return Histories(self.interactions.weights, self.user_attributes)
+
+    def with_interactions(self, interactions: Interactions, cut_ts: float | None = None) -> FitData:
+        """The same catalogue and users with other interactions."""
+        return replace(self, interactions=interactions, cut_ts=self.cut_ts if cut_ts is None else cut_ts)
+
+    def without_content(self) -> FitData:
+        """The same data without any content block."""
+        return replace(self, contents={})

@@ -1,0 +1,76 @@
+"""EASE with item content in its Gram matrix, and the ridge form of it.
+
+Harald Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (2019); the dropout penalty follows Harald Steck,
+"Autoencoders that don't overfit towards the Identity" (2020); the content term adds item kernels to the Gram matrix as
+interactions of imagined users who act on alike items (as in Jeunen, Van Balen and Goethals, "Closed-Form Models for
+Collaborative Filtering with Side-Information", 2020).
+
+The ridge form is user-side EASE without per-user state: for a user with history x, regressing x on all other users
+gives x(I - regulariser * P) up to a factor of the user alone, with the same inverse P.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import lapack
+
+from mmrec_lib.models.config import EaseSettings
+from mmrec_lib.models.data import Floats
+
+
+def gram(x_UW: sparse.csr_matrix, user_exponent: float) -> Floats:
+    """[W, W] float32 Gram matrix of items over users scaled by their activity."""
+    activity_U = np.maximum(np.diff(x_UW.indptr), 1).astype(np.float32)
+    scaled = sparse.csr_matrix(sparse.diags_array(activity_U ** np.float32(-user_exponent)) @ x_UW)
+    product: Floats = (x_UW.T @ scaled).toarray().astype(np.float32)
+    return product
+
+
+def fit_ease(gram_WW: Floats, kernel_WW: Floats | None, settings: EaseSettings) -> Floats:
+    """The item-to-item matrix B, [W, W] float32 with a zero diagonal: a user's scores are history @ B.
+
+    Args:
+        gram_WW: Gram matrix of the interactions.
+        kernel_WW: Weighted content kernel of the same items, or None.
+        settings: Penalties, relative to the mean of the Gram matrix' diagonal.
+    """
+    inverse = ease_inverse(gram_WW, kernel_WW, settings)
+    return ease_weights(inverse, settings.diagonal_exponent)
+
+
+def ease_inverse(gram_WW: Floats, kernel_WW: Floats | None, settings: EaseSettings) -> Floats:
+    """[W, W] float32 inverse of the penalised Gram matrix."""
+    counts_W = np.diag(gram_WW).copy()
+    unit = float(counts_W.mean()) if len(counts_W) else 1.0
+    penalised = gram_WW.copy()
+    if kernel_WW is not None and settings.content_scale > 0:
+        penalised += np.float32(settings.content_scale * unit) * kernel_WW
+    penalised[np.diag_indices_from(penalised)] += np.float32(settings.regulariser * unit) + settings.dropout * counts_W
+    return symmetric_inverse(penalised)
+
+
+def ease_weights(inverse_WW: Floats, diagonal_exponent: float) -> Floats:
+    """[W, W] float32: minus the inverse, columns over its diagonal, the own column left out."""
+    diagonal_W = np.maximum(np.diag(inverse_WW), np.float32(1e-20))
+    weights: Floats = -inverse_WW / (diagonal_W / diagonal_W.mean()) ** np.float32(diagonal_exponent)
+    weights /= diagonal_W.mean()
+    weights[np.diag_indices_from(weights)] = 0.0
+    return weights
+
+
+def symmetric_inverse(matrix: Floats) -> Floats:
+    """Inverse of a positive definite [W, W] matrix through its Cholesky factor, in float64 where float32 fails."""
+    for dtype, factorise, invert in (
+        (np.float32, lapack.spotrf, lapack.spotri),
+        (np.float64, lapack.dpotrf, lapack.dpotri),
+    ):
+        factor, failed = factorise(matrix.astype(dtype), lower=1, clean=1)
+        if not failed:
+            lower, failed = invert(factor, lower=1)
+        if not failed:
+            full: Floats = (np.tril(lower) + np.tril(lower, -1).T).astype(np.float32)
+            return full
+    # Not positive definite even in float64: the penalty is too small for rounding.
+    pseudo: Floats = np.linalg.pinv(matrix.astype(np.float64), hermitian=True).astype(np.float32)
+    return pseudo

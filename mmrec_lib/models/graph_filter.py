@@ -1,0 +1,62 @@
+"""Graph filters: histories smoothed over the normalised user-item graph.
+
+Shen et al., "How Powerful is Graph Convolution for Recommendation?" (2021): a linear filter plus an ideal low-pass one; with
+several steps it is the normalised propagation of He et al., "LightGCN" (2020), without training.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from mmrec_lib.models.config import GraphSettings
+from mmrec_lib.models.data import Floats
+from mmrec_lib.models.range_finder import top_right_vectors
+
+
+def normalised(x_UW: sparse.csr_matrix, item_exponent: float) -> sparse.csr_matrix:
+    """[U, W] interactions over the square root of users' and a power of items' degrees."""
+    users_U = np.maximum(np.asarray(x_UW.sum(axis=1)).ravel(), 1e-12)
+    items_W = item_degrees(x_UW)
+    return sparse.csr_matrix(
+        sparse.diags_array(users_U**-0.5) @ x_UW @ sparse.diags_array(items_W**-item_exponent)
+    ).astype(np.float32)
+
+
+def item_degrees(x_UW: sparse.csr_matrix) -> Floats:
+    """[W] summed weights of each item, at least a small positive number."""
+    degrees: Floats = np.maximum(np.asarray(x_UW.sum(axis=0)).ravel(), 1e-12).astype(np.float32)
+    return degrees
+
+
+def fit_graph_filter(x_UW: sparse.csr_matrix, settings: GraphSettings) -> Floats:
+    """The filter as an item-to-item matrix, [W, W] float32: a user's scores are history @ filter."""
+    graph = normalised(x_UW, settings.item_exponent)
+    once: Floats = (graph.T @ graph).toarray().astype(np.float32)
+    values, vectors = np.linalg.eigh(once)
+    rank = min(settings.rank, len(values))
+    top = float(max(values[-1], 1e-12))
+    linear = once / np.float32(top)
+    smooth = linear
+    for _ in range(settings.steps - 1):
+        smooth = smooth @ linear
+    low = vectors[:, -rank:]
+    return _around(smooth + np.float32(settings.low_pass) * (low @ low.T), x_UW, settings)
+
+
+def fit_low_rank_filter(x_UW: sparse.csr_matrix, settings: GraphSettings, seed: int) -> tuple[Floats, Floats]:
+    """The filter through its leading vectors only, as factors [W, rank] and [rank, W] float32, for large catalogues."""
+    graph = normalised(x_UW, settings.item_exponent)
+    vectors_WK, singular_K = top_right_vectors(graph, settings.rank, seed)
+    response_K = (singular_K / max(float(singular_K.max(initial=0.0)), 1e-12)) ** (2 * settings.steps) + settings.low_pass
+    degrees_W = item_degrees(x_UW)
+    left = (degrees_W ** np.float32(-settings.item_exponent))[:, None] * vectors_WK * response_K.astype(np.float32)
+    right = vectors_WK.T * degrees_W ** np.float32(settings.output_exponent)
+    return left.astype(np.float32), right.astype(np.float32)
+
+
+def _around(filter_WW: Floats, x_UW: sparse.csr_matrix, settings: GraphSettings) -> Floats:
+    degrees_W = item_degrees(x_UW)
+    before = (degrees_W ** np.float32(-settings.item_exponent))[:, None]
+    around: Floats = before * filter_WW * degrees_W ** np.float32(settings.output_exponent)
+    return around.astype(np.float32)

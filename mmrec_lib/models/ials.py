@@ -1,0 +1,65 @@
+"""Implicit alternating least squares: the source that scales with the interactions, not with items squared.
+
+Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (2008), with the penalty scaled by row
+counts of Rendle, Krichene, Zhang and Koren, "Revisiting the Performance of iALS on Item Recommendation Benchmarks" (2021).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from mmrec_lib.models.config import IalsSettings
+from mmrec_lib.models.data import Floats
+
+# Gathered factors of one batch of rows: bounded, so that memory is too (float32 numbers).
+_BATCH_NUMBERS = 16_000_000
+
+
+def fit_ials(x_UW: sparse.csr_matrix, settings: IalsSettings, seed: int) -> Floats:
+    """Item factors, [W, rank] float32; users' factors are folded in from histories."""
+    num_users, num_items = x_UW.shape
+    rank = min(settings.rank, max(min(num_users, num_items) - 1, 1))
+    generator = np.random.default_rng(seed)
+    items_WK = (generator.standard_normal((num_items, rank)) * (0.1 / np.sqrt(rank))).astype(np.float32)
+    columns = sparse.csr_matrix(x_UW.T)
+    for _ in range(settings.iterations):
+        users_UK = fold_in(x_UW, items_WK, settings)
+        items_WK = fold_in(columns, users_UK, settings)
+    return items_WK
+
+
+def fold_in(x_NW: sparse.csr_matrix, items_WK: Floats, settings: IalsSettings) -> Floats:
+    """Best factors of rows for given factors of their columns, [n, rank] float32; an empty row is zero.
+
+    A row minimises sum over its entries c(1 - s)^2 + unobserved * sum over all s^2 + penalty * |factor|^2.
+    """
+    num_columns, rank = items_WK.shape
+    base = settings.unobserved * (items_WK.T @ items_WK)
+    out = np.zeros((x_NW.shape[0], rank), dtype=np.float32)
+    lengths = np.diff(x_NW.indptr)
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    eye = np.eye(rank, dtype=np.float32)
+    start = 0
+    while start < len(order):
+        # Rows of alike length share a batch, so that padding is small.
+        stop = start + 1
+        while stop < len(order) and (stop + 1 - start) * int(lengths[order[stop]]) * rank <= _BATCH_NUMBERS // 4:
+            if lengths[order[stop]] > 1.5 * lengths[order[start]] + 8:
+                break
+            stop += 1
+        rows = order[start:stop]
+        width = int(lengths[rows[-1]])
+        place = np.arange(width)[None, :]
+        filled = place < lengths[rows][:, None]
+        position = np.where(filled, x_NW.indptr[rows][:, None] + place, 0)
+        weights = np.where(filled, x_NW.data[position], 0).astype(np.float32)
+        gathered = items_WK[x_NW.indices[position]]
+        weighted = gathered * weights[:, :, None]
+        penalty = settings.regulariser * (lengths[rows] + settings.unobserved * num_columns)
+        left = base + weighted.transpose(0, 2, 1) @ gathered + penalty[:, None, None].astype(np.float32) * eye
+        right = weighted.sum(axis=1)
+        out[rows] = np.linalg.solve(left, right[:, :, None])[:, :, 0]
+        start = stop
+    return out

@@ -1,0 +1,62 @@
+"""Packaging of mmrec: the wheel holds `mmrec_lib` only; jobs travel as files."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+CORE = [
+    "jinja2>=3.1",
+    "matplotlib>=3.9",
+    "numpy>=2,<3",
+    "omegaconf>=2.3",
+    "pandas>=2.2,<3",
+    "pillow>=11",
+    "pyarrow>=18,<27",
+    "pydantic>=2.9",
+    "pyyaml>=6",
+    "rich>=13",
+    "safetensors>=0.5",
+    "scipy>=1.14",
+    "soundfile>=0.13",
+    "soxr>=0.5",
+]
+# On a cluster these come with the image, so they are extras.
+SPARK = ["pyspark[connect]>=4.1,<4.3", "delta-spark>=4.1,!=4.4.1"]
+ENCODERS = ["torch>=2.8", "transformers>=5"]
+TRACKING = ["mlflow>=3.8,<3.19"]
+DEV = [
+    "build>=1.2",
+    "databricks-bundles>=0.260",
+    "deltalake>=1.0",
+    "hypothesis>=6.100",
+    "import-linter>=2.1",
+    "mypy>=1.13",
+    "pandas-stubs>=2.2",
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "ruff>=0.8",
+    "scipy-stubs>=1.14",
+    "setuptools>=75",
+    "types-PyYAML>=6",
+]
+
+setup(
+    name="mmrec",
+    version="0.1.0",
+    description="Multimodal recommendation pipelines on Spark: from raw media to top-k tables",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11",
+    packages=find_packages(include=["mmrec_lib", "mmrec_lib.*"]),
+    package_data={"mmrec_lib": ["py.typed"], "mmrec_lib.reporting": ["templates/*"]},
+    install_requires=CORE,
+    extras_require={
+        "spark": SPARK,
+        "encoders": ENCODERS,
+        "tracking": TRACKING,
+        "all": SPARK + ENCODERS + TRACKING,
+        "dev": SPARK + ENCODERS + TRACKING + DEV,
+    },
+)

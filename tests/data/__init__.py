@@ -1,0 +1,1 @@
+"""The sample store, its generator, and small stores for tests."""
