@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql.types import (
     ArrayType,
+    BooleanType,
     DoubleType,
     IntegerType,
     LongType,
@@ -153,7 +154,9 @@ TRAINING_SNAPSHOT = TableContract(
         Column("split_source", StringType(), "given when the events brought their split, else by_time.", required=True),
         Column("valid_from_ts", TimestampType(), "First time of valid; null with a given split."),
         Column("test_from_ts", TimestampType(), "First time of test; null with a given split."),
-        Column("table_versions", MapType(StringType(), LongType()), "Versions of the tables read.", required=True),
+        Column("table_versions", MapType(StringType(), LongType()), "Versions of the tables read.", required=True,
+               audit=True),
+        Column("is_current", BooleanType(), "True for the snapshot of the latest assembly.", required=True),
         Column("num_users", LongType(), "Users with an interaction.", required=True),
         Column("num_items", LongType(), "Items in the catalogue.", required=True),
         Column("num_interactions", LongType(), "Rows of training_interaction.", required=True),

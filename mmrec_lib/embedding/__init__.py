@@ -1,0 +1,1 @@
+"""Embedding: which contents there are, which are new, and encoders over partitions."""

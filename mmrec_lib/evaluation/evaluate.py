@@ -85,7 +85,7 @@ def user_values(
     block: int | None = None,
 ) -> list[UserValues]:
     """Values by user behind `evaluate`, for pooling over seeds or tests of one's own; arguments as there."""
-    num_users, num_items = relevant.shape
+    num_items = relevant.shape[1]
     _check_shapes(seen, relevant, warm_users, cold_items)
     wanted = _without(relevant, seen)
     has_relevant = np.diff(wanted.indptr) > 0

@@ -67,3 +67,13 @@ class SparkConfig(Section):
     remote: str | None = None
     driver_memory: str = "3g"
     conf: dict[str, str] = Field(default_factory=dict)
+
+
+class MaintenanceConfig(Section):
+    """What the maintenance job keeps.
+
+    Attributes:
+        retain_hours: Table versions of so many last hours stay readable; Delta's own lower bound is 168.
+    """
+
+    retain_hours: int = Field(default=168, ge=168)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from mmrec_lib.errors import MachineError
@@ -36,3 +37,10 @@ def check_java() -> int:
     if major < MIN_JAVA:
         raise MachineError(f"Java: Spark needs version {MIN_JAVA} or newer, but {binary} is version {major}. {_HINT}")
     return major
+
+
+if __name__ == "__main__":
+    try:
+        check_java()
+    except MachineError as error:
+        sys.exit(str(error))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.fs
+import pyarrow.parquet
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -135,6 +136,19 @@ class Lakehouse:
         path = f"{self._staging}/{name}-{self._num_stages}"
         rows.write.mode("overwrite").parquet(path)
         return path
+
+    def staging_path(self, name: str) -> str:
+        """A folder of this run for files that workers read; gone when the run ends."""
+        return f"{self._staging}/{name}"
+
+    def from_arrow(self, table: pa.Table, contract: TableContract) -> DataFrame:
+        """Rows made in this process as a frame, through a staged Parquet file; columns as in the contract."""
+        self._num_stages += 1
+        path = self.staging_path(f"{contract.name}-{self._num_stages}")
+        fs, root = pyarrow.fs.FileSystem.from_uri(path) if "://" in path else (pyarrow.fs.LocalFileSystem(), path)
+        fs.create_dir(root)
+        pyarrow.parquet.write_table(table, f"{root}/rows.parquet", filesystem=fs)
+        return self.spark.read.schema(_nullable(contract.input_schema)).parquet(path)
 
     def stream_arrow(self, name: str, rows: DataFrame, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """Bring rows to this process as Arrow batches through staged files; memory holds one batch at a time."""

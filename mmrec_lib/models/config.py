@@ -66,11 +66,11 @@ class EaseSettings(Section):
         diagonal_exponent: 1 divides by the diagonal of the inverse as EASE does, 0 is ridge.
     """
 
-    regulariser: float = Field(default=6.0, gt=0)
+    regulariser: float = Field(default=8.0, gt=0)
     dropout: float = Field(default=0.5, ge=0)
-    content_scale: float = Field(default=3.0, ge=0)
-    user_exponent: float = Field(default=0.0, ge=0)
-    diagonal_exponent: float = Field(default=1.0, ge=0)
+    content_scale: float = Field(default=0.12, ge=0)
+    user_exponent: float = Field(default=0.25, ge=0)
+    diagonal_exponent: float = Field(default=0.75, ge=0)
 
 
 class IalsSettings(Section):
@@ -85,8 +85,8 @@ class IalsSettings(Section):
 
     rank: int = Field(default=64, ge=1)
     unobserved: float = Field(default=0.1, gt=0)
-    regulariser: float = Field(default=0.01, gt=0)
-    iterations: int = Field(default=10, ge=1)
+    regulariser: float = Field(default=0.03, gt=0)
+    iterations: int = Field(default=8, ge=1)
 
 
 class GraphSettings(Section):
@@ -97,14 +97,12 @@ class GraphSettings(Section):
         low_pass: Weight of the ideal low-pass part against the linear filter.
         item_exponent: Exponent of the items' degrees in the normalisation.
         output_exponent: Exponent of the items' degrees in the output; above 0 favours popular items.
-        steps: Propagation steps of the linear filter.
     """
 
-    rank: int = Field(default=64, ge=1)
-    low_pass: float = Field(default=0.3, ge=0)
-    item_exponent: float = Field(default=0.5, ge=0)
-    output_exponent: float = Field(default=0.5, ge=0)
-    steps: int = Field(default=1, ge=1)
+    rank: int = Field(default=32, ge=1)
+    low_pass: float = Field(default=1.0, ge=0)
+    item_exponent: float = Field(default=0.4, ge=0)
+    output_exponent: float = Field(default=0.25, ge=0)
 
 
 class PopularitySettings(Section):
@@ -112,16 +110,15 @@ class PopularitySettings(Section):
 
     Attributes:
         half_life_days: Age at which an interaction counts half; null counts all alike.
-        group_shrinkage: Interactions of the prior that a group's counts are shrunken to, as a multiple of the interactions
-            per item.
+        group_shrinkage: Interactions per item that the prior (everybody's shares) counts as, against a group's own.
         group_weight: Weight of the groups' log-ratios for users without history.
         warm_weight: Weight of standardised log popularity for users with history.
         warm_group_weight: Weight of the groups' log-ratios for users with history.
     """
 
     half_life_days: float | None = Field(default=None, gt=0)
-    group_shrinkage: float = Field(default=5.0, gt=0)
-    group_weight: float = Field(default=1.0, ge=0)
+    group_shrinkage: float = Field(default=10.0, gt=0)
+    group_weight: float = Field(default=0.5, ge=0)
     warm_weight: float = Field(default=0.0, ge=0)
     warm_group_weight: float = Field(default=0.0, ge=0)
 

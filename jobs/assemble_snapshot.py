@@ -1,0 +1,46 @@
+"""Job: bronze and silver → a training snapshot and user profiles."""
+
+from __future__ import annotations
+
+import sys
+
+from mmrec_lib.config import Section
+from mmrec_lib.features.assemble import READS, WRITES, assemble
+from mmrec_lib.features.config import FeaturesConfig
+from mmrec_lib.ingest.config import EventTypeConfig
+from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.runtime.job import Context, Job, Outcome
+from mmrec_lib.runtime.main import run_main
+
+
+class Config(Section):
+    """What events weigh and where the parts end."""
+
+    features: FeaturesConfig
+    events: dict[str, EventTypeConfig]
+    training: TrainingConfig
+
+
+def run(context: Context, config: Config) -> Outcome:
+    """Write interactions with their parts, item features and user profiles."""
+    counts = assemble(
+        context.lakehouse,
+        config.features,
+        config.events,
+        context.as_of,
+        refit_on_valid=config.training.refit_on_valid,
+    )
+    return Outcome(counts, f"{counts['interactions']} interactions of {counts['users']} users on {counts['items']} items")
+
+
+JOB = Job(
+    name="assemble_snapshot",
+    summary="weighs events, splits them in time, collects item features",
+    config=Config,
+    reads=READS,
+    writes=WRITES,
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(run_main(JOB))

@@ -1,0 +1,45 @@
+"""Job: texts and pictures → vectors."""
+
+from __future__ import annotations
+
+import sys
+
+from mmrec_lib.config import Section
+from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.embedding.run import EMBED_READS, EMBED_WRITES, embed_contents, model_revisions
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.runtime.job import Context, Job, Outcome
+from mmrec_lib.runtime.main import run_main
+
+
+class Config(Section):
+    """Which models encode what."""
+
+    models: ModelsConfig
+    embedding: EmbeddingConfig
+
+
+def run(context: Context, config: Config) -> Outcome:
+    """Encode new content, pool it by item, release the encoders."""
+    counts = embed_contents(context.lakehouse, config.models, config.embedding)
+    return Outcome(counts, f"{counts['encoded']} contents encoded, {counts['errors']} errors")
+
+
+def outside(context: Context, config: Config) -> dict[str, str]:
+    """Revisions of the models."""
+    chosen = {"text": config.embedding.text_encoder, "image": config.embedding.image_encoder}
+    return model_revisions(config.models, chosen)
+
+
+JOB = Job(
+    name="embed_content",
+    summary="turns texts and pictures into vectors",
+    config=Config,
+    reads=EMBED_READS,
+    writes=EMBED_WRITES,
+    run=run,
+    outside=outside,
+)
+
+if __name__ == "__main__":
+    sys.exit(run_main(JOB))

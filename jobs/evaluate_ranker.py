@@ -1,0 +1,41 @@
+"""Job: the newest ranker and the baselines → metrics."""
+
+from __future__ import annotations
+
+import sys
+
+from mmrec_lib.config import Section
+from mmrec_lib.evaluation.config import EvaluationConfig
+from mmrec_lib.runtime.job import Context, Job, Outcome
+from mmrec_lib.runtime.main import run_main
+from mmrec_lib.training.judge import READS, judge
+
+
+class Config(Section):
+    """How rankers are judged."""
+
+    evaluation: EvaluationConfig
+
+
+def run(context: Context, config: Config) -> Outcome:
+    """Rank the whole catalogue for every user with something to find."""
+    return Outcome(*judge(context.lakehouse, context.registry, config.evaluation))
+
+
+def outside(context: Context, config: Config) -> dict[str, str]:
+    """Which version is the newest."""
+    return {"newest": context.registry.state()["newest"]}
+
+
+JOB = Job(
+    name="evaluate_ranker",
+    summary="judges ranker and baselines on the full catalogue",
+    config=Config,
+    reads=READS,
+    writes=("model_metric",),
+    run=run,
+    outside=outside,
+)
+
+if __name__ == "__main__":
+    sys.exit(run_main(JOB))

@@ -1,0 +1,41 @@
+"""Job: the gate between candidate and champion."""
+
+from __future__ import annotations
+
+import sys
+
+from mmrec_lib.config import Section
+from mmrec_lib.runtime.job import Context, Job, Outcome
+from mmrec_lib.runtime.main import run_main
+from mmrec_lib.training.config import PromotionConfig
+from mmrec_lib.training.promote import READS, promote
+
+
+class Config(Section):
+    """When a candidate becomes the champion."""
+
+    promotion: PromotionConfig
+
+
+def run(context: Context, config: Config) -> Outcome:
+    """Move the alias champion, or say why not."""
+    return Outcome(*promote(context.lakehouse, context.registry, config.promotion))
+
+
+def outside(context: Context, config: Config) -> dict[str, str]:
+    """Newest version and champion."""
+    return context.registry.state()
+
+
+JOB = Job(
+    name="promote_ranker",
+    summary="lets the candidate become champion unless it is worse",
+    config=Config,
+    reads=READS,
+    writes=("registry:champion",),
+    run=run,
+    outside=outside,
+)
+
+if __name__ == "__main__":
+    sys.exit(run_main(JOB))

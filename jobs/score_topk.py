@@ -1,0 +1,42 @@
+"""Job: the champion over all users and items → top-k tables."""
+
+from __future__ import annotations
+
+import sys
+
+from mmrec_lib.config import Section
+from mmrec_lib.runtime.job import Context, Job, Outcome
+from mmrec_lib.runtime.main import run_main
+from mmrec_lib.scoring.config import ScoringConfig
+from mmrec_lib.scoring.score import READS, WRITES, score_all
+
+
+class Config(Section):
+    """What is published."""
+
+    scoring: ScoringConfig
+
+
+def run(context: Context, config: Config) -> Outcome:
+    """Replace the slice of the date with exact top-k lists for every known user."""
+    counts = score_all(context.lakehouse, context.registry, config.scoring)
+    return Outcome(counts, f"lists for {counts['users']} users over {counts['items']} items")
+
+
+def outside(context: Context, config: Config) -> dict[str, str]:
+    """Which version is the champion."""
+    return {"champion": context.registry.state()["champion"]}
+
+
+JOB = Job(
+    name="score_topk",
+    summary="writes exact top-k lists and neighbours",
+    config=Config,
+    reads=READS,
+    writes=WRITES,
+    run=run,
+    outside=outside,
+)
+
+if __name__ == "__main__":
+    sys.exit(run_main(JOB))

@@ -1,0 +1,36 @@
+"""Job: training snapshot → a registered ranker."""
+
+from __future__ import annotations
+
+import sys
+
+from mmrec_lib.config import Section
+from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.runtime.job import Context, Job, Outcome
+from mmrec_lib.runtime.main import run_main
+from mmrec_lib.training.train import READS, train
+
+
+class Config(Section):
+    """How rankers are fitted."""
+
+    training: TrainingConfig
+
+
+def run(context: Context, config: Config) -> Outcome:
+    """Choose settings on validation, fit, log and register."""
+    return Outcome(*train(context.lakehouse, context.registry, config.training))
+
+
+
+JOB = Job(
+    name="train_ranker",
+    summary="chooses settings on validation and fits the fusion ranker",
+    config=Config,
+    reads=READS,
+    writes=("registry:candidate",),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(run_main(JOB))

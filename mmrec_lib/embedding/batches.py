@@ -1,0 +1,57 @@
+"""Arrow batches of bounded size, and flat Arrow vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def bounded(
+    batches: Iterable[pa.RecordBatch], column: str, max_bytes: int, max_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Cuts and joins batches so that each has as many rows as fit.
+
+    Args:
+        batches: Batches of any size, all of one schema.
+        column: Strings or binaries whose bytes are counted; a null counts as `max_bytes`, because what it stands for
+            (bytes behind a URI) is not known.
+        max_bytes: Most bytes of that column in a batch; one row may have more and is then alone.
+        max_rows: Most rows in a batch.
+    """
+    waiting: list[pa.RecordBatch] = []
+    num_bytes = num_rows = 0
+    for batch in batches:
+        sizes = pc.fill_null(pc.binary_length(batch.column(column)), max_bytes).to_numpy(zero_copy_only=False)
+        start = 0
+        for row, size in enumerate(sizes.tolist()):
+            if num_rows and (num_bytes + size > max_bytes or num_rows >= max_rows):
+                if row > start:
+                    waiting.append(batch.slice(start, row - start))
+                yield _joined(waiting)
+                waiting, num_bytes, num_rows, start = [], 0, 0, row
+            num_bytes += size
+            num_rows += 1
+        if start < batch.num_rows:
+            waiting.append(batch.slice(start))
+    if waiting:
+        yield _joined(waiting)
+
+
+def vector_array(vectors: npt.NDArray[np.float32], is_valid: Sequence[bool]) -> pa.ListArray:
+    """One flat Arrow list array of `[n, dim]` vectors; null where not valid. No Python object is made for a row."""
+    valid = np.asarray(is_valid, dtype=bool)
+    offsets = np.zeros(len(valid) + 1, dtype=np.int32)
+    np.cumsum(valid * vectors.shape[1], out=offsets[1:])
+    values = pa.array(np.ascontiguousarray(vectors[valid], dtype=np.float32).reshape(-1), type=pa.float32())
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(~valid))
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    return batch

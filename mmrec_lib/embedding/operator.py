@@ -1,0 +1,289 @@
+"""The batch inference operator: any encoder over any table.
+
+A worker process loads a model once and keeps it. What a worker holds is bounded in bytes and rows; inside that bound
+texts are sorted by length and pictures are decoded ahead of the model. Keys are carried along. A row that cannot be
+encoded comes out with an error and a null vector.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql.pandas.functions import pandas_udf
+from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
+
+from mmrec_lib.embedding.batches import bounded, vector_array
+from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
+from mmrec_lib.encoders.spec import Encoder, EncoderInput, EncoderSpec, Extractor
+from mmrec_lib.errors import ConfigError, EncoderError
+
+VECTOR_FIELDS = (
+    StructField("vector", ArrayType(FloatType())),
+    StructField("dim", IntegerType()),
+    StructField("error", StringType()),
+)
+TEXT_FIELDS = (
+    StructField("text", StringType()),
+    StructField("language", StringType()),
+    StructField("error", StringType()),
+)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One model over one table: everything that a worker needs to know.
+
+    Attributes:
+        encoder: The model.
+        models: Where models lie and how they are run.
+        spec: Identity of the model as the driver saw it; a worker that finds another one refuses to go on.
+        key_columns: Columns that are carried along.
+        input_column: Texts (string) or media (binary).
+        uri_column: Where the bytes are in rows whose input is null; None when every row brings its bytes.
+        batch_bytes: Most bytes of input that a worker holds at once.
+        batch_rows: Most rows that a worker holds at once.
+    """
+
+    encoder: EncoderConfig
+    models: ModelsConfig
+    spec: EncoderSpec
+    key_columns: tuple[str, ...]
+    input_column: str
+    uri_column: str | None
+    batch_bytes: int
+    batch_rows: int
+
+
+def encode_table(
+    rows: DataFrame,
+    encoder: EncoderConfig,
+    models: ModelsConfig,
+    *,
+    key_columns: Sequence[str] = ("content_id",),
+    input_column: str,
+    uri_column: str | None = None,
+    embedding: EmbeddingConfig | None = None,
+) -> DataFrame:
+    """Vectors of a column of a table: the face for jobs.
+
+    The result is computed anew each time it is read: write it down before counting or merging it.
+
+    Args:
+        rows: Table with the key and input columns.
+        encoder: Model of kind text (a string column) or image (a binary column).
+        models: Where models lie and how they are run.
+        key_columns: Columns that are carried along.
+        input_column: Texts or original bytes of pictures.
+        uri_column: Where the bytes are in rows whose input is null.
+        embedding: Sizes of portions; the defaults when None.
+
+    Returns:
+        Key columns, `vector array<float>`, `dim int` and `error string`: either vector and dim or error is null.
+
+    Raises:
+        EncoderError: When the model's directory is missing.
+        ConfigError: When the input column is missing or of the wrong type.
+    """
+    how = _inference(rows, encoder, models, key_columns, input_column, uri_column, embedding)
+    return _apply(rows, how, functools.partial(_encode_partition, how=how), VECTOR_FIELDS, embedding)
+
+
+def extract_table(
+    rows: DataFrame,
+    encoder: EncoderConfig,
+    models: ModelsConfig,
+    *,
+    key_columns: Sequence[str] = ("content_id",),
+    input_column: str = "content",
+    uri_column: str | None = None,
+    embedding: EmbeddingConfig | None = None,
+) -> DataFrame:
+    """Words in a column of media; the twin of `encode_table` for models of kind speech.
+
+    Returns:
+        Key columns, `text`, `language` and `error` (strings): either text or error is null.
+
+    Raises:
+        EncoderError: When the model's directory is missing.
+        ConfigError: When the input column is missing or of the wrong type.
+    """
+    how = _inference(rows, encoder, models, key_columns, input_column, uri_column, embedding)
+    return _apply(rows, how, functools.partial(_extract_partition, how=how), TEXT_FIELDS, embedding)
+
+
+def encode_udf(encoder: EncoderConfig, models: ModelsConfig) -> Callable[[Column | str], Column]:
+    """A function of a column of texts or pictures that gives a column of vectors: the face for notebooks.
+
+    The vector is null where the input cannot be encoded. Use as `rows.select(encode_udf(encoder, models)("title"))`.
+
+    Raises:
+        EncoderError: When the model's directory is missing.
+    """
+    models = _portable(models)
+    spec = encoder_spec(encoder, models)
+
+    def vectors(inputs: Iterator[pd.Series]) -> Iterator[pd.Series]:
+        loaded = _encoder(encoder, models, spec)
+        for batch in inputs:
+            result = loaded.encode([_as_input(value) for value in batch])
+            yield pd.Series(
+                [None if error else vector for vector, error in zip(result.vectors, result.errors, strict=True)],
+                dtype=object,
+            )
+
+    annotations = {"inputs": Iterator[pd.Series], "return": Iterator[pd.Series]}
+    vectors.__annotations__ = annotations
+    apply: Callable[[Column | str], Column] = pandas_udf(vectors, returnType=ArrayType(FloatType()))
+    return apply
+
+
+def _inference(
+    rows: DataFrame,
+    encoder: EncoderConfig,
+    models: ModelsConfig,
+    key_columns: Sequence[str],
+    input_column: str,
+    uri_column: str | None,
+    embedding: EmbeddingConfig | None,
+) -> Inference:
+    portions = embedding or EmbeddingConfig()
+    models = _portable(models)
+    spec = encoder_spec(encoder, models)
+    needed = "string" if spec.input_kind == "text" else "binary"
+    got = dict(rows.dtypes).get(input_column, "no such column")
+    if got != needed:
+        raise ConfigError(f"Encoder `{encoder.id}`: column `{input_column}` of type {needed} is needed, got {got}.")
+    return Inference(
+        encoder, models, spec, tuple(key_columns), input_column, uri_column, portions.batch_bytes, portions.batch_rows
+    )
+
+
+def _apply(
+    rows: DataFrame,
+    how: Inference,
+    function: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]],
+    fields: Sequence[StructField],
+    embedding: EmbeddingConfig | None,
+) -> DataFrame:
+    portions = embedding or EmbeddingConfig()
+    inputs = [how.input_column] if how.uri_column is None else [how.input_column, how.uri_column]
+    chosen = rows.select(*how.key_columns, *(name for name in inputs if name not in how.key_columns))
+    schema = StructType([*chosen.select(*how.key_columns).schema.fields, *fields])
+    return chosen.repartition(portions.num_partitions).mapInArrow(function, schema)
+
+
+def _portable(models: ModelsConfig) -> ModelsConfig:
+    """The same models with a root that does not depend on a worker's working directory."""
+    if "://" in models.root:
+        return models
+    return models.model_copy(update={"root": os.path.abspath(models.root)})
+
+
+@dataclass
+class _Worker:
+    """What this worker process has loaded: one model, because a worker runs one task at a time."""
+
+    key: tuple[str, str] | None = None
+    encoder: Encoder | None = None
+    extractor: Extractor | None = None
+
+
+_worker = _Worker()
+
+
+def _encoder(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) -> Encoder:
+    key = (spec.revision, models.device)
+    if _worker.encoder is None or _worker.key != key:
+        made = make_encoder(encoder, models)
+        _check_same(made.spec, spec)
+        _worker.key, _worker.encoder, _worker.extractor = None, None, None
+        made.load(models.device)
+        _worker.key, _worker.encoder = key, made
+    return _worker.encoder
+
+
+def _extractor(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) -> Extractor:
+    key = (spec.revision, models.device)
+    if _worker.extractor is None or _worker.key != key:
+        made = make_extractor(encoder, models)
+        _check_same(made.spec, spec)
+        _worker.key, _worker.encoder, _worker.extractor = None, None, None
+        made.load(models.device)
+        _worker.key, _worker.extractor = key, made
+    return _worker.extractor
+
+
+def _check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
+    if found != expected:
+        raise EncoderError(
+            f"Model `{expected.id}`: every worker must see revision {expected.revision}, one sees {found.revision}. "
+            "models.root must be the same folder everywhere, or a URI."
+        )
+
+
+def _encode_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:
+    for batch in bounded(batches, how.input_column, how.batch_bytes, how.batch_rows):
+        result = _encoder(how.encoder, how.models, how.spec).encode(_inputs(batch, how))
+        is_valid = [error is None for error in result.errors]
+        dims = [result.vectors.shape[1] if valid else None for valid in is_valid]
+        yield _with_keys(
+            batch, how,
+            vector=vector_array(result.vectors, is_valid),
+            dim=pa.array(dims, pa.int32()),
+            error=pa.array(result.errors, pa.string()),
+        )
+
+
+def _extract_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:
+    for batch in bounded(batches, how.input_column, how.batch_bytes, how.batch_rows):
+        result = _extractor(how.encoder, how.models, how.spec).extract(_inputs(batch, how))
+        yield _with_keys(
+            batch, how,
+            text=pa.array(result.texts, pa.string()),
+            language=pa.array(result.languages, pa.string()),
+            error=pa.array(result.errors, pa.string()),
+        )
+
+
+def _with_keys(batch: pa.RecordBatch, how: Inference, **made: pa.Array) -> pa.RecordBatch:
+    arrays = [batch.column(name) for name in how.key_columns]
+    return pa.RecordBatch.from_arrays([*arrays, *made.values()], names=[*how.key_columns, *made])
+
+
+def _inputs(batch: pa.RecordBatch, how: Inference) -> list[EncoderInput]:
+    inputs: list[EncoderInput] = batch.column(how.input_column).to_pylist()
+    if how.uri_column is None:
+        return inputs
+    uris: list[str | None] = batch.column(how.uri_column).to_pylist()
+    return [
+        _read(uri) if content is None and uri is not None else content
+        for content, uri in zip(inputs, uris, strict=True)
+    ]
+
+
+def _read(uri: str) -> bytes | None:
+    """Bytes behind a URI or path; None when they are gone, which the encoder turns into an error row."""
+    from pyarrow import fs
+
+    try:
+        files, path = fs.FileSystem.from_uri(uri if "://" in uri else f"file://{os.path.abspath(uri)}")
+        with files.open_input_stream(path) as stream:
+            content: bytes = stream.read()
+            return content
+    except (OSError, ValueError):
+        return None
+
+
+def _as_input(value: object) -> EncoderInput:
+    # Pandas gives bytes as bytearray in some versions, and NaN for a missing string.
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    return value if isinstance(value, str | bytes) else None

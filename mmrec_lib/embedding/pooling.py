@@ -1,0 +1,122 @@
+"""Contents pooled into items: one vector an item, modality and field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import reduce
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import IntegerType, StructField, StructType
+
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.embedding.batches import vector_array
+from mmrec_lib.embedding.transcripts import PROVIDED
+from mmrec_lib.encoders.spec import EncoderSpec
+
+_GROUP = ("item_id", "modality", "field", "encoder_id", "revision")
+
+
+def pool_items(
+    item: DataFrame,
+    contents: DataFrame,
+    content_embedding: DataFrame,
+    provided_vector: DataFrame,
+    specs: Sequence[EncoderSpec],
+) -> DataFrame:
+    """Rows of `item_embedding` for the given encoders, and the ready-made vectors as field `provided`.
+
+    The vector of an item and field is the mean of the vectors of its distinct contents, summed in double precision in
+    the order of their ids, so that it does not depend on how Spark cut the data. Contents with an error do not count.
+
+    Args:
+        item: Bronze table; vectors of items that are not in it are left out.
+        contents: See `contents.item_contents`.
+        content_embedding: Silver table.
+        provided_vector: Bronze table.
+        specs: One encoder a modality.
+    """
+    own = [_pooled(contents, content_embedding, spec) for spec in specs]
+    ready = (
+        provided_vector.join(item.select("item_id"), on="item_id", how="left_semi")
+        .where(F.size("vector") > 0)
+        .select(
+            "item_id", "modality", F.lit(PROVIDED).alias("field"), "encoder_id", F.lit(PROVIDED).alias("revision"),
+            F.lit(1).alias("num_contents"), F.size("vector").alias("dim"), "vector",
+        )
+    )
+    rows = reduce(DataFrame.unionByName, own, ready)
+    return rows.select(*CONTRACTS["item_embedding"].content_columns)
+
+
+def release_rows(item_embedding_rows: DataFrame) -> DataFrame:
+    """Rows of `encoder_release` that let readers use what `pool_items` made."""
+    return item_embedding_rows.select("modality", "field", "encoder_id", "revision").distinct()
+
+
+def stale_keys(stored: DataFrame, current: DataFrame, key: Sequence[str]) -> DataFrame:
+    """Keys of stored rows that are no longer made: of deleted items, emptied fields, or replaced encoders."""
+    return stored.select(*key).join(current.select(*key), on=list(key), how="left_anti")
+
+
+def _pooled(contents: DataFrame, content_embedding: DataFrame, spec: EncoderSpec) -> DataFrame:
+    is_current = (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision)
+    vectors = content_embedding.where(is_current & F.col("vector").isNotNull()).select(
+        "content_id", "encoder_id", "revision", "vector"
+    )
+    rows = (
+        contents.where(F.col("modality") == spec.modality)
+        .select("item_id", "modality", "field", "content_id")
+        .join(vectors, on="content_id", how="inner")
+        .repartition(F.col("item_id"))
+        .sortWithinPartitions("item_id", "field", "content_id")
+        .select(*_GROUP, "vector")
+    )
+    counted = [StructField("num_contents", IntegerType()), StructField("dim", IntegerType())]
+    schema = StructType([*(rows.schema[name] for name in _GROUP), *counted, rows.schema["vector"]])
+    return rows.mapInArrow(mean_of_runs, schema)
+
+
+def mean_of_runs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Means of runs of rows with the same group, also of runs that go over batches; holds one batch and one sum."""
+    open_group: tuple[str, ...] | None = None
+    open_sum: npt.NDArray[np.float64] = np.zeros(0)
+    open_count = 0
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        groups = list(zip(*(batch.column(name).to_pylist() for name in _GROUP), strict=True))
+        flat = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
+        vectors = flat.reshape(len(groups), -1).astype(np.float64)
+        starts = [0, *(row for row in range(1, len(groups)) if groups[row] != groups[row - 1])]
+        done: list[tuple[tuple[str, ...], npt.NDArray[np.float64], int]] = []
+        for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
+            total = vectors[start:end]
+            if groups[start] == open_group:
+                # Row by row, as within one batch: the order of additions must not depend on where a batch ends.
+                for row in total:
+                    open_sum = open_sum + row
+                open_count += end - start
+                continue
+            if open_group is not None:
+                done.append((open_group, open_sum, open_count))
+            open_group, open_count = groups[start], end - start
+            open_sum = reduce(np.add, total[1:], total[0].copy())
+        if done:
+            yield _means(done)
+    if open_group is not None:
+        yield _means([(open_group, open_sum, open_count)])
+
+
+def _means(done: Sequence[tuple[tuple[str, ...], npt.NDArray[np.float64], int]]) -> pa.RecordBatch:
+    vectors = np.stack([total / count for _, total, count in done]).astype(np.float32)
+    arrays = [pa.array([group[i] for group, _, _ in done], pa.string()) for i in range(len(_GROUP))]
+    counts = pa.array([count for _, _, count in done], pa.int32())
+    dims = pa.array([vectors.shape[1]] * len(done), pa.int32())
+    return pa.RecordBatch.from_arrays(
+        [*arrays, counts, dims, vector_array(vectors, [True] * len(done))],
+        names=[*_GROUP, "num_contents", "dim", "vector"],
+    )

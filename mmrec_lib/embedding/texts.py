@@ -1,0 +1,29 @@
+"""Normal form of texts, so that equal words have one identity."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import arrow_udf
+
+
+def normalise(texts: pa.Array) -> pa.Array:
+    """NFC, every run of white space as one space, none at the ends; null when nothing is left."""
+    composed = pc.utf8_normalize(texts, form="NFC")
+    # Unicode's spaces and separators, and the control characters that RE2's `\s` knows.
+    spaced = pc.replace_substring_regex(composed, r"[\s\x0b\x{85}\p{Z}]+", " ")
+    trimmed = pc.utf8_trim_whitespace(spaced)
+    return pc.if_else(pc.equal(pc.utf8_length(trimmed), 0), None, trimmed)
+
+
+def normalised(text: Column) -> Column:
+    """Normal form of a text column; Spark has no function for Unicode's normal forms, so Arrow does it."""
+    column: Column = arrow_udf(normalise, returnType="string")(text)
+    return column
+
+
+def content_id(text: Column) -> Column:
+    """Identity of a normalised text: the sha256 of its UTF-8 bytes, hexadecimal."""
+    return F.sha2(F.encode(text, "UTF-8"), 256)

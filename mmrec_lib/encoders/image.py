@@ -1,0 +1,140 @@
+"""Pictures → vectors, with any vision model directory.
+
+Shape legend: B pictures, C colours, H and W pixels, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mmrec_lib.encoders.config import EncoderConfig
+from mmrec_lib.encoders.fusion import fused
+from mmrec_lib.encoders.precision import compute_dtype
+from mmrec_lib.encoders.prefetch import map_ahead
+from mmrec_lib.encoders.preprocessing import ImagePreprocessing
+from mmrec_lib.encoders.quiet import quiet_loading
+from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
+from mmrec_lib.errors import EncoderError
+from mmrec_lib.media.errors import MediaError
+
+
+class ImageEncoder:
+    """Encodes pictures, given as the bytes of their files; see the `Encoder` protocol.
+
+    Threads decode and resize a few pictures ahead of the model. The model always sees batches of the same shape
+    (missing rows are zeros), so that a picture's vector does not depend on its neighbours.
+    """
+
+    def __init__(
+        self, spec: EncoderSpec, config: EncoderConfig, directory: Path, threads: int = 1, decode_threads: int = 2
+    ) -> None:
+        self._spec, self._config, self._directory = spec, config, directory
+        self._threads, self._decode_threads = threads, decode_threads
+        self._preprocessing = ImagePreprocessing.from_directory(directory)
+        self._model: Any = None
+        self._device = "cpu"
+        self._dtype = torch.float32
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """Identity."""
+        return self._spec
+
+    def load(self, device: str = "cpu") -> None:
+        """Loads the weights.
+
+        Raises:
+            EncoderError: When the directory holds no vision model that transformers can load, or one without pooled
+                output.
+        """
+        from transformers import AutoModel
+
+        torch.set_num_threads(self._threads)
+        try:
+            with quiet_loading():
+                model = AutoModel.from_pretrained(self._directory, local_files_only=True, dtype=torch.float32).eval()
+        except (OSError, ValueError, KeyError) as error:
+            raise EncoderError(
+                f"Image encoder `{self._spec.id}`: `{self._directory}` must hold a vision model, got: {error}."
+            ) from None
+        self._check_output(model)
+        self._dtype = compute_dtype(self._config.dtype, "image", device)
+        model = fused(model, self._example()).to(device, self._dtype)
+        self._model = model.to(memory_format=torch.channels_last)
+        self._device = device
+
+    def encode(self, batch: Sequence[EncoderInput]) -> EncodeResult:
+        """Vectors of pictures: `[n, dim] float32`; what cannot be decoded is a row with an error."""
+        if self._model is None:
+            raise EncoderError(f"Image encoder `{self._spec.id}`: call load() before encode().")
+        errors: list[str | None] = [None] * len(batch)
+        vectors: npt.NDArray[np.float32] = np.zeros((len(batch), self._spec.dim or 0), np.float32)
+        size = self._config.batch_images
+        rows: list[int] = []
+        pictures: list[npt.NDArray[np.uint8]] = []
+        prepared = map_ahead(self._fit, batch, self._decode_threads, num_ahead=2 * size)
+        for row, picture in enumerate(prepared):
+            if isinstance(picture, str):
+                errors[row] = picture
+            else:
+                rows.append(row)
+                pictures.append(picture)
+            if rows and (len(rows) == size or row == len(batch) - 1):
+                pooled_BD = self._forward(pictures)
+                if vectors.shape[1] != pooled_BD.shape[1]:
+                    vectors = np.zeros((len(batch), pooled_BD.shape[1]), np.float32)
+                vectors[rows] = pooled_BD
+                rows, pictures = [], []
+        for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
+            vectors[row], errors[row] = 0.0, "the encoder gave values that are not finite"
+        return EncodeResult(vectors, errors)
+
+    def _fit(self, content: EncoderInput) -> npt.NDArray[np.uint8] | str:
+        if not isinstance(content, bytes):
+            return "media_empty: a picture is needed, there is none"
+        try:
+            return self._preprocessing.fit(content)
+        except MediaError as error:
+            return str(error)
+
+    def _forward(self, pictures: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+        how = self._preprocessing
+        x_BHWC = np.zeros((self._config.batch_images, how.height_px, how.width_px, 3), np.float32)
+        for row, picture in enumerate(pictures):
+            x_BHWC[row] = picture
+            x_BHWC[row] *= how.scale
+            x_BHWC[row] -= np.asarray(how.mean, np.float32)
+            x_BHWC[row] /= np.asarray(how.std, np.float32)
+        # Colours last in memory, first in the shape: what torch calls channels_last.
+        x_BCHW = torch.from_numpy(x_BHWC).permute(0, 3, 1, 2).to(self._device, self._dtype)
+        with torch.inference_mode():
+            pooled_BD = self._model(pixel_values=x_BCHW).pooler_output
+        result: npt.NDArray[np.float32] = pooled_BD[: len(pictures)].flatten(1).float().cpu().numpy()
+        return result
+
+    def _example(self) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        how = self._preprocessing
+        return torch.rand((1, 3, how.height_px, how.width_px), generator=generator) * 2 - 1
+
+    def _check_output(self, model: torch.nn.Module) -> None:
+        try:
+            with torch.inference_mode():
+                pooled = getattr(model(pixel_values=self._example()), "pooler_output", None)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise EncoderError(
+                f"Image encoder `{self._spec.id}`: a model that takes pixel_values of "
+                f"{self._preprocessing.height_px} x {self._preprocessing.width_px} is needed, got: {error}."
+            ) from None
+        dim = None if pooled is None else pooled.flatten(1).shape[1]
+        if dim is None or (self._spec.dim is not None and dim != self._spec.dim):
+            raise EncoderError(
+                f"Image encoder `{self._spec.id}`: a pooled output of {self._spec.dim or 'any'} numbers is needed, "
+                f"got {'none' if dim is None else dim}."
+            )

@@ -1,0 +1,143 @@
+"""Speech → text, with any Whisper model directory (Radford et al., Robust Speech Recognition, 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mmrec_lib.encoders.config import EncoderConfig
+from mmrec_lib.encoders.precision import compute_dtype
+from mmrec_lib.encoders.quiet import quiet_loading
+from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractResult
+from mmrec_lib.errors import EncoderError
+from mmrec_lib.media.audio import SAMPLE_RATE_HZ, decode_audio
+from mmrec_lib.media.errors import MediaError
+
+# Below this root mean square a window is silence; Whisper hears "you" in it.
+SILENCE_RMS = 1e-4
+
+_SEARCH_SECONDS = 5.0
+_PAUSE_SECONDS = 0.1
+_TOKENS_PER_SECOND = 10
+
+
+class WhisperExtractor:
+    """Transcribes sound, given as the bytes of its file; see the `Extractor` protocol.
+
+    Sound longer than the model's window (30 s) is cut at pauses. Each window is decoded greedily and on its own, so
+    that a transcript does not depend on what else is in the batch.
+    """
+
+    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, threads: int = 1) -> None:
+        self._spec, self._config, self._directory, self._threads = spec, config, directory, threads
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._features: Any = None
+        self._device = "cpu"
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """Identity."""
+        return self._spec
+
+    def load(self, device: str = "cpu") -> None:
+        """Loads weights, tokenizer and feature extractor.
+
+        Raises:
+            EncoderError: When the directory holds no Whisper model.
+        """
+        from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+        torch.set_num_threads(self._threads)
+        dtype = compute_dtype(self._config.dtype, "speech", device)
+        try:
+            with quiet_loading():
+                model = WhisperForConditionalGeneration.from_pretrained(
+                    self._directory, local_files_only=True, dtype=dtype
+                )
+                self._tokenizer = AutoTokenizer.from_pretrained(self._directory, local_files_only=True)
+                self._features = WhisperFeatureExtractor.from_pretrained(self._directory, local_files_only=True)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise EncoderError(
+                f"Speech model `{self._spec.id}`: `{self._directory}` must hold a Whisper model, got: {error}."
+            ) from None
+        self._model, self._device = model.eval().to(device), device
+
+    def extract(self, batch: Sequence[EncoderInput]) -> ExtractResult:
+        """Transcripts of sounds; what cannot be decoded is a row with an error, silence an empty text."""
+        if self._model is None:
+            raise EncoderError(f"Speech model `{self._spec.id}`: call load() before extract().")
+        result = ExtractResult([], [], [])
+        for content in batch:
+            text, language, error = self._transcript(content)
+            result.texts.append(text)
+            result.languages.append(language)
+            result.errors.append(error)
+        return result
+
+    def _transcript(self, content: EncoderInput) -> tuple[str | None, str | None, str | None]:
+        if not isinstance(content, bytes):
+            return None, None, "media_empty: a sound is needed, there is none"
+        try:
+            samples = decode_audio(content, max_seconds=self._config.max_seconds)
+        except MediaError as error:
+            return None, None, str(error)
+        language = self._config.language
+        parts: list[str] = []
+        for window in split_at_pauses(samples, self._features.n_samples):
+            if float(np.sqrt(np.mean(np.square(window)))) < SILENCE_RMS:
+                continue
+            features = self._features(window, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt").input_features
+            features = features.to(self._device, self._model.dtype)
+            # The language of the first words counts for all.
+            language = language or self._language(features)
+            parts.append(self._words(features, language, len(window) / SAMPLE_RATE_HZ))
+        return " ".join(" ".join(parts).split()), language, None
+
+    def _words(self, features: torch.Tensor, language: str | None, seconds: float) -> str:
+        settings = self._model.generation_config
+        asked = {"language": language, "task": "transcribe"} if settings.is_multilingual else {}
+        # Nobody speaks faster; without the bound a repeating model would fill its whole window.
+        most = min(16 + int(seconds * _TOKENS_PER_SECOND), self._model.config.max_target_positions - 8)
+        with torch.inference_mode(), quiet_loading():
+            ids = self._model.generate(features, num_beams=1, do_sample=False, max_new_tokens=most, **asked)
+        return str(self._tokenizer.decode(ids[0], skip_special_tokens=True))
+
+    def _language(self, features: torch.Tensor) -> str | None:
+        settings = self._model.generation_config
+        if not settings.is_multilingual:
+            return "en"
+        with torch.inference_mode():
+            found = int(self._model.detect_language(features)[0])
+        tokens = {token_id: token for token, token_id in settings.lang_to_id.items()}
+        return tokens[found].strip("<|>") if found in tokens else None
+
+
+def split_at_pauses(samples: npt.NDArray[np.float32], window: int) -> list[npt.NDArray[np.float32]]:
+    """Cuts sound into pieces of at most `window` samples, each cut at the quietest place near the window's end.
+
+    Args:
+        samples: `[num_samples] float32` at 16 kHz.
+        window: Most samples a piece.
+
+    Returns:
+        Pieces that joined together give the samples.
+    """
+    pause = max(1, min(int(_PAUSE_SECONDS * SAMPLE_RATE_HZ), window // 4))
+    search = max(pause, min(int(_SEARCH_SECONDS * SAMPLE_RATE_HZ), window // 2))
+    pieces = []
+    start = 0
+    while len(samples) - start > window:
+        tail = np.square(samples[start + window - search : start + window], dtype=np.float64)
+        num_pauses = len(tail) // pause
+        energy = tail[: num_pauses * pause].reshape(num_pauses, pause).sum(axis=1)
+        cut = start + window - search + int(energy.argmin()) * pause + pause // 2
+        pieces.append(samples[start:cut])
+        start = cut
+    pieces.append(samples[start:])
+    return pieces

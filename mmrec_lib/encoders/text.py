@@ -1,0 +1,132 @@
+"""Texts → vectors, with any BERT-like model directory.
+
+Reimers and Gurevych, Sentence-BERT (2019): the vector of a text is the mean of its token vectors, with length 1.
+
+Shape legend: B rows, L tokens, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mmrec_lib.encoders.config import EncoderConfig
+from mmrec_lib.encoders.precision import compute_dtype
+from mmrec_lib.encoders.quiet import quiet_loading
+from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
+from mmrec_lib.errors import EncoderError
+
+LENGTH_STEP = 8
+
+
+class TextEncoder:
+    """Encodes texts; see the `Encoder` protocol.
+
+    Texts of about the same length are computed together, so little is wasted on padding. The padded length follows from
+    the text alone (its number of tokens, rounded up to 8), and so does the shape of the batch it is computed in
+    (`batch_tokens` divided by that length; missing rows are filled up): the same kernels see it whatever its
+    neighbours are, and its vector has the same bits.
+    """
+
+    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, threads: int = 1) -> None:
+        self._spec, self._config, self._directory, self._threads = spec, config, directory, threads
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._device = "cpu"
+        self._dtype = torch.float32
+        self._max_tokens = config.max_tokens
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """Identity."""
+        return self._spec
+
+    def load(self, device: str = "cpu") -> None:
+        """Loads tokenizer and weights.
+
+        Raises:
+            EncoderError: When the directory holds no model that transformers can load.
+        """
+        from transformers import AutoModel, AutoTokenizer
+
+        torch.set_num_threads(self._threads)
+        try:
+            with quiet_loading():
+                self._tokenizer = AutoTokenizer.from_pretrained(self._directory, local_files_only=True)
+                model = AutoModel.from_pretrained(self._directory, local_files_only=True, dtype=torch.float32)
+        except (OSError, ValueError, KeyError) as error:
+            raise EncoderError(
+                f"Text encoder `{self._spec.id}`: `{self._directory}` must hold a BERT-like model with its tokenizer, "
+                f"got: {error}."
+            ) from None
+        self._model = model.eval().to(device)
+        self._device, self._dtype = device, compute_dtype(self._config.dtype, "text", device)
+        positions = getattr(model.config, "max_position_embeddings", None)
+        self._max_tokens = min(self._config.max_tokens, positions or self._config.max_tokens)
+
+    def encode(self, batch: Sequence[EncoderInput]) -> EncodeResult:
+        """Vectors of texts: `[n, dim] float32`; an empty text is a row with an error."""
+        errors: list[str | None] = [_refusal(text) for text in batch]
+        rows = [row for row, error in enumerate(errors) if error is None]
+        vectors: npt.NDArray[np.float32] | None = None
+        for group, pooled_BD in self._encoded([str(batch[row]) for row in rows]):
+            if vectors is None:
+                vectors = np.zeros((len(batch), pooled_BD.shape[1]), np.float32)
+            vectors[[rows[index] for index in group]] = pooled_BD
+        if vectors is None:
+            vectors = np.zeros((len(batch), self._spec.dim or 0), np.float32)
+        for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
+            vectors[row], errors[row] = 0.0, "the encoder gave values that are not finite"
+        return EncodeResult(vectors, errors)
+
+    def _encoded(self, texts: list[str]) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+        """Groups of indices into `texts` with their vectors."""
+        if not texts:
+            return
+        if self._model is None:
+            raise EncoderError(f"Text encoder `{self._spec.id}`: call load() before encode().")
+        tokens = self._tokenizer(texts, truncation=True, max_length=self._max_tokens)["input_ids"]
+        by_length: dict[int, list[int]] = {}
+        for index, ids in enumerate(tokens):
+            # Never longer than the model's positions, which need not be a multiple of the step.
+            padded = min(-(-len(ids) // LENGTH_STEP) * LENGTH_STEP, self._max_tokens)
+            by_length.setdefault(padded, []).append(index)
+        for padded, indices in sorted(by_length.items()):
+            num_rows = max(1, self._config.batch_tokens // padded)
+            for start in range(0, len(indices), num_rows):
+                group = indices[start : start + num_rows]
+                yield group, self._forward([tokens[index] for index in group], num_rows, padded)
+
+    def _forward(self, tokens: list[list[int]], num_rows: int, padded: int) -> npt.NDArray[np.float32]:
+        ids_BL = torch.full((num_rows, padded), self._tokenizer.pad_token_id or 0, dtype=torch.long)
+        mask_BL = torch.zeros((num_rows, padded), dtype=torch.long)
+        mask_BL[:, 0] = 1  # Rows that only fill the batch up attend to one token, so that nothing divides by zero.
+        for row, ids in enumerate(tokens):
+            ids_BL[row, : len(ids)] = torch.tensor(ids)
+            mask_BL[row, : len(ids)] = 1
+        ids_BL, mask_BL = ids_BL.to(self._device), mask_BL.to(self._device)
+        uses_bfloat16 = self._dtype == torch.bfloat16
+        with torch.inference_mode(), torch.autocast(self._device, torch.bfloat16, enabled=uses_bfloat16):
+            hidden_BLD = self._model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
+        with torch.inference_mode():
+            hidden_BLD = hidden_BLD.float()
+            if self._config.pooling == "cls":
+                pooled_BD = hidden_BLD[:, 0]
+            else:
+                weight_BL1 = mask_BL.unsqueeze(-1).float()
+                pooled_BD = (hidden_BLD * weight_BL1).sum(1) / weight_BL1.sum(1)
+            if self._config.normalise:
+                pooled_BD = torch.nn.functional.normalize(pooled_BD, dim=-1)
+        result: npt.NDArray[np.float32] = pooled_BD[: len(tokens)].cpu().numpy()
+        return result
+
+
+def _refusal(text: EncoderInput) -> str | None:
+    if not isinstance(text, str):
+        return "a text is needed, there is none"
+    return None if text.strip() else "the text is empty"

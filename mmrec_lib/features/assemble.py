@@ -1,0 +1,127 @@
+"""Tables → a training snapshot and user profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from mmrec_lib.contracts.silver import TRAINING_SNAPSHOT
+from mmrec_lib.embedding.contents import review_contents
+from mmrec_lib.errors import NoDataError
+from mmrec_lib.features.config import FeaturesConfig
+from mmrec_lib.features.contents import (
+    attribute_tokens,
+    graph_tokens,
+    released_vectors,
+    review_vectors,
+    snapshot_hash,
+)
+from mmrec_lib.features.interactions import (
+    PARTS,
+    Cuts,
+    assign_parts,
+    find_cuts,
+    pair_interactions,
+    resolve_as_of,
+    weigh_events,
+)
+from mmrec_lib.features.profiles import known_events, user_profiles
+from mmrec_lib.ingest.config import EventTypeConfig
+from mmrec_lib.lakehouse.tables import Lakehouse
+
+READS = (
+    "event", "item", "user", "review", "graph_edge", "media_link", "media_text", "provided_text",
+    "content_embedding", "item_embedding", "encoder_release",
+)
+WRITES = ("user_profile", "training_interaction", "training_content", "training_snapshot")
+
+
+def assemble(
+    lakehouse: Lakehouse,
+    features: FeaturesConfig,
+    event_types: Mapping[str, EventTypeConfig],
+    as_of: date | None,
+    *,
+    refit_on_valid: bool,
+) -> dict[str, int]:
+    """Write the snapshot of the current tables and the profiles of all users.
+
+    Returns:
+        Counts for job_run.
+
+    Raises:
+        NoDataError: When no interaction, or more than `features.max_interactions`, come out.
+    """
+    users, items = lakehouse.read("user"), lakehouse.read("item")
+    events = lakehouse.read("event")
+    day = resolve_as_of(events, as_of)
+    weighted = lakehouse.stage("weighted_event", weigh_events(events, items, event_types, features, day))
+    cuts = find_cuts(weighted, features, day)
+    parted = assign_parts(weighted, cuts)
+    interactions = lakehouse.stage("pairs", pair_interactions(parted))
+    contents = lakehouse.stage("training_content", snapshot_contents(lakehouse, items, cuts))
+
+    about = {"as_of": day.isoformat(), "valid_from": str(cuts.valid_from), "test_from": str(cuts.test_from)}
+    snapshot_id = snapshot_hash(interactions, contents, about)
+    counts = _counts(interactions, items)
+    if counts["interactions"] > features.max_interactions:
+        raise NoDataError(
+            f"The snapshot has {counts['interactions']} user-item pairs, more than features.max_interactions = "
+            f"{features.max_interactions}. Raise it on a machine with 40 bytes of memory for each, or count fewer event types."
+        )
+    where = {"snapshot_id": snapshot_id}
+    tag = F.lit(snapshot_id).alias("snapshot_id")
+    lakehouse.replace_slice("training_content", contents.select(tag, *contents.columns), where)
+    lakehouse.replace_slice("training_interaction", interactions.select(tag, *interactions.columns), where)
+    known = known_events(parted, cuts, refit_on_valid=refit_on_valid)
+    profiles = lakehouse.stage("user_profile", user_profiles(users, items, known, features.max_history))
+    gone = lakehouse.read("user_profile").join(users, "user_id", "left_anti")
+    lakehouse.merge("user_profile", profiles, delete_keys=gone)
+    _write_snapshot_row(lakehouse, snapshot_id, cuts, counts)
+    return counts
+
+
+def snapshot_contents(lakehouse: Lakehouse, items: DataFrame, cuts: Cuts) -> DataFrame:
+    """All feature blocks of the catalogue: fit, feature, item_id, tokens, vector."""
+    embedding, release = lakehouse.read("item_embedding"), lakehouse.read("encoder_release")
+    reviews = review_contents(
+        lakehouse.read("review"),
+        lakehouse.read("media_link"),
+        lakehouse.read("media_text"),
+        lakehouse.read("provided_text"),
+        lakehouse.read("content_embedding"),
+        release,
+    )
+    blocks = (
+        released_vectors(embedding, release)
+        .unionByName(review_vectors(reviews, cuts, ("fit1", "fit2", "fit3")))
+        .unionByName(attribute_tokens(items))
+        .unionByName(graph_tokens(items, lakehouse.read("graph_edge")))
+    )
+    return blocks.join(items.select("item_id"), "item_id", "left_semi").select("fit", "feature", "item_id", "tokens", "vector")
+
+
+def _counts(interactions: DataFrame, items: DataFrame) -> dict[str, int]:
+    row = interactions.agg(
+        F.count(F.lit(1)).alias("interactions"),
+        F.countDistinct("user_id").alias("users"),
+        *[F.count(f"{part}_weight").alias(part) for part in PARTS],
+    ).collect()[0]
+    counts = {"interactions": int(row["interactions"]), "users": int(row["users"]), "items": items.count()}
+    return counts | {f"{part}_interactions": int(row[part]) for part in PARTS}
+
+
+def _write_snapshot_row(lakehouse: Lakehouse, snapshot_id: str, cuts: Cuts, counts: Mapping[str, int]) -> None:
+    versions = {name: version for name, version in lakehouse.data_versions(READS).items() if version is not None}
+    row = (
+        snapshot_id, cuts.as_of.isoformat(), "given" if cuts.given else "by_time", cuts.valid_from, cuts.test_from,
+        versions, True, counts["users"], counts["items"], counts["interactions"],
+    )
+    current = lakehouse.spark.createDataFrame([row], TRAINING_SNAPSHOT.input_schema)
+    earlier = lakehouse.read("training_snapshot").where(F.col("snapshot_id") != snapshot_id)
+    lakehouse.merge(
+        "training_snapshot", current.unionByName(earlier.select(*current.columns).withColumn("is_current", F.lit(False)))
+    )

@@ -1,0 +1,33 @@
+"""How events become interactions."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from mmrec_lib.config import Section
+
+
+class FeaturesConfig(Section):
+    """Interactions, splits and profiles.
+
+    Attributes:
+        half_life_days: Age at which an event's weight halves; None weighs old and new alike.
+        view_seconds_full: Views and listens shorter than this count in proportion; None counts each in full.
+        train_share: Share of the events, in time, that train is made of, where the source brings no split.
+        valid_share: Share that follows as valid; the rest is test.
+        max_history: Items kept in a user's history, latest first; scoring sees no more.
+        max_interactions: Largest number of user-item pairs that one training machine takes (about 40 bytes each).
+    """
+
+    half_life_days: float | None = Field(default=None, gt=0)
+    view_seconds_full: float | None = Field(default=None, gt=0)
+    train_share: float = Field(default=0.8, gt=0, lt=1)
+    valid_share: float = Field(default=0.1, gt=0, lt=1)
+    max_history: int = Field(default=2000, ge=1)
+    max_interactions: int = Field(default=100_000_000, ge=1)
+
+    @model_validator(mode="after")
+    def _leaves_test(self) -> FeaturesConfig:
+        if self.train_share + self.valid_share >= 1:
+            raise ValueError("features: train_share + valid_share must leave something for test")
+        return self

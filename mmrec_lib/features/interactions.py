@@ -1,0 +1,174 @@
+"""Events → weighted interactions with a time and a part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from mmrec_lib.errors import NoDataError
+from mmrec_lib.features.config import FeaturesConfig
+from mmrec_lib.ingest.config import EventTypeConfig
+
+NO_TIME = date(1970, 1, 1)
+PARTS = ("train", "valid", "test")
+_SECONDS_A_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where the parts end.
+
+    Attributes:
+        as_of: Events before this UTC date count; 1970-01-01 means that the events have no times.
+        given: True when the events brought their split.
+        valid_from: First time of valid; None with a given split.
+        test_from: First time of test; None with a given split.
+    """
+
+    as_of: date
+    given: bool
+    valid_from: datetime | None = None
+    test_from: datetime | None = None
+
+    def before(self, fit: str) -> datetime | None:
+        """Nothing from this time on may be known to a fit; None where times do not say."""
+        if fit == "fit3" and self.as_of != NO_TIME:
+            return datetime.combine(self.as_of, time(), UTC)
+        return {"fit1": self.valid_from, "fit2": self.test_from}.get(fit)
+
+
+def resolve_as_of(events: DataFrame, wanted: date | None) -> date:
+    """The as-of date: the one asked for, else the day after the latest event, else 1970-01-01 without times.
+
+    Raises:
+        NoDataError: When there are no events at all, or none before the date asked for.
+    """
+    bounds = events.agg(F.min("event_ts").cast("date").alias("first"), F.max("event_ts").cast("date").alias("last")).collect()[0]
+    first, last = bounds["first"], bounds["last"]
+    if first is None:
+        raise NoDataError("There are no accepted events, so nothing can be learned. Look into the table quarantine for why.")
+    if last == NO_TIME:
+        return NO_TIME
+    if wanted is None:
+        return last + timedelta(days=1)  # type: ignore[no-any-return]
+    if first >= wanted:
+        raise NoDataError(f"AS_OF {wanted}: the first accepted event is of {first}, so nothing is known before that date. "
+                          f"Choose a date from {first + timedelta(days=1)} to {last + timedelta(days=1)}.")
+    return wanted
+
+
+def weigh_events(
+    events: DataFrame, items: DataFrame, event_types: Mapping[str, EventTypeConfig], config: FeaturesConfig, as_of: date
+) -> DataFrame:
+    """Events before the as-of date on items of the catalogue, with what they weigh.
+
+    Returns:
+        user_id, item_id, event_type, event_ts, split, weight (double, may be 0 or below), is_seen (boolean).
+    """
+    on_items = events.where(F.col("item_id").isNotNull() & F.col("event_type").isin(sorted(event_types)))
+    if as_of != NO_TIME:
+        on_items = on_items.where(F.col("event_ts") < F.lit(datetime.combine(as_of, time(), UTC)))
+    known = on_items.join(items.select("item_id"), "item_id", "left_semi")
+    weight = _by_type(event_types, lambda kind: _type_weight(kind, config))
+    if config.half_life_days is not None and as_of != NO_TIME:
+        age_days = (F.lit(datetime.combine(as_of, time(), UTC)).cast("double") - F.col("event_ts").cast("double"))
+        weight = weight * F.pow(F.lit(0.5), age_days / F.lit(config.half_life_days * _SECONDS_A_DAY))
+    return known.select(
+        "user_id",
+        "item_id",
+        "event_type",
+        "event_ts",
+        "split",
+        weight.alias("weight"),
+        _by_type(event_types, lambda kind: F.lit(kind.counts_as_seen)).alias("is_seen"),
+    )
+
+
+def _by_type(event_types: Mapping[str, EventTypeConfig], value: Callable[[EventTypeConfig], Column]) -> Column:
+    chosen: Column | None = None
+    for name, kind in sorted(event_types.items()):
+        matches = F.col("event_type") == name
+        chosen = F.when(matches, value(kind)) if chosen is None else chosen.when(matches, value(kind))
+    assert chosen is not None
+    return chosen
+
+
+def _type_weight(kind: EventTypeConfig, config: FeaturesConfig) -> Column:
+    weight = F.lit(float(kind.weight))
+    if config.view_seconds_full is not None:
+        share = F.least(F.lit(1.0), F.col("seconds") / F.lit(config.view_seconds_full))
+        weight = weight * F.coalesce(share, F.lit(1.0))
+    if kind.low_value_below is not None and kind.low_value_means != "positive":
+        factor = 0.0 if kind.low_value_means == "ignore" else -1.0
+        is_low = F.coalesce(F.col("value") < F.lit(kind.low_value_below), F.lit(False))
+        weight = F.when(is_low, weight * F.lit(factor)).otherwise(weight)
+    return weight
+
+
+def find_cuts(weighted: DataFrame, config: FeaturesConfig, as_of: date) -> Cuts:
+    """Where train, valid and test end: by the given split, else by time so that a cut falls between time stamps.
+
+    The first `train_share` of the events in time are train; events of the same time as the first of the next part go
+    there too. Exact up to a million events, within a millionth of the events above.
+
+    Raises:
+        NoDataError: When there is neither a split nor a time, or no interaction at all.
+    """
+    counts = weighted.where(F.col("weight") > 0).agg(
+        F.count(F.lit(1)).alias("rows"), F.count("split").alias("with_split")
+    ).collect()[0]
+    if counts["rows"] == 0:
+        raise NoDataError("No event counts as an interaction: check `events` in the config (weights) and the as-of date.")
+    if counts["with_split"]:
+        return Cuts(as_of, given=True)
+    if as_of == NO_TIME:
+        raise NoDataError("The events have neither times nor a `split` column, so they cannot be divided into train, valid "
+                          "and test. Deliver one of them.")
+    # The event at position floor(share * n), counted from 0, opens the next part.
+    total = counts["rows"]
+    shares = [config.train_share, config.train_share + config.valid_share]
+    ranks = [(int(share * total + 1e-9) + 0.5) / total for share in shares]
+    micros = F.unix_micros("event_ts")
+    opening = (
+        weighted.where(F.col("weight") > 0)
+        .agg(F.percentile_approx(micros, ranks, 1_000_000).alias("cuts"))
+        .collect()[0]["cuts"]
+    )
+    valid_from, test_from = (datetime.fromtimestamp(micro / 1e6, UTC) for micro in opening)
+    return Cuts(as_of, given=False, valid_from=valid_from, test_from=test_from)
+
+
+def assign_parts(weighted: DataFrame, cuts: Cuts) -> DataFrame:
+    """Add the column part: train, valid or test. Events without a split among ones that have it are train."""
+    if cuts.given:
+        return weighted.withColumn("part", F.coalesce(F.col("split"), F.lit("train")))
+    part = (
+        F.when(F.col("event_ts") < F.lit(cuts.valid_from), "train")
+        .when(F.col("event_ts") < F.lit(cuts.test_from), "valid")
+        .otherwise("test")
+    )
+    return weighted.withColumn("part", part)
+
+
+def pair_interactions(parted: DataFrame) -> DataFrame:
+    """One row a user and item, with each part's summed weight and latest time; parts that do not sum above 0 are null.
+
+    Returns:
+        user_id, item_id, train_weight, valid_weight, test_weight, train_ts, valid_ts, test_ts.
+    """
+    # Rounded, so that the order of addition cannot make two runs differ.
+    sums = [F.round(F.sum(F.when(F.col("part") == part, F.col("weight"))), 6).alias(f"{part}_weight") for part in PARTS]
+    latest = [
+        F.max(F.when((F.col("part") == part) & (F.col("weight") > 0), F.col("event_ts"))).alias(f"{part}_ts") for part in PARTS
+    ]
+    pairs = parted.groupBy("user_id", "item_id").agg(*sums, *latest)
+    positive = [
+        F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_weight")).alias(f"{part}_weight") for part in PARTS
+    ]
+    times = [F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_ts")).alias(f"{part}_ts") for part in PARTS]
+    chosen = pairs.select("user_id", "item_id", *positive, *times)
+    return chosen.where(F.coalesce("train_weight", "valid_weight", "test_weight").isNotNull())

@@ -1,0 +1,155 @@
+"""A training snapshot as arrays: streamed through Arrow, one batch in memory beside the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import functions as F
+
+from mmrec_lib.errors import NoDataError
+from mmrec_lib.features.contents import ALL_FITS
+from mmrec_lib.features.interactions import PARTS, Cuts
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.models.attributes import group_values
+from mmrec_lib.models.data import Content, FitData, Interactions
+
+FIT_PARTS = {"fit1": ("train",), "fit2": ("train", "valid"), "fit3": ("train", "valid", "test")}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot in memory.
+
+    Attributes:
+        snapshot_id: See the table training_snapshot.
+        cuts: Where its parts end.
+        user_ids: [U] all known users, sorted.
+        item_ids: [I] the catalogue, sorted.
+        is_available: [I] whether the item may be recommended.
+        parts: Interactions of train, valid and test, each [U, I].
+        contents: Feature blocks by fit (or `all`) and name.
+        user_attributes: [U] group of each user for each attribute.
+    """
+
+    snapshot_id: str
+    cuts: Cuts
+    user_ids: npt.NDArray[np.str_]
+    item_ids: npt.NDArray[np.str_]
+    is_available: npt.NDArray[np.bool_]
+    parts: Mapping[str, Interactions]
+    contents: Mapping[tuple[str, str], Content]
+    user_attributes: Mapping[str, npt.NDArray[np.object_]]
+
+    def fit_data(self, fit: str) -> FitData:
+        """What fit1, fit2 or fit3 may see: the parts before its cut, and contents as known then."""
+        first, *others = (self.parts[part] for part in FIT_PARTS[fit])
+        interactions = first
+        for other in others:
+            interactions = interactions + other
+        cut = self.cuts.before(fit)
+        contents = {name: content for (of, name), content in self.contents.items() if of in (ALL_FITS, fit)}
+        return FitData(
+            item_ids=self.item_ids,
+            interactions=interactions,
+            contents=dict(sorted(contents.items())),
+            user_attributes=self.user_attributes,
+            cut_ts=cut.timestamp() if cut else float("inf"),
+        )
+
+    @cached_property
+    def has_test(self) -> bool:
+        """Whether anything is left to test on."""
+        return bool(self.parts["test"].weights.nnz)
+
+
+def current_snapshot(lakehouse: Lakehouse) -> tuple[str, Cuts]:
+    """Id and cuts of the latest snapshot.
+
+    Raises:
+        NoDataError: When there is none.
+    """
+    rows = lakehouse.read("training_snapshot").where("is_current").limit(1).collect()
+    if not rows:
+        raise NoDataError("There is no training snapshot yet. Run assemble_snapshot first.")
+    row = rows[0]
+    cuts = Cuts(
+        as_of=date.fromisoformat(row["as_of_date"]),
+        given=row["split_source"] == "given",
+        valid_from=_utc(row["valid_from_ts"]),
+        test_from=_utc(row["test_from_ts"]),
+    )
+    return str(row["snapshot_id"]), cuts
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    return value.astimezone(UTC) if value is not None else None
+
+
+def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
+    """Read the latest snapshot."""
+    snapshot_id, cuts = current_snapshot(lakehouse)
+    items = _table(lakehouse, "item", lakehouse.read("item").select("item_id", "available").orderBy("item_id"))
+    users = _table(lakehouse, "profile", lakehouse.read("user_profile").select("user_id", "attributes").orderBy("user_id"))
+    item_ids, user_ids = items["item_id"].combine_chunks(), users["user_id"].combine_chunks()
+    return Snapshot(
+        snapshot_id=snapshot_id,
+        cuts=cuts,
+        user_ids=np.array(user_ids.to_pylist(), dtype=np.str_),
+        item_ids=np.array(item_ids.to_pylist(), dtype=np.str_),
+        is_available=np.asarray(items["available"].to_numpy(zero_copy_only=False), dtype=np.bool_),
+        parts=_load_parts(lakehouse, snapshot_id, user_ids, item_ids),
+        contents=_load_contents(lakehouse, snapshot_id, item_ids),
+        user_attributes=group_values([dict(pairs or ()) for pairs in users["attributes"].to_pylist()]),
+    )
+
+
+def _table(lakehouse: Lakehouse, name: str, rows: Any) -> pa.Table:
+    return pa.Table.from_batches(list(lakehouse.stream_arrow(name, rows.coalesce(1))))
+
+
+def _load_parts(lakehouse: Lakehouse, snapshot_id: str, user_ids: pa.Array, item_ids: pa.Array) -> dict[str, Interactions]:
+    columns = [f"{part}_weight" for part in PARTS]
+    seconds = [F.coalesce(F.col(f"{part}_ts").cast("double"), F.lit(0.0)).alias(f"{part}_ts") for part in PARTS]
+    rows = lakehouse.read("training_interaction").where(F.col("snapshot_id") == snapshot_id)
+    found: dict[str, list[npt.NDArray[Any]]] = {part: [] for part in PARTS}
+    for batch in lakehouse.stream_arrow("interactions", rows.select("user_id", "item_id", *columns, *seconds)):
+        users = pc.index_in(batch["user_id"], value_set=user_ids).to_numpy(zero_copy_only=False)
+        items = pc.index_in(batch["item_id"], value_set=item_ids).to_numpy(zero_copy_only=False)
+        for part in PARTS:
+            weights = batch[f"{part}_weight"].to_numpy(zero_copy_only=False).astype(np.float64)
+            has = np.isfinite(weights)
+            times = batch[f"{part}_ts"].to_numpy(zero_copy_only=False)
+            found[part].append(np.stack([users[has], items[has], weights[has], times[has]]))
+    shape = (len(user_ids), len(item_ids))
+    parts = {}
+    for part, blocks in found.items():
+        users, items, weights, times = np.concatenate(blocks, axis=1) if blocks else np.zeros((4, 0))
+        parts[part] = Interactions.from_rows(users.astype(np.int64), items.astype(np.int64), shape, weights, times)
+    return parts
+
+
+def _load_contents(lakehouse: Lakehouse, snapshot_id: str, item_ids: pa.Array) -> dict[tuple[str, str], Content]:
+    rows = lakehouse.read("training_content").where(F.col("snapshot_id") == snapshot_id)
+    vectors: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
+    tokens: dict[tuple[str, str], list[list[str]]] = {}
+    for batch in lakehouse.stream_arrow("contents", rows.select("fit", "feature", "item_id", "tokens", "vector"), 4096):
+        at = pc.index_in(batch["item_id"], value_set=item_ids).to_pylist()
+        keys = list(zip(batch["fit"].to_pylist(), batch["feature"].to_pylist(), strict=True))
+        for i, key in enumerate(keys):
+            vector = batch["vector"][i]
+            if vector.is_valid:
+                values = vector.values.to_numpy(zero_copy_only=False)
+                block = vectors.setdefault(key, np.zeros((len(item_ids), len(values)), dtype=np.float32))
+                block[at[i]] = values
+            else:
+                tokens.setdefault(key, [[] for _ in range(len(item_ids))])[at[i]] = batch["tokens"][i].as_py()
+    contents = {key: Content.from_vectors(key[1], block) for key, block in vectors.items()}
+    return contents | {key: Content.from_tokens(key[1], lists) for key, lists in tokens.items()}

@@ -1,0 +1,177 @@
+"""The books: what became of every record read, by file and kind, and whether too many were refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from mmrec_lib.contracts.bronze import LANDING_FILE
+from mmrec_lib.errors import DataQualityError
+from mmrec_lib.ingest.config import IngestConfig
+from mmrec_lib.ingest.quarantine import FILE_KIND, record_kind
+from mmrec_lib.ingest.settle_first import DUPLICATE, QUARANTINED, STORED, SUPERSEDED
+from mmrec_lib.lakehouse.landing import Delivery
+
+STATUSES = (STORED, SUPERSEDED, DUPLICATE, QUARANTINED)
+_PLURAL = {DUPLICATE: "duplicates"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One refused record, to be shown in a message."""
+
+    path: str
+    line: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class QualityCheck:
+    """A row of `data_quality_result` without its run: what was measured, what is allowed, whether it passed."""
+
+    record_kind: str
+    check_name: str
+    value: float
+    threshold: float | None
+    passed: bool
+
+
+@dataclass
+class Books:
+    """What became of the records of one run.
+
+    Attributes:
+        by_file: (file_id, kind) → status → records.
+        by_reason: kind → reason → records, refused ones only.
+        examples: (kind, reason) → the first such record.
+        num_returned: kind → records that came back from quarantine; they are in no file's books of this run.
+    """
+
+    by_file: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    by_reason: dict[str, Counter[str]] = field(default_factory=dict)
+    examples: dict[tuple[str, str], Example] = field(default_factory=dict)
+    num_returned: Counter[str] = field(default_factory=Counter)
+
+    def add(self, file_id: str, kind: str, status: str, reason: str | None, count: int, example: Example) -> None:
+        """Book `count` records of one file that met the same fate."""
+        self.by_file.setdefault((file_id, kind), Counter())[status] += count
+        if reason is not None:
+            self.by_reason.setdefault(kind, Counter())[reason] += count
+            known = self.examples.get((kind, reason))
+            if known is None or (example.path, example.line) < (known.path, known.line):
+                self.examples[kind, reason] = example
+
+    def totals(self) -> dict[str, Counter[str]]:
+        """Records by kind and status."""
+        totals: dict[str, Counter[str]] = {}
+        for (_, kind), statuses in self.by_file.items():
+            totals.setdefault(kind, Counter()).update(statuses)
+        return totals
+
+    def counts(self) -> dict[str, int]:
+        """Flat counts for `job_run`, such as `event.read` and `event.stored`."""
+        result: dict[str, int] = {}
+        for kind, statuses in sorted(self.totals().items()):
+            result[f"{kind}.read"] = statuses.total()
+            for status in STATUSES:
+                result[f"{kind}.{_PLURAL.get(status, status)}"] = statuses[status]
+        for kind, count in sorted(self.num_returned.items()):
+            result[f"{kind}.returned"] = count
+        return result
+
+    def checks(self, config: IngestConfig) -> tuple[QualityCheck, ...]:
+        """Share of refused records by kind against the configured limit."""
+        checks = []
+        for kind, statuses in sorted(self.totals().items()):
+            share = statuses[QUARANTINED] / max(statuses.total(), 1)
+            is_held = kind != FILE_KIND and statuses.total() >= config.min_records
+            limit = config.max_quarantine_share if is_held else None
+            checks.append(QualityCheck(kind, "quarantine_share", share, limit, limit is None or share <= limit))
+        return tuple(checks)
+
+
+def keep_books(settled: Mapping[str, DataFrame], deliveries: Iterable[Delivery]) -> Books:
+    """Count settled records by file, kind, status and reason; one Spark action over all kinds.
+
+    Args:
+        settled: Kind → its settled records; those of reviews and events may have `_retry`.
+        deliveries: The files of this run; one without records gets books of zeros.
+    """
+    books = Books()
+    for delivery in deliveries:
+        if delivery.problem is None:
+            books.by_file[delivery.file_id, delivery.kind] = Counter()
+        else:
+            example = Example(delivery.file.path, 1, delivery.problem.detail)
+            books.add(delivery.file_id, FILE_KIND, QUARANTINED, delivery.problem.reason, 1, example)
+    if not settled:
+        return books
+    grouped = reduce(DataFrame.unionByName, [_grouped(frame, kind) for kind, frame in settled.items()])
+    for row in grouped.collect():
+        if row["_retry"]:
+            if row["_status"] != QUARANTINED:
+                books.num_returned[row["_kind"]] += row["num"]
+            continue
+        first = row["first"]
+        example = Example(first["source_path"], first["source_line"], first["_detail"] or "")
+        books.add(row["source_file_id"], row["_kind"], row["_status"], row["_reason"], row["num"], example)
+    return books
+
+
+def _grouped(settled: DataFrame, kind: str) -> DataFrame:
+    retry = F.col("_retry") if "_retry" in settled.columns else F.lit(False)
+    return (
+        settled.withColumn("_kind", record_kind(kind))
+        .withColumn("_retry", retry)
+        .groupBy("source_file_id", "_kind", "_status", "_reason", "_retry")
+        .agg(
+            F.count(F.lit(1)).alias("num"),
+            F.min(F.struct("source_path", "source_line", "_detail")).alias("first"),
+        )
+    )
+
+
+def require_quality(books: Books, config: IngestConfig) -> None:
+    """Refuse a run of which too much is bad, before anything of it is written.
+
+    Raises:
+        DataQualityError: With the top reasons and an example of each.
+    """
+    failed = [check for check in books.checks(config) if not check.passed]
+    if not failed:
+        return
+    totals = books.totals()
+    parts = []
+    for check in failed:
+        kind, statuses = check.record_kind, totals[check.record_kind]
+        top = books.by_reason[kind].most_common(3)
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in top)
+        example = books.examples[kind, top[0][0]]
+        parts.append(
+            f"{kind}: {statuses[QUARANTINED]:,} of {statuses.total():,} records ({check.value:.1%}) are bad, at most "
+            f"{check.threshold:.1%} are allowed; top reasons: {reasons}; for example {example.path} line "
+            f"{example.line}: {example.detail}"
+        )
+    raise DataQualityError(
+        f"{'. '.join(parts)}. Nothing was written. Correct the files, or raise ingest.max_quarantine_share."
+    )
+
+
+def landing_file_rows(spark: SparkSession, deliveries: Iterable[Delivery], books: Books) -> DataFrame:
+    """Rows of `landing_file`: one a file and kind of record in it."""
+    by_id = {delivery.file_id: delivery for delivery in deliveries}
+    rows: list[tuple[Any, ...]] = []
+    for (file_id, kind), statuses in books.by_file.items():
+        delivery = by_id[file_id]
+        file = delivery.file
+        modified_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=file.modified_us)
+        counts = [statuses[status] for status in STATUSES]
+        rows.append((file_id, kind, file.path, delivery.sha256, file.bytes_len, sum(counts), *counts, modified_at))
+    return spark.createDataFrame(rows, LANDING_FILE.input_schema)

@@ -1,0 +1,126 @@
+"""Configuration of the ingest: bounds, event types, the catalogue's manner of delivery, media limits."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from mmrec_lib.config import Section
+
+
+def _as_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+UtcTime = Annotated[datetime, AfterValidator(_as_utc)]
+
+
+class IngestConfig(Section):
+    """What the ingest accepts.
+
+    Attributes:
+        ts_min: Earliest time that a record may carry (records without a time get 1970-01-01 and are not held to it).
+        ts_max: Latest time that a record may carry.
+        max_quarantine_share: Share of a kind's records in one run above which the job fails and writes nothing.
+        min_records: Kinds with fewer records in the run are not held to `max_quarantine_share`.
+        max_record_bytes: Longest record; longer ones go to quarantine with their first `max_record_bytes` bytes.
+        max_id_chars: Longest id.
+        split_bytes: Landing files are read in pieces of about this size.
+    """
+
+    ts_min: UtcTime = datetime(1990, 1, 1, tzinfo=UTC)
+    ts_max: UtcTime = datetime(2050, 1, 1, tzinfo=UTC)
+    max_quarantine_share: float = Field(default=0.2, ge=0, le=1)
+    min_records: int = Field(default=100, ge=1)
+    max_record_bytes: int = Field(default=4 * 2**20, ge=1024)
+    max_id_chars: int = Field(default=256, ge=8)
+    split_bytes: int = Field(default=32 * 2**20, ge=1024)
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> IngestConfig:
+        if self.ts_min >= self.ts_max:
+            raise ValueError(f"ts_min must be before ts_max, got {self.ts_min} and {self.ts_max}")
+        return self
+
+
+class EventTypeConfig(Section):
+    """What an event type needs and what it means.
+
+    Attributes:
+        needs_item: Whether an event of this type must name an item.
+        needs_query: Whether it must carry words.
+        needs_value: Whether it must carry a value.
+        value_min: Lowest allowed value; none when null.
+        value_max: Highest allowed value; none when null.
+        weight: How much one such event says about liking the item; 0 when it says nothing.
+        counts_as_seen: Whether the item need not be recommended again.
+        low_value_below: A value below this one is low; null when no value is.
+        low_value_means: What a low value says of the item: positive (all the same), ignore, or negative.
+    """
+
+    needs_item: bool = True
+    needs_query: bool = False
+    needs_value: bool = False
+    value_min: float | None = None
+    value_max: float | None = None
+    weight: float = 1.0
+    counts_as_seen: bool = True
+    low_value_below: float | None = None
+    low_value_means: Literal["positive", "ignore", "negative"] = "positive"
+
+
+DEFAULT_EVENT_TYPES: dict[str, EventTypeConfig] = {
+    "view": EventTypeConfig(weight=1.0),
+    "search": EventTypeConfig(needs_item=False, needs_query=True, weight=0.0, counts_as_seen=False),
+    "like": EventTypeConfig(weight=3.0),
+    "share": EventTypeConfig(weight=3.0),
+    "cart": EventTypeConfig(weight=4.0),
+    "purchase": EventTypeConfig(weight=5.0),
+    "listen": EventTypeConfig(weight=1.0),
+    "rating": EventTypeConfig(needs_value=True, value_min=1, value_max=5, weight=1.0, low_value_below=3),
+}
+
+
+class ItemsConfig(Section):
+    """How the catalogue is delivered.
+
+    Attributes:
+        full_snapshot: When true, the item files that arrive together are the whole catalogue: items that are in none
+            of them (not even as a quarantined record with a readable id) are removed.
+    """
+
+    full_snapshot: bool = False
+
+
+class MediaConfig(Section):
+    """Which media are accepted and where their bytes are kept.
+
+    Attributes:
+        inline_bytes: Media up to this size are kept as bytes in `media_asset`, larger ones by URI.
+        max_bytes: Largest accepted file; a worker holds one such file in memory.
+        max_pixels: Largest accepted picture, width times height.
+        read_bytes: About how many bytes of media one task reads.
+    """
+
+    inline_bytes: int = Field(default=16 * 2**20, ge=0)
+    max_bytes: int = Field(default=256 * 2**20, ge=1)
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    read_bytes: int = Field(default=32 * 2**20, ge=1)
+
+
+class LandingConfig(Section):
+    """Everything that `ingest` needs to know; the job's sections of the same names.
+
+    Attributes:
+        ingest: Bounds and limits of records.
+        events: The declared event types by name.
+        items: How the catalogue is delivered.
+        media: Limits of media.
+    """
+
+    ingest: IngestConfig = IngestConfig()
+    events: dict[str, EventTypeConfig] = Field(default_factory=lambda: dict(DEFAULT_EVENT_TYPES), min_length=1)
+    items: ItemsConfig = ItemsConfig()
+    media: MediaConfig = MediaConfig()

@@ -1,0 +1,200 @@
+"""Landing pieces → a DataFrame of parsed records: the columns of the kind's table, or a reason and the raw bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    BooleanType,
+    DataType,
+    DoubleType,
+    FloatType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.ingest.records import Parsed, parse_record
+from mmrec_lib.ingest.values import Rules, json_text
+from mmrec_lib.ingest.vectors import parse_vectors
+from mmrec_lib.lakehouse.landing import LandingFolder, Split
+from mmrec_lib.lakehouse.landing_rows import RawRow, csv_row, iter_batches, iter_rows
+
+SOURCE = ("source_path", "source_file_id", "source_line")
+IMMUTABLE_KINDS = ("event", "review")
+DELETABLE_KINDS = ("item", "user")
+
+_EXTRA = (
+    StructField("_deleted", BooleanType()),
+    StructField("_raw", BinaryType()),
+    StructField("_reason", StringType()),
+    StructField("_detail", StringType()),
+    StructField("_record_id", StringType()),
+)
+_BATCH_ROWS = 2048
+_BATCH_BYTES = 8 * 2**20
+_MAX_PARTITIONS = 1024
+
+_ARROW: dict[type[DataType], pa.DataType] = {
+    StringType: pa.string(),
+    DoubleType: pa.float64(),
+    FloatType: pa.float32(),
+    BooleanType: pa.bool_(),
+    LongType: pa.int64(),
+    BinaryType: pa.binary(),
+    TimestampType: pa.timestamp("us", tz="UTC"),
+}
+
+
+def parsed_schema(kind: str) -> StructType:
+    """Columns of a parsed record: those of the kind's table, all nullable, and what the ingest keeps besides.
+
+    `_deleted` marks `op: delete`; `_raw` holds the bytes of rejected records and of those that may still be refused
+    (events and reviews); `_reason`, `_detail` and `_record_id` tell why one was rejected.
+    """
+    columns = [StructField(column.name, column.type) for column in CONTRACTS[kind].columns]
+    return StructType([*columns, *_EXTRA])
+
+
+def read_records(
+    spark: SparkSession, landing: LandingFolder, kind: str, splits: Sequence[Split], rules: Rules
+) -> DataFrame:
+    """The records of landing pieces of one kind, parsed in the workers; see `parsed_schema`."""
+    frame = spark.createDataFrame([tuple(asdict(split).values()) for split in splits], _SPLIT_SCHEMA)
+    if len(splits) > 1:
+        frame = frame.repartition(min(len(splits), _MAX_PARTITIONS), "file_id", "start")
+    return frame.mapInArrow(_SplitReader(landing, kind, rules), parsed_schema(kind))
+
+
+def reread_quarantined(quarantine: DataFrame, kind: str, rules: Rules) -> DataFrame:
+    """Quarantined records of one kind, parsed again from their raw bytes; see `parsed_schema`."""
+    rows = quarantine.where(F.col("record_kind") == kind).select(*SOURCE, F.col("raw").alias("_raw"))
+    return rows.mapInArrow(_RawReader(kind, rules), parsed_schema(kind))
+
+
+def arrow_schema(schema: StructType) -> pa.Schema:
+    """Arrow schema of a Spark schema, with microseconds UTC for times."""
+    return pa.schema([pa.field(field.name, _arrow_type(field.dataType)) for field in schema])
+
+
+def _arrow_type(spark_type: DataType) -> pa.DataType:
+    if isinstance(spark_type, ArrayType):
+        return pa.list_(_arrow_type(spark_type.elementType))
+    if isinstance(spark_type, MapType):
+        return pa.map_(_arrow_type(spark_type.keyType), _arrow_type(spark_type.valueType))
+    return _ARROW[type(spark_type)]
+
+
+_SPARK_OF_PYTHON: dict[str, DataType] = {"int": LongType(), "int | None": LongType()}
+_SPLIT_SCHEMA = StructType([StructField(f.name, _SPARK_OF_PYTHON.get(str(f.type), StringType())) for f in fields(Split)])
+
+
+@dataclass(frozen=True)
+class _SplitReader:
+    """What a worker does with splits: a function of Arrow batches that pickles with its rules."""
+
+    landing: LandingFolder
+    kind: str
+    rules: Rules
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for row in batch.to_pylist():
+                split = Split(**row)
+                if self.kind == "provided_vector":
+                    for first, vectors in iter_batches(self.landing, split):
+                        yield parse_vectors(vectors, split, first, arrow_schema(parsed_schema(self.kind)), self.rules)
+                else:
+                    yield from self._read(split)
+
+    def _read(self, split: Split) -> Iterator[pa.RecordBatch]:
+        builder = _BatchBuilder(self.kind)
+        plain = split.format in ("csv", "tsv")
+        for row in iter_rows(self.landing, split, self.rules.max_record_bytes):
+            parsed = _judge(self.kind, row, self.rules, plain=plain)
+            builder.add(split.path, split.file_id, row.line, row.raw, row.values, parsed)
+            if builder.is_full:
+                yield builder.flush()
+        yield builder.flush()
+
+
+@dataclass(frozen=True)
+class _RawReader:
+    """What a worker does with raw bytes from quarantine."""
+
+    kind: str
+    rules: Rules
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            builder = _BatchBuilder(self.kind)
+            for row in batch.to_pylist():
+                raw, path = row["_raw"] or b"", row["source_path"] or ""
+                plain = path.lower().endswith(".csv")
+                cut = csv_row(raw, self.rules.max_record_bytes) if plain else RawRow(0, raw)
+                parsed = _judge(self.kind, cut, self.rules, plain=plain)
+                builder.add(path, row["source_file_id"], row["source_line"], raw, None, parsed)
+            yield builder.flush()
+
+
+def _judge(kind: str, row: RawRow, rules: Rules, *, plain: bool) -> Parsed:
+    if row.problem is not None:
+        return Parsed(None, row.reason, row.problem, None)
+    return parse_record(kind, row.raw, row.values, rules, plain=plain)
+
+
+class _BatchBuilder:
+    """Collects parsed records into Arrow batches of bounded size."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._schema = arrow_schema(parsed_schema(kind))
+        self._keep_raw = kind in IMMUTABLE_KINDS
+        self._start()
+
+    def _start(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._rows) >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES
+
+    def add(
+        self, path: str, file_id: str, line: int, raw: bytes | None, values: dict[str, Any] | None, parsed: Parsed
+    ) -> None:
+        row = parsed.columns if parsed.columns is not None else {}
+        row["source_path"], row["source_file_id"], row["source_line"] = path, file_id, line
+        if parsed.reason is not None or self._keep_raw:
+            row["_raw"] = raw if raw is not None else _as_json(values)
+            self._bytes += len(row["_raw"])
+        row["_reason"], row["_detail"], row["_record_id"] = parsed.reason, parsed.detail, parsed.record_id
+        attributes = row.get("attributes")
+        if attributes is not None:
+            row["attributes"] = list(attributes.items())
+        self._rows.append(row)
+
+    def flush(self) -> pa.RecordBatch:
+        arrays = [pa.array([row.get(field.name) for row in self._rows], field.type) for field in self._schema]
+        self._start()
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+
+def _as_json(values: dict[str, Any] | None) -> bytes:
+    # NaN stays readable in the raw bytes: that is often what the record is in quarantine for.
+    try:
+        return json_text(values, allow_nan=True).encode("utf-8", "replace")
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps(str(values)).encode()

@@ -1,0 +1,123 @@
+"""Media files → bytes with what they are, read in the workers, a bounded number of bytes at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql.types import (
+    BinaryType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    StringType,
+    StructField,
+    StructType,
+)
+
+from mmrec_lib.errors import MmrecError
+from mmrec_lib.ingest.config import MediaConfig
+from mmrec_lib.ingest.reasons import Reason
+from mmrec_lib.lakehouse.landing import LandingFolder
+from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.probe import probe
+
+RAW_BYTES = 64 * 1024
+"""Of a refused medium so many first bytes are kept."""
+
+_BATCH_BYTES = 16 * 2**20
+_BATCH_ROWS = 256
+
+READ_SCHEMA = StructType(
+    [
+        StructField("media_path", StringType()),
+        StructField("media_kind", StringType()),
+        StructField("asset_id", StringType()),
+        StructField("mime", StringType()),
+        StructField("bytes_len", LongType()),
+        StructField("width_px", IntegerType()),
+        StructField("height_px", IntegerType()),
+        StructField("media_seconds", DoubleType()),
+        StructField("uri", StringType()),
+        StructField("_reason", StringType()),
+        StructField("_detail", StringType()),
+        StructField("_raw", BinaryType()),
+        StructField("content", BinaryType()),
+    ]
+)
+"""One row a path and expected kind: an asset, or a reason and the first bytes."""
+
+_ARROW_SCHEMA = pa.schema(
+    [
+        ("media_path", pa.string()), ("media_kind", pa.string()), ("asset_id", pa.string()), ("mime", pa.string()),
+        ("bytes_len", pa.int64()), ("width_px", pa.int32()), ("height_px", pa.int32()), ("media_seconds", pa.float64()),
+        ("uri", pa.string()), ("_reason", pa.string()), ("_detail", pa.string()), ("_raw", pa.binary()),
+        ("content", pa.binary()),
+    ]
+)
+
+
+def read_media(wanted: DataFrame, landing: LandingFolder, config: MediaConfig) -> DataFrame:
+    """Read and probe media.
+
+    Args:
+        wanted: `media_path` and `media_kind` (image, audio or video), each pair once.
+        landing: Where the files are.
+        config: Limits.
+
+    Returns:
+        A row each; see `READ_SCHEMA`.
+    """
+    return wanted.select("media_path", "media_kind").mapInArrow(_MediaReader(landing, config), READ_SCHEMA)
+
+
+@dataclass(frozen=True)
+class _MediaReader:
+    landing: LandingFolder
+    config: MediaConfig
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            rows: list[dict[str, Any]] = []
+            num_bytes = 0
+            for wanted in batch.to_pylist():
+                row = self._read(wanted["media_path"], wanted["media_kind"])
+                rows.append(row)
+                num_bytes += len(row.get("content") or b"") + len(row.get("_raw") or b"")
+                if num_bytes >= _BATCH_BYTES or len(rows) >= _BATCH_ROWS:
+                    yield pa.RecordBatch.from_pylist(rows, schema=_ARROW_SCHEMA)
+                    rows, num_bytes = [], 0
+            yield pa.RecordBatch.from_pylist(rows, schema=_ARROW_SCHEMA)
+
+    def _read(self, path: str, kind: str) -> dict[str, Any]:
+        row: dict[str, Any] = {"media_path": path, "media_kind": kind}
+        if not self.landing.holds(path):
+            detail = f"{path}: a file in the landing folder is needed, but the link leads out of it"
+            return {**row, "_reason": str(Reason.MEDIA_OUTSIDE_LANDING), "_detail": detail}
+        try:
+            content = self.landing.read_bytes(path)
+        except OSError as error:
+            detail = f"{path}: a readable file is needed, but it cannot be read ({type(error).__name__})"
+            return {**row, "_reason": str(Reason.MEDIA_MISSING), "_detail": detail}
+        try:
+            info = probe(content, kind, self.config.max_pixels)
+        except MmrecError as error:
+            reason = error.reason if isinstance(error, MediaError) else str(Reason.MEDIA_TRUNCATED)
+            detail = error.detail if isinstance(error, MediaError) else str(error)
+            return {**row, "_reason": reason, "_detail": f"{path}: {detail}", "_raw": content[:RAW_BYTES]}
+        is_inline = len(content) <= self.config.inline_bytes
+        return {
+            **row,
+            "asset_id": hashlib.sha256(content).hexdigest(),
+            "mime": info.mime,
+            "bytes_len": len(content),
+            "width_px": info.width_px,
+            "height_px": info.height_px,
+            "media_seconds": info.media_seconds,
+            "uri": None if is_inline else self.landing.uri_of(path),
+            "content": content if is_inline else None,
+        }

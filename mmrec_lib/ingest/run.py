@@ -1,0 +1,257 @@
+"""Ingest: the new deliveries of a landing folder → bronze, exactly once per key, nothing lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.ingest.books import Books, QualityCheck, keep_books, landing_file_rows, require_quality
+from mmrec_lib.ingest.config import LandingConfig
+from mmrec_lib.ingest.frames import DELETABLE_KINDS, IMMUTABLE_KINDS, read_records, reread_quarantined
+from mmrec_lib.ingest.media import MEDIA_KIND, ingest_media
+from mmrec_lib.ingest.quarantine import file_rows, quarantine_rows, returned_ids
+from mmrec_lib.ingest.settle_first import STORED, settle_first
+from mmrec_lib.ingest.settle_latest import settle_latest
+from mmrec_lib.ingest.users import mentions, undeclared_users
+from mmrec_lib.ingest.values import Rules
+from mmrec_lib.lakehouse.landing import MEDIA_FOLDERS, Delivery, FoundFile, KnownFile, LandingFolder, kind_of
+from mmrec_lib.lakehouse.tables import Lakehouse
+
+READS = ("landing_file", "quarantine", "tombstone", "event", "review", "item", "user", "user_edge", "graph_edge",
+         "provided_text", "provided_vector", "media_asset", "media_link")
+"""Tables that `ingest` reads; it writes the same ones."""
+
+_LATEST_KINDS = ("item", "user", "user_edge", "graph_edge", "provided_text", "provided_vector")
+_USER_COLUMNS = {"event": ("user_id",), "review": ("user_id",), "user_edge": ("user_id", "friend_id")}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What an ingest did.
+
+    Attributes:
+        counts: For `job_run`: `<kind>.read`, `.stored`, `.superseded`, `.duplicates`, `.quarantined` of this run's new
+            files, which balance; `<kind>.returned` for records that came back from quarantine; the same for `media`;
+            `file.new` and `file.ignored`.
+        checks: For `data_quality_result`.
+        is_changed: Whether any table was written.
+    """
+
+    counts: dict[str, int]
+    checks: tuple[QualityCheck, ...]
+    is_changed: bool
+
+
+def ingest(lakehouse: Lakehouse, landing: LandingFolder, config: LandingConfig) -> IngestSummary:
+    """Bring what is new in a landing folder into bronze.
+
+    Everything is read and judged before the first table is written, and the files' books are written last: a run that
+    is killed reads its files again and ends with the same tables and the same books.
+
+    Args:
+        lakehouse: The store.
+        landing: Where deliveries and media are.
+        config: Bounds, event types, limits.
+
+    Raises:
+        LandingError: When the folder holds no known source.
+        DataQualityError: When too many records are bad; nothing is written then.
+    """
+    files = landing.files()
+    deliveries = landing.deliveries(files, _known_files(lakehouse), config.ingest.split_bytes)
+    num_ignored = sum(kind_of(file.path) is None and not _is_media(file) for file in files)
+    _log.info("landing: %d files, %d new deliveries, %d ignored", len(files), len(deliveries), num_ignored)
+    counts = {"file.new": len(deliveries), "file.ignored": num_ignored}
+    is_changed = False
+    books = Books()
+    if deliveries:
+        run = _Run(lakehouse, landing, config, deliveries)
+        books = run.settle()
+        require_quality(books, config.ingest)
+        run.write()
+        is_changed = True
+    media = ingest_media(lakehouse, landing, files, config.media)
+    if deliveries:
+        lakehouse.merge("landing_file", landing_file_rows(lakehouse.spark, deliveries, books))
+    counts |= books.counts() | media.counts
+    return IngestSummary(counts, books.checks(config.ingest), is_changed or media.is_changed)
+
+
+def _known_files(lakehouse: Lakehouse) -> list[KnownFile]:
+    if not lakehouse.exists("landing_file"):
+        return []
+    rows = lakehouse.read("landing_file").select(
+        "path", "bytes_len", F.unix_micros("modified_at"), "file_id", "sha256", F.unix_micros("written_at")
+    )
+    return [KnownFile(*row) for row in rows.distinct().collect()]
+
+
+def _is_media(file: FoundFile) -> bool:
+    return file.path.split("/", 1)[0] in MEDIA_FOLDERS
+
+
+class _Run:
+    """One run over new deliveries: first everything is judged, then everything is written."""
+
+    def __init__(
+        self, lakehouse: Lakehouse, landing: LandingFolder, config: LandingConfig, deliveries: Sequence[Delivery]
+    ) -> None:
+        self._lakehouse = lakehouse
+        self._landing = landing
+        self._config = config
+        self._deliveries = deliveries
+        self._rules = Rules.of(config)
+        self._settled: dict[str, DataFrame] = {}
+
+    def settle(self) -> Books:
+        """Read and judge every record; writes nothing but staging files."""
+        for kind in _LATEST_KINDS:
+            records = self._records(kind)
+            if records is not None:
+                tombstones = self._tombstones(kind) if kind in DELETABLE_KINDS else None
+                self._stage(kind, settle_latest(records, self._stored(kind), kind, tombstones))
+        known_items = self._known_items()
+        num_waiting = self._num_waiting(known_items)
+        for kind in IMMUTABLE_KINDS:
+            parts = []
+            if (records := self._records(kind)) is not None:
+                parts.append(records.withColumn("_retry", F.lit(False)))
+            if num_waiting.get(kind):
+                waiting = reread_quarantined(self._waiting(known_items), kind, self._rules)
+                parts.append(waiting.withColumn("_retry", F.lit(True)))
+            if parts:
+                records = reduce(DataFrame.unionByName, parts)
+                self._stage(kind, settle_first(records, self._stored(kind), known_items, kind))
+        return keep_books(self._settled, self._deliveries)
+
+    def write(self) -> None:
+        """Bring the judged records into their tables; quarantine last, so that what comes back is stored before."""
+        lakehouse = self._lakehouse
+        self._write_tombstones()
+        for kind in ("item", "event", "review", "user_edge", "graph_edge", "provided_text", "provided_vector"):
+            if kind in self._settled:
+                lakehouse.merge(kind, self._new_rows(kind), delete_keys=self._gone(kind))
+        self._write_users()
+        rows = [quarantine_rows(settled, kind) for kind, settled in self._settled.items()]
+        if any(delivery.problem for delivery in self._deliveries):
+            rows.append(file_rows(lakehouse.spark, self._deliveries))
+        if rows:
+            # Of a file that a killed run had read before, quarantine holds exactly what this run refused.
+            stale = self._quarantined_before().select("quarantine_id")
+            returned = [returned_ids(self._settled[kind], kind) for kind in IMMUTABLE_KINDS if kind in self._settled]
+            delete_keys = reduce(DataFrame.unionByName, returned, stale)
+            lakehouse.merge("quarantine", reduce(DataFrame.unionByName, rows), delete_keys=delete_keys)
+
+    # what is there
+
+    def _stored(self, kind: str) -> DataFrame | None:
+        return self._lakehouse.read(kind) if self._lakehouse.exists(kind) else None
+
+    def _tombstones(self, kind: str) -> DataFrame | None:
+        stored = self._stored("tombstone")
+        return None if stored is None else stored.where(F.col("record_kind") == kind)
+
+    def _records(self, kind: str) -> DataFrame | None:
+        splits = [split for d in self._deliveries if d.kind == kind for split in d.splits]
+        if not splits:
+            return None
+        return read_records(self._lakehouse.spark, self._landing, kind, splits, self._rules)
+
+    def _stage(self, kind: str, settled: DataFrame) -> None:
+        self._settled[kind] = self._lakehouse.stage(f"ingest_{kind}", settled)
+
+    # items
+
+    def _known_items(self) -> DataFrame:
+        """`item_id` of every item that the store will hold after this run."""
+        stored = self._lakehouse.read("item").select("item_id")
+        if "item" not in self._settled:
+            return stored
+        winners = self._settled["item"].where((F.col("_status") == STORED) & ~F.col("_deleted")).select("item_id")
+        gone = self._gone("item")
+        kept = stored if gone is None else stored.join(gone, on="item_id", how="left_anti")
+        return kept.unionByName(winners).distinct()
+
+    def _gone(self, kind: str) -> DataFrame | None:
+        """Keys that this run removes from a table; None for kinds that are never removed."""
+        if kind not in DELETABLE_KINDS:
+            return None
+        key = CONTRACTS[kind].key[0]
+        settled = self._settled[kind]
+        gone = settled.where(F.col("_write") & F.col("_deleted")).select(key)
+        if kind == "item" and self._config.items.full_snapshot:
+            # An item that is only in quarantine was delivered: a typing error must not take it off the shelf.
+            present = settled.select(F.coalesce(key, "_record_id").alias(key)).where(F.col(key).isNotNull())
+            absent = self._lakehouse.read(kind).select(key).join(present, on=key, how="left_anti")
+            gone = gone.unionByName(absent).distinct()
+        return gone
+
+    def _waiting(self, known_items: DataFrame) -> DataFrame:
+        """Quarantined records of earlier files whose item is known now."""
+        waiting = self._lakehouse.read("quarantine").where(F.col("waits_for_item_id").isNotNull())
+        items = known_items.select(F.col("item_id").alias("waits_for_item_id"))
+        waiting = waiting.join(items, on="waits_for_item_id", how="left_semi")
+        return waiting.join(self._file_ids(), on="source_file_id", how="left_anti")
+
+    def _quarantined_before(self) -> DataFrame:
+        """Quarantined records of files that this run reads."""
+        rows = self._lakehouse.read("quarantine").where(F.col("record_kind") != MEDIA_KIND)
+        return rows.join(self._file_ids(), on="source_file_id", how="left_semi")
+
+    def _file_ids(self) -> DataFrame:
+        ids = [(delivery.file_id,) for delivery in self._deliveries]
+        return self._lakehouse.spark.createDataFrame(ids, "source_file_id string")
+
+    def _num_waiting(self, known_items: DataFrame) -> dict[str, int]:
+        # Only new items end the waiting, and a killed run reads its item files again.
+        if "item" not in self._settled or not self._lakehouse.exists("quarantine"):
+            return {}
+        rows = self._waiting(known_items).groupBy("record_kind").count().collect()
+        return {row["record_kind"]: row["count"] for row in rows}
+
+    # writing
+
+    def _new_rows(self, kind: str) -> DataFrame:
+        rows = self._settled[kind].where(F.col("_write") & ~F.coalesce("_deleted", F.lit(False)))
+        return rows.select(*CONTRACTS[kind].input_schema.names)
+
+    def _write_tombstones(self) -> None:
+        """Note deletions before the rows go, so that a run killed between the two still knows of them."""
+        rows, keys = [], []
+        for kind in DELETABLE_KINDS:
+            if kind not in self._settled:
+                continue
+            key = CONTRACTS[kind].key[0]
+            won = self._settled[kind].where(F.col("_status") == STORED)
+            named = [F.lit(kind).alias("record_kind"), F.col(key).alias("record_id")]
+            gone = won.where("_deleted")
+            rows.append(gone.select(*named, "updated_at", "source_path", "source_file_id", "source_line"))
+            keys.append(won.where("NOT _deleted").select(*named))
+        if rows:
+            self._lakehouse.merge(
+                "tombstone",
+                reduce(DataFrame.unionByName, rows),
+                delete_keys=reduce(DataFrame.unionByName, keys),
+            )
+
+    def _write_users(self) -> None:
+        mentioned = [mentions(self._settled[k], *columns) for k, columns in _USER_COLUMNS.items() if k in self._settled]
+        rows, gone = [], None
+        known = [self._lakehouse.read("user").select("user_id")]
+        if "user" in self._settled:
+            rows.append(self._new_rows("user"))
+            gone = self._gone("user")
+            known.append(rows[0].select("user_id"))
+        if mentioned:
+            tombstones = self._lakehouse.read("tombstone").where(F.col("record_kind") == "user")
+            known.append(tombstones.select(F.col("record_id").alias("user_id")))
+            rows.append(self._lakehouse.stage("ingest_undeclared", undeclared_users(mentioned, *known)))
+        if rows:
+            self._lakehouse.merge("user", reduce(DataFrame.unionByName, rows), delete_keys=gone)

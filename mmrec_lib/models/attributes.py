@@ -1,0 +1,48 @@
+"""User attributes as groups: what demographic ratios are counted over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def group_value(raw: str | None) -> str | None:
+    """The group that an attribute's value belongs to.
+
+    Numbers are rounded to one significant digit (24 → 20, 1234 → 1000), so that a group needs no fit and a new user
+    falls into the same one; everything else is taken as it is, in lower case.
+    """
+    if raw is None or not raw.strip():
+        return None
+    try:
+        number = float(raw)
+    except ValueError:
+        return raw.strip().lower()
+    if not math.isfinite(number) or number == 0:
+        return raw.strip().lower()
+    magnitude = 10.0 ** math.floor(math.log10(abs(number)))
+    return f"{round(number / magnitude) * magnitude:g}"
+
+
+def group_values(
+    attributes: Sequence[Mapping[str, str | None]], names: Sequence[str] | None = None
+) -> dict[str, npt.NDArray[np.object_]]:
+    """Groups of many users.
+
+    Args:
+        attributes: One mapping a user.
+        names: Attributes to look at; None takes all that occur.
+
+    Returns:
+        For each attribute [num_users] group names, None where unknown.
+    """
+    wanted = sorted({name for row in attributes for name in row}) if names is None else names
+    groups = {}
+    for name in wanted:
+        column = np.empty(len(attributes), dtype=np.object_)
+        column[:] = [group_value(row.get(name)) for row in attributes]
+        groups[name] = column
+    return groups

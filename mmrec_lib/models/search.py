@@ -1,0 +1,121 @@
+"""Coordinate search on ladders of values: few evaluations, no randomness, no clock, so that it ends the same each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from mmrec_lib.config import Section
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def climb(
+    start: SectionT,
+    ladders: Mapping[str, Sequence[Any]],
+    evaluate: Callable[[SectionT], float],
+    rounds: int = 1,
+    tolerance: float = 1e-3,
+) -> tuple[SectionT, float]:
+    """Improve one field after the other by steps up and down its ladder.
+
+    Args:
+        start: Where to begin; a field's value need not be on its ladder (the nearest rung is taken).
+        ladders: For each field its ordered values.
+        evaluate: The objective, higher is better.
+        rounds: How often all fields are visited.
+        tolerance: Relative gain that a step needs: smaller ones are noise.
+
+    Returns:
+        The best section and its objective.
+    """
+    known: dict[str, float] = {}
+
+    def value_of(section: SectionT) -> float:
+        key = section.model_dump_json()
+        if key not in known:
+            known[key] = evaluate(section)
+        return known[key]
+
+    best = start
+    for field, rungs in ladders.items():
+        best = best.model_copy(update={field: rungs[_nearest(rungs, getattr(best, field))]})
+    best_value = value_of(best)
+    for _ in range(rounds):
+        before = best
+        for field, rungs in ladders.items():
+            for step in (1, -1):
+                place = _nearest(rungs, getattr(best, field)) + step
+                moved = False
+                while 0 <= place < len(rungs):
+                    candidate = best.model_copy(update={field: rungs[place]})
+                    value = value_of(candidate)
+                    if value <= best_value * (1 + tolerance) + 1e-12:
+                        break
+                    best, best_value, moved = candidate, value, True
+                    place += step
+                if moved:
+                    break
+        if best == before:
+            break
+    return best, best_value
+
+
+def _nearest(rungs: Sequence[Any], value: Any) -> int:
+    if value in rungs:
+        return list(rungs).index(value)
+    return min(range(len(rungs)), key=lambda place: abs(rungs[place] - value))
+
+
+def learn_weights(
+    names: Sequence[str],
+    evaluate: Callable[[Mapping[str, float], int], float],
+    rungs: Sequence[float] = (0.0, 0.25, 0.5, 1.0, 2.0),
+    rounds: int = 2,
+    tolerance: float = 1e-3,
+) -> dict[str, float]:
+    """Weights of sources: equal ones, unless learned ones win where they were not learned.
+
+    Users are in two halves. Weights learned on one half must, over both directions, beat equal weights on the other;
+    then weights are learned on all users.
+
+    Args:
+        names: The sources.
+        evaluate: (weights, part) → objective; part 0 and 1 are the halves, 2 is everybody.
+        rungs: Values that a weight may take.
+        rounds: How often all weights are visited.
+        tolerance: Relative gain that a step needs.
+    """
+    equal = {name: 1.0 for name in names}
+    if len(names) < 2:
+        return equal
+    gain = 0.0
+    for half in (0, 1):
+        learned = _ascend(equal, lambda weights, half=half: evaluate(weights, half), rungs, rounds, tolerance)  # type: ignore[misc]
+        gain += evaluate(learned, 1 - half) - evaluate(equal, 1 - half)
+    if gain <= 0:
+        return equal
+    return _ascend(equal, lambda weights: evaluate(weights, 2), rungs, rounds, tolerance)
+
+
+def _ascend(
+    start: dict[str, float],
+    evaluate: Callable[[Mapping[str, float]], float],
+    rungs: Sequence[float],
+    rounds: int,
+    tolerance: float,
+) -> dict[str, float]:
+    best, best_value = dict(start), evaluate(start)
+    for _ in range(rounds):
+        before = dict(best)
+        for name in start:
+            for rung in rungs:
+                candidate = {**best, name: rung}
+                if candidate == best or not any(candidate.values()):
+                    continue
+                value = evaluate(candidate)
+                if value > best_value * (1 + tolerance):
+                    best, best_value = candidate, value
+        if best == before:
+            break
+    return best

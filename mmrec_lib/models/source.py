@@ -1,0 +1,126 @@
+"""Collaborative sources: each turns histories into scores over the items that had interactions.
+
+A source keeps nothing of a user. A later source (a deep one) needs a class with the three methods of `Source`, a branch in
+`fit_source` and `load_source`, a settings section, and a search in `choose`.
+
+Shape letters: n users of a block, U users of a fit, W items with interactions, K factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy import sparse
+
+from mmrec_lib.errors import ModelError
+from mmrec_lib.models.config import IalsSettings, RankerSettings, SourceName
+from mmrec_lib.models.data import Floats
+from mmrec_lib.models.ease import fit_ease, gram
+from mmrec_lib.models.graph_filter import fit_graph_filter, fit_low_rank_filter
+from mmrec_lib.models.ials import fit_ials, fold_in
+
+
+class Source(Protocol):
+    """A fitted source: histories in, scores out."""
+
+    def score(self, x_NW: sparse.csr_matrix) -> Floats:
+        """Scores of users from their histories, [n, W] float32; a history is a row of 0 and 1."""
+        ...
+
+    def arrays(self) -> dict[str, Floats]:
+        """All of its state, for saving."""
+        ...
+
+
+@dataclass(frozen=True)
+class ItemOperator:
+    """A linear source: scores are history @ matrix, [W, W]."""
+
+    matrix: Floats
+
+    def score(self, x_NW: sparse.csr_matrix) -> Floats:
+        """[n, W] float32."""
+        product: Floats = np.asarray(x_NW @ self.matrix, dtype=np.float32)
+        return product
+
+    def arrays(self) -> dict[str, Floats]:
+        """The matrix."""
+        return {"matrix": self.matrix}
+
+
+@dataclass(frozen=True)
+class LowRankOperator:
+    """A linear source in factors: scores are history @ left @ right, [W, K] and [K, W]."""
+
+    left: Floats
+    right: Floats
+
+    def score(self, x_NW: sparse.csr_matrix) -> Floats:
+        """[n, W] float32."""
+        product: Floats = np.asarray((x_NW @ self.left) @ self.right, dtype=np.float32)
+        return product
+
+    def arrays(self) -> dict[str, Floats]:
+        """Both factors."""
+        return {"left": self.left, "right": self.right}
+
+
+@dataclass(frozen=True)
+class FactorSource:
+    """Implicit ALS: a user's factors are folded in from the history."""
+
+    items_WK: Floats
+    settings: IalsSettings
+
+    def score(self, x_NW: sparse.csr_matrix) -> Floats:
+        """[n, W] float32."""
+        product: Floats = fold_in(x_NW, self.items_WK, self.settings) @ self.items_WK.T
+        return product
+
+    def arrays(self) -> dict[str, Floats]:
+        """The items' factors."""
+        return {"items": self.items_WK}
+
+
+def is_possible(name: SourceName, num_items: int, settings: RankerSettings) -> bool:
+    """Whether a source can be fitted on that many items: EASE and ridge need item-by-item matrices."""
+    return name in ("ials", "graph_filter") or num_items <= settings.max_dense_items
+
+
+def fit_source(
+    name: SourceName, x_UW: sparse.csr_matrix, kernel_WW: Floats | None, settings: RankerSettings
+) -> Source:
+    """Fit one source on the histories of all users.
+
+    Args:
+        name: Which source.
+        x_UW: [U, W] 0/1 interactions.
+        kernel_WW: Weighted content kernel, for EASE and ridge.
+        settings: All settings.
+    """
+    if name == "ials":
+        return FactorSource(fit_ials(x_UW, settings.ials, settings.seed), settings.ials)
+    if name == "graph_filter":
+        if x_UW.shape[1] <= settings.max_dense_items:
+            return ItemOperator(fit_graph_filter(x_UW, settings.graph_filter, settings.seed))
+        return LowRankOperator(*fit_low_rank_filter(x_UW, settings.graph_filter, settings.seed))
+    chosen = settings.cease if name == "cease" else settings.ridge
+    return ItemOperator(fit_ease(gram(x_UW, chosen.user_exponent), kernel_WW, chosen))
+
+
+def load_source(name: str, arrays: Mapping[str, Floats], settings: RankerSettings) -> Source:
+    """Rebuild a source from its arrays.
+
+    Raises:
+        ModelError: When the arrays are of no known source.
+    """
+    if set(arrays) == {"matrix"}:
+        return ItemOperator(arrays["matrix"])
+    if set(arrays) == {"left", "right"}:
+        return LowRankOperator(arrays["left"], arrays["right"])
+    if set(arrays) == {"items"}:
+        return FactorSource(arrays["items"], settings.ials)
+    raise ModelError(f"source {name}: its saved arrays must be those of a known source, got {sorted(arrays)}")

@@ -1,0 +1,192 @@
+"""What a report shows, as plain values: whoever fills it reads the tables, the report only draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mmrec_lib.evaluation.rows import MetricRow
+
+
+@dataclass(frozen=True)
+class Card:
+    """An item as people see it.
+
+    Attributes:
+        item_id: Key.
+        title: Name; None shows the key.
+        picture: Original bytes of its first picture, any size; None or unreadable bytes show a placeholder.
+        caption: A few words under the title, such as category and price.
+    """
+
+    item_id: str
+    title: str | None = None
+    picture: bytes | None = None
+    caption: str | None = None
+
+
+@dataclass(frozen=True)
+class HistoryItem:
+    """One thing that a user did: the item, the type of the event, and when (any text; None without times)."""
+
+    card: Card
+    event_type: str
+    when: str | None = None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One line of a user's list.
+
+    Attributes:
+        rank: From 1.
+        card: The item.
+        score: Ranking score.
+        shares: What each source adds to the score, with `residual`; may be negative.
+    """
+
+    rank: int
+    card: Card
+    score: float
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShownUser:
+    """A user with history and recommendations.
+
+    Attributes:
+        user_id: Key.
+        is_warm: False for a user without history in the model's training.
+        num_events: Events of the user before as_of.
+        attributes: What the source tells of the user.
+        history: Latest first; a dozen are shown.
+        recommendations: Best first; a dozen are shown.
+        history_categories: Share of each category in the whole history, 0 to 1; empty without categories.
+        recommended_categories: Share of each category in the whole list.
+        why_shown: A few words, such as "likes red dresses (planted)".
+    """
+
+    user_id: str
+    is_warm: bool = True
+    num_events: int = 0
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    history: Sequence[HistoryItem] = ()
+    recommendations: Sequence[Recommendation] = ()
+    history_categories: Mapping[str, float] = field(default_factory=dict)
+    recommended_categories: Mapping[str, float] = field(default_factory=dict)
+    why_shown: str | None = None
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """An item and the items most like it, with their cosines, most similar first."""
+
+    card: Card
+    similar: Sequence[tuple[Card, float]]
+
+
+@dataclass(frozen=True)
+class FunnelStage:
+    """Rows that reached a stage, such as ("event", 30000), with a word on what they are."""
+
+    stage: str
+    rows: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class BookRow:
+    """Books of one kind of record: num_read is the sum of the other numbers."""
+
+    record_kind: str
+    num_read: int
+    num_stored: int
+    num_superseded: int = 0
+    num_duplicates: int = 0
+    num_quarantined: int = 0
+
+
+@dataclass(frozen=True)
+class QuarantineReason:
+    """How many rows were set aside for a reason, with an example of the detail and of the record."""
+
+    reason: str
+    rows: int
+    example_detail: str = ""
+    example_raw: str = ""
+    example_source: str = ""
+
+
+@dataclass(frozen=True)
+class EncodeCount:
+    """Contents that an encoder or extractor handled, and how many of them it could not read."""
+
+    encoder_id: str
+    modality: str
+    field: str
+    num_contents: int
+    num_errors: int = 0
+    example_error: str = ""
+
+
+@dataclass(frozen=True)
+class SpokenReview:
+    """A spoken review and its words; `made_by` names the extractor, or says that they came ready-made."""
+
+    review_id: str
+    transcript: str
+    item_title: str | None = None
+    seconds: float | None = None
+    rating: float | None = None
+    made_by: str = ""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The model behind the lists: its registered name, version and alias, its settings, and why it was promoted."""
+
+    name: str
+    version: str
+    alias: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    decision: str = ""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that a report shows; whatever is empty is left out or said to be absent.
+
+    Attributes:
+        store_name: Name of the data, such as the landing folder's.
+        as_of: Date before which events were known, ISO 8601.
+        introduction: A sentence or two about the data, such as what is real and what is simulated.
+        versions: Versions of the software, by name.
+        tables: Rows by table.
+        funnel: Rows through the stages, in order.
+        books: By kind of record.
+        quarantine: By reason.
+        users: A few users to look at.
+        neighbors: A few items to look at.
+        metrics: By fit (fit1, fit2), as `evaluation.evaluate` returns them.
+        model: The model behind the lists.
+        seconds: By job, in order; 0 where it was skipped.
+        encodes: By encoder.
+        spoken: A few spoken reviews.
+    """
+
+    store_name: str
+    as_of: str
+    introduction: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, int] = field(default_factory=dict)
+    funnel: Sequence[FunnelStage] = ()
+    books: Sequence[BookRow] = ()
+    quarantine: Sequence[QuarantineReason] = ()
+    users: Sequence[ShownUser] = ()
+    neighbors: Sequence[Neighbors] = ()
+    metrics: Mapping[str, Sequence[MetricRow]] = field(default_factory=dict)
+    model: ModelInfo | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    encodes: Sequence[EncodeCount] = ()
+    spoken: Sequence[SpokenReview] = ()

@@ -1,0 +1,92 @@
+"""The summary that other programs read: `summary.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrec_lib.evaluation.rows import MetricRow, flat_metrics
+from mmrec_lib.reporting.data import ModelInfo
+
+RANKER = "ranker"
+
+
+def build_summary(
+    *,
+    tables: Mapping[str, int],
+    quarantine: Mapping[str, int],
+    metrics: Mapping[str, Sequence[MetricRow]],
+    seconds: Mapping[str, float],
+    model: ModelInfo | None,
+    versions: Mapping[str, str],
+) -> dict[str, Any]:
+    """The layout that others' checks read; keep it.
+
+    Args:
+        tables: Rows by table.
+        quarantine: Rows by reason.
+        metrics: Rows of metrics by fit (fit1, fit2).
+        seconds: By job, 0 where it was skipped.
+        model: The model behind the lists; None before there is one.
+        versions: Versions of the software, by name.
+
+    Returns:
+        `{tables: {name: rows}, quarantine: {reason: rows}, metrics: {fit: {"ndcg@10": value, "warm:ndcg@10": …}},
+        baselines: {name: {…}}, seconds: {job: s}, model: {name, version, alias}, versions: {…}}`. Baselines are
+        those of fit2, or of fit1 where there is no fit2.
+    """
+    judged = metrics.get("fit2") or metrics.get("fit1") or ()
+    baselines = dict.fromkeys(row.model for row in judged if row.model != RANKER)
+    return {
+        "tables": dict(tables),
+        "quarantine": dict(quarantine),
+        "metrics": {fit: _finite(flat_metrics(rows, RANKER)) for fit, rows in metrics.items()},
+        "baselines": {name: _finite(flat_metrics(judged, name)) for name in baselines},
+        "seconds": {job: round(float(value), 3) for job, value in seconds.items()},
+        "model": {
+            "name": model.name if model else None,
+            "version": model.version if model else None,
+            "alias": model.alias if model else None,
+        },
+        "versions": dict(versions),
+    }
+
+
+def write_json_atomic(path: Path, data: Mapping[str, Any]) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never a part.
+
+    Args:
+        path: File to write; its folder exists.
+        data: Numbers must be finite.
+
+    Raises:
+        ValueError: When a number is NaN or infinite, which JSON cannot say.
+    """
+    write_text_atomic(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write UTF-8 text whole or not at all; characters that UTF-8 has no bytes for become question marks."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode("utf-8", "replace"))
+            file.flush()
+            os.fsync(file.fileno())
+        # A temporary file is private; what people read follows the usual mask.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: float(value) if math.isfinite(value) else None for name, value in values.items()}

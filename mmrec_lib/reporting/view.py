@@ -1,0 +1,353 @@
+"""From report data to what the template prints: every choice that is not about looks is made here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mmrec_lib.evaluation.metrics import METRICS
+from mmrec_lib.evaluation.rows import MetricRow
+from mmrec_lib.evaluation.segments import SEGMENTS
+from mmrec_lib.reporting.charts import (
+    RANKER,
+    RESIDUAL,
+    IntervalChart,
+    Strip,
+    difference_chart,
+    metric_chart,
+    share_strips,
+    source_colors,
+    verdict,
+)
+from mmrec_lib.reporting.data import Card, Neighbors, ReportData, ShownUser
+from mmrec_lib.reporting.thumbnails import Thumbnails
+
+NUM_HISTORY = 12
+NUM_RECOMMENDATIONS = 12
+NUM_NEIGHBORS = 7
+NUM_CATEGORIES = 7
+HEADLINES = (("ndcg", 10), ("recall", 20))
+FIT_TITLES = {
+    "fit1": "Fit 1: trained on train, judged on test",
+    "fit2": "Fit 2: trained on train and valid, judged on test",
+}
+MODEL_NAMES = {
+    RANKER: "Ranker",
+    "ranker_no_content": "Ranker without content",
+    "popularity": "Popularity",
+    "decayed_popularity": "Popularity, recent first",
+    "item_knn": "Item neighbours (kNN)",
+    "ease": "EASE",
+}
+SOURCE_NAMES = {RESIDUAL: "residual"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A key figure."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A card with its picture made ready."""
+
+    title: str
+    item_id: str
+    caption: str
+    address: str | None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A picture in a user's history or list."""
+
+    picture: Picture
+    label: str
+    note: str = ""
+    strips: Sequence[Strip] = ()
+
+
+@dataclass(frozen=True)
+class TasteBar:
+    """Share of a category in the history and in the list, in percent."""
+
+    category: str
+    history: float
+    recommended: float
+
+
+@dataclass(frozen=True)
+class UserView:
+    """A user's card."""
+
+    user_id: str
+    kind: str
+    facts: Sequence[tuple[str, str]]
+    why_shown: str
+    history: Sequence[Listed]
+    more_history: int
+    recommendations: Sequence[Listed]
+    taste: Sequence[TasteBar]
+    taste_scale: float
+
+
+@dataclass(frozen=True)
+class NeighborView:
+    """An item and what is like it."""
+
+    picture: Picture
+    similar: Sequence[Listed]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value of a metric table."""
+
+    text: str
+    detail: str
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """One segment of one fit: a row a model, a column a metric and cut-off."""
+
+    title: str
+    num_users: int
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, bool, Sequence[Cell]]]
+    differences: Sequence[tuple[str, Sequence[tuple[str, str, str]]]]
+
+
+@dataclass(frozen=True)
+class FitView:
+    """All that is shown of one fit."""
+
+    key: str
+    title: str
+    charts: Sequence[tuple[str, Sequence[IntervalChart]]]
+    differences: Sequence[IntervalChart]
+    tables: Sequence[MetricTable]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A horizontal bar, width in percent."""
+
+    label: str
+    width: float
+    text: str
+    note: str = ""
+
+
+def tiles(data: ReportData) -> list[Tile]:
+    """Key figures on top of the page."""
+    made: list[Tile] = []
+    for table, label in (("user", "users"), ("item", "items"), ("event", "events"), ("media_asset", "media")):
+        if table in data.tables:
+            made.append(Tile(label, count(data.tables[table])))
+    rows = headline_rows(data)
+    by_key = {(row.model, row.segment, row.name): row for row in rows}
+    for segment in ("warm", "all"):
+        ranker, popular = by_key.get((RANKER, segment, "recall@20")), by_key.get(("popularity", segment, "recall@20"))
+        if ranker and popular:
+            whom = "users with history" if segment == "warm" else "all users"
+            times = f"{ranker.value / popular.value:.1f} times popularity, " if popular.value > 0 else ""
+            made.append(Tile("recall@20", f"{ranker.value:.3f}", times + whom))
+            break
+    if (RANKER, "all", "ndcg@10") in by_key:
+        made.append(Tile("nDCG@10", f"{by_key[RANKER, 'all', 'ndcg@10'].value:.3f}", "all users"))
+    if sum(data.seconds.values()) > 0:
+        made.append(Tile("made in", duration(sum(data.seconds.values())), "this run, all jobs"))
+    return made
+
+
+def headline_rows(data: ReportData) -> Sequence[MetricRow]:
+    """Rows of the fit that headlines speak of: the one read on test last."""
+    return data.metrics.get("fit2") or data.metrics.get("fit1") or next(iter(data.metrics.values()), ())
+
+
+def user_views(users: Sequence[ShownUser], thumbnails: Thumbnails) -> tuple[list[UserView], list[Strip]]:
+    """Cards of users, and the legend of sources in their colours."""
+    all_shares = [line.shares for user in users for line in user.recommendations]
+    colors = source_colors(all_shares)
+    views = [_user_view(user, colors, thumbnails) for user in users]
+    legend = [Strip(SOURCE_NAMES.get(s, label(s)), 0.0, color, False, "") for s, color in colors.items()]
+    return views, legend
+
+
+def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnails) -> UserView:
+    names = {source: SOURCE_NAMES.get(source, label(source)) for source in colors}
+    taste = _taste(user.history_categories, user.recommended_categories)
+    return UserView(
+        user_id=user.user_id,
+        kind="with history" if user.is_warm else "new",
+        facts=[("events", count(user.num_events)), *((label(key), value) for key, value in user.attributes.items())],
+        why_shown=user.why_shown or "",
+        history=[
+            Listed(picture_of(item.card, thumbnails), label(item.event_type), item.when or "")
+            for item in user.history[:NUM_HISTORY]
+        ],
+        more_history=max(0, len(user.history) - NUM_HISTORY),
+        recommendations=[
+            Listed(
+                picture_of(line.card, thumbnails),
+                str(line.rank),
+                f"score {line.score:.2f}",
+                share_strips(line.shares, colors, names),
+            )
+            for line in user.recommendations[:NUM_RECOMMENDATIONS]
+        ],
+        taste=taste,
+        taste_scale=100.0 / max(max((max(bar.history, bar.recommended) for bar in taste), default=1.0), 1e-9),
+    )
+
+
+def _taste(history: Mapping[str, float], recommended: Mapping[str, float]) -> list[TasteBar]:
+    """The categories that weigh most in either, by their weight in the history."""
+    weight = {name: max(history.get(name, 0.0), recommended.get(name, 0.0)) for name in {**history, **recommended}}
+    chosen = sorted(weight, key=lambda name: (-weight[name], name))[:NUM_CATEGORIES]
+    bars = [TasteBar(name, 100 * history.get(name, 0.0), 100 * recommended.get(name, 0.0)) for name in chosen]
+    return sorted(bars, key=lambda bar: (-bar.history, -bar.recommended, bar.category))
+
+
+def neighbor_views(neighbors: Sequence[Neighbors], thumbnails: Thumbnails) -> list[NeighborView]:
+    """Items beside what is most like them."""
+    return [
+        NeighborView(
+            picture_of(line.card, thumbnails),
+            [
+                Listed(picture_of(card, thumbnails), f"{cosine:.2f}", "")
+                for card, cosine in line.similar[:NUM_NEIGHBORS]
+            ],
+        )
+        for line in neighbors
+    ]
+
+
+def picture_of(card: Card, thumbnails: Thumbnails) -> Picture:
+    """A card with its picture shrunk; without one the template draws a placeholder."""
+    return Picture(card.title or card.item_id, card.item_id, card.caption or "", thumbnails.address(card.picture))
+
+
+def fit_views(metrics: Mapping[str, Sequence[MetricRow]]) -> list[FitView]:
+    """Charts and tables of each fit, the headline fit first."""
+    order = sorted(metrics, key=lambda fit: (fit != "fit2", fit != "fit1", fit))
+    return [_fit_view(fit, metrics[fit]) for fit in order if metrics[fit]]
+
+
+def _fit_view(fit: str, rows: Sequence[MetricRow]) -> FitView:
+    present = {row.segment for row in rows}
+    segments = [segment for segment in SEGMENTS if segment.name in present]
+    charts: list[tuple[str, list[IntervalChart]]] = []
+    differences: list[IntervalChart] = []
+    for metric, k in HEADLINES:
+        made = []
+        for segment in segments:
+            some = [row for row in rows if (row.segment, row.metric, row.k) == (segment.name, metric, k)]
+            if some:
+                made.append(metric_chart(some, segment.title, _names(some)))
+                if (metric, k) == HEADLINES[0] and (chart := difference_chart(some, segment.title, _names(some))):
+                    differences.append(chart)
+        if made:
+            charts.append((metric_name(f"{metric}@{k}"), made))
+    return FitView(
+        key=fit,
+        title=FIT_TITLES.get(fit, fit),
+        charts=charts,
+        differences=differences,
+        tables=[
+            _metric_table(segment.title, [row for row in rows if row.segment == segment.name]) for segment in segments
+        ],
+    )
+
+
+def _metric_table(title: str, rows: Sequence[MetricRow]) -> MetricTable:
+    present = {(row.metric, row.k) for row in rows}
+    order = (*METRICS, "coverage")
+    columns = sorted(present, key=lambda pair: (order.index(pair[0]) if pair[0] in order else len(order), pair))
+    models = list(dict.fromkeys(row.model for row in rows))
+    by_key = {(row.model, row.metric, row.k): row for row in rows}
+    best = {pair: max(row.value for row in rows if (row.metric, row.k) == pair) for pair in columns}
+    names = _names(rows)
+    table_rows = []
+    for model in models:
+        cells = []
+        for pair in columns:
+            row = by_key.get((model, *pair))
+            if row is None:
+                cells.append(Cell("", "", False))
+                continue
+            detail = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.3f} to {row.ci_high:.3f}"
+            cells.append(Cell(f"{row.value:.3f}", detail, row.value == best[pair] and len(models) > 1))
+        table_rows.append((names[model], model == RANKER, cells))
+    compared = [pair for pair in columns if any(row.diff is not None for row in rows if (row.metric, row.k) == pair)]
+    differences = []
+    for model in models:
+        some = [by_key.get((model, *pair)) for pair in compared]
+        if any(row is not None and row.diff is not None for row in some):
+            differences.append((names[model], [_difference(row) for row in some]))
+    return MetricTable(
+        title=title,
+        num_users=rows[0].num_users,
+        columns=[metric_name(f"{metric}@{k}") for metric, k in columns],
+        rows=table_rows,
+        differences=differences,
+    )
+
+
+def _difference(row: MetricRow | None) -> tuple[str, str, str]:
+    if row is None or row.diff is None or row.diff_low is None or row.diff_high is None:
+        return "", "", ""
+    return f"{row.diff:+.3f}", f"{row.diff_low:+.3f} to {row.diff_high:+.3f}", verdict(row)
+
+
+def _names(rows: Iterable[MetricRow]) -> dict[str, str]:
+    return {row.model: MODEL_NAMES.get(row.model, label(row.model)) for row in rows}
+
+
+def bars(values: Iterable[tuple[str, float, str, str]]) -> list[Bar]:
+    """Bars from (label, value, text, note), the longest filling the width."""
+    some = list(values)
+    longest = max((value for _, value, _, _ in some), default=0.0)
+    return [Bar(name, 100.0 * value / longest if longest > 0 else 0.0, text, note) for name, value, text, note in some]
+
+
+def settings_text(value: object) -> str:
+    """A setting as text: nested ones as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.6g}"
+    return json.dumps(value, ensure_ascii=False, default=str, sort_keys=True)
+
+
+def count(value: float) -> str:
+    """1,234,567."""
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s` or `3 min 20 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def label(name: str) -> str:
+    """A name of the code for people: `item_knn` becomes `item knn`."""
+    return name.replace("_", " ")
+
+
+def metric_name(name: str) -> str:
+    """`ndcg@10` as the field writes it: `nDCG@10`."""
+    return name.replace("ndcg", "nDCG").replace("map@", "MAP@")

@@ -1,0 +1,174 @@
+"""What a job is, and how one is run: skipped when nothing changed, recorded however it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import mmrec_lib
+from mmrec_lib.config import Section
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.lakehouse.ledger import JobRun, Ledger
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.runtime.progress import Progress
+from mmrec_lib.tracking.registry import Registry
+
+ConfigT = TypeVar("ConfigT", bound=Section)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a run gives its jobs.
+
+    Attributes:
+        run_id: Identifies the run in tables and messages.
+        now: Start of the run (UTC); the only clock that jobs see.
+        as_of: The date given on the command line, or None: then it follows from the events.
+        lakehouse: Tables.
+        ledger: Earlier runs.
+        registry: Models.
+        progress: What a person sees.
+    """
+
+    run_id: str
+    now: datetime
+    as_of: date | None
+    lakehouse: Lakehouse
+    ledger: Ledger
+    registry: Registry
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job reports: counts for job_run and a sentence for a person."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    message: str | None = None
+
+
+def nothing_outside(context: Context, config: Any) -> Mapping[str, str]:
+    """For jobs that read tables only."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Job(Generic[ConfigT]):
+    """A job: reads tables, writes tables, can be run again alone.
+
+    Attributes:
+        name: As its file in jobs/ and its task in resources/.
+        summary: One sentence for --help.
+        config: The sections it reads; only these make it run again when they change.
+        reads: Tables (or `registry:<what>`) that it reads from others.
+        writes: Tables (or `registry:<what>`, `file:<what>`) that it writes.
+        run: The work.
+        outside: Versions of what it reads besides tables, such as landing files or model directories.
+    """
+
+    name: str
+    summary: str
+    config: type[ConfigT]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    run: Callable[[Context, ConfigT], Outcome]
+    outside: Callable[[Context, ConfigT], Mapping[str, str]] = nothing_outside
+
+    @property
+    def tables_read(self) -> tuple[str, ...]:
+        """The tables among what it reads."""
+        return tuple(name for name in self.reads if name in CONTRACTS)
+
+    @property
+    def tables_written(self) -> tuple[str, ...]:
+        """The tables among what it writes."""
+        return tuple(name for name in self.writes if name in CONTRACTS)
+
+
+def library_source_hash() -> str:
+    """Hash of the library's source files: a changed program is a reason to run again."""
+    digest = hashlib.sha256()
+    root = Path(mmrec_lib.__file__).parent
+    for path in sorted(p for p in root.rglob("*") if p.suffix in {".py", ".j2", ".css"}):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _known(versions: Mapping[str, int | None]) -> dict[str, int]:
+    return {name: version for name, version in versions.items() if version is not None}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Whether a job has something to do, and why."""
+
+    fingerprint: str
+    input_versions: dict[str, int]
+    due: bool
+    reason: str
+
+
+def plan_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool) -> Plan:
+    """Compare what a job would read with what its last good run read, and its outputs with what that run left."""
+    inputs = _known(context.lakehouse.data_versions(job.tables_read))
+    parts = {
+        "job": job.name,
+        "inputs": inputs,
+        "outside": dict(job.outside(context, config)),
+        "config": config.model_dump(mode="json"),
+        "as_of": str(context.as_of),
+        "library": library_source_hash(),
+    }
+    fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    last = context.ledger.last_good(job.name)
+    if force:
+        return Plan(fingerprint, inputs, True, "forced")
+    if last is None:
+        return Plan(fingerprint, inputs, True, "never ran")
+    if last.fingerprint != fingerprint:
+        changed = [name for name, version in inputs.items() if last.input_versions.get(name) != version]
+        return Plan(fingerprint, inputs, True, f"changed: {', '.join(changed) or 'files, config or library'}")
+    if _known(context.lakehouse.data_versions(job.tables_written)) != last.output_versions:
+        return Plan(fingerprint, inputs, True, "its tables are not as its last good run left them")
+    return Plan(fingerprint, inputs, False, "nothing new")
+
+
+def run_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool) -> JobRun:
+    """Run a job if there is something to do, and record how it ended.
+
+    Raises:
+        Exception: Whatever the job raised, after the failure was recorded.
+    """
+    started_at, start = datetime.now(UTC), time.perf_counter()
+    plan = plan_job(job, context, config, force=force)
+    if not plan.due:
+        run = JobRun(job.name, "skipped", started_at, 0.0, plan.fingerprint, plan.input_versions, message=plan.reason)
+        context.ledger.record(run)
+        return run
+    try:
+        outcome = job.run(context, config)
+    except Exception as error:
+        seconds = time.perf_counter() - start
+        message = f"{type(error).__name__}: {error}"[:4000]
+        failed = JobRun(job.name, "failed", started_at, seconds, plan.fingerprint, plan.input_versions, message=message)
+        context.ledger.record(failed)
+        raise
+    run = JobRun(
+        job=job.name,
+        status="succeeded",
+        started_at=started_at,
+        run_seconds=time.perf_counter() - start,
+        fingerprint=plan.fingerprint,
+        input_versions=plan.input_versions,
+        output_versions=_known(context.lakehouse.data_versions(job.tables_written)),
+        counts=outcome.counts,
+        message=outcome.message,
+    )
+    context.ledger.record(run)
+    return run

@@ -1,0 +1,30 @@
+"""Progress that a person can read and a log file can bear."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+
+class Progress:
+    """Prints one line a job; on a terminal also what is going on right now."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Write to standard error, so that standard output ends with the JSON summary."""
+        self._console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+    def line(self, text: str) -> None:
+        """One line that stays."""
+        self._console.print(text, markup=False)
+
+    @contextmanager
+    def working(self, text: str) -> Iterator[None]:
+        """While the block runs a terminal shows `text` with the time it takes; a log file shows nothing."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with self._console.status(text):
+            yield

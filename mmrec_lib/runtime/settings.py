@@ -1,0 +1,39 @@
+"""The whole configuration: one section a room."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from mmrec_lib.config import Section
+from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.evaluation.config import EvaluationConfig
+from mmrec_lib.features.config import FeaturesConfig
+from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig, IngestConfig, ItemsConfig, MediaConfig
+from mmrec_lib.lakehouse.config import MaintenanceConfig, SparkConfig, StoreConfig
+from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.reporting.config import ReportConfig
+from mmrec_lib.scoring.config import ScoringConfig
+from mmrec_lib.tracking.config import TrackingConfig
+from mmrec_lib.training.config import PromotionConfig
+
+
+class Settings(Section):
+    """Everything that can be configured; each field is a top-level key of the YAML files."""
+
+    store: StoreConfig = StoreConfig()
+    spark: SparkConfig = SparkConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    ingest: IngestConfig = IngestConfig()
+    events: dict[str, EventTypeConfig] = Field(default_factory=lambda: dict(DEFAULT_EVENT_TYPES), min_length=1)
+    items: ItemsConfig = ItemsConfig()
+    media: MediaConfig = MediaConfig()
+    models: ModelsConfig = ModelsConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    report: ReportConfig = ReportConfig()
+    maintenance: MaintenanceConfig = MaintenanceConfig()

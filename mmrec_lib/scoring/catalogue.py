@@ -1,0 +1,102 @@
+"""The catalogue of a scoring run: item vectors of today's items under one model, on disk for every worker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.fs
+
+from mmrec_lib.errors import ModelError
+from mmrec_lib.features.load import Snapshot
+from mmrec_lib.models.data import Content
+from mmrec_lib.models.ranker import FittedRanker
+
+_VECTORS, _ITEMS, _MODEL = "item_vectors.npy", "items.json", "model"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a worker needs to score users.
+
+    Attributes:
+        ranker: The model.
+        item_ids: [I] today's items, sorted.
+        item_vectors: [I, dim] float32.
+        unavailable: [I] items that nobody must get.
+        model_position: [I] position of the item in the model's catalogue, -1 for items that came later.
+    """
+
+    ranker: FittedRanker
+    item_ids: npt.NDArray[np.str_]
+    item_vectors: npt.NDArray[np.float32]
+    unavailable: npt.NDArray[np.bool_]
+    model_position: npt.NDArray[np.int64]
+
+    def positions(self, item_ids: list[str]) -> npt.NDArray[np.int64]:
+        """Positions of items in today's catalogue, -1 for unknown ones."""
+        return _positions(self.item_ids, item_ids)
+
+
+def build_catalogue(ranker: FittedRanker, snapshot: Snapshot) -> Catalogue:
+    """Vectors of today's items: the model's own, and for items that came after its fit vectors from their content."""
+    at = _positions(ranker.item_ids, snapshot.item_ids.tolist())
+    vectors = np.zeros((len(at), ranker.vector_dim), dtype=np.float32)
+    vectors[at >= 0] = ranker.item_vectors()[at[at >= 0]]
+    late = np.flatnonzero(at < 0)
+    if len(late):
+        contents = {
+            name: Content(name, c.kind, c.matrix[late], c.has[late], c.tokens)
+            for name, c in snapshot.fit_data("fit3").contents.items()
+        }
+        vectors[late] = ranker.item_vectors_from_content(contents, len(late))
+    return Catalogue(ranker, snapshot.item_ids, vectors, ~snapshot.is_available, at)
+
+
+def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> None:
+    """Write a catalogue where every worker can read it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        shutil.copytree(model_folder, folder / _MODEL)
+        np.save(folder / _VECTORS, catalogue.item_vectors)
+        about = {"item_ids": catalogue.item_ids.tolist(), "unavailable": np.flatnonzero(catalogue.unavailable).tolist()}
+        (folder / _ITEMS).write_text(json.dumps(about), encoding="utf-8")
+        pyarrow.fs.copy_files(str(folder), uri)
+
+
+@lru_cache(maxsize=1)
+def load_catalogue(uri: str) -> Catalogue:
+    """Read a catalogue, once a worker process; from other than local disks it is copied first.
+
+    Raises:
+        ModelError: When there is none.
+    """
+    if "://" in uri:
+        # Kept for the life of the worker process: the arrays are mapped from these files.
+        local = Path(tempfile.mkdtemp(prefix="mmrec-catalogue-"))
+        pyarrow.fs.copy_files(uri, str(local))
+    else:
+        local = Path(uri)
+    if not (local / _ITEMS).exists():
+        raise ModelError(f"catalogue {uri}: there is no {_ITEMS}. It is written by the scoring job and lives as long as that.")
+    about = json.loads((local / _ITEMS).read_text(encoding="utf-8"))
+    ranker = FittedRanker.load(local / _MODEL)
+    item_ids = np.array(about["item_ids"], dtype=np.str_)
+    unavailable = np.zeros(len(item_ids), dtype=np.bool_)
+    unavailable[about["unavailable"]] = True
+    vectors = np.load(local / _VECTORS, mmap_mode="r")
+    return Catalogue(ranker, item_ids, vectors, unavailable, _positions(ranker.item_ids, about["item_ids"]))
+
+
+def _positions(sorted_ids: npt.NDArray[np.str_], wanted: list[str]) -> npt.NDArray[np.int64]:
+    if not len(sorted_ids) or not wanted:
+        return np.full(len(wanted), -1, dtype=np.int64)
+    ids = np.array(wanted, dtype=np.str_)
+    at = np.minimum(np.searchsorted(sorted_ids, ids), len(sorted_ids) - 1)
+    return np.where(sorted_ids[at] == ids, at, -1).astype(np.int64)

@@ -1,0 +1,123 @@
+"""The published tables: top-k lists, neighbours and vectors under the champion."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from mmrec_lib.contracts.gold import ITEM_NEIGHBOR, ITEM_VECTOR
+from mmrec_lib.errors import ModelError
+from mmrec_lib.features.load import load_snapshot
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.models.ranker import FittedRanker
+from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
+from mmrec_lib.scoring.config import ScoringConfig
+from mmrec_lib.scoring.users import score_profiles
+from mmrec_lib.topk.exact import nearest
+from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
+
+READS = ("item", "user_profile", "training_snapshot", "training_interaction", "training_content", "registry:champion")
+WRITES = ("user_topk", "item_neighbor", "user_vector", "item_vector")
+
+
+def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -> dict[str, int]:
+    """Score every known user and item with the champion and replace the slices of its date and version.
+
+    Returns:
+        Counts for job_run.
+
+    Raises:
+        ModelError: When there is no champion, or the catalogue is larger than configured.
+    """
+    champion = registry.by_alias(CHAMPION)
+    if champion is None:
+        raise ModelError(f"There is no {CHAMPION} of {registry.model_name}: no candidate has passed the gate yet.")
+    snapshot = load_snapshot(lakehouse)
+    if len(snapshot.item_ids) > config.max_catalogue_items:
+        raise ModelError(
+            f"The catalogue has {len(snapshot.item_ids)} items, more than scoring.max_catalogue_items = "
+            f"{config.max_catalogue_items}. Raise it where workers have the memory."
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = registry.model_artifact(champion, "ranker", Path(scratch))
+        catalogue = build_catalogue(FittedRanker.load(folder), snapshot)
+        uri = lakehouse.staging_path("catalogue")
+        save_catalogue(catalogue, folder, uri)
+        num_tasks = 2 * (1 + len(snapshot.user_ids) // config.users_per_task)
+        scored = lakehouse.stage("scored", score_profiles(lakehouse.read("user_profile"), uri, config.k, num_tasks))
+    day = snapshot.cuts.as_of
+    version = champion.version
+    topk = _topk_rows(scored).select(
+        F.lit(day).alias("as_of_date"), "user_id", "rank", "item_id", "score", "source_shares",
+        F.lit(version).alias("model_version"),
+    )
+    vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector")
+    lakehouse.replace_slice("user_topk", topk, {"as_of_date": day})
+    lakehouse.replace_slice("user_vector", vectors, {"model_version": version})
+    scale = distilled_scale(catalogue, scored)
+    _write_items(lakehouse, catalogue, scale, champion, config, day)
+    return {"users": scored.count(), "items": len(catalogue.item_ids)}
+
+
+def _topk_rows(scored: DataFrame) -> DataFrame:
+    zipped = F.arrays_zip("item_ids", "scores", "shares")
+    rows = scored.select("user_id", F.posexplode(zipped).alias("position", "entry"))
+    return rows.select(
+        "user_id",
+        (F.col("position") + 1).cast("int").alias("rank"),
+        F.col("entry.item_ids").alias("item_id"),
+        F.col("entry.scores").alias("score"),
+        F.col("entry.shares").alias("source_shares"),
+    )
+
+
+def distilled_scale(catalogue: Catalogue, scored: DataFrame) -> npt.NDArray[np.float32]:
+    """[dim] how much users use each distilled dimension: root mean square over users' vectors.
+
+    The distilled item vectors are orthonormal; only with these lengths is their cosine a likeness that users see.
+    """
+    dim = catalogue.ranker.distilled.shape[1]
+    squares = [F.avg(F.pow(F.element_at("vector", i + 1), 2)).alias(f"s{i}") for i in range(dim)]
+    row = scored.agg(*squares).collect()[0]
+    return np.round(np.sqrt(np.array([row[f"s{i}"] or 0.0 for i in range(dim)])), 6).astype(np.float32)
+
+
+def _write_items(
+    lakehouse: Lakehouse,
+    catalogue: Catalogue,
+    scale: npt.NDArray[np.float32],
+    champion: RegisteredModel,
+    config: ScoringConfig,
+    day: date,
+) -> None:
+    vectors = pa.table(
+        {
+            "model_version": pa.array([champion.version] * len(catalogue.item_ids)),
+            "item_id": pa.array(catalogue.item_ids.tolist()),
+            "vector": pa.array(list(catalogue.item_vectors), type=pa.list_(pa.float32())),
+        }
+    )
+    lakehouse.replace_slice("item_vector", lakehouse.from_arrow(vectors, ITEM_VECTOR), {"model_version": champion.version})
+    # Rounded, so that the order of a parallel sum cannot change a list.
+    top = nearest(catalogue.item_vectors[:, : len(scale)] * scale, config.num_neighbors, unavailable=catalogue.unavailable)
+    rows, places = np.nonzero(top.indices >= 0)
+    neighbors = pa.table(
+        {
+            "as_of_date": pa.array([day] * len(rows), type=pa.date32()),
+            "item_id": pa.array(catalogue.item_ids[rows].tolist()),
+            "rank": pa.array((places + 1).astype(np.int32)),
+            "neighbor_id": pa.array(catalogue.item_ids[top.indices[rows, places]].tolist()),
+            "similarity": pa.array(np.round(top.scores[rows, places].astype(np.float64), 5)),
+            "model_version": pa.array([champion.version] * len(rows)),
+        }
+    )
+    lakehouse.replace_slice(
+        "item_neighbor", lakehouse.from_arrow(neighbors, ITEM_NEIGHBOR), {"as_of_date": day}
+    )

@@ -1,0 +1,25 @@
+"""When a candidate becomes the champion."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mmrec_lib.config import Section
+
+
+class PromotionConfig(Section):
+    """The gate between candidate and champion.
+
+    Attributes:
+        metric: Metric on the validation part that decides.
+        k: Its cut-off.
+        margin: How much worse than the champion's settings, fitted on the same part, a candidate may be.
+        first_must_beat: Baselines that the first candidate must not be worse than.
+    """
+
+    metric: Literal["ndcg", "recall", "precision", "map"] = "ndcg"
+    k: int = Field(default=10, ge=1)
+    margin: float = Field(default=0.005, ge=0)
+    first_must_beat: tuple[str, ...] = ("popularity", "decayed_popularity", "item_knn", "ease")

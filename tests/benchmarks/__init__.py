@@ -1,0 +1,1 @@
+"""Benchmarks: what the library reaches, and how fast."""
