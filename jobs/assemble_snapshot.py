@@ -40,6 +40,7 @@ JOB = Job(
     reads=READS,
     writes=WRITES,
     run=run,
+    is_dated=True,
 )
 
 if __name__ == "__main__":

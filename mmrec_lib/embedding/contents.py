@@ -18,6 +18,7 @@ def item_contents(
     item: DataFrame,
     review: DataFrame,
     media_link: DataFrame,
+    *,
     words: DataFrame,
     provided_vector: DataFrame,
     config: EmbeddingConfig,
@@ -97,23 +98,31 @@ def content_embedding_rows(encoded: DataFrame, spec: EncoderSpec) -> DataFrame:
     )
 
 
+def review_words(review: DataFrame, words: DataFrame) -> DataFrame:
+    """The words of each review, written or else spoken.
+
+    Args:
+        review: Bronze table.
+        words: See `transcripts.spoken_words`.
+
+    Returns:
+        The columns of `review` and `raw`, null where there are no words.
+    """
+    spoken = words.where(F.col("owner_kind") == "review").select(
+        F.col("owner_id").alias("review_id"), F.col("text").alias("_spoken")
+    )
+    written = F.nullif(F.trim("text"), F.lit(""))
+    return review.join(spoken, on="review_id", how="left").withColumn("raw", F.coalesce(written, "_spoken")).drop("_spoken")
+
+
 def _texts(item: DataFrame, review: DataFrame, words: DataFrame, config: EmbeddingConfig) -> DataFrame:
     known = item.select("item_id")
-    of_owner = {
-        kind: words.where(F.col("owner_kind") == kind).select(F.col("owner_id"), F.col("text").alias("words"))
-        for kind in ("item", "review")
-    }
+    said = words.where(F.col("owner_kind") == "item").select(F.col("owner_id").alias("item_id"), F.col("text").alias("raw"))
     sources = {
         "title": item.select("item_id", F.col("title").alias("raw")),
         "description": item.select("item_id", F.col("description").alias("raw")),
-        "transcript": known.join(of_owner["item"], on=known["item_id"] == F.col("owner_id"), how="inner").select(
-            "item_id", F.col("words").alias("raw")
-        ),
-        "review": (
-            review.join(known, on="item_id", how="left_semi")
-            .join(of_owner["review"], on=review["review_id"] == F.col("owner_id"), how="left")
-            .select("item_id", F.coalesce(F.nullif(F.trim("text"), F.lit("")), "words").alias("raw"))
-        ),
+        "transcript": said.join(known, on="item_id", how="left_semi"),
+        "review": review_words(review.join(known, on="item_id", how="left_semi"), words).select("item_id", "raw"),
     }
     parts = [sources[field].withColumn("field", F.lit(field)) for field in dict.fromkeys(config.text_fields)]
     union = parts[0]

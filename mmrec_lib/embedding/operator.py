@@ -8,12 +8,14 @@ encoded comes out with an error and a null vector.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from pyarrow import fs
 from pyspark.sql import Column, DataFrame
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
@@ -92,7 +94,10 @@ def encode_table(
         EncoderError: When the model's directory is missing.
         ConfigError: When the input column is missing or of the wrong type.
     """
-    how = _inference(rows, encoder, models, key_columns, input_column, uri_column, embedding)
+    how = _inference(
+        rows, encoder, models, key_columns=key_columns, input_column=input_column, uri_column=uri_column,
+        embedding=embedding,
+    )
     return _apply(rows, how, functools.partial(_encode_partition, how=how), VECTOR_FIELDS, embedding)
 
 
@@ -115,7 +120,10 @@ def extract_table(
         EncoderError: When the model's directory is missing.
         ConfigError: When the input column is missing or of the wrong type.
     """
-    how = _inference(rows, encoder, models, key_columns, input_column, uri_column, embedding)
+    how = _inference(
+        rows, encoder, models, key_columns=key_columns, input_column=input_column, uri_column=uri_column,
+        embedding=embedding,
+    )
     return _apply(rows, how, functools.partial(_extract_partition, how=how), TEXT_FIELDS, embedding)
 
 
@@ -141,7 +149,8 @@ def encode_udf(encoder: EncoderConfig, models: ModelsConfig) -> Callable[[Column
 
     annotations = {"inputs": Iterator[pd.Series], "return": Iterator[pd.Series]}
     vectors.__annotations__ = annotations
-    apply: Callable[[Column | str], Column] = pandas_udf(vectors, returnType=ArrayType(FloatType()))
+    make: Any = pandas_udf  # Its stubs know no function with type hints.
+    apply: Callable[[Column | str], Column] = make(vectors, returnType=ArrayType(FloatType()))
     return apply
 
 
@@ -149,6 +158,7 @@ def _inference(
     rows: DataFrame,
     encoder: EncoderConfig,
     models: ModelsConfig,
+    *,
     key_columns: Sequence[str],
     input_column: str,
     uri_column: str | None,
@@ -184,7 +194,7 @@ def _portable(models: ModelsConfig) -> ModelsConfig:
     """The same models with a root that does not depend on a worker's working directory."""
     if "://" in models.root:
         return models
-    return models.model_copy(update={"root": os.path.abspath(models.root)})
+    return models.model_copy(update={"root": str(Path(models.root).absolute())})
 
 
 @dataclass
@@ -271,10 +281,8 @@ def _inputs(batch: pa.RecordBatch, how: Inference) -> list[EncoderInput]:
 
 def _read(uri: str) -> bytes | None:
     """Bytes behind a URI or path; None when they are gone, which the encoder turns into an error row."""
-    from pyarrow import fs
-
     try:
-        files, path = fs.FileSystem.from_uri(uri if "://" in uri else f"file://{os.path.abspath(uri)}")
+        files, path = fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).absolute().as_uri())
         with files.open_input_stream(path) as stream:
             content: bytes = stream.read()
             return content

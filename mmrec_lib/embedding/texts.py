@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column
@@ -20,7 +22,8 @@ def normalise(texts: pa.Array) -> pa.Array:
 
 def normalised(text: Column) -> Column:
     """Normal form of a text column; Spark has no function for Unicode's normal forms, so Arrow does it."""
-    column: Column = arrow_udf(normalise, returnType="string")(text)
+    make: Any = arrow_udf  # Its stubs know no function with type hints.
+    column: Column = make(normalise, returnType="string")(text)
     return column
 
 

@@ -130,6 +130,14 @@ def spoken_words(
     return own.unionByName(heard)
 
 
+def released_extractor(encoder_release: DataFrame) -> EncoderSpec | None:
+    """The model whose transcripts readers use, or None when none was released."""
+    rows = encoder_release.where(F.col("modality") == TRANSCRIPT).select("encoder_id", "revision").limit(1).collect()
+    if not rows:
+        return None
+    return EncoderSpec(str(rows[0]["encoder_id"]), str(rows[0]["revision"]), TRANSCRIPT, "audio", None)
+
+
 def _ready_made(provided_text: DataFrame) -> DataFrame:
     return provided_text.where(F.col("kind") == TRANSCRIPT).select("owner_kind", "owner_id", "text", "language")
 

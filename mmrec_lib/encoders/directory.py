@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from pyarrow import fs
 
 from mmrec_lib.errors import EncoderError
 
@@ -67,7 +68,7 @@ def local_directory(root: str, name: str) -> Path:
     Raises:
         EncoderError: When there is no such directory.
     """
-    if "://" not in root or os.path.isabs(name):
+    if "://" not in root or Path(name).is_absolute():
         directory = Path(root, name)
         read_model_config(directory)
         return directory
@@ -77,8 +78,6 @@ def local_directory(root: str, name: str) -> Path:
 
 
 def _copy_once(uri: str) -> Path:
-    from pyarrow import fs
-
     try:
         remote, path = fs.FileSystem.from_uri(uri)
         files = [f for f in remote.get_file_info(fs.FileSelector(path, recursive=True)) if f.type == fs.FileType.File]
@@ -90,10 +89,10 @@ def _copy_once(uri: str) -> Path:
     target = cache / f"{uri.rsplit('/', 1)[-1]}-{key}"
     if not target.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
-        work = tempfile.mkdtemp(prefix=".copying-", dir=cache)
-        fs.copy_files(path, work, source_filesystem=remote, destination_filesystem=fs.LocalFileSystem())
+        work = Path(tempfile.mkdtemp(prefix=".copying-", dir=cache))
+        fs.copy_files(path, str(work), source_filesystem=remote, destination_filesystem=fs.LocalFileSystem())
         try:
-            os.replace(work, target)
+            work.replace(target)
         except OSError:
             # Another worker of this machine was quicker.
             shutil.rmtree(work, ignore_errors=True)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from transformers import AutoModel
 
-from mmrec_lib.encoders.config import EncoderConfig
+from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.fusion import fused
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.prefetch import map_ahead
@@ -31,11 +32,9 @@ class ImageEncoder:
     (missing rows are zeros), so that a picture's vector does not depend on its neighbours.
     """
 
-    def __init__(
-        self, spec: EncoderSpec, config: EncoderConfig, directory: Path, threads: int = 1, decode_threads: int = 2
-    ) -> None:
+    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config, self._directory = spec, config, directory
-        self._threads, self._decode_threads = threads, decode_threads
+        self._threads, self._decode_threads = models.threads, models.decode_threads
         self._preprocessing = ImagePreprocessing.from_directory(directory)
         self._model: Any = None
         self._device = "cpu"
@@ -53,8 +52,6 @@ class ImageEncoder:
             EncoderError: When the directory holds no vision model that transformers can load, or one without pooled
                 output.
         """
-        from transformers import AutoModel
-
         torch.set_num_threads(self._threads)
         try:
             with quiet_loading():

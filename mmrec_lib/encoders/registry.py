@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config
@@ -19,6 +21,12 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "text": ("dtype", "max_tokens", "pooling", "normalise"),
     "image": ("dtype",),
     "speech": ("dtype", "language", "max_seconds"),
+}
+# By name, because importing them takes seconds that a driver need not spend.
+_CLASSES = {
+    "text": "mmrec_lib.encoders.text:TextEncoder",
+    "image": "mmrec_lib.encoders.image:ImageEncoder",
+    "speech": "mmrec_lib.encoders.speech:WhisperExtractor",
 }
 _INPUTS: dict[str, InputKind] = {"text": "text", "image": "image", "speech": "audio"}
 _MODALITIES = {"text": "text", "image": "image", "speech": "transcript"}
@@ -41,15 +49,10 @@ def make_encoder(config: EncoderConfig, models: ModelsConfig) -> Encoder:
     """
     directory = local_directory(models.root, config.folder)
     spec = _spec(config, directory)
-    if config.kind == "text":
-        from mmrec_lib.encoders.text import TextEncoder
-
-        return TextEncoder(spec, config, directory, models.threads)
-    if config.kind == "image":
-        from mmrec_lib.encoders.image import ImageEncoder
-
-        return ImageEncoder(spec, config, directory, models.threads, models.decode_threads)
-    raise EncoderError(f"Model `{config.id}`: kind text or image is needed to make vectors, got {config.kind}.")
+    if config.kind == "speech":
+        raise EncoderError(f"Model `{config.id}`: kind text or image is needed to make vectors, got speech.")
+    encoder: Encoder = _class(config)(spec, config, directory, models)
+    return encoder
 
 
 def make_extractor(config: EncoderConfig, models: ModelsConfig) -> Extractor:
@@ -60,10 +63,14 @@ def make_extractor(config: EncoderConfig, models: ModelsConfig) -> Extractor:
     """
     if config.kind != "speech":
         raise EncoderError(f"Model `{config.id}`: kind speech is needed to make texts, got {config.kind}.")
-    from mmrec_lib.encoders.speech import WhisperExtractor
-
     directory = local_directory(models.root, config.folder)
-    return WhisperExtractor(_spec(config, directory), config, directory, models.threads)
+    extractor: Extractor = _class(config)(_spec(config, directory), config, directory, models)
+    return extractor
+
+
+def _class(config: EncoderConfig) -> Any:
+    module, _, name = _CLASSES[config.kind].partition(":")
+    return getattr(import_module(module), name)
 
 
 def _spec(config: EncoderConfig, directory: Path) -> EncoderSpec:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from mmrec_lib.encoders.config import EncoderConfig
+from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.quiet import quiet_loading
 from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractResult
@@ -33,8 +34,8 @@ class WhisperExtractor:
     that a transcript does not depend on what else is in the batch.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, threads: int = 1) -> None:
-        self._spec, self._config, self._directory, self._threads = spec, config, directory, threads
+    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+        self._spec, self._config, self._directory, self._threads = spec, config, directory, models.threads
         self._model: Any = None
         self._tokenizer: Any = None
         self._features: Any = None
@@ -51,8 +52,6 @@ class WhisperExtractor:
         Raises:
             EncoderError: When the directory holds no Whisper model.
         """
-        from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
-
         torch.set_num_threads(self._threads)
         dtype = compute_dtype(self._config.dtype, "speech", device)
         try:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from transformers import AutoModel, AutoTokenizer
 
-from mmrec_lib.encoders.config import EncoderConfig
+from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.quiet import quiet_loading
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
@@ -33,8 +34,8 @@ class TextEncoder:
     neighbours are, and its vector has the same bits.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, threads: int = 1) -> None:
-        self._spec, self._config, self._directory, self._threads = spec, config, directory, threads
+    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+        self._spec, self._config, self._directory, self._threads = spec, config, directory, models.threads
         self._model: Any = None
         self._tokenizer: Any = None
         self._device = "cpu"
@@ -52,8 +53,6 @@ class TextEncoder:
         Raises:
             EncoderError: When the directory holds no model that transformers can load.
         """
-        from transformers import AutoModel, AutoTokenizer
-
         torch.set_num_threads(self._threads)
         try:
             with quiet_loading():

@@ -9,13 +9,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.silver import TRAINING_SNAPSHOT
-from mmrec_lib.embedding.contents import review_contents
+from mmrec_lib.embedding.transcripts import released_extractor, spoken_words
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.features.contents import (
     attribute_tokens,
     graph_tokens,
     released_vectors,
+    review_contents,
     review_vectors,
     snapshot_hash,
 )
@@ -87,14 +88,13 @@ def assemble(
 def snapshot_contents(lakehouse: Lakehouse, items: DataFrame, cuts: Cuts) -> DataFrame:
     """All feature blocks of the catalogue: fit, feature, item_id, tokens, vector."""
     embedding, release = lakehouse.read("item_embedding"), lakehouse.read("encoder_release")
-    reviews = review_contents(
-        lakehouse.read("review"),
+    words = spoken_words(
         lakehouse.read("media_link"),
         lakehouse.read("media_text"),
         lakehouse.read("provided_text"),
-        lakehouse.read("content_embedding"),
-        release,
+        released_extractor(release),
     )
+    reviews = review_contents(lakehouse.read("review"), words, lakehouse.read("content_embedding"), release)
     blocks = (
         released_vectors(embedding, release)
         .unionByName(review_vectors(reviews, cuts, ("fit1", "fit2", "fit3")))

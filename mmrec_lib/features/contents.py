@@ -10,6 +10,8 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from mmrec_lib.embedding.contents import review_words
+from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.features.interactions import Cuts
 
 ALL_FITS = "all"
@@ -35,6 +37,24 @@ def released_vectors(item_embedding: DataFrame, encoder_release: DataFrame) -> D
         F.lit(None).cast("array<string>").alias("tokens"),
         "vector",
     )
+
+
+def review_contents(review: DataFrame, words: DataFrame, content_embedding: DataFrame, encoder_release: DataFrame) -> DataFrame:
+    """Vectors of reviews under the released encoder: item_id, review_ts, vector.
+
+    Args:
+        review: Bronze table.
+        words: What was said in spoken reviews; see `embedding.transcripts.spoken_words`.
+        content_embedding: Silver table.
+        encoder_release: Silver table.
+    """
+    keys = ["encoder_id", "revision"]
+    release = encoder_release.where((F.col("modality") == "text") & (F.col("field") == "review")).select(*keys)
+    vectors = content_embedding.join(release, keys, "left_semi").where(F.col("vector").isNotNull())
+    texts = review_words(review, words).select(
+        "item_id", "review_ts", content_id(normalised(F.col("raw"))).alias("content_id")
+    )
+    return texts.join(vectors.select("content_id", "vector"), "content_id").select("item_id", "review_ts", "vector")
 
 
 def review_vectors(review_contents: DataFrame, cuts: Cuts, fits: tuple[str, ...]) -> DataFrame:

@@ -59,7 +59,9 @@ class Books:
     examples: dict[tuple[str, str], Example] = field(default_factory=dict)
     num_returned: Counter[str] = field(default_factory=Counter)
 
-    def add(self, file_id: str, kind: str, status: str, reason: str | None, count: int, example: Example) -> None:
+    def add(
+        self, file_id: str, kind: str, status: str, *, reason: str | None, count: int, example: Example
+    ) -> None:
         """Book `count` records of one file that met the same fate."""
         self.by_file.setdefault((file_id, kind), Counter())[status] += count
         if reason is not None:
@@ -110,7 +112,8 @@ def keep_books(settled: Mapping[str, DataFrame], deliveries: Iterable[Delivery])
             books.by_file[delivery.file_id, delivery.kind] = Counter()
         else:
             example = Example(delivery.file.path, 1, delivery.problem.detail)
-            books.add(delivery.file_id, FILE_KIND, QUARANTINED, delivery.problem.reason, 1, example)
+            reason = delivery.problem.reason
+            books.add(delivery.file_id, FILE_KIND, QUARANTINED, reason=reason, count=1, example=example)
     if not settled:
         return books
     grouped = reduce(DataFrame.unionByName, [_grouped(frame, kind) for kind, frame in settled.items()])
@@ -121,7 +124,10 @@ def keep_books(settled: Mapping[str, DataFrame], deliveries: Iterable[Delivery])
             continue
         first = row["first"]
         example = Example(first["source_path"], first["source_line"], first["_detail"] or "")
-        books.add(row["source_file_id"], row["_kind"], row["_status"], row["_reason"], row["num"], example)
+        books.add(
+            row["source_file_id"], row["_kind"], row["_status"],
+            reason=row["_reason"], count=row["num"], example=example,
+        )
     return books
 
 

@@ -98,7 +98,9 @@ def _arrow_type(spark_type: DataType) -> pa.DataType:
 
 
 _SPARK_OF_PYTHON: dict[str, DataType] = {"int": LongType(), "int | None": LongType()}
-_SPLIT_SCHEMA = StructType([StructField(f.name, _SPARK_OF_PYTHON.get(str(f.type), StringType())) for f in fields(Split)])
+_SPLIT_SCHEMA = StructType(
+    [StructField(field.name, _SPARK_OF_PYTHON.get(str(field.type), StringType())) for field in fields(Split)]
+)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class _SplitReader:
         plain = split.format in ("csv", "tsv")
         for row in iter_rows(self.landing, split, self.rules.max_record_bytes):
             parsed = _judge(self.kind, row, self.rules, plain=plain)
-            builder.add(split.path, split.file_id, row.line, row.raw, row.values, parsed)
+            builder.add(parsed, (split.path, split.file_id, row.line), row.raw, row.values)
             if builder.is_full:
                 yield builder.flush()
         yield builder.flush()
@@ -145,7 +147,7 @@ class _RawReader:
                 plain = path.lower().endswith(".csv")
                 cut = csv_row(raw, self.rules.max_record_bytes) if plain else RawRow(0, raw)
                 parsed = _judge(self.kind, cut, self.rules, plain=plain)
-                builder.add(path, row["source_file_id"], row["source_line"], raw, None, parsed)
+                builder.add(parsed, (path, row["source_file_id"], row["source_line"]), raw, None)
             yield builder.flush()
 
 
@@ -173,10 +175,10 @@ class _BatchBuilder:
         return len(self._rows) >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES
 
     def add(
-        self, path: str, file_id: str, line: int, raw: bytes | None, values: dict[str, Any] | None, parsed: Parsed
+        self, parsed: Parsed, source: tuple[str, str, int], raw: bytes | None, values: dict[str, Any] | None
     ) -> None:
         row = parsed.columns if parsed.columns is not None else {}
-        row["source_path"], row["source_file_id"], row["source_line"] = path, file_id, line
+        row.update(zip(SOURCE, source, strict=True))
         if parsed.reason is not None or self._keep_raw:
             row["_raw"] = raw if raw is not None else _as_json(values)
             self._bytes += len(row["_raw"])

@@ -6,12 +6,12 @@ as soon as the reference is gone or good.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.bronze import MEDIA_ASSET, MEDIA_LINK
@@ -55,8 +55,12 @@ def ingest_media(
         return MediaSummary({}, is_changed=False)
     owned = [references(lakehouse.read(owner), owner) for owner in FIELDS]
     plan = plan_media(
-        _union(owned), spark.createDataFrame(_listing(files)), lakehouse.read("media_link"),
-        lakehouse.read("media_asset"), lakehouse.read("quarantine"), config,
+        _union(owned),
+        spark.createDataFrame(_listing(files)),
+        links=lakehouse.read("media_link"),
+        assets=lakehouse.read("media_asset"),
+        quarantine=lakehouse.read("quarantine"),
+        config=config,
     )
     plan = lakehouse.stage("ingest_media_plan", plan)
     totals = plan.groupBy("_action").agg(
@@ -66,43 +70,62 @@ def ingest_media(
         F.sum("_bytes").alias("bytes"),
     )
     actions = {row["_action"]: row for row in totals.collect()}
-    num_stale = _stale_quarantine(lakehouse, plan).count() if lakehouse.exists("quarantine") else 0
-    has_news = any(action in actions for action in (_READ, _BAD, _GONE)) or num_stale > 0
-    if not has_news:
+    bad = actions.get(_BAD)
+    loses_links = _GONE in actions or (bad is not None and bad["num_linked"] > 0)
+    has_news = _READ in actions or loses_links or (bad is not None and bad["num"] > bad["num_refused"])
+    if not has_news and not _has_stale_quarantine(lakehouse, plan):
         return MediaSummary({}, is_changed=False)
+    read = lakehouse.stage("ingest_media", read_media(_wanted(plan, actions.get(_READ), config), landing, config))
+    judged = lakehouse.stage("ingest_media_judged", _judged(plan, read))
+    return _write(lakehouse, plan, read, judged, loses_links)
 
-    to_read = plan.where(F.col("_action") == _READ)
-    num_tasks = max(1, min(_MAX_TASKS, -(-(actions[_READ]["bytes"] or 0) // config.read_bytes))) if _READ in actions else 1
-    # Two tasks at least, so that a small folder keeps two cores busy.
-    wanted = to_read.select("media_path", "media_kind").distinct().repartition(max(2, num_tasks))
-    read = lakehouse.stage("ingest_media", read_media(wanted, landing, config))
-    judged = to_read.drop("_reason", "_detail").join(
-        read.select("media_path", "media_kind", "asset_id", "_reason", "_detail", "_raw"), on=["media_path", "media_kind"]
-    )
-    good = lakehouse.stage("ingest_media_good", judged.where(F.col("_reason").isNull()).drop("_raw"))
-    bad = judged.where(F.col("_reason").isNotNull()).unionByName(
-        plan.where(F.col("_action") == _BAD), allowMissingColumns=True
-    )
-    bad = lakehouse.stage("ingest_media_bad", bad)
 
-    kept = plan.where(F.col("_action") == _KEEP).select(F.col("_linked_asset").alias("asset_id"))
-    linked = kept.unionByName(good.select("asset_id")).distinct()
-    assets = lakehouse.read("media_asset").select("asset_id")
-    unlinked = assets.join(linked, on="asset_id", how="left_anti")
-    stored = lakehouse.merge("media_asset", new_assets(read, assets), delete_keys=unlinked)
-    lost = _union([plan.where(F.col("_action") == _GONE).select(*_KEY), bad.select(*_KEY)])
-    links = lakehouse.merge("media_link", _link_rows(good), delete_keys=lost)
-    stale = _stale_quarantine(lakehouse, _union([bad.select("_quarantine_id"), plan.limit(0).select("_quarantine_id")]))
-    refused = lakehouse.merge("quarantine", _quarantine_rows(bad), delete_keys=stale)
-    num_bad_new = bad.where(~F.col("_is_refused")).count()
-    num_good = good.count()
+def _wanted(plan: DataFrame, totals: Row | None, config: MediaConfig) -> DataFrame:
+    wanted = plan.where(F.col("_action") == _READ).select("media_path", "media_kind").distinct()
+    num_tasks = -(-totals["bytes"] // config.read_bytes) if totals is not None else 1
+    # Four tasks at least, so that a small folder keeps a small machine's cores busy.
+    return wanted.repartition(min(_MAX_TASKS, max(4, num_tasks)))
+
+
+def _judged(plan: DataFrame, read: DataFrame) -> DataFrame:
+    """References that were read, with what they turned out to be, and those that were refused without reading."""
+    results = read.select("media_path", "media_kind", "asset_id", "_reason", "_detail", "_raw")
+    to_read = plan.where(F.col("_action") == _READ).drop("_reason", "_detail")
+    judged = to_read.join(results, on=["media_path", "media_kind"])
+    return judged.unionByName(plan.where(F.col("_action") == _BAD), allowMissingColumns=True)
+
+
+def _write(
+    lakehouse: Lakehouse, plan: DataFrame, read: DataFrame, judged: DataFrame, loses_links: bool
+) -> MediaSummary:
+    good, bad = judged.where(F.col("_reason").isNull()), judged.where(F.col("_reason").isNotNull())
+    num_good, num_bad, num_lost = (
+        judged.agg(
+            F.count_if(F.col("_reason").isNull()),
+            F.count_if(F.col("_reason").isNotNull() & ~F.col("_is_refused")),
+            F.count_if(F.col("_reason").isNotNull() & F.col("_linked_asset").isNotNull()),
+        )
+        .collect()[0]
+    )
+    is_changed, num_dropped = False, 0
+    if num_good or num_lost or loses_links:
+        # Assets before links: a link never names an asset that was not written yet.
+        kept = plan.where(F.col("_action") == _KEEP).select(F.col("_linked_asset").alias("asset_id"))
+        linked = kept.unionByName(good.select("asset_id")).distinct()
+        known = lakehouse.read("media_asset").select("asset_id")
+        unlinked = known.join(linked, on="asset_id", how="left_anti")
+        assets = lakehouse.merge("media_asset", new_assets(read, known), delete_keys=unlinked)
+        lost = plan.where(F.col("_action") == _GONE).select(*_KEY).unionByName(bad.select(*_KEY))
+        links = lakehouse.merge("media_link", _link_rows(good), delete_keys=lost)
+        is_changed, num_dropped = assets.committed or links.committed, assets.deleted
+    refused = lakehouse.merge("quarantine", _quarantine_rows(bad), delete_keys=_stale_quarantine(lakehouse, bad))
     counts = {
-        "media.read": num_good + num_bad_new,
+        "media.read": num_good + num_bad,
         "media.stored": num_good,
-        "media.quarantined": num_bad_new,
-        "media.dropped": stored.deleted,
+        "media.quarantined": num_bad,
+        "media.dropped": num_dropped,
     }
-    return MediaSummary(counts, stored.committed or links.committed or refused.committed)
+    return MediaSummary(counts, is_changed or refused.committed)
 
 
 def references(owners: DataFrame, owner_kind: str) -> DataFrame:
@@ -116,12 +139,7 @@ def references(owners: DataFrame, owner_kind: str) -> DataFrame:
         The key of `media_link`, `media_path` in plain form, `media_kind` that the field asks for, and the source.
     """
     lists = [
-        F.transform(
-            F.coalesce(F.col(field), F.array().cast("array<string>")),
-            lambda path, position, field=field: F.struct(  # type: ignore[misc]
-                F.lit(field).alias("field"), position.cast("int").alias("position"), path.alias("path")
-            ),
-        )
+        F.transform(F.coalesce(F.col(field), F.array().cast("array<string>")), _placed(field))
         for field in FIELDS[owner_kind]
     ]
     exploded = owners.select(
@@ -141,6 +159,13 @@ def references(owners: DataFrame, owner_kind: str) -> DataFrame:
     )
 
 
+def _placed(field: str) -> Callable[[Column, Column], Column]:
+    def place(path: Column, position: Column) -> Column:
+        return F.struct(F.lit(field).alias("field"), position.cast("int").alias("position"), path.alias("path"))
+
+    return place
+
+
 def plain_path(path: Column) -> Column:
     """A path without `./` and doubled slashes, as `records.landing_path` gives it."""
     plain = F.regexp_replace(path, "/+", "/")
@@ -149,7 +174,13 @@ def plain_path(path: Column) -> Column:
 
 
 def plan_media(
-    refs: DataFrame, listing: DataFrame, links: DataFrame, assets: DataFrame, quarantine: DataFrame, config: MediaConfig
+    refs: DataFrame,
+    listing: DataFrame,
+    *,
+    links: DataFrame,
+    assets: DataFrame,
+    quarantine: DataFrame,
+    config: MediaConfig,
 ) -> DataFrame:
     """What to do with each reference, and with each link that is no longer one.
 
@@ -166,7 +197,7 @@ def plan_media(
 
     Returns:
         A row each with `_action`: keep, read, bad (then with `_reason` and `_detail`) or gone; `_linked_asset` where
-        there is a link, and `_is_refused` where quarantine has the reference already.
+        there is a link, and `_is_refused` where quarantine has the reference as it is.
     """
     held = assets.select(F.col("asset_id").alias("_linked_asset"), F.col("content").isNotNull().alias("_is_inline"))
     linked = links.select(
@@ -177,14 +208,14 @@ def plan_media(
         F.unix_micros("file_modified_at").alias("_linked_us"),
     ).join(held, on="_linked_asset", how="left")
     refused = quarantine.where(F.col("record_kind") == MEDIA_KIND).select(
-        F.col("quarantine_id").alias("_quarantine_id"), F.lit(True).alias("_refused")
+        F.col("quarantine_id").alias("_quarantine_id"),
+        F.struct("reason", *SOURCE).alias("_refused"),
     )
     rows = (
         refs.join(listing, on="media_path", how="left")
         .join(linked, on=_KEY, how="full")
         .withColumn("_quarantine_id", _quarantine_id())
         .join(refused, on="_quarantine_id", how="left")
-        .withColumn("_is_refused", F.coalesce("_refused", F.lit(False)))
     )
     path, size = F.col("media_path"), F.col("_bytes")
     is_held = F.col("_linked_path").eqNullSafe(path) & F.col("_is_inline").isNotNull()
@@ -203,9 +234,12 @@ def plan_media(
         .when(size.isNull() | is_unchanged, _KEEP)
         .otherwise(_READ)
     )
+    # Refused as it is already: the same reason, named by the same record. What must be read again is judged later.
+    same_refusal = F.col("_refused").eqNullSafe(F.struct(reason.alias("reason"), *SOURCE))
+    is_refused = F.when(action == _BAD, same_refusal).otherwise(F.col("_refused").isNotNull())
     return rows.select(
-        *_KEY, "media_path", "media_kind", *SOURCE, "_quarantine_id", "_is_refused", "_bytes", "_modified_us",
-        "_linked_asset", action.alias("_action"), F.when(action == _BAD, reason).alias("_reason"),
+        *_KEY, "media_path", "media_kind", *SOURCE, "_quarantine_id", is_refused.alias("_is_refused"), "_bytes",
+        "_modified_us", "_linked_asset", action.alias("_action"), F.when(action == _BAD, reason).alias("_reason"),
         F.when(action == _BAD, _detail(reason, config)).alias("_detail"),
     )
 
@@ -218,7 +252,7 @@ def _detail(reason: Column, config: MediaConfig) -> Column:
         .when(reason == Reason.MEDIA_MISSING, "a file of the landing folder is needed, but there is none at ")
         .when(reason == Reason.MEDIA_EMPTY, "a medium is needed, but there are 0 bytes in ")
         .otherwise(
-            F.concat(F.lit(f"at most {config.max_bytes} bytes are allowed (media.max_bytes), but "), size, F.lit(" are in "))
+            F.concat(F.lit(f"at most {config.max_bytes} bytes (media.max_bytes) may be in it, not "), size, F.lit(": "))
         )
     )
     return F.concat(place, what, "media_path")
@@ -243,6 +277,13 @@ def _quarantine_rows(bad: DataFrame) -> DataFrame:
         *SOURCE,
         F.col("_raw").alias("raw"),
     )
+
+
+def _has_stale_quarantine(lakehouse: Lakehouse, plan: DataFrame) -> bool:
+    if not lakehouse.exists("quarantine"):
+        return False
+    open_references = plan.where(F.col("_action").isin(_READ, _BAD))
+    return _stale_quarantine(lakehouse, open_references).count() > 0
 
 
 def _stale_quarantine(lakehouse: Lakehouse, current: DataFrame) -> DataFrame:

@@ -1,4 +1,4 @@
-"""One landing record → the columns of its table, or the reason why not. Pure Python, so that it can be tested at speed."""
+"""One landing record → the columns of its table, or the reason why not; pure Python, to be tested at speed."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def check_utf8(raw: bytes) -> None:
         raise _invalid_utf8(error) from None
 
 
-def parse_record(kind: str, raw: bytes | None, values: Mapping[str, Any] | None, rules: Rules, *, plain: bool) -> Parsed:
+def parse_record(
+    kind: str, raw: bytes | None, values: Mapping[str, Any] | None, rules: Rules, *, plain: bool
+) -> Parsed:
     """Read one record.
 
     Args:
@@ -92,7 +94,7 @@ def parse_record(kind: str, raw: bytes | None, values: Mapping[str, Any] | None,
         if raw is not None and len(raw) > rules.max_record_bytes:
             raise RecordError(
                 Reason.IMPOSSIBLE_VALUE,
-                f"a record of at most {rules.max_record_bytes} bytes is needed (ingest.max_record_bytes), got a longer one",
+                f"at most {rules.max_record_bytes} bytes (ingest.max_record_bytes) are needed, this record is longer",
             )
         if values is None:
             values = parse_json(raw or b"")
@@ -105,7 +107,8 @@ def parse_record(kind: str, raw: bytes | None, values: Mapping[str, Any] | None,
         return Parsed(None, str(error.reason), error.detail, record_id)
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         # A value of a kind that nobody thought of must cost its record, not the run.
-        return Parsed(None, str(Reason.WRONG_TYPE), f"the record cannot be read: {type(error).__name__} {error}", record_id)
+        detail = f"the record cannot be read: {type(error).__name__} {error}"
+        return Parsed(None, str(Reason.WRONG_TYPE), detail, record_id)
 
 
 def user_key(user_id: str) -> str:

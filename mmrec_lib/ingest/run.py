@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.errors import LandingError
 from mmrec_lib.ingest.books import Books, QualityCheck, keep_books, landing_file_rows, require_quality
 from mmrec_lib.ingest.config import LandingConfig
 from mmrec_lib.ingest.frames import DELETABLE_KINDS, IMMUTABLE_KINDS, read_records, reread_quarantined
@@ -23,9 +25,9 @@ from mmrec_lib.ingest.values import Rules
 from mmrec_lib.lakehouse.landing import MEDIA_FOLDERS, Delivery, FoundFile, KnownFile, LandingFolder, kind_of
 from mmrec_lib.lakehouse.tables import Lakehouse
 
-READS = ("landing_file", "quarantine", "tombstone", "event", "review", "item", "user", "user_edge", "graph_edge",
-         "provided_text", "provided_vector", "media_asset", "media_link")
-"""Tables that `ingest` reads; it writes the same ones."""
+WRITES = ("landing_file", "quarantine", "tombstone", "event", "review", "item", "user", "user_edge", "graph_edge",
+          "provided_text", "provided_vector", "media_asset", "media_link")
+"""Tables that `ingest` writes; besides landing files it reads only these."""
 
 _LATEST_KINDS = ("item", "user", "user_edge", "graph_edge", "provided_text", "provided_vector")
 _USER_COLUMNS = {"event": ("user_id",), "review": ("user_id",), "user_edge": ("user_id", "friend_id")}
@@ -42,28 +44,53 @@ class IngestSummary:
             `file.new` and `file.ignored`.
         checks: For `data_quality_result`.
         is_changed: Whether any table was written.
+        message: One sentence for a person.
     """
 
     counts: dict[str, int]
     checks: tuple[QualityCheck, ...]
     is_changed: bool
+    message: str
 
 
-def ingest(lakehouse: Lakehouse, landing: LandingFolder, config: LandingConfig) -> IngestSummary:
+def landing_of(lakehouse: Lakehouse) -> LandingFolder:
+    """The landing folder that a store is made from.
+
+    Raises:
+        LandingError: When the configuration names none, or it is not there.
+    """
+    if lakehouse.store.data is None:
+        raise LandingError("DATA: a landing folder is needed, but store.data names none. Give DATA=<landing folder>.")
+    return LandingFolder(lakehouse.store.data)
+
+
+def landing_state(lakehouse: Lakehouse) -> dict[str, str]:
+    """A hash of paths, sizes and modification times: while it stays the same, nothing new has arrived.
+
+    Raises:
+        LandingError: When there is no landing folder.
+    """
+    digest = hashlib.sha256()
+    for file in landing_of(lakehouse).files():
+        digest.update(f"{file.path}\x1f{file.bytes_len}\x1f{file.modified_us}\n".encode())
+    return {"landing": digest.hexdigest()}
+
+
+def ingest(lakehouse: Lakehouse, config: LandingConfig) -> IngestSummary:
     """Bring what is new in a landing folder into bronze.
 
     Everything is read and judged before the first table is written, and the files' books are written last: a run that
     is killed reads its files again and ends with the same tables and the same books.
 
     Args:
-        lakehouse: The store.
-        landing: Where deliveries and media are.
+        lakehouse: The store, which names its landing folder.
         config: Bounds, event types, limits.
 
     Raises:
-        LandingError: When the folder holds no known source.
+        LandingError: When there is no landing folder, or it holds no known source.
         DataQualityError: When too many records are bad; nothing is written then.
     """
+    landing = landing_of(lakehouse)
     files = landing.files()
     deliveries = landing.deliveries(files, _known_files(lakehouse), config.ingest.split_bytes)
     num_ignored = sum(kind_of(file.path) is None and not _is_media(file) for file in files)
@@ -81,7 +108,16 @@ def ingest(lakehouse: Lakehouse, landing: LandingFolder, config: LandingConfig) 
     if deliveries:
         lakehouse.merge("landing_file", landing_file_rows(lakehouse.spark, deliveries, books))
     counts |= books.counts() | media.counts
-    return IngestSummary(counts, books.checks(config.ingest), is_changed or media.is_changed)
+    return IngestSummary(counts, books.checks(config.ingest), is_changed or media.is_changed, _message(counts))
+
+
+def _message(counts: dict[str, int]) -> str:
+    """Such as `12 new files: 30,300 of 30,572 event, …; 272 in quarantine`."""
+    kinds = [name.removesuffix(".read") for name in counts if name.endswith(".read")]
+    stored = ", ".join(f"{counts[f'{kind}.stored']:,} {kind}" for kind in kinds if counts[f"{kind}.stored"])
+    num_quarantined = sum(counts[f"{kind}.quarantined"] for kind in kinds)
+    files = "1 new file" if counts["file.new"] == 1 else f"{counts['file.new']:,} new files"
+    return f"{files}; stored: {stored or 'nothing'}; {num_quarantined:,} to quarantine"
 
 
 def _known_files(lakehouse: Lakehouse) -> list[KnownFile]:

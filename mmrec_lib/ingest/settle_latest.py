@@ -17,7 +17,8 @@ def settle_latest(
 
     Of the records of a run the newest version wins, then file name and line. Against the store an older version is
     superseded; an equal one that arrives later replaces what is there. A deletion without a version deletes whatever
-    version came before it; the very version that was deleted does not come back. A record that the store has from the same line of the same file counts as stored.
+    version came before it; the very version that was deleted does not come back. A record that the store has from the
+    same line of the same file counts as stored.
 
     Args:
         records: Parsed records.
@@ -59,7 +60,7 @@ def settle_latest(
     same_place = F.when(deleted, at_tomb).otherwise(at_stored)
     if is_versioned:
         known_version = F.greatest("_stored_version", "_tomb_version")
-        # What a deletion removed stays away; without versions only the order of arrival can tell, and the last word wins.
+        # What a deletion removed stays away; without versions only arrival can tell, and the last word wins.
         was_deleted = ~deleted & (version > epoch) & _same("_v", "_tomb_version")
         older = F.coalesce((version < known_version) | was_deleted, F.lit(False))
         repeats_deletion = deleted & _same("_v", "_tomb_version")

@@ -269,21 +269,7 @@ def _micros(name: str, value: Any) -> int | None:
     if isinstance(value, bool):
         _wrong_type(name, "a time", value)
     if isinstance(value, str):
-        text = value.strip()
-        is_basic_date = len(text) == 8 and text.isdigit()
-        if _NUMBER.fullmatch(text) and not is_basic_date:
-            value = float(text)
-        elif _NOT_FINITE.fullmatch(text):
-            value = math.nan
-        else:
-            try:
-                value = datetime.fromisoformat(text)
-            except ValueError:
-                raise RecordError(
-                    Reason.BAD_TIME,
-                    f"field `{name}`: ISO 8601 such as 2025-01-31T12:00:00Z or seconds since the epoch is needed, "
-                    f"got {shown(value)}",
-                ) from None
+        value = _time_from_text(name, value.strip())
     if isinstance(value, datetime):
         try:
             aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -301,6 +287,22 @@ def _micros(name: str, value: Any) -> int | None:
             raise RecordError(Reason.NOT_FINITE, f"field `{name}`: a finite time is needed, got {value}")
         return round(value * 1e6) if abs(value) < 1e15 else None
     _wrong_type(name, "a time", value)
+
+
+def _time_from_text(name: str, text: str) -> datetime | float:
+    is_basic_date = len(text) == 8 and text.isdigit()
+    if _NUMBER.fullmatch(text) and not is_basic_date:
+        return float(text)
+    if _NOT_FINITE.fullmatch(text):
+        return math.nan
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise RecordError(
+            Reason.BAD_TIME,
+            f"field `{name}`: ISO 8601 such as 2025-01-31T12:00:00Z or seconds since the epoch is needed, "
+            f"got {shown(text)}",
+        ) from None
 
 
 def _iso(micros: int) -> str:

@@ -11,7 +11,9 @@ from mmrec_lib.ingest.values import Fields, Rules, first_readable_id, json_text,
 from mmrec_lib.lakehouse.landing import Split
 
 
-def parse_vectors(batch: pa.RecordBatch, split: Split, first_row: int, schema: pa.Schema, rules: Rules) -> pa.RecordBatch:
+def parse_vectors(
+    batch: pa.RecordBatch, split: Split, first_row: int, schema: pa.Schema, rules: Rules
+) -> pa.RecordBatch:
     """Rows of a vector file → rows of `provided_vector`, rejected ones with reason and raw bytes.
 
     Args:

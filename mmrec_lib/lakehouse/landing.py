@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow.fs
@@ -276,7 +276,7 @@ class LandingFolder:
         if not self.is_local:
             return True
         root = os.path.realpath(self._root)
-        return os.path.commonpath([root, os.path.realpath(os.path.join(root, path))]) == root
+        return os.path.commonpath([root, os.path.realpath(f"{root}/{path}")]) == root
 
     def uri_of(self, path: str) -> str:
         """Where a file of the folder is, for readers of `media_asset.uri`."""
@@ -295,7 +295,7 @@ def kind_of(path: str) -> str | None:
 
 def format_of(path: str) -> str | None:
     """Format of a record file by its name; None when the kind is not read in it."""
-    kind, extension = kind_of(path), os.path.splitext(path)[1].lower()
+    kind, extension = kind_of(path), PurePosixPath(path).suffix.lower()
     if kind == "graph_edge":
         return "tsv"
     if kind == "provided_vector":
@@ -305,7 +305,7 @@ def format_of(path: str) -> str | None:
 
 def vector_name(path: str) -> tuple[str, str]:
     """Modality and encoder of a vector file: `vectors/audio-vggish.parquet` → audio, vggish."""
-    modality, _, encoder_id = os.path.splitext(path.partition("/")[2])[0].partition("-")
+    modality, _, encoder_id = PurePosixPath(path.partition("/")[2]).with_suffix("").as_posix().partition("-")
     return modality, encoder_id or "provided"
 
 
@@ -357,7 +357,8 @@ def _is_hidden(path: str) -> bool:
 def _format_detail(path: str, kind: str) -> str:
     if kind == "provided_vector":
         return f"{path}: vectors are read from vectors/<{'|'.join(MODALITIES)}>[-<encoder>].parquet"
-    return f"{path}: {kind} records are read from {', '.join(_FORMATS)}, not from {os.path.splitext(path)[1] or 'this'}"
+    extension = PurePosixPath(path).suffix or "a file without extension"
+    return f"{path}: {kind} records are read from {', '.join(_FORMATS)}, not from {extension}"
 
 
 def _first_dim(parquet: pq.ParquetFile) -> int:

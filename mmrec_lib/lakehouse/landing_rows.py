@@ -147,7 +147,8 @@ def _csv_rows(lines: Iterator[tuple[int, bytes]], limit: int) -> Iterator[RawRow
             if problem is None and len(set(header)) != len(header):
                 problem = "a column stands twice"
             if problem is not None:
-                yield RawRow(feed.first, feed.raw, None, f"the header line cannot be read: {problem}", "unreadable_file")
+                detail = f"the header line cannot be read: {problem}"
+                yield RawRow(feed.first, feed.raw, None, detail, "unreadable_file")
                 return
             continue
         raw = header_raw + b"\n" + feed.raw

@@ -77,6 +77,11 @@ class Lakehouse:
         """Folder of a table in path mode."""
         return f"{self.store.out}/tables/{name}"
 
+    @property
+    def tables_root(self) -> str:
+        """Where the tables are, for people."""
+        return f"{self.store.out}/tables" if self.store.out else f"{self.store.catalog}.{self.store.schema_name}"
+
     def exists(self, name: str) -> bool:
         """Whether the table has been created."""
         if name in self._ensured:

@@ -57,6 +57,14 @@ def build_summary(
     }
 
 
+def replace_seconds(path: Path, seconds: Mapping[str, float]) -> None:
+    """Write the seconds of a whole run into a summary that a report job wrote; nothing where there is none."""
+    if path.exists():
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary["seconds"] = {job: round(float(value), 3) for job, value in seconds.items()}
+        write_json_atomic(path, summary)
+
+
 def write_json_atomic(path: Path, data: Mapping[str, Any]) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part.
 

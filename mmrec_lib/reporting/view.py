@@ -21,10 +21,10 @@ from mmrec_lib.reporting.charts import (
     source_colors,
     verdict,
 )
-from mmrec_lib.reporting.data import Card, Neighbors, ReportData, ShownUser
+from mmrec_lib.reporting.data import Card, HistoryItem, Neighbors, ReportData, ShownUser
 from mmrec_lib.reporting.thumbnails import Thumbnails
 
-NUM_HISTORY = 12
+NUM_HISTORY = 10
 NUM_RECOMMENDATIONS = 12
 NUM_NEIGHBORS = 7
 NUM_CATEGORIES = 7
@@ -35,10 +35,10 @@ FIT_TITLES = {
 }
 MODEL_NAMES = {
     RANKER: "Ranker",
-    "ranker_no_content": "Ranker without content",
+    "ranker_no_content": "Ranker, no content",
     "popularity": "Popularity",
     "decayed_popularity": "Popularity, recent first",
-    "item_knn": "Item neighbours (kNN)",
+    "item_knn": "Item kNN",
     "ease": "EASE",
 }
 SOURCE_NAMES = {RESIDUAL: "residual"}
@@ -107,22 +107,23 @@ class NeighborView:
 
 @dataclass(frozen=True)
 class Cell:
-    """A value of a metric table."""
+    """A value of a metric table, its interval, and its mark: best, better, worse, open or nothing."""
 
     text: str
     detail: str
-    is_best: bool
+    mark: str
 
 
 @dataclass(frozen=True)
 class MetricTable:
-    """One segment of one fit: a row a model, a column a metric and cut-off."""
+    """One segment of one fit: a line a metric and cut-off, a column a model."""
 
     title: str
     num_users: int
-    columns: Sequence[str]
-    rows: Sequence[tuple[str, bool, Sequence[Cell]]]
-    differences: Sequence[tuple[str, Sequence[tuple[str, str, str]]]]
+    models: Sequence[tuple[str, bool]]
+    lines: Sequence[tuple[str, Sequence[Cell]]]
+    baselines: Sequence[str]
+    differences: Sequence[tuple[str, Sequence[Cell]]]
 
 
 @dataclass(frozen=True)
@@ -185,16 +186,14 @@ def user_views(users: Sequence[ShownUser], thumbnails: Thumbnails) -> tuple[list
 def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnails) -> UserView:
     names = {source: SOURCE_NAMES.get(source, label(source)) for source in colors}
     taste = _taste(user.history_categories, user.recommended_categories)
+    history = _history(user.history, thumbnails)
     return UserView(
         user_id=user.user_id,
         kind="with history" if user.is_warm else "new",
         facts=[("events", count(user.num_events)), *((label(key), value) for key, value in user.attributes.items())],
         why_shown=user.why_shown or "",
-        history=[
-            Listed(picture_of(item.card, thumbnails), label(item.event_type), item.when or "")
-            for item in user.history[:NUM_HISTORY]
-        ],
-        more_history=max(0, len(user.history) - NUM_HISTORY),
+        history=history[:NUM_HISTORY],
+        more_history=max(0, len(history) - NUM_HISTORY),
         recommendations=[
             Listed(
                 picture_of(line.card, thumbnails),
@@ -209,8 +208,26 @@ def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnail
     )
 
 
+def _history(items: Sequence[HistoryItem], thumbnails: Thumbnails) -> list[Listed]:
+    """Each item once, where it was last met, with all that was done with it."""
+    met: dict[str, list[HistoryItem]] = {}
+    for item in items:
+        met.setdefault(item.card.item_id, []).append(item)
+    # Only what is shown may spend the budget of pictures.
+    return [
+        Listed(
+            picture_of(some[0].card if place < NUM_HISTORY else Card(item_id), thumbnails),
+            ", ".join(dict.fromkeys(label(item.event_type) for item in some)),
+            some[0].when or "",
+        )
+        for place, (item_id, some) in enumerate(met.items())
+    ]
+
+
 def _taste(history: Mapping[str, float], recommended: Mapping[str, float]) -> list[TasteBar]:
-    """The categories that weigh most in either, by their weight in the history."""
+    """The categories that weigh most in either, by their weight in the history; none for a user without history."""
+    if not history:
+        return []
     weight = {name: max(history.get(name, 0.0), recommended.get(name, 0.0)) for name in {**history, **recommended}}
     chosen = sorted(weight, key=lambda name: (-weight[name], name))[:NUM_CATEGORIES]
     bars = [TasteBar(name, 100 * history.get(name, 0.0), 100 * recommended.get(name, 0.0)) for name in chosen]
@@ -271,41 +288,39 @@ def _fit_view(fit: str, rows: Sequence[MetricRow]) -> FitView:
 def _metric_table(title: str, rows: Sequence[MetricRow]) -> MetricTable:
     present = {(row.metric, row.k) for row in rows}
     order = (*METRICS, "coverage")
-    columns = sorted(present, key=lambda pair: (order.index(pair[0]) if pair[0] in order else len(order), pair))
+    pairs = sorted(present, key=lambda pair: (order.index(pair[0]) if pair[0] in order else len(order), pair))
     models = list(dict.fromkeys(row.model for row in rows))
     by_key = {(row.model, row.metric, row.k): row for row in rows}
-    best = {pair: max(row.value for row in rows if (row.metric, row.k) == pair) for pair in columns}
     names = _names(rows)
-    table_rows = []
-    for model in models:
-        cells = []
-        for pair in columns:
-            row = by_key.get((model, *pair))
-            if row is None:
-                cells.append(Cell("", "", False))
-                continue
-            detail = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.3f} to {row.ci_high:.3f}"
-            cells.append(Cell(f"{row.value:.3f}", detail, row.value == best[pair] and len(models) > 1))
-        table_rows.append((names[model], model == RANKER, cells))
-    compared = [pair for pair in columns if any(row.diff is not None for row in rows if (row.metric, row.k) == pair)]
-    differences = []
-    for model in models:
-        some = [by_key.get((model, *pair)) for pair in compared]
-        if any(row is not None and row.diff is not None for row in some):
-            differences.append((names[model], [_difference(row) for row in some]))
+    value_lines, difference_lines = [], []
+    for metric, k in pairs:
+        some = {model: by_key.get((model, metric, k)) for model in models}
+        best = max(row.value for row in some.values() if row is not None)
+        name = metric_name(f"{metric}@{k}")
+        value_lines.append((name, [_value(row, best) for row in some.values()]))
+        if any(row is not None and row.diff is not None for row in some.values()):
+            difference_lines.append((name, [_difference(row) for model, row in some.items() if model != RANKER]))
     return MetricTable(
         title=title,
         num_users=rows[0].num_users,
-        columns=[metric_name(f"{metric}@{k}") for metric, k in columns],
-        rows=table_rows,
-        differences=differences,
+        models=[(names[model], model == RANKER) for model in models],
+        lines=value_lines,
+        baselines=[names[model] for model in models if model != RANKER],
+        differences=difference_lines,
     )
 
 
-def _difference(row: MetricRow | None) -> tuple[str, str, str]:
+def _value(row: MetricRow | None, best: float) -> Cell:
+    if row is None:
+        return Cell("", "", "")
+    detail = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.3f} to {row.ci_high:.3f}"
+    return Cell(f"{row.value:.3f}", detail, "best" if row.value == best else "")
+
+
+def _difference(row: MetricRow | None) -> Cell:
     if row is None or row.diff is None or row.diff_low is None or row.diff_high is None:
-        return "", "", ""
-    return f"{row.diff:+.3f}", f"{row.diff_low:+.3f} to {row.diff_high:+.3f}", verdict(row)
+        return Cell("", "", "")
+    return Cell(f"{row.diff:+.3f}", f"{row.diff_low:+.3f} to {row.diff_high:+.3f}", verdict(row))
 
 
 def _names(rows: Iterable[MetricRow]) -> dict[str, str]:

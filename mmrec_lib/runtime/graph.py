@@ -11,7 +11,7 @@ import yaml
 
 from mmrec_lib.errors import ConfigError, MmrecError
 from mmrec_lib.lakehouse.ledger import JobRun
-from mmrec_lib.runtime.job import Context, Job, run_job
+from mmrec_lib.runtime.job import Context, Job, plan_job, run_job
 from mmrec_lib.runtime.main import job_config
 from mmrec_lib.runtime.settings import Settings
 
@@ -64,7 +64,13 @@ def load_graph(path: Path) -> list[Task]:
 
 
 def run_graph(
-    tasks: Sequence[Task], jobs: Mapping[str, Job[Any]], context: Context, settings: Settings, *, force: bool
+    tasks: Sequence[Task],
+    jobs: Mapping[str, Job[Any]],
+    context: Context,
+    settings: Settings,
+    *,
+    force: bool,
+    dry_run: bool = False,
 ) -> list[JobRun]:
     """Run the tasks one after the other in this process's session; stops at the first failure.
 
@@ -74,6 +80,7 @@ def run_graph(
         context: Shared by all of them.
         settings: Whole configuration.
         force: Run jobs although nothing changed.
+        dry_run: Only say which jobs would run as things stand now.
 
     Raises:
         MmrecError: The failure of a job, with its name.
@@ -82,6 +89,10 @@ def run_graph(
     for number, task in enumerate(tasks, start=1):
         job = jobs[task.key]
         label = f"[{number}/{len(tasks)}] {job.name:<18}"
+        if dry_run:
+            plan = plan_job(job, context, job_config(job, settings), force=force)
+            context.progress.line(f"{label} {'would run' if plan.due else 'skipped'}: {plan.reason}")
+            continue
         with context.progress.working(f"{label} {job.summary}"):
             try:
                 run = run_job(job, context, job_config(job, settings), force=force)

@@ -70,6 +70,7 @@ class Job(Generic[ConfigT]):
         writes: Tables (or `registry:<what>`, `file:<what>`) that it writes.
         run: The work.
         outside: Versions of what it reads besides tables, such as landing files or model directories.
+        is_dated: Whether the as-of date of the command line matters to it; others follow what it wrote.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Job(Generic[ConfigT]):
     writes: tuple[str, ...]
     run: Callable[[Context, ConfigT], Outcome]
     outside: Callable[[Context, ConfigT], Mapping[str, str]] = nothing_outside
+    is_dated: bool = False
 
     @property
     def tables_read(self) -> tuple[str, ...]:
@@ -122,7 +124,7 @@ def plan_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: boo
         "inputs": inputs,
         "outside": dict(job.outside(context, config)),
         "config": config.model_dump(mode="json"),
-        "as_of": str(context.as_of),
+        "as_of": str(context.as_of) if job.is_dated else None,
         "library": library_source_hash(),
     }
     fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -48,7 +48,8 @@ def current_items(store: Path) -> dict[str, Record]:
             if not isinstance(item, str) or not item or updated_at is None:
                 continue
             price = record.get("price", 1.0)
-            sound = isinstance(record.get("title"), str) and isinstance(price, float | int) and 0 <= price < math.inf
+            worded = all(isinstance(record.get(name), str) for name in ("title", "description"))
+            sound = worded and isinstance(price, float | int) and 0 <= price < math.inf
             if (sound or record.get("op") == "delete") and (item not in newest or newest[item][0] <= updated_at):
                 newest[item] = (updated_at, record)
     return {item: record for item, (_, record) in sorted(newest.items()) if record.get("op") != "delete"}
