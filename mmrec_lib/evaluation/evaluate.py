@@ -44,6 +44,7 @@ def evaluate(
     relevant: sparse.csr_matrix,
     warm_users: NDArray[np.bool_],
     cold_items: NDArray[np.bool_],
+    *,
     ks: Sequence[int] = (10, 20),
     num_bootstrap: int = 1000,
     seed: int = 0,
@@ -69,7 +70,9 @@ def evaluate(
     Raises:
         ModelError: When shapes do not fit, or a model's scores have the wrong shape or are no numbers.
     """
-    parts = user_values(models, histories, seen, relevant, warm_users, cold_items, ks=ks, block=block)
+    parts = user_values(
+        models, histories, seen, relevant, warm_users=warm_users, cold_items=cold_items, ks=ks, block=block
+    )
     return summarise(parts, num_bootstrap=num_bootstrap, seed=seed)
 
 

@@ -110,9 +110,7 @@ def _segment_rows(part: UserValues, num_bootstrap: int, seed: int, reference: st
     return rows
 
 
-def _with_means(
-    values_NM: NDArray[np.float64], num_bootstrap: int, seed: int
-) -> list[tuple[float, float, float]]:
+def _with_means(values_NM: NDArray[np.float64], num_bootstrap: int, seed: int) -> list[tuple[float, float, float]]:
     low_M, high_M = mean_intervals(values_NM, num_bootstrap, seed)
     triples = zip(values_NM.mean(axis=0), low_M, high_M, strict=True)
     return [(float(mean), float(low), float(high)) for mean, low, high in triples]

@@ -77,6 +77,10 @@ class Lakehouse:
         """Folder of a table in path mode."""
         return f"{self.store.out}/tables/{name}"
 
+    def table_source(self, name: str) -> str:
+        """A table's folder or name, for lineage."""
+        return self.location(name) if self.store.out else f"{self.store.catalog}.{self.store.schema_name}.{name}"
+
     @property
     def tables_root(self) -> str:
         """Where the tables are, for people."""

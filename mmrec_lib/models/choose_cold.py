@@ -6,9 +6,13 @@ tells which penalty and block weights predict best, and which scale and shift le
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import sparse
 
+from mmrec_lib.evaluation.metrics import list_metrics
 from mmrec_lib.models.cold_items import ColdItemModel
 from mmrec_lib.models.config import ColdItemSettings, RankerSettings, TrainingConfig
 from mmrec_lib.models.content import ContentFeatures
@@ -17,13 +21,13 @@ from mmrec_lib.models.fusion import fuse
 from mmrec_lib.models.popularity import PopularityModel
 from mmrec_lib.models.ranker import as_binary, distilled_basis, fit_ranker, fit_sources
 from mmrec_lib.models.search import climb
-from mmrec_lib.models.validation import ValidationUsers, without
+from mmrec_lib.models.validation import CUT_OFF, ValidationUsers, without
+from mmrec_lib.topk.selection import NO_ITEM, TopItems, select_top
 
 REGULARISERS = (0.03, 0.1, 0.3, 1.0, 3.0)
 BLOCK_WEIGHTS = (0.0, 0.5, 2.0, 4.0)
-SCALES = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
-SHIFTS = (-8.0, -4.0, -2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0)
-PENALTIES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
+SHIFTS = (-8.0, -4.0, -2.0, -1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 _TOLERANCE = 1e-3
 _MIN_HIDDEN = 5
 
@@ -36,7 +40,7 @@ def choose_cold_items(
     settings: RankerSettings,
     config: TrainingConfig,
 ) -> RankerSettings:
-    """Choose penalty, block weights, scale and shift; then a penalty if real new items of valid deserve less.
+    """Choose penalty and block weights, then scale and shift.
 
     Args:
         train: The training part.
@@ -52,9 +56,72 @@ def choose_cold_items(
     simulation = _Simulation.of(train, valid, hidden, features, settings, config)
     if simulation is None:
         return settings
-    chosen = simulation.choose_scale(simulation.choose_ridge(settings.cold_items))
-    settings = settings.model_copy(update={"cold_items": chosen})
-    return _choose_penalty(train, users, settings)
+    ridge = simulation.choose_ridge(settings.cold_items).model_copy(update={"scale": 1.0, "shift": 0.0})
+    settings = settings.model_copy(update={"cold_items": ridge})
+    contests = [simulation.contest(ridge), _real_contest(train, users, settings)]
+    return settings.model_copy(update={"cold_items": _choose_scale(ridge, [c for c in contests if c is not None])})
+
+
+@dataclass(frozen=True)
+class _Contest:
+    """The best items with and without interactions of each user, all that can reach the first ranks.
+
+    Attributes:
+        warm_top: Items with interactions, final scores.
+        cold_top: Items without, scores before scale and shift.
+        floor: Popularity part of the cold scores, which is not scaled.
+        relevant: [n, I] what counts.
+    """
+
+    warm_top: TopItems
+    cold_top: TopItems
+    floor: float
+    relevant: sparse.csr_matrix
+
+    @classmethod
+    def of(
+        cls, scores: Floats, cold: Bools, cold_scores: Floats, floor: float, users: ValidationUsers
+    ) -> _Contest:
+        """From scores [n, I], of which the cold columns do not matter, and scores [n, cold items]."""
+        weights = users.histories.weights
+        masked = scores.copy()
+        masked[np.repeat(np.arange(len(users)), np.diff(weights.indptr)), weights.indices] = -np.inf
+        masked[:, cold] = -np.inf
+        top = select_top(np.ascontiguousarray(cold_scores), CUT_OFF)
+        columns = np.append(np.flatnonzero(cold), NO_ITEM).astype(np.int32)
+        return cls(select_top(masked, CUT_OFF), TopItems(columns[top.indices], top.scores), floor, users.relevant)
+
+    def ndcg_sum(self, scale: float, shift: float) -> float:
+        """Sum over users of nDCG@10 when cold items compete with this scale and shift."""
+        cold_scores = self.cold_top.scores * np.float32(scale) + np.float32(shift + self.floor)
+        scores = np.hstack([self.warm_top.scores, cold_scores])
+        indices = np.hstack([self.warm_top.indices, self.cold_top.indices])
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :CUT_OFF]
+        ranked = np.take_along_axis(indices, order, axis=1)
+        return float(list_metrics(ranked, self.relevant, (CUT_OFF,))[f"ndcg@{CUT_OFF}"].sum())
+
+
+def _choose_scale(start: ColdItemSettings, contests: Sequence[_Contest]) -> ColdItemSettings:
+    """Scale and shift by the ranking of everything, summed over simulated and real items without interactions."""
+    best, best_value = start, sum(contest.ndcg_sum(start.scale, start.shift) for contest in contests)
+    for scale in SCALES:
+        for shift in SHIFTS:
+            value = sum(contest.ndcg_sum(scale, shift) for contest in contests)
+            if value > best_value:
+                best, best_value = start.model_copy(update={"scale": scale, "shift": shift}), value
+    return best
+
+
+def _real_contest(train: FitData, users: ValidationUsers, settings: RankerSettings) -> _Contest | None:
+    """Items without interactions in train that the validation part may hold; None where there are none."""
+    cold = train.interactions.item_counts() == 0
+    judged = users.rows(np.flatnonzero(users.has_history))
+    if not cold.any() or not len(judged):
+        return None
+    fitted = fit_ranker(train, settings)
+    scores = fitted.score(judged.histories)
+    floor = settings.popularity.warm_weight * float(fitted.popularity.log_popularity[cold].max())
+    return _Contest.of(scores, cold, scores[:, cold] - np.float32(floor), floor, judged)
 
 
 def _hide(train: FitData, features: ContentFeatures, config: TrainingConfig) -> Bools | None:
@@ -170,26 +237,19 @@ class _Simulation:
                     best, value = candidate, found
         return climb(best, {"regulariser": REGULARISERS}, evaluate)[0]
 
-    def choose_scale(self, start: ColdItemSettings) -> ColdItemSettings:
-        """Scale and shift by the ranking of everything: hidden items compete with the others in the validation part."""
+    def contest(self, ridge: ColdItemSettings) -> _Contest | None:
+        """Hidden items against all others, by what users did in the validation part."""
         judged = np.flatnonzero(np.diff(self._among_all.relevant.indptr) > 0)
         if not len(judged):
-            return start
-        users = self._among_all.rows(judged)
+            return None
         projected = self._projected[judged]
-        warm_scores = np.full((len(judged), len(self._warm)), -1e6, dtype=np.float32)
-        warm_scores[:, self._warm] = projected @ self._basis.T
-        warm_scores += self._popularity
-        plain = start.model_copy(update={"scale": 1.0, "shift": 0.0})
-        predicted = projected @ self._predicted(plain, self._hidden).T
-        floor = self._popularity[self._hidden]
-
-        def evaluate(candidate: ColdItemSettings) -> float:
-            scores = warm_scores.copy()
-            scores[:, self._hidden] = predicted * np.float32(candidate.scale) + np.float32(candidate.shift) + floor
-            return users.ndcg(scores)
-
-        return climb(plain, {"shift": SHIFTS, "scale": SCALES}, evaluate, rounds=3, tolerance=0.0)[0]
+        scores = np.full((len(judged), len(self._warm)), -1e6, dtype=np.float32)
+        scores[:, self._warm] = projected @ self._basis.T
+        scores += self._popularity
+        predicted = projected @ self._predicted(ridge, self._hidden).T
+        # Items that really have no interactions are neither: they stay at the bottom here.
+        floor = float(self._popularity[self._hidden].max())
+        return _Contest.of(scores, self._hidden, predicted, floor, self._among_all.rows(judged))
 
     def _predicted(self, candidate: ColdItemSettings, wanted: Bools) -> Floats:
         model = ColdItemModel.fit(
@@ -200,19 +260,3 @@ class _Simulation:
             rows += np.asarray(self._features.rows[name][wanted] @ coefficients)
         return rows
 
-
-def _choose_penalty(train: FitData, users: ValidationUsers, settings: RankerSettings) -> RankerSettings:
-    """Lower the shift where the real items without interactions do worse in the validation part than simulated ones."""
-    cold = train.interactions.item_counts() == 0
-    if not cold.any() or not len(users):
-        return settings
-    scores = fit_ranker(train, settings).score(users.histories)
-    best, best_value = 0.0, -1.0
-    for penalty in PENALTIES:
-        shifted = scores.copy()
-        shifted[:, cold] -= np.float32(penalty)
-        value = users.ndcg(shifted)
-        if value > best_value * (1 + _TOLERANCE):
-            best, best_value = penalty, value
-    chosen = settings.cold_items.model_copy(update={"shift": settings.cold_items.shift - best})
-    return settings.model_copy(update={"cold_items": chosen})

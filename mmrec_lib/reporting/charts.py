@@ -11,6 +11,8 @@ from mmrec_lib.evaluation.rows import MetricRow
 RANKER = "ranker"
 RESIDUAL = "residual"
 NUM_COLORS = 8
+# Ticks are written with three places: a shorter axis would repeat them.
+SHORTEST_AXIS = 0.004
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def metric_chart(rows: Sequence[MetricRow], title: str, names: Mapping[str, str]
         names: Models' names for people.
     """
     highest = max(row.ci_high if row.ci_high is not None else row.value for row in rows)
-    ticks, top = _axis(0.0, max(highest, 1e-6))
+    ticks, top = _axis(0.0, max(highest, SHORTEST_AXIS))
     scale = 100.0 / (top - 0.0)
     best_first = sorted(rows, key=lambda row: (-row.value, row.model != RANKER, row.model))
     return IntervalChart(
@@ -94,7 +96,7 @@ def difference_chart(rows: Sequence[MetricRow], title: str, names: Mapping[str, 
         return None
     low = min(0.0, *(row.diff_low or 0.0 for row in compared))
     high = max(0.0, *(row.diff_high or 0.0 for row in compared))
-    ticks, top = _axis(low, max(high, low + 1e-6))
+    ticks, top = _axis(low, max(high, low + SHORTEST_AXIS))
     bottom = ticks[0]
     scale = 100.0 / (top - bottom)
     return IntervalChart(

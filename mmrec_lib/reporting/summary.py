@@ -89,8 +89,8 @@ def write_text_atomic(path: Path, text: str) -> None:
         # A temporary file is private; what people read follows the usual mask.
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, path)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -124,9 +124,7 @@ def nearest(
         shape=(num_items, num_items),
     )
     hidden = is_zero if unavailable is None else is_zero | unavailable
-    top = exact_top(
-        unit, unit, k, seen=itself, unavailable=hidden, user_block=user_block, item_block=item_block
-    )
+    top = exact_top(unit, unit, k, seen=itself, unavailable=hidden, user_block=user_block, item_block=item_block)
     top.indices[is_zero] = -1
     top.scores[is_zero] = -np.inf
     # Rounding may lift a cosine a little above 1.

@@ -123,6 +123,10 @@ class Registry:
 
     # runs
 
+    def params(self, model: RegisteredModel) -> dict[str, object]:
+        """Parameters of the run that logged a version."""
+        return dict(self._client.get_run(model.run_id).data.params)
+
     @contextmanager
     def run(self, name: str, tags: Mapping[str, str]) -> Iterator[ActiveRun]:
         """An MLflow run that ends FINISHED, or FAILED when the block raises."""

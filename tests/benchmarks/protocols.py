@@ -23,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -73,9 +74,9 @@ def split_p1(items: NDArray[np.str_], seed: int) -> Split:
     return split
 
 
-def split_p2(times: Sequence[str], event_ids: Sequence[str]) -> Split:
-    """[n] train, valid or test of P2; times are ISO 8601 in UTC, all in one notation, so that they sort as text."""
-    order = np.lexsort((np.asarray(event_ids), np.asarray(times)))
+def split_p2(times: Sequence[datetime], event_ids: Sequence[str]) -> Split:
+    """[n] train, valid or test of P2, by time and then event_id."""
+    order = np.lexsort((np.asarray(event_ids), np.array([time.timestamp() for time in times])))
     split = np.full(order.size, "test", dtype="<U5")
     split[order[: order.size * 9 // 10]] = "valid"
     split[order[: order.size * 8 // 10]] = "train"
@@ -140,15 +141,22 @@ def write_protocol(data: Path, out: Path, protocol: str, seed: int = 0, media: s
 
 def _split(protocol: str, seed: int, events: Sequence[EventLine], data: Path) -> Split:
     if protocol == "P2":
-        times = [str(event.record["ts"]) for event in events]
-        if len({(len(time), time[-1:]) for time in times}) > 1:
-            raise ProtocolError(f"--data: P2 needs times in one notation (2000-01-31T12:00:00Z) in {data / 'events'}")
+        times = [_time(event) for event in events]
         return split_p2(times, [str(event.record["event_id"]) for event in events])
     items = np.array([str(event.record["item_id"]) for event in events])
     if protocol == "P1":
         return split_p1(items, seed)
     lines = (data / "items.jsonl").read_text(encoding="utf-8").splitlines()
     return split_p3(items, [str(json.loads(line)["item_id"]) for line in lines if line.strip()], seed)
+
+
+def _time(event: EventLine) -> datetime:
+    """Time of an event; one without an offset is UTC."""
+    try:
+        time = datetime.fromisoformat(str(event.record["ts"]))
+    except ValueError as error:
+        raise ProtocolError(f"--data: P2 needs ISO 8601 times, but an event in events/{event.file}: {error}") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _read_events(data: Path) -> list[EventLine]:

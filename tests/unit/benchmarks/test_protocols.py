@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def test_p1_differs_by_seed_and_repeats_with_it() -> None:
 
 
 def test_p2_cuts_by_time_and_then_by_event_id() -> None:
-    times = ["2024-01-02", "2024-01-01", "2024-01-02", "2024-01-03", *["2024-01-01"] * 6]
+    times = [datetime(2024, 1, day, tzinfo=UTC) for day in (2, 1, 2, 3, 1, 1, 1, 1, 1, 1)]
     ids = ["b", "z", "a", "c", *"defghi"]
     split = split_p2(times, ids)
     assert split[3] == "test"

@@ -54,8 +54,17 @@ ASCENDING = np.tile(np.array([5, 4, 3, 2, 1], np.float32), (4, 1))
 
 
 def run(**models: Table) -> dict[tuple[str, str, str], MetricRow]:
-    histories = Rows(np.arange(4))
-    return by_name(evaluate(models, histories, SEEN, RELEVANT, WARM, COLD_ITEMS, ks=(1, 2), num_bootstrap=200))
+    rows = evaluate(
+        models,
+        Rows(np.arange(4)),
+        SEEN,
+        RELEVANT,
+        warm_users=WARM,
+        cold_items=COLD_ITEMS,
+        ks=(1, 2),
+        num_bootstrap=200,
+    )
+    return by_name(rows)
 
 
 def test_seen_items_are_not_ranked_and_users_without_a_relevant_item_are_left_out() -> None:
@@ -108,7 +117,16 @@ def test_blocks_of_users_do_not_change_the_values() -> None:
     cold = np.arange(30) > 24
     warm = np.arange(37) % 3 > 0
     whole, blocks = (
-        evaluate({"ranker": table}, Rows(np.arange(37)), seen, relevant, warm, cold, num_bootstrap=100, block=block)
+        evaluate(
+            {"ranker": table},
+            Rows(np.arange(37)),
+            seen,
+            relevant,
+            warm_users=warm,
+            cold_items=cold,
+            num_bootstrap=100,
+            block=block,
+        )
         for block in (1000, 4)
     )
     assert whole == blocks
@@ -124,8 +142,8 @@ def test_values_for_all_users_equal_rank_metrics_on_masked_scores() -> None:
         Rows(np.arange(20)),
         sparse.csr_matrix(seen),
         sparse.csr_matrix(relevant),
-        np.ones(20, np.bool_),
-        np.zeros(40, np.bool_),
+        warm_users=np.ones(20, np.bool_),
+        cold_items=np.zeros(40, np.bool_),
     )
     direct = rank_metrics(np.where(seen, np.float32(-np.inf), scores), sparse.csr_matrix(relevant))
     for name, values in parts[0].values["m"].items():
@@ -145,8 +163,8 @@ def test_an_item_that_was_seen_before_is_not_relevant() -> None:
         Rows(np.arange(1)),
         relevant,
         relevant,
-        np.ones(1, np.bool_),
-        np.zeros(2, np.bool_),
+        warm_users=np.ones(1, np.bool_),
+        cold_items=np.zeros(2, np.bool_),
     )
     assert rows == []
 

@@ -25,6 +25,7 @@ from mmrec_lib.topk.selection import select_top
     share_unavailable=st.sampled_from([0.0, 0.3, 1.0]),
 )
 def test_exact_top_equals_brute_force(
+    *,
     seed: int,
     num_users: int,
     num_items: int,

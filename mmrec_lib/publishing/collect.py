@@ -1,0 +1,191 @@
+"""Tables → what the report and the summary show."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import PurePosixPath
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from mmrec_lib import __version__
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.embedding.transcripts import released_extractor, spoken_words
+from mmrec_lib.evaluation.rows import MetricRow
+from mmrec_lib.lakehouse.ledger import Ledger
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.publishing.people import shown_neighbors, shown_users
+from mmrec_lib.reporting.config import ReportConfig
+from mmrec_lib.reporting.data import (
+    BookRow,
+    EncodeCount,
+    FunnelStage,
+    ModelInfo,
+    QuarantineReason,
+    ReportData,
+    SpokenReview,
+)
+from mmrec_lib.tracking.registry import CHAMPION, Registry
+from mmrec_lib.training.promote import DECISION_TAG
+
+READS = (
+    "event", "review", "item", "user", "quarantine", "landing_file", "media_asset", "media_link", "media_text",
+    "provided_text", "content_embedding", "encoder_release", "training_snapshot", "training_interaction",
+    "user_profile", "user_topk", "item_neighbor", "model_metric", "registry:champion",
+)
+_PACKAGES = ("pyspark", "delta-spark", "torch", "transformers", "mlflow", "numpy", "pyarrow")
+_MAX_RAW_BYTES = 400
+
+
+def collect_report(lakehouse: Lakehouse, registry: Registry, ledger: Ledger, jobs: Sequence[str], config: ReportConfig) -> ReportData:
+    """Everything that the report shows, as plain values; a few hundred rows at most leave Spark.
+
+    Args:
+        lakehouse: Tables.
+        registry: Models.
+        ledger: Runs, for seconds.
+        jobs: Jobs whose seconds are shown, in order.
+        config: How much is shown.
+    """
+    champion = registry.by_alias(CHAMPION)
+    model = None
+    if champion is not None:
+        decision = champion.tags.get(DECISION_TAG, "")
+        model = ModelInfo(champion.name, champion.version, CHAMPION, registry.params(champion), decision)
+    snapshot = lakehouse.read("training_snapshot").where("is_current").select("as_of_date").collect()
+    tables = count_tables(lakehouse)
+    runs = {job: ledger.last_good(job) for job in jobs}
+    return ReportData(
+        store_name=PurePosixPath(str(lakehouse.store.data)).name,
+        as_of=snapshot[0]["as_of_date"] if snapshot else "",
+        introduction=config.introduction,
+        versions=software_versions(),
+        tables=tables,
+        funnel=_funnel(lakehouse, tables),
+        books=_books(lakehouse, ledger),
+        quarantine=_quarantine(lakehouse),
+        users=shown_users(lakehouse, config.num_users),
+        neighbors=shown_neighbors(lakehouse, config.num_items),
+        metrics=_metrics(lakehouse, champion.version) if champion is not None else {},
+        model=model,
+        seconds={job: run.run_seconds for job, run in runs.items() if run is not None},
+        encodes=_encodes(lakehouse),
+        spoken=_spoken(lakehouse, config.num_spoken),
+    )
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of what the figures depend on."""
+    found = {"mmrec": __version__, "python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def count_tables(lakehouse: Lakehouse) -> dict[str, int]:
+    """Rows of every table of the store, 0 for those not made yet; one Spark job."""
+    counts = [
+        lakehouse.read(name).agg(F.count(F.lit(1)).alias("rows")).select(F.lit(name).alias("name"), "rows")
+        for name in CONTRACTS
+        if lakehouse.exists(name)
+    ]
+    found = {row["name"]: int(row["rows"]) for row in reduce(DataFrame.unionByName, counts).collect()} if counts else {}
+    return {name: found.get(name, 0) for name in CONTRACTS}
+
+
+def _funnel(lakehouse: Lakehouse, tables: Mapping[str, int]) -> list[FunnelStage]:
+    read = lakehouse.read("landing_file").agg(F.sum("num_read")).collect()[0][0] or 0
+    current = lakehouse.read("training_snapshot").where("is_current").select("snapshot_id")
+    pairs = lakehouse.read("training_interaction").join(current, "snapshot_id", "left_semi").count()
+    newest = _newest(lakehouse.read("user_topk"))
+    lists = newest.agg(F.count(F.lit(1)).alias("rows"), F.countDistinct("user_id").alias("users")).collect()[0]
+    return [
+        FunnelStage("records delivered", int(read), "in all landing files"),
+        FunnelStage("events stored", tables["event"], "clean, once each"),
+        FunnelStage("user-item pairs", pairs, "events of a user on an item, summed"),
+        FunnelStage("users with a list", int(lists["users"]), "known users, with and without history"),
+        FunnelStage("recommendations", int(lists["rows"]), "rows of the newest user_topk"),
+    ]
+
+
+def _newest(rows: DataFrame) -> DataFrame:
+    latest = rows.agg(F.max("as_of_date").alias("as_of_date"))
+    return rows.join(latest, "as_of_date", "left_semi")
+
+
+def _books(lakehouse: Lakehouse, ledger: Ledger) -> list[BookRow]:
+    numbers = ("num_read", "num_stored", "num_superseded", "num_duplicates", "num_quarantined")
+    sums = lakehouse.read("landing_file").groupBy("record_kind").agg(*[F.sum(n).alias(n) for n in numbers])
+    rows = [BookRow(row["record_kind"], *(int(row[n]) for n in numbers)) for row in sums.orderBy("record_kind").collect()]
+    run = ledger.last_good("ingest_landing")
+    if run is not None and run.counts.get("media.read"):
+        media = [int(run.counts.get(f"media.{n.removeprefix('num_')}", 0)) for n in numbers]
+        rows.append(BookRow("media (last ingest)", *media))
+    return rows
+
+
+def _quarantine(lakehouse: Lakehouse) -> list[QuarantineReason]:
+    example = F.min_by(F.struct("detail", F.substring("raw", 1, _MAX_RAW_BYTES).alias("raw"), "source_path", "source_line"),
+                       F.col("quarantine_id"))
+    rows = (
+        lakehouse.read("quarantine").groupBy("reason").agg(F.count(F.lit(1)).alias("rows"), example.alias("example"))
+        .orderBy(F.col("rows").desc(), "reason").collect()
+    )
+    found = []
+    for row in rows:
+        shown = row["example"]
+        line = f", line {shown['source_line']}" if shown["source_line"] is not None else ""
+        raw = bytes(shown["raw"] or b"").decode("utf-8", "replace")
+        found.append(QuarantineReason(row["reason"], int(row["rows"]), shown["detail"], raw, f"{shown['source_path']}{line}"))
+    return found
+
+
+def _metrics(lakehouse: Lakehouse, version: str) -> dict[str, list[MetricRow]]:
+    rows = lakehouse.read("model_metric").where((F.col("model_version") == version) & (F.col("part") == "test"))
+    fields = ("model", "segment", "metric", "k", "value", "ci_low", "ci_high", "diff", "diff_low", "diff_high", "num_users")
+    found: dict[str, list[MetricRow]] = {}
+    order = F.when(F.col("model") == "ranker", 0).otherwise(1)
+    for row in rows.orderBy("fit", "segment", order, "model", "metric", "k").select("fit", *fields).collect():
+        found.setdefault(row["fit"], []).append(MetricRow(*(row[name] for name in fields)))
+    return found
+
+
+def _encodes(lakehouse: Lakehouse) -> list[EncodeCount]:
+    vectors = lakehouse.read("content_embedding").select("encoder_id", "modality", F.lit("distinct contents").alias("field"), "error")
+    words = lakehouse.read("media_text").select("encoder_id", F.lit("speech").alias("modality"), F.col("kind").alias("field"), "error")
+    rows = (
+        vectors.unionByName(words).groupBy("encoder_id", "modality", "field")
+        .agg(F.count(F.lit(1)).alias("rows"), F.count("error").alias("errors"), F.min("error").alias("example"))
+        .orderBy("modality", "encoder_id").collect()
+    )
+    return [
+        EncodeCount(r["encoder_id"], r["modality"], r["field"], int(r["rows"]), int(r["errors"]), r["example"] or "")
+        for r in rows
+    ]
+
+
+def _spoken(lakehouse: Lakehouse, limit: int) -> list[SpokenReview]:
+    release = lakehouse.read("encoder_release")
+    link, texts = lakehouse.read("media_link"), lakehouse.read("media_text")
+    words = spoken_words(link, texts, lakehouse.read("provided_text"), released_extractor(release))
+    ready = lakehouse.read("provided_text").where(F.col("owner_kind") == "review").select(
+        F.col("owner_id").alias("review_id"), F.lit(True).alias("is_ready")
+    )
+    seconds = (
+        link.where((F.col("owner_kind") == "review") & (F.col("field") == "audio"))
+        .join(lakehouse.read("media_asset").select("asset_id", "media_seconds"), "asset_id", "left")
+        .groupBy(F.col("owner_id").alias("review_id")).agg(F.sum("media_seconds").alias("seconds"))
+    )
+    rows = (
+        words.where(F.col("owner_kind") == "review").select(F.col("owner_id").alias("review_id"), "text")
+        .join(lakehouse.read("review").select("review_id", "item_id", "rating"), "review_id")
+        .join(lakehouse.read("item").select("item_id", "title"), "item_id", "left")
+        .join(seconds, "review_id", "left").join(ready, "review_id", "left")
+        .orderBy("review_id").limit(limit).collect()
+    )
+    return [
+        SpokenReview(r["review_id"], r["text"], r["title"], r["seconds"], r["rating"],
+                     "ready-made" if r["is_ready"] else "speech model")
+        for r in rows
+    ]

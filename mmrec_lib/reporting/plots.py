@@ -1,0 +1,48 @@
+"""Plots as pictures, for the experiment tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mmrec_lib.evaluation.rows import MetricRow
+
+
+def plot_metric(rows: Sequence[MetricRow], title: str, metric: str, k: int, path: Path) -> Path:
+    """One metric of all models by segment, with 95 % intervals, as PNG.
+
+    Args:
+        rows: Metrics of one fit on one part.
+        title: Above the plot.
+        metric: Which metric.
+        k: Its cut-off.
+        path: File to write.
+
+    Returns:
+        The file.
+    """
+    chosen = [row for row in rows if row.metric == metric and row.k == k]
+    segments = list(dict.fromkeys(row.segment for row in chosen))
+    models = list(dict.fromkeys(row.model for row in chosen))
+    figure = Figure(figsize=(1.5 + 1.9 * max(len(segments), 1), 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    width = 0.8 / max(len(models), 1)
+    for number, model in enumerate(models):
+        found = {row.segment: row for row in chosen if row.model == model}
+        places = [place for place, segment in enumerate(segments) if segment in found]
+        own = [found[segments[place]] for place in places]
+        values = [row.value for row in own]
+        low = [row.value - (row.ci_low if row.ci_low is not None else row.value) for row in own]
+        high = [(row.ci_high if row.ci_high is not None else row.value) - row.value for row in own]
+        at = [place + (number - (len(models) - 1) / 2) * width for place in places]
+        axes.bar(at, values, width, yerr=[low, high], capsize=2, label=model.replace("_", " "))
+    axes.set_xticks(range(len(segments)), [segment.replace("_", " ") for segment in segments])
+    axes.set_ylabel(f"{metric}@{k}")
+    axes.set_title(title)
+    axes.legend(fontsize="small", frameon=False)
+    figure.savefig(path, dpi=120)
+    return path

@@ -1,0 +1,88 @@
+"""The fits of one candidate: the ranker and its baselines on train (fit 1) and on train and valid (fit 2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmrec_lib.errors import ModelError
+from mmrec_lib.features.load import Snapshot
+from mmrec_lib.models.baselines import (
+    BaselineSettings,
+    FittedBaseline,
+    choose_baseline,
+    fit_baseline,
+    load_model,
+    possible_baselines,
+)
+from mmrec_lib.models.choose import choose_settings
+from mmrec_lib.models.config import RankerSettings, TrainingConfig
+from mmrec_lib.models.ranker import FittedRanker, fit_ranker
+
+RANKER = "ranker"
+_INDEX = "fits.json"
+
+
+@dataclass(frozen=True)
+class ChosenSettings:
+    """Settings of the ranker and of each baseline, chosen on validation."""
+
+    ranker: RankerSettings
+    baselines: Mapping[str, BaselineSettings]
+
+
+def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
+    """Choose settings of the ranker and the baselines; sees train and valid only."""
+    train, valid = snapshot.fit_data("fit1"), snapshot.parts["valid"]
+    names = possible_baselines(train, config)
+    return ChosenSettings(
+        choose_settings(train, valid, config),
+        {name: choose_baseline(name, train, valid, config) for name in names},
+    )
+
+
+def judged_fits(config: TrainingConfig) -> dict[str, str]:
+    """Which data each judged fit is fitted on: fit 2 keeps fit 1's when there is to be no refit on valid."""
+    return {"fit1": "fit1", "fit2": "fit2" if config.refit_on_valid else "fit1"}
+
+
+def published_fit(snapshot: Snapshot, config: TrainingConfig) -> str:
+    """The fit that is registered: on all events, but with a given split the test part is never trained on."""
+    if not snapshot.cuts.given:
+        return "fit3"
+    return judged_fits(config)["fit2"]
+
+
+def save_fits(snapshot: Snapshot, chosen: ChosenSettings, config: TrainingConfig, folder: Path) -> None:
+    """Fit everything that is to be judged and write it as `<folder>/<fit>/<model>/`, with an index."""
+    index: dict[str, dict[str, str]] = {}
+    fits = judged_fits(config)
+    for fit in sorted(set(fits.values())):
+        data = snapshot.fit_data(fit)
+        fit_ranker(data, chosen.ranker).save(folder / fit / RANKER)
+        index[fit] = {RANKER: "ranker"}
+        for name, settings in chosen.baselines.items():
+            model = fit_baseline(data, settings)
+            model.save(folder / fit / name)
+            index[fit][name] = "ranker" if isinstance(model, FittedRanker) else "baseline"
+    document = {"fits": fits, "models": index}
+    (folder / _INDEX).write_text(json.dumps(document, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def load_fits(folder: Path) -> tuple[dict[str, str], dict[str, dict[str, FittedRanker | FittedBaseline]]]:
+    """Read what `save_fits` wrote: which data each judged fit used, and the models by data and name.
+
+    Raises:
+        ModelError: When the folder holds no fits.
+    """
+    path = folder / _INDEX
+    if not path.exists():
+        raise ModelError(f"fits {folder}: there is no {_INDEX}. Train again.")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    models = {
+        fit: {name: load_model(folder / fit / name, kind) for name, kind in kinds.items()}
+        for fit, kinds in document["models"].items()
+    }
+    return document["fits"], models

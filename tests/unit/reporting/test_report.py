@@ -1,0 +1,239 @@
+"""The report is one whole page, whatever the data say."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmrec_lib.evaluation import MetricRow
+from mmrec_lib.reporting import (
+    BookRow,
+    Card,
+    EncodeCount,
+    FunnelStage,
+    HistoryItem,
+    ModelInfo,
+    Neighbors,
+    QuarantineReason,
+    Recommendation,
+    ReportData,
+    ShownUser,
+    SpokenReview,
+    render_report,
+)
+from mmrec_lib.reporting.report import report_html
+
+VOID = {"meta", "img", "br", "link", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects what tests look at."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.add(tag)
+        if tag == "img":
+            self.images.append(values)
+        if values.get("id"):
+            self.ids.add(values["id"] or "")
+        if tag == "a":
+            self.links.append(values.get("href") or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+def picture(color: str | None = "red", mode: str = "RGB", kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (640, 800), color).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def metric_rows() -> list[MetricRow]:
+    rows = []
+    for segment in ("all", "warm", "cold_items"):
+        for metric, k in (("ndcg", 10), ("recall", 20)):
+            rows.append(MetricRow("ranker", segment, metric, k, 0.4, 0.3, 0.5, num_users=9))
+            rows.append(MetricRow("popularity", segment, metric, k, 0.1, 0.0, 0.2, 0.3, 0.2, 0.4, 9))
+        rows.append(MetricRow("ranker", segment, "coverage", 10, 0.5, num_users=9))
+    return rows
+
+
+def full_data() -> ReportData:
+    red, shoe = Card("p1", "Red dress", picture(), "dress"), Card("p2", "Shoe", picture("blue"))
+    shares = {"cease": 1.0, "residual": -0.2, "popularity": 0.0}
+    return ReportData(
+        store_name="Shop",
+        as_of="2025-10-01",
+        versions={"mmrec": "0.1.0"},
+        tables={"user": 3, "item": 2, "event": 1234567},
+        funnel=[FunnelStage("event", 12, "accepted")],
+        books=[BookRow("event", 14, 12, 0, 1, 1), BookRow("item", 9, 2)],
+        quarantine=[QuarantineReason("not_json", 1, "line 3: JSON is needed", "{", "events/a.jsonl:3")],
+        users=[
+            ShownUser(
+                "u1",
+                num_events=2,
+                attributes={"country": "DE"},
+                history=[HistoryItem(red, "view", "2025-09-01"), HistoryItem(red, "like"), HistoryItem(shoe, "cart")],
+                recommendations=[Recommendation(1, shoe, 0.8, shares)],
+                history_categories={"dress": 0.75, "shoes": 0.25},
+                recommended_categories={"shoes": 1.0},
+            ),
+            ShownUser("u2", is_warm=False),
+        ],
+        neighbors=[Neighbors(red, [(shoe, 0.5)])],
+        metrics={"fit1": metric_rows(), "fit2": metric_rows()},
+        model=ModelInfo("ranker", "3", "champion", {"dim": 64, "weights": {"a": 0.5}}, "It was better."),
+        seconds={"ingest": 61.0, "score": 0.0},
+        encodes=[EncodeCount("lite0", "image", "images", 2, 1, "truncated")],
+        spoken=[SpokenReview("r1", "It fits.", "Red dress", 3.0, 5.0, "heard")],
+    )
+
+
+def test_a_full_report_is_well_formed_and_shows_every_part() -> None:
+    page = Page(report_html(full_data()))
+    for words in ("Red dress", "1,234,567", "nDCG@10", "champion", "It fits.", "not json", "1 min 1 s", "skipped"):
+        assert words in page.text, words
+    assert "7 missing" in page.text
+    assert "4.0 times popularity" in page.text
+
+
+def test_every_link_of_the_contents_leads_somewhere() -> None:
+    page = Page(report_html(full_data()))
+    assert {link.removeprefix("#") for link in page.links} <= page.ids
+
+
+def test_an_empty_report_says_what_is_absent() -> None:
+    page = Page(report_html(ReportData("Shop", "2025-10-01")))
+    assert "No user was chosen" in page.text
+    assert "No model was evaluated" in page.text
+
+
+def test_pictures_are_small_jpegs_with_words_for_those_who_cannot_see_them() -> None:
+    images = Page(report_html(full_data())).images
+    assert images
+    for image in images:
+        assert image["alt"]
+        head, data = (image["src"] or "").split(",")
+        assert head == "data:image/jpeg;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as thumbnail:
+            assert max(thumbnail.size) <= 168
+
+
+@pytest.mark.parametrize("bad", [None, b"", b"no picture", picture()[:300]])
+def test_a_missing_or_broken_picture_leaves_a_placeholder_with_the_title(bad: bytes | None) -> None:
+    card = Card("p1", "Lost hat", bad)
+    page = Page(report_html(ReportData("Shop", "2025-10-01", neighbors=[Neighbors(card, [])])))
+    assert page.images == []
+    assert page.text.count("Lost hat") == 2
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("RGBA", "PNG"), ("P", "GIF"), ("L", "JPEG"), ("CMYK", "JPEG")])
+def test_pictures_of_any_colour_model_are_shown(mode: str, kind: str) -> None:
+    card = Card("p1", "Hat", picture(None, mode, kind))
+    assert Page(report_html(ReportData("S", "2025-10-01", neighbors=[Neighbors(card, [])]))).images
+
+
+def test_markup_in_the_data_stays_words() -> None:
+    evil = '<script>alert("x")</script><img src=x onerror=y>'
+    shown = Card(evil, evil, None, evil)
+    data = ReportData(
+        evil,
+        evil,
+        introduction=evil,
+        versions={evil: evil},
+        tables={evil: 1},
+        funnel=[FunnelStage(evil, 1, evil)],
+        quarantine=[QuarantineReason(evil, 1, evil, evil, evil)],
+        users=[
+            ShownUser(
+                evil,
+                attributes={evil: evil},
+                history=[HistoryItem(shown, evil, evil)],
+                recommendations=[Recommendation(1, shown, 0.0, {evil: 1.0})],
+                history_categories={evil: 1.0},
+                why_shown=evil,
+            )
+        ],
+        metrics={evil: [MetricRow(evil, "all", "ndcg", 10, 0.1, 0.0, 0.2, num_users=1)]},
+        model=ModelInfo(evil, evil, evil, {evil: {evil: 1}}, evil),
+        seconds={evil: 1.0},
+        encodes=[EncodeCount(evil, evil, evil, 1, 1, evil)],
+        spoken=[SpokenReview(evil, evil, evil)],
+    )
+    page = Page(report_html(data))
+    assert "script" not in page.tags
+    assert page.images == []
+
+
+def test_nothing_is_loaded_from_anywhere() -> None:
+    html = report_html(full_data())
+    assert "default-src 'none'" in html
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", html)
+    assert "url(" not in html and "@import" not in html
+
+
+def test_the_page_stays_light_with_many_large_pictures() -> None:
+    rng = np.random.default_rng(0)
+    cards = []
+    for number in range(60):
+        buffer = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (200, 160, 3), dtype=np.uint8)).save(buffer, "JPEG")
+        cards.append(Card(f"p{number}", f"Item {number}", buffer.getvalue()))
+    lines = [Recommendation(rank, card, 0.0) for rank, card in enumerate(cards[:12], 1)]
+    users = [ShownUser(f"u{n}", recommendations=lines) for n in range(60)]
+    html = report_html(ReportData("Shop", "2025-10-01", users=users))
+    assert len(html) < 5_000_000
+    assert "Item 11" in html
+
+
+def test_a_history_shows_an_item_once_with_all_that_was_done_with_it() -> None:
+    page = Page(report_html(full_data()))
+    assert "view, like" in page.text
+
+
+def test_scores_that_are_no_numbers_do_not_break_the_strips() -> None:
+    line = Recommendation(1, Card("p1"), float("nan"), {"a": float("nan"), "b": 0.0})
+    Page(report_html(ReportData("S", "2025-10-01", users=[ShownUser("u", recommendations=[line])])))
+
+
+def test_metrics_that_are_all_zero_are_drawn() -> None:
+    rows = [MetricRow(model, "all", "ndcg", 10, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4) for model in ("ranker", "popularity")]
+    assert "0.000" in Page(report_html(ReportData("S", "2025-10-01", metrics={"fit1": rows}))).text
+
+
+def test_the_file_is_written_whole_and_lone_surrogates_do_not_break_it(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    size = render_report(ReportData("Shop \ud800", "2025-10-01"), path)
+    assert path.stat().st_size == size
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_same_data_give_the_same_page() -> None:
+    assert report_html(full_data()) == report_html(full_data())
