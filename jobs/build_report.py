@@ -42,10 +42,14 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def outside(context: Context, config: Config) -> dict[str, str]:
-    """Which version is the champion, and whether the files are there."""
+    """Which version is the champion."""
+    return {"champion": context.registry.state()["champion"]}
+
+
+def is_complete(context: Context) -> bool:
+    """Whether the files are there."""
     folder = Path(context.lakehouse.store.publish_root)
-    there = all((folder / name).exists() for name in ("report.html", "summary.json"))
-    return {"champion": context.registry.state()["champion"], **({} if there else {"missing": context.run_id})}
+    return all((folder / name).exists() for name in ("report.html", "summary.json"))
 
 
 JOB = Job(
@@ -56,6 +60,7 @@ JOB = Job(
     writes=("file:report",),
     run=run,
     outside=outside,
+    is_complete=is_complete,
 )
 
 if __name__ == "__main__":

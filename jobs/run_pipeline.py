@@ -33,6 +33,7 @@ def load_jobs(tasks: Sequence[Task], resources: Path) -> dict[str, Job[Any]]:
         spec = importlib.util.spec_from_file_location(f"mmrec_job_{task.key}", resources / task.python_file)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where Pydantic and pickle look for a module's names
         spec.loader.exec_module(module)
         jobs[task.key] = module.JOB
     return jobs

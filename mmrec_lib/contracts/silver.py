@@ -85,9 +85,9 @@ ENCODER_RELEASE = TableContract(
 
 HISTORY_ITEM = StructType(
     [
-        StructField("item_id", StringType(), nullable=False),
-        StructField("weight", DoubleType(), nullable=False),
-        StructField("last_ts", TimestampType(), nullable=False),
+        StructField("item_id", StringType()),
+        StructField("weight", DoubleType()),
+        StructField("last_ts", TimestampType()),
     ]
 )
 
@@ -102,7 +102,7 @@ USER_PROFILE = TableContract(
         Column("attributes", STRING_MAP, "Attributes of the user."),
         Column("event_counts", MapType(StringType(), LongType()), "Events by type.", required=True),
         Column("mean_price", DoubleType(), "Mean price of the items acted on, weighted."),
-        Column("history", ArrayType(HISTORY_ITEM, containsNull=False), "Items acted on, with summed weight, latest first.",
+        Column("history", ArrayType(HISTORY_ITEM), "Items acted on, with summed weight, latest first.",
                required=True),
         Column("seen_item_ids", ArrayType(StringType()), "Items not to be recommended again, sorted.", required=True),
     ),

@@ -87,7 +87,10 @@ def embed_contents(lakehouse: Lakehouse, models: ModelsConfig, config: Embedding
     )
     contents = lakehouse.stage(
         "contents",
-        item_contents(item, lakehouse.read("review"), lakehouse.read("media_link"), words, provided_vector, config),
+        item_contents(
+            item, lakehouse.read("review"), lakehouse.read("media_link"),
+            words=words, provided_vector=provided_vector, config=config,
+        ),
     )
     encoders = chosen_encoders(models, config)
     new = lakehouse.stage("content_embedding", _encode_missing(lakehouse, contents, encoders, models, config))

@@ -21,8 +21,8 @@ class EncoderConfig(Section):
         kind: text (BERT-like), image (a vision model with pooled output) or speech (Whisper).
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
         dtype: float32, bfloat16, or auto: bfloat16 for text where the processor computes it natively, else float32.
-        batch_tokens: Tokens a text model sees at once. 512 suits a processor core, 16,384 a GPU.
-        batch_images: Pictures an image model sees at once. 4 suits a processor core, 64 a GPU.
+        batch_tokens: Tokens a text model sees at once. 256 suits a processor core, 16,384 a GPU.
+        batch_images: Pictures an image model sees at once. 1 suits a processor core (8 in bfloat16), 64 a GPU.
         max_tokens: Longer texts are cut here.
         pooling: How token vectors become one: their mean, or the first token's (cls).
         normalise: Whether text vectors get length 1.
@@ -34,8 +34,8 @@ class EncoderConfig(Section):
     kind: EncoderKind = "text"
     directory: str | None = None
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    batch_tokens: int = Field(default=512, ge=1)
-    batch_images: int = Field(default=4, ge=1)
+    batch_tokens: int = Field(default=256, ge=1)
+    batch_images: int = Field(default=1, ge=1)
     max_tokens: int = Field(default=256, ge=2)
     pooling: Literal["mean", "cls"] = "mean"
     normalise: bool = True

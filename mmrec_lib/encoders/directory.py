@@ -9,12 +9,14 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from pyarrow import fs
 
 from mmrec_lib.errors import EncoderError
 
 DESCRIPTION_FILE = "mmrec.json"
+LOCAL_SCHEMES = ("file",)
 
 
 def read_description(directory: Path) -> dict[str, Any] | None:
@@ -68,12 +70,11 @@ def local_directory(root: str, name: str) -> Path:
     Raises:
         EncoderError: When there is no such directory.
     """
-    if "://" not in root or Path(name).is_absolute():
-        directory = Path(root, name)
+    scheme, separator, rest = root.partition("://")
+    if not separator or scheme in LOCAL_SCHEMES or Path(name).is_absolute():
+        directory = Path(unquote(rest) if separator else root, name)
         read_model_config(directory)
         return directory
-    if root.startswith("file://"):
-        return local_directory(root.removeprefix("file://"), name)
     return _copy_once(root.rstrip("/") + "/" + name)
 
 

@@ -100,7 +100,7 @@ class WhisperExtractor:
 
     def _words(self, features: torch.Tensor, language: str | None, seconds: float) -> str:
         settings = self._model.generation_config
-        asked = {"language": language, "task": "transcribe"} if settings.is_multilingual else {}
+        asked = {"language": language, "task": "transcribe"} if _is_multilingual(settings) else {}
         # Nobody speaks faster; without the bound a repeating model would fill its whole window.
         most = min(16 + int(seconds * _TOKENS_PER_SECOND), self._model.config.max_target_positions - 8)
         with torch.inference_mode(), quiet_loading():
@@ -109,12 +109,16 @@ class WhisperExtractor:
 
     def _language(self, features: torch.Tensor) -> str | None:
         settings = self._model.generation_config
-        if not settings.is_multilingual:
+        if not _is_multilingual(settings):
             return "en"
         with torch.inference_mode():
             found = int(self._model.detect_language(features)[0])
         tokens = {token_id: token for token, token_id in settings.lang_to_id.items()}
         return tokens[found].strip("<|>") if found in tokens else None
+
+
+def _is_multilingual(settings: Any) -> bool:
+    return bool(getattr(settings, "is_multilingual", False))
 
 
 def split_at_pauses(samples: npt.NDArray[np.float32], window: int) -> list[npt.NDArray[np.float32]]:

@@ -22,14 +22,11 @@ from mmrec_lib.encoders.quiet import quiet_loading
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
 from mmrec_lib.errors import EncoderError
 
-LENGTH_STEP = 8
-
-
 class TextEncoder:
     """Encodes texts; see the `Encoder` protocol.
 
     Texts of about the same length are computed together, so little is wasted on padding. The padded length follows from
-    the text alone (its number of tokens, rounded up to 8), and so does the shape of the batch it is computed in
+    the text alone (see `padded_length`), and so does the shape of the batch it is computed in
     (`batch_tokens` divided by that length; missing rows are filled up): the same kernels see it whatever its
     neighbours are, and its vector has the same bits.
     """
@@ -67,6 +64,7 @@ class TextEncoder:
         self._device, self._dtype = device, compute_dtype(self._config.dtype, "text", device)
         positions = getattr(model.config, "max_position_embeddings", None)
         self._max_tokens = min(self._config.max_tokens, positions or self._config.max_tokens)
+        self._check_output()
 
     def encode(self, batch: Sequence[EncoderInput]) -> EncodeResult:
         """Vectors of texts: `[n, dim] float32`; an empty text is a row with an error."""
@@ -92,14 +90,21 @@ class TextEncoder:
         tokens = self._tokenizer(texts, truncation=True, max_length=self._max_tokens)["input_ids"]
         by_length: dict[int, list[int]] = {}
         for index, ids in enumerate(tokens):
-            # Never longer than the model's positions, which need not be a multiple of the step.
-            padded = min(-(-len(ids) // LENGTH_STEP) * LENGTH_STEP, self._max_tokens)
-            by_length.setdefault(padded, []).append(index)
+            by_length.setdefault(padded_length(len(ids), self._max_tokens), []).append(index)
         for padded, indices in sorted(by_length.items()):
             num_rows = max(1, self._config.batch_tokens // padded)
             for start in range(0, len(indices), num_rows):
                 group = indices[start : start + num_rows]
                 yield group, self._forward([tokens[index] for index in group], num_rows, padded)
+
+    def _check_output(self) -> None:
+        needed = f"a model that turns token ids into vectors of {self._spec.dim or 'any'} numbers is needed"
+        try:
+            _, vectors_BD = next(self._encoded(["a text"]))
+        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+            raise EncoderError(f"Text encoder `{self._spec.id}`: {needed}, got: {error}.") from None
+        if self._spec.dim not in (None, vectors_BD.shape[1]):
+            raise EncoderError(f"Text encoder `{self._spec.id}`: {needed}, got {vectors_BD.shape[1]}.")
 
     def _forward(self, tokens: list[list[int]], num_rows: int, padded: int) -> npt.NDArray[np.float32]:
         ids_BL = torch.full((num_rows, padded), self._tokenizer.pad_token_id or 0, dtype=torch.long)
@@ -123,6 +128,15 @@ class TextEncoder:
                 pooled_BD = torch.nn.functional.normalize(pooled_BD, dim=-1)
         result: npt.NDArray[np.float32] = pooled_BD[: len(tokens)].cpu().numpy()
         return result
+
+
+def padded_length(num_tokens: int, max_tokens: int) -> int:
+    """Length that a text is padded to: few different ones, and a tenth of padding on average.
+
+    Never more than `max_tokens`, which need not be a multiple of a step.
+    """
+    step = 8 if num_tokens <= 64 else 16 if num_tokens <= 128 else 32
+    return min(-(-num_tokens // step) * step, max_tokens)
 
 
 def _refusal(text: EncoderInput) -> str | None:

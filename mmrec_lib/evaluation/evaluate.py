@@ -81,9 +81,9 @@ def user_values(
     histories: H,
     seen: sparse.csr_matrix,
     relevant: sparse.csr_matrix,
+    *,
     warm_users: NDArray[np.bool_],
     cold_items: NDArray[np.bool_],
-    *,
     ks: Sequence[int] = (10, 20),
     block: int | None = None,
 ) -> list[UserValues]:

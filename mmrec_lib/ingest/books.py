@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import reduce
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -14,6 +13,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.bronze import LANDING_FILE
 from mmrec_lib.errors import DataQualityError
+from mmrec_lib.ingest.actions import union
 from mmrec_lib.ingest.config import IngestConfig
 from mmrec_lib.ingest.quarantine import FILE_KIND, record_kind
 from mmrec_lib.ingest.settle_first import DUPLICATE, QUARANTINED, STORED, SUPERSEDED
@@ -52,16 +52,16 @@ class Books:
         by_reason: kind → reason → records, refused ones only.
         examples: (kind, reason) → the first such record.
         num_returned: kind → records that came back from quarantine; they are in no file's books of this run.
+        num_deleted: kind → records that delete.
     """
 
     by_file: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     by_reason: dict[str, Counter[str]] = field(default_factory=dict)
     examples: dict[tuple[str, str], Example] = field(default_factory=dict)
     num_returned: Counter[str] = field(default_factory=Counter)
+    num_deleted: Counter[str] = field(default_factory=Counter)
 
-    def add(
-        self, file_id: str, kind: str, status: str, *, reason: str | None, count: int, example: Example
-    ) -> None:
+    def add(self, file_id: str, kind: str, status: str, *, reason: str | None, count: int, example: Example) -> None:
         """Book `count` records of one file that met the same fate."""
         self.by_file.setdefault((file_id, kind), Counter())[status] += count
         if reason is not None:
@@ -116,17 +116,22 @@ def keep_books(settled: Mapping[str, DataFrame], deliveries: Iterable[Delivery])
             books.add(delivery.file_id, FILE_KIND, QUARANTINED, reason=reason, count=1, example=example)
     if not settled:
         return books
-    grouped = reduce(DataFrame.unionByName, [_grouped(frame, kind) for kind, frame in settled.items()])
+    grouped = union([_grouped(frame, kind) for kind, frame in settled.items()])
     for row in grouped.collect():
         if row["_retry"]:
             if row["_status"] != QUARANTINED:
                 books.num_returned[row["_kind"]] += row["num"]
             continue
+        books.num_deleted[row["_kind"]] += row["num_deleted"]
         first = row["first"]
         example = Example(first["source_path"], first["source_line"], first["_detail"] or "")
         books.add(
-            row["source_file_id"], row["_kind"], row["_status"],
-            reason=row["_reason"], count=row["num"], example=example,
+            row["source_file_id"],
+            row["_kind"],
+            row["_status"],
+            reason=row["_reason"],
+            count=row["num"],
+            example=example,
         )
     return books
 
@@ -139,6 +144,7 @@ def _grouped(settled: DataFrame, kind: str) -> DataFrame:
         .groupBy("source_file_id", "_kind", "_status", "_reason", "_retry")
         .agg(
             F.count(F.lit(1)).alias("num"),
+            F.count_if("_deleted").alias("num_deleted"),
             F.min(F.struct("source_path", "source_line", "_detail")).alias("first"),
         )
     )

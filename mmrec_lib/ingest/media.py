@@ -6,15 +6,15 @@ as soon as the reference is gone or good.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.bronze import MEDIA_ASSET, MEDIA_LINK
+from mmrec_lib.ingest.actions import union
 from mmrec_lib.ingest.config import MediaConfig
 from mmrec_lib.ingest.frames import SOURCE
 from mmrec_lib.ingest.media_read import read_media
@@ -32,17 +32,26 @@ _MAX_TASKS = 2048
 
 
 @dataclass(frozen=True)
-class MediaSummary:
-    """What became of references: `media.read` = `media.stored` + `media.quarantined` of this run, and what went."""
+class MediaResult:
+    """What became of references.
+
+    Attributes:
+        counts: `media.read` = `media.stored` + `media.quarantined` of this run, and `media.dropped` assets.
+        is_changed: Whether assets or links were written.
+        quarantine: Rows of `quarantine` that must be there; None when nothing is to be done.
+        released: `quarantine_id` of those that must go; None when nothing is to be done.
+    """
 
     counts: dict[str, int]
     is_changed: bool
+    quarantine: DataFrame | None = None
+    released: DataFrame | None = None
 
 
 def ingest_media(
     lakehouse: Lakehouse, landing: LandingFolder, files: Sequence[FoundFile], config: MediaConfig
-) -> MediaSummary:
-    """Bring the media that items and reviews name into the store.
+) -> MediaResult:
+    """Bring the media that items and reviews name into the store; what must change in quarantine is handed back.
 
     Args:
         lakehouse: The store, items and reviews up to date.
@@ -52,10 +61,10 @@ def ingest_media(
     """
     spark = lakehouse.spark
     if not any(lakehouse.exists(owner) for owner in FIELDS):
-        return MediaSummary({}, is_changed=False)
+        return MediaResult({}, is_changed=False)
     owned = [references(lakehouse.read(owner), owner) for owner in FIELDS]
     plan = plan_media(
-        _union(owned),
+        union(owned),
         spark.createDataFrame(_listing(files)),
         links=lakehouse.read("media_link"),
         assets=lakehouse.read("media_asset"),
@@ -74,7 +83,7 @@ def ingest_media(
     loses_links = _GONE in actions or (bad is not None and bad["num_linked"] > 0)
     has_news = _READ in actions or loses_links or (bad is not None and bad["num"] > bad["num_refused"])
     if not has_news and not _has_stale_quarantine(lakehouse, plan):
-        return MediaSummary({}, is_changed=False)
+        return MediaResult({}, is_changed=False)
     read = lakehouse.stage("ingest_media", read_media(_wanted(plan, actions.get(_READ), config), landing, config))
     judged = lakehouse.stage("ingest_media_judged", _judged(plan, read))
     return _write(lakehouse, plan, read, judged, loses_links)
@@ -83,8 +92,8 @@ def ingest_media(
 def _wanted(plan: DataFrame, totals: Row | None, config: MediaConfig) -> DataFrame:
     wanted = plan.where(F.col("_action") == _READ).select("media_path", "media_kind").distinct()
     num_tasks = -(-totals["bytes"] // config.read_bytes) if totals is not None else 1
-    # Four tasks at least, so that a small folder keeps a small machine's cores busy.
-    return wanted.repartition(min(_MAX_TASKS, max(4, num_tasks)))
+    # Two tasks at least, so that a small folder keeps a small machine's cores busy.
+    return wanted.repartition(min(_MAX_TASKS, max(2, num_tasks)))
 
 
 def _judged(plan: DataFrame, read: DataFrame) -> DataFrame:
@@ -95,18 +104,13 @@ def _judged(plan: DataFrame, read: DataFrame) -> DataFrame:
     return judged.unionByName(plan.where(F.col("_action") == _BAD), allowMissingColumns=True)
 
 
-def _write(
-    lakehouse: Lakehouse, plan: DataFrame, read: DataFrame, judged: DataFrame, loses_links: bool
-) -> MediaSummary:
+def _write(lakehouse: Lakehouse, plan: DataFrame, read: DataFrame, judged: DataFrame, loses_links: bool) -> MediaResult:
     good, bad = judged.where(F.col("_reason").isNull()), judged.where(F.col("_reason").isNotNull())
-    num_good, num_bad, num_lost = (
-        judged.agg(
-            F.count_if(F.col("_reason").isNull()),
-            F.count_if(F.col("_reason").isNotNull() & ~F.col("_is_refused")),
-            F.count_if(F.col("_reason").isNotNull() & F.col("_linked_asset").isNotNull()),
-        )
-        .collect()[0]
-    )
+    num_good, num_bad, num_lost = judged.agg(
+        F.count_if(F.col("_reason").isNull()),
+        F.count_if(F.col("_reason").isNotNull() & ~F.col("_is_refused")),
+        F.count_if(F.col("_reason").isNotNull() & F.col("_linked_asset").isNotNull()),
+    ).collect()[0]
     is_changed, num_dropped = False, 0
     if num_good or num_lost or loses_links:
         # Assets before links: a link never names an asset that was not written yet.
@@ -118,14 +122,13 @@ def _write(
         lost = plan.where(F.col("_action") == _GONE).select(*_KEY).unionByName(bad.select(*_KEY))
         links = lakehouse.merge("media_link", _link_rows(good), delete_keys=lost)
         is_changed, num_dropped = assets.committed or links.committed, assets.deleted
-    refused = lakehouse.merge("quarantine", _quarantine_rows(bad), delete_keys=_stale_quarantine(lakehouse, bad))
     counts = {
         "media.read": num_good + num_bad,
         "media.stored": num_good,
         "media.quarantined": num_bad,
         "media.dropped": num_dropped,
     }
-    return MediaSummary(counts, is_changed or refused.committed)
+    return MediaResult(counts, is_changed, _quarantine_rows(bad), _stale_quarantine(lakehouse, bad))
 
 
 def references(owners: DataFrame, owner_kind: str) -> DataFrame:
@@ -199,7 +202,7 @@ def plan_media(
         A row each with `_action`: keep, read, bad (then with `_reason` and `_detail`) or gone; `_linked_asset` where
         there is a link, and `_is_refused` where quarantine has the reference as it is.
     """
-    held = assets.select(F.col("asset_id").alias("_linked_asset"), F.col("content").isNotNull().alias("_is_inline"))
+    held = assets.select(F.col("asset_id").alias("_linked_asset"), F.col("uri").isNull().alias("_is_inline"))
     linked = links.select(
         *_KEY,
         F.col("asset_id").alias("_linked_asset"),
@@ -238,8 +241,17 @@ def plan_media(
     same_refusal = F.col("_refused").eqNullSafe(F.struct(reason.alias("reason"), *SOURCE))
     is_refused = F.when(action == _BAD, same_refusal).otherwise(F.col("_refused").isNotNull())
     return rows.select(
-        *_KEY, "media_path", "media_kind", *SOURCE, "_quarantine_id", is_refused.alias("_is_refused"), "_bytes",
-        "_modified_us", "_linked_asset", action.alias("_action"), F.when(action == _BAD, reason).alias("_reason"),
+        *_KEY,
+        "media_path",
+        "media_kind",
+        *SOURCE,
+        "_quarantine_id",
+        is_refused.alias("_is_refused"),
+        "_bytes",
+        "_modified_us",
+        "_linked_asset",
+        action.alias("_action"),
+        F.when(action == _BAD, reason).alias("_reason"),
         F.when(action == _BAD, _detail(reason, config)).alias("_detail"),
     )
 
@@ -328,7 +340,3 @@ def _listing(files: Sequence[FoundFile]) -> pa.Table:
             "_modified_us": pa.array([file.modified_us for file in files], pa.int64()),
         }
     )
-
-
-def _union(frames: Iterable[DataFrame]) -> DataFrame:
-    return reduce(lambda a, b: a.unionByName(b), frames)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -19,12 +19,13 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from mmrec_lib.errors import MmrecError
-from mmrec_lib.ingest.config import MediaConfig
+from mmrec_lib.ingest.probe_process import ProbeProcess
 from mmrec_lib.ingest.reasons import Reason
 from mmrec_lib.lakehouse.landing import LandingFolder
 from mmrec_lib.media.errors import MediaError
-from mmrec_lib.media.probe import probe
+
+if TYPE_CHECKING:  # workers need its numbers only
+    from mmrec_lib.ingest.config import MediaConfig
 
 RAW_BYTES = 64 * 1024
 """Of a refused medium so many first bytes are kept."""
@@ -53,9 +54,18 @@ READ_SCHEMA = StructType(
 
 _ARROW_SCHEMA = pa.schema(
     [
-        ("media_path", pa.string()), ("media_kind", pa.string()), ("asset_id", pa.string()), ("mime", pa.string()),
-        ("bytes_len", pa.int64()), ("width_px", pa.int32()), ("height_px", pa.int32()), ("media_seconds", pa.float64()),
-        ("uri", pa.string()), ("_reason", pa.string()), ("_detail", pa.string()), ("_raw", pa.binary()),
+        ("media_path", pa.string()),
+        ("media_kind", pa.string()),
+        ("asset_id", pa.string()),
+        ("mime", pa.string()),
+        ("bytes_len", pa.int64()),
+        ("width_px", pa.int32()),
+        ("height_px", pa.int32()),
+        ("media_seconds", pa.float64()),
+        ("uri", pa.string()),
+        ("_reason", pa.string()),
+        ("_detail", pa.string()),
+        ("_raw", pa.binary()),
         ("content", pa.binary()),
     ]
 )
@@ -72,28 +82,30 @@ def read_media(wanted: DataFrame, landing: LandingFolder, config: MediaConfig) -
     Returns:
         A row each; see `READ_SCHEMA`.
     """
-    return wanted.select("media_path", "media_kind").mapInArrow(_MediaReader(landing, config), READ_SCHEMA)
+    reader = _MediaReader(landing, config.inline_bytes, config.max_pixels)
+    return wanted.select("media_path", "media_kind").mapInArrow(reader, READ_SCHEMA)
 
 
 @dataclass(frozen=True)
 class _MediaReader:
     landing: LandingFolder
-    config: MediaConfig
+    inline_bytes: int
+    max_pixels: int
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            rows: list[dict[str, Any]] = []
-            num_bytes = 0
-            for wanted in batch.to_pylist():
-                row = self._read(wanted["media_path"], wanted["media_kind"])
+        rows: list[dict[str, Any]] = []
+        num_bytes = 0
+        with ProbeProcess() as process:
+            for wanted in (row for batch in batches for row in batch.to_pylist()):
+                row = self._read(wanted["media_path"], wanted["media_kind"], process)
                 rows.append(row)
                 num_bytes += len(row.get("content") or b"") + len(row.get("_raw") or b"")
                 if num_bytes >= _BATCH_BYTES or len(rows) >= _BATCH_ROWS:
                     yield pa.RecordBatch.from_pylist(rows, schema=_ARROW_SCHEMA)
                     rows, num_bytes = [], 0
-            yield pa.RecordBatch.from_pylist(rows, schema=_ARROW_SCHEMA)
+        yield pa.RecordBatch.from_pylist(rows, schema=_ARROW_SCHEMA)
 
-    def _read(self, path: str, kind: str) -> dict[str, Any]:
+    def _read(self, path: str, kind: str, process: ProbeProcess) -> dict[str, Any]:
         row: dict[str, Any] = {"media_path": path, "media_kind": kind}
         if not self.landing.holds(path):
             detail = f"{path}: a file in the landing folder is needed, but the link leads out of it"
@@ -104,12 +116,10 @@ class _MediaReader:
             detail = f"{path}: a readable file is needed, but it cannot be read ({type(error).__name__})"
             return {**row, "_reason": str(Reason.MEDIA_MISSING), "_detail": detail}
         try:
-            info = probe(content, kind, self.config.max_pixels)
-        except MmrecError as error:
-            reason = error.reason if isinstance(error, MediaError) else str(Reason.MEDIA_TRUNCATED)
-            detail = error.detail if isinstance(error, MediaError) else str(error)
-            return {**row, "_reason": reason, "_detail": f"{path}: {detail}", "_raw": content[:RAW_BYTES]}
-        is_inline = len(content) <= self.config.inline_bytes
+            info = process.probe(content, kind, self.max_pixels)
+        except MediaError as error:
+            return {**row, "_reason": error.reason, "_detail": f"{path}: {error.detail}", "_raw": content[:RAW_BYTES]}
+        is_inline = len(content) <= self.inline_bytes
         return {
             **row,
             "asset_id": hashlib.sha256(content).hexdigest(),

@@ -145,7 +145,7 @@ def read_event(fields: Fields, rules: Rules) -> Columns:
         "attributes": fields.rest(),
     }
     if declared.needs_value and columns["value"] is None:
-        raise RecordError(Reason.MISSING_FIELD, f"field `value`: a {event_type} needs a number, got none")
+        raise RecordError(Reason.MISSING_FIELD, f"field `value`: a number is needed for a {event_type}, got none")
     columns["event_id"] = event_id or _record_hash(columns)
     return columns
 

@@ -6,17 +6,18 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import LandingError
+from mmrec_lib.ingest.actions import side_by_side, union
 from mmrec_lib.ingest.books import Books, QualityCheck, keep_books, landing_file_rows, require_quality
 from mmrec_lib.ingest.config import LandingConfig
 from mmrec_lib.ingest.frames import DELETABLE_KINDS, IMMUTABLE_KINDS, read_records, reread_quarantined
-from mmrec_lib.ingest.media import MEDIA_KIND, ingest_media
+from mmrec_lib.ingest.media import MEDIA_KIND, MediaResult, ingest_media
 from mmrec_lib.ingest.quarantine import file_rows, quarantine_rows, returned_ids
 from mmrec_lib.ingest.settle_first import STORED, settle_first
 from mmrec_lib.ingest.settle_latest import settle_latest
@@ -25,8 +26,21 @@ from mmrec_lib.ingest.values import Rules
 from mmrec_lib.lakehouse.landing import MEDIA_FOLDERS, Delivery, FoundFile, KnownFile, LandingFolder, kind_of
 from mmrec_lib.lakehouse.tables import Lakehouse
 
-WRITES = ("landing_file", "quarantine", "tombstone", "event", "review", "item", "user", "user_edge", "graph_edge",
-          "provided_text", "provided_vector", "media_asset", "media_link")
+WRITES = (
+    "landing_file",
+    "quarantine",
+    "tombstone",
+    "event",
+    "review",
+    "item",
+    "user",
+    "user_edge",
+    "graph_edge",
+    "provided_text",
+    "provided_vector",
+    "media_asset",
+    "media_link",
+)
 """Tables that `ingest` writes; besides landing files it reads only these."""
 
 _LATEST_KINDS = ("item", "user", "user_edge", "graph_edge", "provided_text", "provided_vector")
@@ -96,19 +110,30 @@ def ingest(lakehouse: Lakehouse, config: LandingConfig) -> IngestSummary:
     num_ignored = sum(kind_of(file.path) is None and not _is_media(file) for file in files)
     _log.info("landing: %d files, %d new deliveries, %d ignored", len(files), len(deliveries), num_ignored)
     counts = {"file.new": len(deliveries), "file.ignored": num_ignored}
-    is_changed = False
-    books = Books()
+    is_changed, books, run = False, Books(), None
     if deliveries:
         run = _Run(lakehouse, landing, config, deliveries)
         books = run.settle()
         require_quality(books, config.ingest)
-        run.write()
+        run.write(books)
         is_changed = True
     media = ingest_media(lakehouse, landing, files, config.media)
+    is_changed |= media.is_changed | _write_quarantine(lakehouse, run, media)
     if deliveries:
         lakehouse.merge("landing_file", landing_file_rows(lakehouse.spark, deliveries, books))
     counts |= books.counts() | media.counts
-    return IngestSummary(counts, books.checks(config.ingest), is_changed or media.is_changed, _message(counts))
+    return IngestSummary(counts, books.checks(config.ingest), is_changed, _message(counts))
+
+
+def _write_quarantine(lakehouse: Lakehouse, run: _Run | None, media: MediaResult) -> bool:
+    """Bring quarantine up to date, after everything else: what comes back from it is stored before it goes."""
+    rows, gone = run.quarantined() if run is not None else ([], [])
+    if media.quarantine is not None and media.released is not None:
+        rows.append(media.quarantine)
+        gone.append(media.released)
+    if not rows:
+        return False
+    return lakehouse.merge("quarantine", union(rows), delete_keys=union(gone)).committed
 
 
 def _message(counts: dict[str, int]) -> str:
@@ -148,42 +173,50 @@ class _Run:
 
     def settle(self) -> Books:
         """Read and judge every record; writes nothing but staging files."""
-        for kind in _LATEST_KINDS:
-            records = self._records(kind)
-            if records is not None:
-                tombstones = self._tombstones(kind) if kind in DELETABLE_KINDS else None
-                self._stage(kind, settle_latest(records, self._stored(kind), kind, tombstones))
+        side_by_side([partial(self._settle_latest, kind) for kind in _LATEST_KINDS])
         known_items = self._known_items()
         num_waiting = self._num_waiting(known_items)
-        for kind in IMMUTABLE_KINDS:
-            parts = []
-            if (records := self._records(kind)) is not None:
-                parts.append(records.withColumn("_retry", F.lit(False)))
-            if num_waiting.get(kind):
-                waiting = reread_quarantined(self._waiting(known_items), kind, self._rules)
-                parts.append(waiting.withColumn("_retry", F.lit(True)))
-            if parts:
-                records = reduce(DataFrame.unionByName, parts)
-                self._stage(kind, settle_first(records, self._stored(kind), known_items, kind))
+        side_by_side(
+            [partial(self._settle_first, kind, known_items, num_waiting.get(kind, 0)) for kind in IMMUTABLE_KINDS]
+        )
         return keep_books(self._settled, self._deliveries)
 
-    def write(self) -> None:
-        """Bring the judged records into their tables; quarantine last, so that what comes back is stored before."""
-        lakehouse = self._lakehouse
-        self._write_tombstones()
-        for kind in ("item", "event", "review", "user_edge", "graph_edge", "provided_text", "provided_vector"):
-            if kind in self._settled:
-                lakehouse.merge(kind, self._new_rows(kind), delete_keys=self._gone(kind))
-        self._write_users()
+    def _settle_latest(self, kind: str) -> None:
+        records = self._records(kind)
+        if records is not None:
+            tombstones = self._tombstones(kind) if kind in DELETABLE_KINDS else None
+            self._stage(kind, settle_latest(records, self._stored(kind), kind, tombstones))
+
+    def _settle_first(self, kind: str, known_items: DataFrame, num_waiting: int) -> None:
+        parts = []
+        if (records := self._records(kind)) is not None:
+            parts.append(records.withColumn("_retry", F.lit(False)))
+        if num_waiting:
+            waiting = reread_quarantined(self._waiting(known_items), kind, self._rules)
+            parts.append(waiting.withColumn("_retry", F.lit(True)))
+        if parts:
+            self._stage(kind, settle_first(union(parts), self._stored(kind), known_items, kind))
+
+    def write(self, books: Books) -> None:
+        """Bring the judged records into their tables; quarantine is left to the end of the run."""
+        # Deletions are noted before the rows go, so that a run killed between the two still knows of them.
+        if books.num_deleted.total() or self._lakehouse.exists("tombstone"):
+            self._write_tombstones()
+        tasks = [partial(self._write, kind) for kind in CONTRACTS if kind in self._settled and kind != "user"]
+        side_by_side([*tasks, self._write_users])
+
+    def _write(self, kind: str) -> None:
+        self._lakehouse.merge(kind, self._new_rows(kind), delete_keys=self._gone(kind))
+
+    def quarantined(self) -> tuple[list[DataFrame], list[DataFrame]]:
+        """Rows that quarantine must hold, and keys of those that it must hold no more."""
         rows = [quarantine_rows(settled, kind) for kind, settled in self._settled.items()]
         if any(delivery.problem for delivery in self._deliveries):
-            rows.append(file_rows(lakehouse.spark, self._deliveries))
-        if rows:
-            # Of a file that a killed run had read before, quarantine holds exactly what this run refused.
-            stale = self._quarantined_before().select("quarantine_id")
-            returned = [returned_ids(self._settled[kind], kind) for kind in IMMUTABLE_KINDS if kind in self._settled]
-            delete_keys = reduce(DataFrame.unionByName, returned, stale)
-            lakehouse.merge("quarantine", reduce(DataFrame.unionByName, rows), delete_keys=delete_keys)
+            rows.append(file_rows(self._lakehouse.spark, self._deliveries))
+        # Of a file that a killed run had read before, quarantine holds exactly what this run refused.
+        stale = self._quarantined_before().select("quarantine_id")
+        returned = [returned_ids(self._settled[kind], kind) for kind in IMMUTABLE_KINDS if kind in self._settled]
+        return rows, [stale, *returned]
 
     # what is there
 
@@ -259,7 +292,6 @@ class _Run:
         return rows.select(*CONTRACTS[kind].input_schema.names)
 
     def _write_tombstones(self) -> None:
-        """Note deletions before the rows go, so that a run killed between the two still knows of them."""
         rows, keys = [], []
         for kind in DELETABLE_KINDS:
             if kind not in self._settled:
@@ -271,11 +303,7 @@ class _Run:
             rows.append(gone.select(*named, "updated_at", "source_path", "source_file_id", "source_line"))
             keys.append(won.where("NOT _deleted").select(*named))
         if rows:
-            self._lakehouse.merge(
-                "tombstone",
-                reduce(DataFrame.unionByName, rows),
-                delete_keys=reduce(DataFrame.unionByName, keys),
-            )
+            self._lakehouse.merge("tombstone", union(rows), delete_keys=union(keys))
 
     def _write_users(self) -> None:
         mentioned = [mentions(self._settled[k], *columns) for k, columns in _USER_COLUMNS.items() if k in self._settled]
@@ -290,4 +318,4 @@ class _Run:
             known.append(tombstones.select(F.col("record_id").alias("user_id")))
             rows.append(self._lakehouse.stage("ingest_undeclared", undeclared_users(mentioned, *known)))
         if rows:
-            self._lakehouse.merge("user", reduce(DataFrame.unionByName, rows), delete_keys=gone)
+            self._lakehouse.merge("user", union(rows), delete_keys=gone)

@@ -103,8 +103,13 @@ def _with_state(records: DataFrame, stored: DataFrame | None, kind: str, tombsto
         )
         result = result.join(state, on=keys[0], how="left")
     missing = {
-        "_stored_content": "long", "_stored_line": "long", "_stored_file_id": "string", "_stored_version": "timestamp",
-        "_tomb_version": "timestamp", "_tomb_line": "long", "_tomb_file_id": "string",
+        "_stored_content": "long",
+        "_stored_line": "long",
+        "_stored_file_id": "string",
+        "_stored_version": "timestamp",
+        "_tomb_version": "timestamp",
+        "_tomb_line": "long",
+        "_tomb_file_id": "string",
     }
     for name, spark_type in missing.items():
         if name not in result.columns:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.bronze import USER
+from mmrec_lib.ingest.actions import union
 from mmrec_lib.ingest.frames import SOURCE
 from mmrec_lib.ingest.settle_first import STORED
 
@@ -17,7 +17,7 @@ def mentions(settled: DataFrame, *columns: str) -> DataFrame:
     """Users named by accepted records: `user_id` and the source columns; one row a mention."""
     accepted = settled.where(F.col("_status") == STORED)
     parts = [accepted.select(F.col(column).alias("user_id"), *SOURCE) for column in columns]
-    return reduce(DataFrame.unionByName, parts)
+    return union(parts)
 
 
 def undeclared_users(mentioned: Iterable[DataFrame], *known: DataFrame) -> DataFrame:
@@ -27,7 +27,7 @@ def undeclared_users(mentioned: Iterable[DataFrame], *known: DataFrame) -> DataF
         mentioned: See `mentions`.
         known: Frames with the `user_id` of users that need no row: stored, declared in this run, or deleted.
     """
-    users = reduce(DataFrame.unionByName, mentioned)
+    users = union(mentioned)
     first = F.min(F.struct("source_path", "source_line", "source_file_id")).alias("first")
     users = users.groupBy("user_id").agg(first)
     for frame in known:

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mmrec_lib.ingest.config import EventTypeConfig, LandingConfig
 from mmrec_lib.ingest.reasons import Reason, RecordError
+
+if TYPE_CHECKING:  # workers need the rules, not the classes of the configuration
+    from mmrec_lib.ingest.config import LandingConfig
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_TIME_US = 0
@@ -24,6 +26,17 @@ _EXACT_FLOAT = 2.0**53
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+@dataclass(frozen=True)
+class EventNeeds:
+    """What an event of one type must carry; the part of its configuration that ingest needs."""
+
+    needs_item: bool
+    needs_query: bool
+    needs_value: bool
+    value_min: float | None
+    value_max: float | None
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,7 @@ class Rules:
         max_record_bytes: Longest record.
     """
 
-    event_types: Mapping[str, EventTypeConfig]
+    event_types: Mapping[str, EventNeeds]
     ts_min_us: int
     ts_max_us: int
     max_id_chars: int
@@ -48,7 +61,10 @@ class Rules:
     def of(cls, config: LandingConfig) -> Rules:
         """The rules that a configuration declares."""
         return cls(
-            event_types=dict(config.events),
+            event_types={
+                name: EventNeeds(e.needs_item, e.needs_query, e.needs_value, e.value_min, e.value_max)
+                for name, e in config.events.items()
+            },
             ts_min_us=(config.ingest.ts_min - EPOCH) // _MICROSECOND,
             ts_max_us=(config.ingest.ts_max - EPOCH) // _MICROSECOND,
             max_id_chars=config.ingest.max_id_chars,

@@ -26,7 +26,11 @@ NEEDED = {
 }
 # What makes small local runs quick and quiet.
 LOCAL = {
-    "spark.sql.shuffle.partitions": "4",
+    "spark.sql.shuffle.partitions": "2",
+    # Small jobs spend more on compiling Java than on running it: the quick compiler only, and no collector threads.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    # What is merged has been staged or comes from tables, so it is the same at every read.
+    "spark.databricks.delta.merge.materializeSource": "none",
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
     "spark.ui.enabled": "false",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import reduce
@@ -23,12 +22,10 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import TableContract
 from mmrec_lib.errors import StoreError
 from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.ddl import column_ddl, conform, create_statement
 
 _OP = "_mmrec_op"
-_MAINTENANCE = "mmrec-maintenance"
-# Operations that change no rows: they do not make readers run again.
-_NO_ROWS_CHANGED = ("OPTIMIZE", "VACUUM", "REORG", "TBLPROPERTIES", "CREATE", "CONSTRAINT", "COLUMN", "FEATURE", "COMPUTE")
 
 
 @dataclass(frozen=True)
@@ -120,17 +117,19 @@ class Lakehouse:
         return self._versions[name]
 
     def data_versions(self, names: tuple[str, ...]) -> dict[str, int | None]:
-        """`data_version` of several tables; looked up side by side, because each costs Spark half a second."""
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            return dict(zip(names, pool.map(self.data_version, names), strict=True))
+        """`data_version` of several tables."""
+        return {name: self.data_version(name) for name in names}
 
     def _look_up_version(self, name: str) -> int | None:
         if not self.exists(name):
             return None
+        if self.store.out:
+            found = newest_data_commit(f"{self.location(name)}/_delta_log")
+            if found is not None:
+                return found if found >= 0 else None
         history = self.spark.sql(f"DESCRIBE HISTORY {self.table(name)}").select("version", "operation", "userMetadata")
         for row in history.orderBy(F.col("version").desc()).toLocalIterator():
-            changes_rows = not any(word in row["operation"] for word in _NO_ROWS_CHANGED)
-            if changes_rows and row["userMetadata"] != _MAINTENANCE:
+            if changes_rows(row["operation"], row["userMetadata"]):
                 return int(row["version"])
         return None
 
@@ -182,11 +181,12 @@ class Lakehouse:
         if name in self._ensured:
             return
         contract = CONTRACTS[name]
-        if self.exists(name):
+        if self.data_version(name) is not None:
             self._evolve(contract)
         else:
+            # Also when a killed run made the table and no more.
             self.spark.sql(create_statement(contract, self.table(name)))
-        self._ensure_checks(contract)
+            self._add_checks(contract)
         self._ensured.add(name)
 
     def _evolve(self, contract: TableContract) -> None:
@@ -202,7 +202,7 @@ class Lakehouse:
         columns = ", ".join(column_ddl(column) for column in gained)
         self.spark.sql(f"ALTER TABLE {self.table(contract.name)} ADD COLUMNS ({columns})")
 
-    def _ensure_checks(self, contract: TableContract) -> None:
+    def _add_checks(self, contract: TableContract) -> None:
         if not contract.checks:
             return
         have = {row["key"].lower() for row in self.spark.sql(f"SHOW TBLPROPERTIES {self.table(contract.name)}").collect()}
@@ -229,14 +229,18 @@ class Lakehouse:
         contract = CONTRACTS[name]
         keys = list(contract.key)
         new = conform(rows, contract)
+        is_fresh = self.data_version(name) is None
         have = self.read(name).select(*keys, F.col("row_hash").alias("_have"))
-        changed = (
-            new.join(have, keys, "left")
-            .where(F.col("_have").isNull() | (F.col("_have") != F.col("row_hash")))
-            .withColumn(_OP, F.when(F.col("_have").isNull(), F.lit("insert")).otherwise(F.lit("update")))
-            .drop("_have")
-        )
-        if delete_keys is not None:
+        if is_fresh:
+            changed = new.withColumn(_OP, F.lit("insert"))
+        else:
+            changed = (
+                new.join(have, keys, "left")
+                .where(F.col("_have").isNull() | (F.col("_have") != F.col("row_hash")))
+                .withColumn(_OP, F.when(F.col("_have").isNull(), F.lit("insert")).otherwise(F.lit("update")))
+                .drop("_have")
+            )
+        if delete_keys is not None and not is_fresh:
             gone = delete_keys.select(*keys).distinct().join(have, keys, "left_semi").join(new, keys, "left_anti")
             changed = changed.unionByName(gone.withColumn(_OP, F.lit("delete")), allowMissingColumns=True)
         counts = {
@@ -251,18 +255,14 @@ class Lakehouse:
         result = WriteResult(*(counts.get(op, (0, 0))[0] for op in ("insert", "update", "delete")))
         if not result.committed:
             return result
-        fresh = self._look_up_or_known_version(name) is None
         self.ensure(name)
         stamped = self._stamp(changed)
-        if fresh and result.inserted == sum(num_rows for num_rows, _ in counts.values()):
+        if is_fresh or result == WriteResult(inserted=result.inserted):
             self._append(name, stamped.drop(_OP))
         else:
             self._merge_changes(contract, stamped)
         self._versions.pop(name, None)
         return result
-
-    def _look_up_or_known_version(self, name: str) -> int | None:
-        return self.data_version(name) if self.exists(name) else None
 
     def _stamp(self, rows: DataFrame) -> DataFrame:
         return rows.withColumn("run_id", F.lit(self.run_id)).withColumn("written_at", F.lit(self.written_at))
@@ -356,7 +356,7 @@ class Lakehouse:
 
     def _delete_as_maintenance(self, identifier: str, condition: str) -> None:
         key = "spark.databricks.delta.commitInfo.userMetadata"
-        self.spark.conf.set(key, _MAINTENANCE)
+        self.spark.conf.set(key, MAINTENANCE)
         try:
             self.spark.sql(f"DELETE FROM {identifier} WHERE {condition}")
         finally:

@@ -37,7 +37,8 @@ def check_video(content: bytes, mime: str) -> VideoInfo:
 
 def _read_movie(content: bytes) -> VideoInfo:
     view = memoryview(content)
-    movie = next((body for name, body in _boxes(view, whole=True) if name == b"moov"), None)
+    # All boxes are walked, so that one which ends behind the file is found wherever the header stands.
+    movie = dict(_boxes(view, whole=True)).get(b"moov")
     if movie is None:
         raise MediaError("media_truncated", "the video has no movie header (moov)")
     seconds: float | None = None

@@ -26,11 +26,11 @@ from mmrec_lib.config import Section
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.choose import choose_settings
 from mmrec_lib.models.config import EaseSettings, PopularitySettings, RankerSettings, TrainingConfig
-from mmrec_lib.models.data import Bools, FitData, Floats, Histories, Interactions
+from mmrec_lib.models.data import Bools, FitData, Floats, Histories, Interactions, history_rows
 from mmrec_lib.models.ease import fit_ease, gram
 from mmrec_lib.models.groups import Group
 from mmrec_lib.models.popularity import PopularityModel, half_life_candidates
-from mmrec_lib.models.ranker import FittedRanker, as_binary, fit_ranker
+from mmrec_lib.models.ranker import FittedRanker, fit_ranker
 from mmrec_lib.models.saved import read_saved, write_saved
 from mmrec_lib.models.search import climb
 from mmrec_lib.models.validation import ValidationUsers
@@ -46,7 +46,7 @@ _KNN_LADDERS: dict[str, tuple[float, ...]] = {
 _EASE_LADDER = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _GROUP_LADDERS: dict[str, tuple[float, ...]] = {
     "group_weight": (0.0, 0.25, 0.5, 1.0),
-    "group_shrinkage": (3.0, 10.0, 30.0, 100.0),
+    "group_shrinkage": (1.0, 3.0, 10.0, 30.0),
 }
 
 
@@ -107,7 +107,7 @@ class FittedBaseline:
             scores += np.float32(self.settings.popularity.group_weight) * (codes @ self.popularity.log_ratios.T)
         if self.operator is not None:
             columns = np.flatnonzero(self.warm)
-            x_NW = as_binary(histories.weights[:, columns])
+            x_NW = history_rows(histories.weights[:, columns], 0.0)
             found = x_NW @ self.operator
             personal = np.full(scores.shape, -1e6, dtype=np.float32)
             personal[:, columns] = found.toarray() if sparse.issparse(found) else found
@@ -171,8 +171,10 @@ def fit_baseline(data: FitData, settings: BaselineSettings) -> FittedBaseline | 
         return fit_ranker(data.without_content(), settings.ranker)
     warm = data.interactions.item_counts() > 0
     if not warm.any():
-        raise ModelError(f"baseline {settings.name}: needs at least one interaction to fit on, got none; check the split")
-    x_UW = as_binary(data.interactions.weights[:, np.flatnonzero(warm)])
+        raise ModelError(
+            f"baseline {settings.name}: needs at least one interaction to fit on, got none; check the split"
+        )
+    x_UW = history_rows(data.interactions.weights[:, np.flatnonzero(warm)], 0.0)
     operator: Floats | sparse.csr_matrix | None = None
     if settings.name == "item_knn":
         operator = nearest_items(x_UW, settings.num_neighbors, settings.knn_shrinkage)
@@ -210,9 +212,7 @@ def choose_baseline(
         inner = _nested(base, "ease", evaluate)
         return base.model_copy(update={"ease": climb(base.ease, {"regulariser": _EASE_LADDER}, inner)[0]})
     inner_popularity = _nested(base, "popularity", evaluate)
-    half_lives = [
-        base.popularity.model_copy(update={"half_life_days": days}) for days in half_life_candidates(train)
-    ]
+    half_lives = [base.popularity.model_copy(update={"half_life_days": days}) for days in half_life_candidates(train)]
     best = max(half_lives, key=inner_popularity)
     if train.user_attributes and not users.has_history.all():
         best = climb(best, _GROUP_LADDERS, inner_popularity)[0]

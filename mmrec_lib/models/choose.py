@@ -1,4 +1,4 @@
-"""Choosing a ranker's settings on train and validation: sources one by one, then fusion, length, popularity, cold items.
+"""Choosing a ranker's settings on train and validation: sources by themselves, fusion, length, popularity, cold items.
 
 The order follows what each choice needs. Nothing here reads a clock: the same data and config give the same settings.
 """
@@ -13,19 +13,27 @@ import numpy as np
 from scipy import sparse
 
 from mmrec_lib.models.choose_cold import choose_cold_items
-from mmrec_lib.models.config import EaseSettings, GraphSettings, IalsSettings, RankerSettings, SourceName, TrainingConfig
+from mmrec_lib.models.config import (
+    EaseSettings,
+    GraphSettings,
+    IalsSettings,
+    RankerSettings,
+    SourceName,
+    TrainingConfig,
+)
 from mmrec_lib.models.content import ContentFeatures
-from mmrec_lib.models.data import Bools, FitData, Floats, Interactions
+from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows
 from mmrec_lib.models.ease import ease_inverse, ease_weights, gram
 from mmrec_lib.models.fusion import standardise
 from mmrec_lib.models.graph_filter import Spectrum, fit_graph_filter, fit_low_rank_filter
 from mmrec_lib.models.ials import fit_ials, fold_in
 from mmrec_lib.models.popularity import PopularityModel, half_life_candidates
-from mmrec_lib.models.ranker import as_binary, content_features, distilled_basis, fit_sources
+from mmrec_lib.models.ranker import content_features, distilled_basis, fit_sources
 from mmrec_lib.models.search import climb, learn_weights
 from mmrec_lib.models.source import Source, is_possible
 from mmrec_lib.models.validation import ValidationUsers
 
+WEIGHT_EXPONENTS = (0.0, 0.25, 0.5, 1.0)
 EASE_LADDERS: dict[str, tuple[float, ...]] = {
     "regulariser": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
     "content_scale": (0.0, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0),
@@ -47,7 +55,7 @@ GRAPH_LADDERS: dict[str, tuple[float, ...]] = {
 }
 BLOCK_WEIGHTS = (0.0, 0.5, 2.0)
 WARM_POPULARITY = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
-GROUP_SHRINKAGES = (3.0, 10.0, 30.0, 100.0)
+GROUP_SHRINKAGES = (1.0, 3.0, 10.0, 30.0)
 GROUP_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 WARM_GROUP_WEIGHTS = (0.0, 0.25, 0.5)
 # With fewer users without history in the validation part, all of them stand in, their histories unused.
@@ -85,42 +93,66 @@ def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig)
     warm_users = users.rows(np.flatnonzero(users.has_history))
     features = content_features(train, settings)
     if len(warm_users):
-        stage = _SourceStage.of(train, warm_users, warm_items, features, config)
+        settings = _choose_weighting(train, warm_users, warm_items, settings)
+        stage = _SourceStage.of(train, warm_users, warm_items, features=features, settings=settings, config=config)
         settings = stage.choose_sources(settings)
         settings, fused = stage.choose_fusion(settings)
     else:
         fused = np.zeros((0, int(warm_items.sum())), dtype=np.float32)
     settings = _choose_popularity(train, users, warm_items, fused, settings)
     if features.rows:
-        settings = choose_cold_items(train, valid, users, features, settings, config)
+        settings = choose_cold_items(train, valid, users=users, features=features, settings=settings, config=config)
     return settings
+
+
+def _choose_weighting(
+    train: FitData, users: ValidationUsers, warm_items: Bools, settings: RankerSettings
+) -> RankerSettings:
+    """How much interaction weights count, by the graph filter: it is quick, and any number of items will do."""
+    weights = train.interactions.weights[:, np.flatnonzero(warm_items)]
+    if np.ptp(weights.data) == 0:
+        return settings
+    narrowed = users.columns(warm_items)
+    best, best_value = 0.0, -1.0
+    for exponent in WEIGHT_EXPONENTS:
+        left, right = fit_low_rank_filter(history_rows(weights, exponent), settings.graph_filter, settings.seed)
+        value = narrowed.ndcg(np.asarray((history_rows(narrowed.histories.weights, exponent) @ left) @ right))
+        if value > best_value * (1 + _TOLERANCE):
+            best, best_value = exponent, value
+    return settings.model_copy(update={"weight_exponent": best})
 
 
 @dataclass(frozen=True)
 class _SourceStage:
     """What all sources are chosen with: items with interactions only."""
 
-    x_UW: sparse.csr_matrix
+    interactions: sparse.csr_matrix
     users: ValidationUsers
-    x_NW: sparse.csr_matrix
+    known: sparse.csr_matrix
     warm_items: Bools
     features: ContentFeatures
     config: TrainingConfig
 
     @classmethod
     def of(
-        cls, train: FitData, users: ValidationUsers, warm_items: Bools, features: ContentFeatures, config: TrainingConfig
+        cls,
+        train: FitData,
+        users: ValidationUsers,
+        warm_items: Bools,
+        *,
+        features: ContentFeatures,
+        settings: RankerSettings,
+        config: TrainingConfig,
     ) -> _SourceStage:
-        x_UW = as_binary(train.interactions.weights[:, np.flatnonzero(warm_items)])
+        rows = history_rows(train.interactions.weights[:, np.flatnonzero(warm_items)], settings.weight_exponent)
         narrowed = users.columns(warm_items)
-        return cls(
-            x_UW[np.diff(x_UW.indptr) > 0], narrowed, as_binary(narrowed.histories.weights), warm_items, features, config
-        )
+        known = history_rows(narrowed.histories.weights, settings.weight_exponent)
+        return cls(rows[np.diff(rows.indptr) > 0], narrowed, known, warm_items, features, config)
 
     def choose_sources(self, settings: RankerSettings) -> RankerSettings:
         """Settings of each source by itself."""
         updates: dict[str, Any] = {}
-        num_items = self.x_UW.shape[1]
+        num_items = self.interactions.shape[1]
         possible = [name for name in settings.fusion if is_possible(_source(name), num_items, settings)] or ["ials"]
         if "cease" in possible or "ridge" in possible:
             weights: dict[str, float] = {}
@@ -140,15 +172,15 @@ class _SourceStage:
 
     def choose_fusion(self, settings: RankerSettings) -> tuple[RankerSettings, Floats]:
         """Fusion weights and the length of the distilled vectors; with the distilled scores [n, W] of these users."""
-        sources = fit_sources(self.x_UW, self.features, self.warm_items, settings)
-        shares = {name: standardise(source.score(self.x_NW), self.x_NW) for name, source in sources.items()}
+        sources = fit_sources(self.interactions, self.features, self.warm_items, settings)
+        shares = {name: standardise(source.score(self.known), self.known) for name, source in sources.items()}
         order = np.random.default_rng(settings.seed).permutation(len(self.users))
         half = len(order) // 2
         parts = [np.sort(order[:half]), np.sort(order[half:]), np.arange(len(order))]
         part_users = [self.users.rows(part) for part in parts]
 
         def evaluate(weights: Mapping[str, float], part: int) -> float:
-            fused = np.zeros((len(parts[part]), self.x_NW.shape[1]), dtype=np.float32)
+            fused = np.zeros((len(parts[part]), self.known.shape[1]), dtype=np.float32)
             for name, weight in weights.items():
                 if weight:
                     fused += np.float32(weight) * shares[name][parts[part]]
@@ -158,7 +190,7 @@ class _SourceStage:
         settings = settings.model_copy(update={"fusion": {name: weight for name, weight in weights.items() if weight}})
         kept: dict[str, Source] = {name: sources[name] for name in settings.fusion}
         total = sum(settings.fusion.values())
-        fused = np.zeros(self.x_NW.shape, dtype=np.float32)
+        fused = np.zeros(self.known.shape, dtype=np.float32)
         for name in kept:
             fused += np.float32(settings.fusion[name] / total) * shares[name]
         return self._choose_dim(settings, kept, fused)
@@ -167,11 +199,11 @@ class _SourceStage:
         self, settings: RankerSettings, sources: Mapping[str, Source], fused: Floats
     ) -> tuple[RankerSettings, Floats]:
         dims = sorted(set(self.config.dims))
-        basis = distilled_basis(sources, self.x_UW, settings.model_copy(update={"dim": dims[-1]}))
-        values = [self.users.ndcg(fused @ basis[:, :dim] @ basis[:, :dim].T) for dim in dims]
+        basis = distilled_basis(sources, self.interactions, settings.model_copy(update={"dim": dims[-1]}))
+        values = [self.users.ndcg(_through(fused, basis[:, :dim])) for dim in dims]
         enough = max(values) * (1 - self.config.dim_tolerance)
         dim = next(dim for dim, value in zip(dims, values, strict=True) if value >= enough)
-        return settings.model_copy(update={"dim": dim}), fused @ basis[:, :dim] @ basis[:, :dim].T
+        return settings.model_copy(update={"dim": dim}), _through(fused, basis[:, :dim])
 
     def _choose_ease(
         self,
@@ -194,10 +226,10 @@ class _SourceStage:
             key = candidate.model_copy(update={"diagonal_exponent": 1.0}).model_dump_json()
             if key not in latest:
                 if candidate.user_exponent not in grams:
-                    grams[candidate.user_exponent] = gram(self.x_UW, candidate.user_exponent)
+                    grams[candidate.user_exponent] = gram(self.interactions, candidate.user_exponent)
                 latest.clear()
                 latest[key] = ease_inverse(grams[candidate.user_exponent], current, candidate)
-            return self.users.ndcg(np.asarray(self.x_NW @ ease_weights(latest[key], candidate.diagonal_exponent)))
+            return self.users.ndcg(np.asarray(self.known @ ease_weights(latest[key], candidate.diagonal_exponent)))
 
         ladders: dict[str, tuple[float, ...]] = {"diagonal_exponent": exponents, **EASE_LADDERS}
         if not has_content:
@@ -223,28 +255,28 @@ class _SourceStage:
 
     def _choose_ials(self, settings: RankerSettings) -> IalsSettings:
         def evaluate(candidate: IalsSettings) -> float:
-            items = fit_ials(self.x_UW, candidate, settings.seed)
-            return self.users.ndcg(fold_in(self.x_NW, items, candidate) @ items.T)
+            items = fit_ials(self.interactions, candidate, settings.seed)
+            return self.users.ndcg(fold_in(self.known, items, candidate) @ items.T)
 
         # Penalties are found at a small rank, where a fit costs little; the rank comes last.
         start = settings.ials.model_copy(update={"rank": 32})
         return climb(start, IALS_LADDERS, evaluate, self.config.search_rounds)[0]
 
     def _choose_graph_filter(self, settings: RankerSettings) -> GraphSettings:
-        dense = self.x_UW.shape[1] <= settings.max_dense_items
+        dense = self.interactions.shape[1] <= settings.max_dense_items
         spectra: dict[float, Spectrum] = {}
 
         def evaluate(candidate: GraphSettings) -> float:
             if not dense:
-                left, right = fit_low_rank_filter(self.x_UW, candidate, settings.seed)
-                return self.users.ndcg(np.asarray((self.x_NW @ left) @ right))
+                left, right = fit_low_rank_filter(self.interactions, candidate, settings.seed)
+                return self.users.ndcg(np.asarray((self.known @ left) @ right))
             if candidate.item_exponent not in spectra:
                 spectra.clear()
                 spectra[candidate.item_exponent] = Spectrum.of(
-                    self.x_UW, candidate.item_exponent, max(GRAPH_RANKS), settings.seed
+                    self.interactions, candidate.item_exponent, max(GRAPH_RANKS), settings.seed
                 )
-            matrix = fit_graph_filter(self.x_UW, candidate, settings.seed, spectra[candidate.item_exponent])
-            return self.users.ndcg(np.asarray(self.x_NW @ matrix))
+            matrix = fit_graph_filter(self.interactions, candidate, settings.seed, spectra[candidate.item_exponent])
+            return self.users.ndcg(np.asarray(self.known @ matrix))
 
         return climb(settings.graph_filter, GRAPH_LADDERS, evaluate, self.config.search_rounds + 1)[0]
 
@@ -257,7 +289,7 @@ def _source(name: str) -> SourceName:
 def _choose_popularity(
     train: FitData, users: ValidationUsers, warm_items: Bools, fused_NW: Floats, settings: RankerSettings
 ) -> RankerSettings:
-    """Half-life, the weight of popularity for users with history, then groups: the objective is the sum over all users."""
+    """Half-life and the weight of popularity for users with history, by the sum over all users; then groups."""
     cold = np.flatnonzero(~users.has_history)
     warm = np.flatnonzero(users.has_history)
     warm_users, cold_users = users.rows(warm), users.rows(cold)
@@ -270,7 +302,7 @@ def _choose_popularity(
         model = PopularityModel.fit(train, settings.model_copy(update={"popularity": tried, "max_groups": 0}))
         cold_sum = float(cold_users.ndcg_by_user(_repeat(model.log_popularity, len(cold))).sum()) if len(cold) else 0.0
         for weight in WARM_POPULARITY:
-            scores = personal + np.float32(weight) * model.log_popularity
+            scores: Floats = personal + np.float32(weight) * model.log_popularity
             warm_sum = float(warm_users.ndcg_by_user(scores).sum()) if len(warm) else 0.0
             value = warm_sum + cold_sum
             if value > best_value * (1 + _TOLERANCE):
@@ -291,7 +323,7 @@ def _choose_popularity(
     if best.group_weight > 0 and len(warm):
         model = PopularityModel.fit(train, settings.model_copy(update={"popularity": best}))
         ratios = model.codes(warm_users.histories.attributes, len(warm)) @ model.log_ratios.T
-        base = personal + np.float32(best.warm_weight) * model.log_popularity
+        base: Floats = personal + np.float32(best.warm_weight) * model.log_popularity
         values = [warm_users.ndcg(base + np.float32(weight) * ratios) for weight in WARM_GROUP_WEIGHTS]
         place = int(np.argmax(values))
         if values[place] > values[0] * (1 + _TOLERANCE):
@@ -301,3 +333,9 @@ def _choose_popularity(
 
 def _repeat(values_I: Floats, num_rows: int) -> Floats:
     return np.tile(values_I, (num_rows, 1))
+
+
+def _through(fused_NW: Floats, basis_WV: Floats) -> Floats:
+    users_NV: Floats = fused_NW @ basis_WV
+    distilled: Floats = users_NV @ basis_WV.T
+    return distilled

@@ -1,7 +1,7 @@
 """Items without interactions: ridge regression from all their contents to the vectors of items that have some.
 
-The kernel form is solved where the items fit in a matrix, conjugate gradients elsewhere; both give one coefficient matrix a
-block, so that new items need their contents only.
+The kernel form is solved where the items fit in a matrix, conjugate gradients elsewhere; both give one coefficient
+matrix a block, so that new items need their contents only.
 """
 
 from __future__ import annotations

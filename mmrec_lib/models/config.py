@@ -1,7 +1,7 @@
 """Configuration of rankers: how to search (TrainingConfig) and what the search found (RankerSettings).
 
-Every weight and regulariser is relative to the interactions per item of the data it meets, so that settings found on one
-fit serve the next, larger one, and no default belongs to one data set.
+Every weight and regulariser is relative to the interactions per item of the data it meets, so that settings found on
+one fit serve the next, larger one, and no default belongs to one data set.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ SourceName = Literal["cease", "ridge", "ials", "graph_filter"]
 SOURCE_NAMES: tuple[SourceName, ...] = ("cease", "ridge", "ials", "graph_filter")
 
 
+def _equal_weights() -> dict[str, float]:
+    return dict.fromkeys(SOURCE_NAMES, 1.0)
+
+
 class TrainingConfig(Section):
     """How rankers are trained.
 
@@ -27,8 +31,8 @@ class TrainingConfig(Section):
         exclude_content: Names of content blocks to leave out.
         dims: Lengths of distilled vectors to choose from; shorter wins when it loses little.
         dim_tolerance: Relative loss of the validation metric at which the shorter vector still wins.
-        max_dense_items: Largest number of items with interactions for item-by-item matrices (EASE); above it implicit ALS
-            and a low-rank filter carry the ranking. Memory of the fit is about 6 * 4 bytes * max_dense_items^2.
+        max_dense_items: Largest number of items with interactions for item-by-item matrices (EASE); above it implicit
+            ALS and a low-rank filter carry the ranking. The fit takes about 6 * 4 bytes * max_dense_items^2.
         max_search_users: Users of the validation part that the search looks at, at most (a seeded sample above).
         max_search_cells: Users times items whose scores the search holds at once, at most, for each source.
         user_block: Users scored at once; scores of a block are user_block * items * 4 bytes for each source.
@@ -44,7 +48,7 @@ class TrainingConfig(Section):
     use_content: bool = True
     exclude_content: tuple[str, ...] = ()
     dims: tuple[int, ...] = (64, 128)
-    dim_tolerance: float = Field(default=0.005, ge=0)
+    dim_tolerance: float = Field(default=0.002, ge=0)
     max_dense_items: int = Field(default=10_000, ge=0)
     max_search_users: int = Field(default=4_000, ge=1)
     max_search_cells: int = Field(default=40_000_000, ge=1)
@@ -110,14 +114,14 @@ class PopularitySettings(Section):
 
     Attributes:
         half_life_days: Age at which an interaction counts half; null counts all alike.
-        group_shrinkage: Interactions per item that the prior (everybody's shares) counts as, against a group's own.
+        group_shrinkage: Pseudo-count that shrinks a group's observed over expected interactions with an item to 1.
         group_weight: Weight of the groups' log-ratios for users without history.
         warm_weight: Weight of standardised log popularity for users with history.
         warm_group_weight: Weight of the groups' log-ratios for users with history.
     """
 
     half_life_days: float | None = Field(default=None, gt=0)
-    group_shrinkage: float = Field(default=10.0, gt=0)
+    group_shrinkage: float = Field(default=3.0, gt=0)
     group_weight: float = Field(default=0.5, ge=0)
     warm_weight: float = Field(default=0.0, ge=0)
     warm_group_weight: float = Field(default=0.0, ge=0)
@@ -144,6 +148,8 @@ class RankerSettings(Section):
 
     Attributes:
         seed: Seed of starting factors and range finders.
+        weight_exponent: How much interaction weights count: an entry of a history is (weight over the user's mean)
+            to this power, so 0 takes all alike.
         fusion: Weight of each source's standardised scores; absent sources are not fitted.
         dim: Length of the distilled vectors.
         cease: Settings of EASE with content.
@@ -162,7 +168,8 @@ class RankerSettings(Section):
     """
 
     seed: int = 0
-    fusion: dict[str, float] = Field(default_factory=lambda: {name: 1.0 for name in SOURCE_NAMES})
+    weight_exponent: float = Field(default=0.0, ge=0)
+    fusion: dict[str, float] = Field(default_factory=_equal_weights)
     dim: int = Field(default=64, ge=1)
     cease: EaseSettings = EaseSettings()
     ridge: EaseSettings = EaseSettings(diagonal_exponent=0.0)

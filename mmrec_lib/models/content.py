@@ -27,13 +27,13 @@ class BlockTransform:
     Attributes:
         name: Name of the block.
         kind: dense or sparse.
-        offset_D: [D] mean over the items that have a dense block, or inverse document frequency of a sparse one.
+        offset: [D] mean over the items that have a dense block, or inverse document frequency of a sparse one.
         tokens: [D] names of a sparse block's columns.
     """
 
     name: str
     kind: Literal["dense", "sparse"]
-    offset_D: Floats
+    offset: Floats
     tokens: tuple[str, ...] = ()
 
     @classmethod
@@ -57,17 +57,17 @@ class BlockTransform:
         if content.kind != self.kind:
             raise ModelError(f"content {self.name}: fitted as a {self.kind} block, got a {content.kind} one")
         if isinstance(content.matrix, np.ndarray):
-            if content.matrix.shape[1] != len(self.offset_D):
+            if content.matrix.shape[1] != len(self.offset):
                 raise ModelError(
-                    f"content {self.name}: fitted with vectors of length {len(self.offset_D)}, got "
+                    f"content {self.name}: fitted with vectors of length {len(self.offset)}, got "
                     f"{content.matrix.shape[1]}; encode new items with the encoder of the fit"
                 )
-            centred = np.where(content.has[:, None], content.matrix - self.offset_D, np.float32(0))
+            centred = np.where(content.has[:, None], content.matrix - self.offset, np.float32(0))
             length = np.linalg.norm(centred, axis=1, keepdims=True)
             dense: Floats = (centred / np.maximum(length, 1e-12)).astype(np.float32)
             return dense
         matrix = content.matrix if content.tokens == self.tokens else _renamed(content, self.tokens)
-        weighted = sparse.csr_matrix(matrix @ sparse.diags_array(self.offset_D))
+        weighted = sparse.csr_matrix(matrix @ sparse.diags_array(self.offset))
         length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
         unit = sparse.csr_matrix(sparse.diags_array(1.0 / np.maximum(length, 1e-12)) @ weighted)
         return unit.astype(np.float32)
@@ -114,13 +114,8 @@ class ContentFeatures:
         """[I] whether an item has at least one block of positive weight."""
         some: Bools = np.zeros(self.num_items, dtype=np.bool_)
         for name in self.weighted(weights):
-            row_squares = self.rows[name].multiply(self.rows[name]) if sparse.issparse(self.rows[name]) else None
-            lengths = (
-                np.asarray(row_squares.sum(axis=1)).ravel()
-                if row_squares is not None
-                else np.abs(np.asarray(self.rows[name])).sum(axis=1)
-            )
-            some |= lengths > 0
+            rows = self.rows[name]
+            some |= rows.any(axis=1) if isinstance(rows, np.ndarray) else np.diff(rows.indptr) > 0
         return some
 
     @property
@@ -134,7 +129,8 @@ class ContentFeatures:
         if isinstance(rows, np.ndarray):
             dense: Floats = rows[left] @ rows[right].T
             return dense
-        return (rows[left] @ rows[right].T).toarray().astype(np.float32)
+        tokens: Floats = (rows[left] @ rows[right].T).toarray().astype(np.float32)
+        return tokens
 
     def kernel(self, weights: Mapping[str, float], left: Bools, right: Bools) -> Floats | None:
         """[left items, right items] float32 weighted sum of the block kernels, None without a block."""

@@ -145,6 +145,20 @@ class Content:
         return cls(name, "sparse", matrix, np.diff(matrix.indptr) > 0, tokens)
 
 
+def history_rows(weights: sparse.csr_matrix, exponent: float) -> sparse.csr_matrix:
+    """Histories as sources take them, [n, I] float32: each weight over its row's mean weight, to a power.
+
+    With exponent 0 every stored entry is 1. A row's values depend on that row alone, whatever the scale of the weights.
+    """
+    lengths = np.diff(weights.indptr)
+    values = np.ones(weights.nnz, dtype=np.float32)
+    if exponent > 0:
+        rows = np.repeat(np.arange(weights.shape[0]), lengths)
+        means = np.bincount(rows, weights=weights.data, minlength=weights.shape[0]) / np.maximum(lengths, 1)
+        values = ((weights.data / means[rows]) ** exponent).astype(np.float32)
+    return sparse.csr_matrix((values, weights.indices, weights.indptr), shape=weights.shape)
+
+
 @dataclass(frozen=True)
 class Histories:
     """All that scoring users needs; nothing of a user is kept in a model.
@@ -160,9 +174,50 @@ class Histories:
     def __len__(self) -> int:
         return int(self.weights.shape[0])
 
-    def rows(self, index: npt.NDArray[Any]) -> Histories:
-        """The users at these positions (or under this mask)."""
+    def rows(self, index: Ints) -> Histories:
+        """The users at these positions."""
         return Histories(self.weights[index], {name: values[index] for name, values in self.attributes.items()})
+
+
+def histories_of_lists(
+    item_ids: npt.NDArray[np.str_],
+    histories: Sequence[Sequence[str]],
+    weights: Sequence[Sequence[float]] | None = None,
+    attributes: Sequence[Mapping[str, Any]] | None = None,
+) -> Histories:
+    """Histories from lists of item ids, one list a user; ids that the catalogue does not know are left out.
+
+    Args:
+        item_ids: [I] ids of the catalogue, the columns of the result.
+        histories: Items of each user.
+        weights: Their weights, all 1 without; entries that are not above 0 are left out.
+        attributes: Attributes of each user.
+
+    Raises:
+        ModelError: When a user's weights and items differ in number.
+    """
+    column = {item_id: position for position, item_id in enumerate(item_ids.tolist())}
+    rows: list[int] = []
+    columns: list[int] = []
+    values: list[float] = []
+    for row, items in enumerate(histories):
+        own = [1.0] * len(items) if weights is None else list(weights[row])
+        if len(own) != len(items):
+            raise ModelError(f"history {row}: needs one weight an item, got {len(own)} weights for {len(items)} items")
+        for item_id, weight in zip(items, own, strict=True):
+            position = column.get(str(item_id))
+            if position is not None and weight > 0:
+                rows.append(row)
+                columns.append(position)
+                values.append(float(weight))
+    matrix = sparse.csr_matrix(
+        (np.array(values, dtype=np.float32), (rows, columns)), shape=(len(histories), len(item_ids)), dtype=np.float32
+    )
+    names = sorted({name for known in attributes or () for name in known})
+    return Histories(
+        matrix,
+        {name: np.array([known.get(name) for known in attributes or ()], dtype=np.object_) for name in names},
+    )
 
 
 @dataclass(frozen=True)
@@ -189,10 +244,14 @@ class FitData:
             raise ModelError(f"fit data: {len(self.item_ids)} item ids for {num_items} columns of interactions")
         for name, content in self.contents.items():
             if content.matrix.shape[0] != num_items:
-                raise ModelError(f"content {name}: {content.matrix.shape[0]} rows, needs one for each of {num_items} items")
+                raise ModelError(
+                    f"content {name}: {content.matrix.shape[0]} rows, needs one for each of {num_items} items"
+                )
         for name, values in self.user_attributes.items():
             if len(values) != num_users:
-                raise ModelError(f"user attribute {name}: {len(values)} values, needs one for each of {num_users} users")
+                raise ModelError(
+                    f"user attribute {name}: {len(values)} values, needs one for each of {num_users} users"
+                )
         times = self.interactions.times.data
         if len(times) and float(times.max()) > self.cut_ts:
             raise ModelError(

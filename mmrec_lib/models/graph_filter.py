@@ -1,7 +1,7 @@
 """Graph filters: histories smoothed over the normalised user-item graph.
 
-Shen et al., "How Powerful is Graph Convolution for Recommendation?" (2021): a linear filter plus an ideal low-pass one, here
-with free exponents of the items' degrees.
+Shen et al., "How Powerful is Graph Convolution for Recommendation?" (2021): a linear filter plus an ideal low-pass one,
+here with free exponents of the items' degrees.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def item_degrees(x_UW: sparse.csr_matrix) -> Floats:
 class Spectrum:
     """The item-to-item graph of one normalisation with its leading eigenvectors, [W, W] and [W, K], strongest first."""
 
-    linear_WW: Floats
-    vectors_WK: Floats
+    linear: Floats
+    vectors: Floats
 
     @classmethod
     def of(cls, x_UW: sparse.csr_matrix, item_exponent: float, rank: int, seed: int) -> Spectrum:
@@ -59,10 +59,10 @@ def fit_graph_filter(
         spectrum: The spectrum of the same item exponent and at least the same rank, where it is known already.
     """
     known = spectrum or Spectrum.of(x_UW, settings.item_exponent, settings.rank, seed)
-    low_WK = known.vectors_WK[:, : settings.rank]
+    low_WK = known.vectors[:, : settings.rank]
     degrees_W = item_degrees(x_UW)
     before = (degrees_W ** np.float32(-settings.item_exponent))[:, None]
-    smooth = known.linear_WW + np.float32(settings.low_pass) * (low_WK @ low_WK.T)
+    smooth = known.linear + np.float32(settings.low_pass) * (low_WK @ low_WK.T)
     around: Floats = before * smooth * degrees_W ** np.float32(settings.output_exponent)
     return around.astype(np.float32)
 

@@ -51,7 +51,9 @@ def find_groups(attributes: Attributes, has_history: Bools, min_users: int, max_
     """Groups with enough users that have a history, the largest first, ties by name."""
     found: list[tuple[int, str, Group]] = []
     for name in sorted(attributes):
-        values = [value for value, known in zip(attributes[name], has_history, strict=True) if known and value is not None]
+        values = [
+            value for value, known in zip(attributes[name], has_history, strict=True) if known and value is not None
+        ]
         for group in _groups_of(name, values):
             size = int((group.members(attributes, len(has_history)) & has_history).sum())
             if min_users <= size < int(has_history.sum()):

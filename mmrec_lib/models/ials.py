@@ -1,7 +1,7 @@
 """Implicit alternating least squares: the source that scales with the interactions, not with items squared.
 
-Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (2008), with the penalty scaled by row
-counts of Rendle, Krichene, Zhang and Koren, "Revisiting the Performance of iALS on Item Recommendation Benchmarks" (2021).
+Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (2008), with the penalty scaled by
+row counts of Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks" (2021).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def fit_ials(x_UW: sparse.csr_matrix, settings: IalsSettings, seed: int) -> Floa
     num_users, num_items = x_UW.shape
     rank = min(settings.rank, max(min(num_users, num_items) - 1, 1))
     generator = np.random.default_rng(seed)
-    items_WK = (generator.standard_normal((num_items, rank)) * (0.1 / np.sqrt(rank))).astype(np.float32)
+    items_WK: Floats = (generator.standard_normal((num_items, rank)) * (0.1 / np.sqrt(rank))).astype(np.float32)
     columns = sparse.csr_matrix(x_UW.T)
     for _ in range(settings.iterations):
         users_UK = fold_in(x_UW, items_WK, settings)

@@ -1,4 +1,4 @@
-"""Popularity with exponential decay, and how groups of users depart from it: what is known of people without history."""
+"""Popularity with exponential decay, and how groups of users depart from it: what serves people without history."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ def decay(data: FitData, half_life_days: float | None) -> Doubles:
 
 def decayed_counts(data: FitData, half_life_days: float | None) -> Doubles:
     """[I] decayed number of users who acted on each item."""
-    counts: Doubles = np.bincount(
-        data.interactions.weights.indices, weights=decay(data, half_life_days), minlength=len(data.item_ids)
-    )
+    weights = decay(data, half_life_days)
+    counts: Doubles = np.bincount(data.interactions.weights.indices, weights, len(data.item_ids)).astype(np.float64)
     return counts
 
 
@@ -82,14 +81,10 @@ class PopularityModel:
             shape=data.interactions.shape,
         )
         counts_IG = np.asarray(faded.T @ members_UG.astype(np.float64))
-        share_I = (counts_I + max(smooth, 1e-12)) / (counts_I + max(smooth, 1e-12)).sum()
-        # Decay takes from the evidence, so it must not take from the prior: old counts say little about a group.
-        prior = chosen.group_shrinkage * max(int(warm_I.sum()), 1)
-        share_IG = (counts_IG + prior * share_I[:, None]) / (counts_IG.sum(axis=0) + prior)
-        ratios_IG = np.log(np.maximum(share_IG, 1e-300) / share_I[:, None])
-        return cls(
-            ((log_I - centre) / spread).astype(np.float32), (ratios_IG / spread).astype(np.float32), groups
-        )
+        # Observed over expected counts with the same pseudo-count: the posterior mean under a Gamma prior around 1.
+        expected_IG = np.outer(counts_I / max(float(counts_I.sum()), 1e-12), counts_IG.sum(axis=0))
+        ratios_IG = np.log((counts_IG + chosen.group_shrinkage) / (expected_IG + chosen.group_shrinkage))
+        return cls(((log_I - centre) / spread).astype(np.float32), (ratios_IG / spread).astype(np.float32), groups)
 
     def codes(self, attributes: Attributes, num_users: int) -> Floats:
         """[n, groups] which groups each user belongs to."""

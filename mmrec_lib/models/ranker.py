@@ -1,8 +1,8 @@
 """The fusion ranker: collaborative sources, content, popularity and demographics behind one dot product.
 
-A user's vector is [distilled | popularity | groups | 1], an item's [distilled | log popularity | log-ratios | shift]. Users
-without history have zeros in the distilled part and other weights on popularity and groups, so they are served by the same
-dot product, exactly. Items without interactions get their distilled part from content.
+A user's vector is [distilled | popularity | groups | 1], an item's [distilled | log popularity | log-ratios | shift].
+Users without history have zeros in the distilled part and other weights on popularity and groups, so they are served by
+the same dot product, exactly. Items without interactions get their distilled part from content.
 
 Shape letters: n users of a block, I items, W items with interactions, V length of the vectors.
 """
@@ -22,7 +22,7 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.models.cold_items import ColdItemModel
 from mmrec_lib.models.config import SOURCE_NAMES, RankerSettings, SourceName
 from mmrec_lib.models.content import BlockTransform, ContentFeatures
-from mmrec_lib.models.data import Bools, Content, FitData, Floats, Histories, Ints
+from mmrec_lib.models.data import Bools, Content, FitData, Floats, Histories, Ints, history_rows
 from mmrec_lib.models.distil import leading_items_basis
 from mmrec_lib.models.fusion import fuse, source_shares
 from mmrec_lib.models.groups import Group
@@ -130,8 +130,8 @@ class FittedRanker:
             items: [n, k] positions of items in the catalogue.
 
         Returns:
-            For each source, and `content` (items without interactions), `popularity`, `demographics` and `residual` (what
-            distillation changed): [n, k] float32; they add up to the score of the dot product.
+            For each source, and `content` (items without interactions), `popularity`, `demographics` and `residual`
+            (what distillation changed): [n, k] float32; they add up to the score of the dot product.
         """
         self._check(histories)
         picked = np.asarray(items, dtype=np.int64)
@@ -170,7 +170,7 @@ class FittedRanker:
         if self.cold_items is not None:
             arrays["cold/mean"] = self.cold_items.mean
             for position, (name, transform) in enumerate(self.cold_items.transforms.items()):
-                arrays[f"cold/{position}/offset"] = transform.offset_D
+                arrays[f"cold/{position}/offset"] = transform.offset
                 arrays[f"cold/{position}/coefficients"] = self.cold_items.coefficients[name]
                 blocks.append({"name": name, "kind": transform.kind, "tokens": list(transform.tokens)})
         write_saved(
@@ -231,7 +231,7 @@ class FittedRanker:
             )
 
     def _known(self, histories: Histories) -> sparse.csr_matrix:
-        return as_binary(histories.weights[:, self._warm_columns])
+        return history_rows(histories.weights[:, self._warm_columns], self.settings.weight_exponent)
 
     @staticmethod
     def _has_history(x_NW: sparse.csr_matrix) -> Bools:
@@ -247,9 +247,9 @@ def fit_ranker(data: FitData, settings: RankerSettings) -> FittedRanker:
     """
     warm = data.interactions.item_counts() > 0
     if not warm.any():
-        raise ModelError("ranker: needs at least one interaction to fit on, got none; check the split and the as-of date")
+        raise ModelError("ranker: needs at least one interaction to fit on, got none; check split and as-of date")
     features = content_features(data, settings)
-    x_UW = as_binary(data.interactions.weights[:, np.flatnonzero(warm)])
+    x_UW = history_rows(data.interactions.weights[:, np.flatnonzero(warm)], settings.weight_exponent)
     x_UW = x_UW[np.diff(x_UW.indptr) > 0]
     sources = fit_sources(x_UW, features, warm, settings)
     basis = distilled_basis(sources, x_UW, settings)
@@ -324,13 +324,6 @@ def assemble_ranker(
         cold_items=cold_items,
         distilled=distilled,
         shift=shift.astype(np.float32),
-    )
-
-
-def as_binary(weights: sparse.csr_matrix) -> sparse.csr_matrix:
-    """The stored positions with the value 1, float32."""
-    return sparse.csr_matrix(
-        (np.ones(weights.nnz, dtype=np.float32), weights.indices, weights.indptr), shape=weights.shape
     )
 
 

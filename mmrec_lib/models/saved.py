@@ -18,9 +18,7 @@ META_FILE = "model.json"
 FORMAT_VERSION = 1
 
 
-def write_saved(
-    folder: Path, kind: str, arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any]
-) -> None:
+def write_saved(folder: Path, kind: str, arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any]) -> None:
     """Write arrays and JSON-ready values of a model of this kind into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, str(folder / ARRAYS_FILE))
@@ -51,6 +49,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     meta: dict[str, Any] = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
     if meta.get("format_version") != FORMAT_VERSION:
         raise ModelError(
-            f"saved model {folder}: this version reads format {FORMAT_VERSION}, got {meta.get('format_version')}; fit it again"
+            f"saved model {folder}: this version reads format {FORMAT_VERSION}, got {meta.get('format_version')}; "
+            "fit it again"
         )
     return meta

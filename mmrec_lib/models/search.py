@@ -1,4 +1,4 @@
-"""Coordinate search on ladders of values: few evaluations, no randomness, no clock, so that it ends the same each time."""
+"""Coordinate search on ladders of values: few evaluations, no randomness, no clock: it ends the same each time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Collaborative sources: each turns histories into scores over the items that had interactions.
 
-A source keeps nothing of a user. A later source (a deep one) needs a class with the three methods of `Source`, a branch in
+A source keeps nothing of a user. A later source (a deep one) needs a class with the methods of `Source`, a branch in
 `fit_source` and `load_source`, a settings section, and a search in `choose`.
 
 Shape letters: n users of a block, U users of a fit, W items with interactions, K factors.
@@ -27,7 +27,7 @@ class Source(Protocol):
     """A fitted source: histories in, scores out."""
 
     def score(self, x_NW: sparse.csr_matrix) -> Floats:
-        """Scores of users from their histories, [n, W] float32; a history is a row of 0 and 1."""
+        """Scores of users from their histories, [n, W] float32; see `history_rows`."""
         ...
 
     def arrays(self) -> dict[str, Floats]:
@@ -72,17 +72,17 @@ class LowRankOperator:
 class FactorSource:
     """Implicit ALS: a user's factors are folded in from the history."""
 
-    items_WK: Floats
+    items: Floats
     settings: IalsSettings
 
     def score(self, x_NW: sparse.csr_matrix) -> Floats:
         """[n, W] float32."""
-        product: Floats = fold_in(x_NW, self.items_WK, self.settings) @ self.items_WK.T
+        product: Floats = fold_in(x_NW, self.items, self.settings) @ self.items.T
         return product
 
     def arrays(self) -> dict[str, Floats]:
         """The items' factors."""
-        return {"items": self.items_WK}
+        return {"items": self.items}
 
 
 def is_possible(name: SourceName, num_items: int, settings: RankerSettings) -> bool:
@@ -90,14 +90,12 @@ def is_possible(name: SourceName, num_items: int, settings: RankerSettings) -> b
     return name in ("ials", "graph_filter") or num_items <= settings.max_dense_items
 
 
-def fit_source(
-    name: SourceName, x_UW: sparse.csr_matrix, kernel_WW: Floats | None, settings: RankerSettings
-) -> Source:
+def fit_source(name: SourceName, x_UW: sparse.csr_matrix, kernel_WW: Floats | None, settings: RankerSettings) -> Source:
     """Fit one source on the histories of all users.
 
     Args:
         name: Which source.
-        x_UW: [U, W] 0/1 interactions.
+        x_UW: [U, W] histories, see `history_rows`.
         kernel_WW: Weighted content kernel, for EASE and ridge.
         settings: All settings.
     """

@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.evaluation.metrics import rank_metrics
 from mmrec_lib.models.config import TrainingConfig
-from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Histories, Interactions
+from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Histories, Interactions, Ints
 
 CUT_OFF = 10
 
@@ -49,7 +48,7 @@ class ValidationUsers:
         has: Bools = np.diff(self.histories.weights.indptr) > 0
         return has
 
-    def rows(self, index: npt.NDArray[np.generic]) -> ValidationUsers:
+    def rows(self, index: Ints) -> ValidationUsers:
         """Some of the users."""
         return ValidationUsers(self.histories.rows(index), self.relevant[index])
 

@@ -58,6 +58,11 @@ def nothing_outside(context: Context, config: Any) -> Mapping[str, str]:
     return {}
 
 
+def always_complete(context: Context) -> bool:
+    """For jobs that write tables only; those are compared by version."""
+    return True
+
+
 @dataclass(frozen=True)
 class Job(Generic[ConfigT]):
     """A job: reads tables, writes tables, can be run again alone.
@@ -70,6 +75,7 @@ class Job(Generic[ConfigT]):
         writes: Tables (or `registry:<what>`, `file:<what>`) that it writes.
         run: The work.
         outside: Versions of what it reads besides tables, such as landing files or model directories.
+        is_complete: Whether what it writes besides tables is still there.
         is_dated: Whether the as-of date of the command line matters to it; others follow what it wrote.
     """
 
@@ -80,6 +86,7 @@ class Job(Generic[ConfigT]):
     writes: tuple[str, ...]
     run: Callable[[Context, ConfigT], Outcome]
     outside: Callable[[Context, ConfigT], Mapping[str, str]] = nothing_outside
+    is_complete: Callable[[Context], bool] = always_complete
     is_dated: bool = False
 
     @property
@@ -136,8 +143,9 @@ def plan_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: boo
     if last.fingerprint != fingerprint:
         changed = [name for name, version in inputs.items() if last.input_versions.get(name) != version]
         return Plan(fingerprint, inputs, True, f"changed: {', '.join(changed) or 'files, config or library'}")
-    if _known(context.lakehouse.data_versions(job.tables_written)) != last.output_versions:
-        return Plan(fingerprint, inputs, True, "its tables are not as its last good run left them")
+    same_tables = _known(context.lakehouse.data_versions(job.tables_written)) == last.output_versions
+    if not same_tables or not job.is_complete(context):
+        return Plan(fingerprint, inputs, True, "what it writes is not as its last good run left it")
     return Plan(fingerprint, inputs, False, "nothing new")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import tempfile
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 import mmrec_lib.models
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models import pyfunc_file
+from mmrec_lib.models.pyfunc_file import recommend
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.ranker import FittedRanker, fit_ranker
 from mmrec_lib.tracking.registry import FINGERPRINT_TAG, Registry
@@ -52,8 +53,8 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
             run.log_input_table(table, lakehouse.table_source(table), version)
         run.log_folder(folder / FITS_FOLDER, FITS_FOLDER)
         example = _example(snapshot, published)
-        answer = pyfunc_file.recommend(published, example)
-        model = run.register(Path(pyfunc_file.__file__), folder / "ranker", example, answer, tags)
+        answer = recommend(published, example)
+        model = run.register(Path(inspect.getfile(recommend)), folder / "ranker", example, answer, tags)
     return counts, f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}"
 
 

@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +77,8 @@ def parts(store: StoreArrays, protocol: str, seed: int) -> np.ndarray:
     if protocol == "P1":
         split[by_event] = split_p1(items[by_event], seed)
     elif protocol == "P2":
-        stamps = np.char.zfill(store.times.astype(np.int64).astype(str), 12)
-        split[by_event] = split_p2(list(stamps[by_event]), list(store.order[by_event]))
+        stamps = [datetime.fromtimestamp(seconds, UTC) for seconds in store.times[by_event]]
+        split[by_event] = split_p2(stamps, list(store.order[by_event]))
     elif protocol == "P3":
         split[by_event] = split_p3(items[by_event], list(store.item_ids), seed)
     else:
@@ -150,7 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             # Seeds share users, so the error of one seed's users is the honest one.
             error = difference.std() / np.sqrt(len(difference) / len(runs))
-            print(f"{protocol} mean {fit} ranker - {model}: ndcg@10 {difference.mean():+.4f} ± {1.96 * error:.4f} (95 %)")
+            print(
+                f"{protocol} mean {fit} ranker - {model}: ndcg@10 {difference.mean():+.4f} ± {1.96 * error:.4f} (95 %)"
+            )
     return 0
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from mmrec_lib.evaluation import MetricRow
 from mmrec_lib.reporting import ModelInfo, build_summary, write_json_atomic
+from mmrec_lib.reporting.summary import replace_seconds
 
 
 def rows(value: float) -> list[MetricRow]:
@@ -67,3 +68,15 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_json_atomic(path, {"a": float("inf")})
     assert json.loads(path.read_text()) == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_seconds_of_a_finished_run_replace_those_of_its_report(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    write_json_atomic(path, {"tables": {"event": 3}, "seconds": {"ingest": 9.0}})
+    replace_seconds(path, {"ingest": 1.0, "report": 0})
+    assert json.loads(path.read_text()) == {"tables": {"event": 3}, "seconds": {"ingest": 1.0, "report": 0.0}}
+
+
+def test_without_a_summary_there_is_nothing_to_replace(tmp_path: Path) -> None:
+    replace_seconds(tmp_path / "summary.json", {"ingest": 1.0})
+    assert list(tmp_path.iterdir()) == []
