@@ -187,7 +187,9 @@ def _apply(
     inputs = [how.input_column] if how.uri_column is None else [how.input_column, how.uri_column]
     chosen = rows.select(*how.key_columns, *(name for name in inputs if name not in how.key_columns))
     schema = StructType([*chosen.select(*how.key_columns).schema.fields, *fields])
-    return chosen.repartition(portions.num_partitions).mapInArrow(function, schema)
+    # By key and in its order: the same rows always meet in the same batches, so a second run gives the same bits.
+    laid_out = chosen.repartition(portions.num_partitions, *how.key_columns).sortWithinPartitions(*how.key_columns)
+    return laid_out.mapInArrow(function, schema)
 
 
 def _portable(models: ModelsConfig) -> ModelsConfig:

@@ -71,9 +71,22 @@ def _pooled(contents: DataFrame, content_embedding: DataFrame, spec: EncoderSpec
         contents.where(F.col("modality") == spec.modality)
         .select("item_id", "modality", "field", "content_id")
         .join(vectors, on="content_id", how="inner")
-        .repartition(F.col("item_id"))
-        .sortWithinPartitions("item_id", "field", "content_id")
-        .select(*_GROUP, "vector")
+    )
+    return mean_vectors(rows)
+
+
+def mean_vectors(rows: DataFrame) -> DataFrame:
+    """Mean vector of each group, in a fixed order of addition.
+
+    Args:
+        rows: item_id, modality, field, encoder_id, revision (together the group), content_id (the order) and vector;
+            vectors of a group have one length.
+
+    Returns:
+        The columns of the group, num_contents, dim and vector.
+    """
+    rows = (
+        rows.repartition(F.col("item_id")).sortWithinPartitions(*_GROUP, "content_id").select(*_GROUP, "vector")
     )
     counted = [StructField("num_contents", IntegerType()), StructField("dim", IntegerType())]
     schema = StructType([*(rows.schema[name] for name in _GROUP), *counted, rows.schema["vector"]])

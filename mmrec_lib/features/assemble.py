@@ -94,7 +94,9 @@ def snapshot_contents(lakehouse: Lakehouse, items: DataFrame, cuts: Cuts) -> Dat
         lakehouse.read("provided_text"),
         released_extractor(release),
     )
-    reviews = review_contents(lakehouse.read("review"), words, lakehouse.read("content_embedding"), release)
+    reviews = lakehouse.stage(
+        "review_content", review_contents(lakehouse.read("review"), words, lakehouse.read("content_embedding"), release)
+    )
     blocks = (
         released_vectors(embedding, release)
         .unionByName(review_vectors(reviews, cuts, ("fit1", "fit2", "fit3")))

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.contents import review_words
+from mmrec_lib.embedding.pooling import mean_vectors
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.features.interactions import Cuts
 
@@ -40,7 +41,7 @@ def released_vectors(item_embedding: DataFrame, encoder_release: DataFrame) -> D
 
 
 def review_contents(review: DataFrame, words: DataFrame, content_embedding: DataFrame, encoder_release: DataFrame) -> DataFrame:
-    """Vectors of reviews under the released encoder: item_id, review_ts, vector.
+    """Vectors of reviews under the released encoder: item_id, review_ts, content_id, vector.
 
     Args:
         review: Bronze table.
@@ -54,7 +55,9 @@ def review_contents(review: DataFrame, words: DataFrame, content_embedding: Data
     texts = review_words(review, words).select(
         "item_id", "review_ts", content_id(normalised(F.col("raw"))).alias("content_id")
     )
-    return texts.join(vectors.select("content_id", "vector"), "content_id").select("item_id", "review_ts", "vector")
+    return texts.join(vectors.select("content_id", "vector"), "content_id").select(
+        "item_id", "review_ts", "content_id", "vector"
+    )
 
 
 def review_vectors(review_contents: DataFrame, cuts: Cuts, fits: tuple[str, ...]) -> DataFrame:
@@ -63,40 +66,26 @@ def review_vectors(review_contents: DataFrame, cuts: Cuts, fits: tuple[str, ...]
     Reviews of data with a given split cannot be dated against it and stay out of its fits.
 
     Args:
-        review_contents: item_id, review_ts, vector: one row a review with a vector.
+        review_contents: item_id, review_ts, content_id, vector: one row a review with a vector.
         cuts: Where the fits end.
         fits: Names of the fits to make.
 
     Returns:
         fit, feature, item_id, tokens (null), vector.
     """
-    blocks = []
-    for fit in fits:
-        before = cuts.before(fit)
-        if before is None:
-            continue
-        known = review_contents.where(F.col("review_ts") < F.lit(before))
-        blocks.append(mean_vectors(known, ["item_id"]).select(
-            F.lit(fit).alias("fit"),
-            F.lit("text:review").alias("feature"),
-            "item_id",
-            F.lit(None).cast("array<string>").alias("tokens"),
-            "vector",
-        ))
-    empty = review_contents.limit(0).select(
-        F.lit("").alias("fit"), F.lit("").alias("feature"), "item_id", F.lit(None).cast("array<string>").alias("tokens"), "vector"
+    known = [
+        review_contents.where(F.col("review_ts") < F.lit(before)).withColumn("encoder_id", F.lit(fit))
+        for fit in fits
+        if (before := cuts.before(fit)) is not None
+    ]
+    rows = reduce(DataFrame.unionByName, known, review_contents.limit(0).withColumn("encoder_id", F.lit("")))
+    pooled = mean_vectors(
+        rows.select("item_id", F.lit("text").alias("modality"), F.lit("review").alias("field"), "encoder_id",
+                    F.lit("").alias("revision"), "content_id", "vector")
     )
-    return reduce(DataFrame.unionByName, blocks, empty)
-
-
-def mean_vectors(rows: DataFrame, keys: list[str]) -> DataFrame:
-    """Mean of the column vector by keys, each position for itself."""
-    return (
-        rows.select(*keys, F.posexplode("vector").alias("position", "value"))
-        .groupBy(*keys, "position")
-        .agg(F.round(F.avg("value"), 7).cast("float").alias("value"))
-        .groupBy(*keys)
-        .agg(F.transform(F.array_sort(F.collect_list(F.struct("position", "value"))), lambda e: e["value"]).alias("vector"))
+    return pooled.select(
+        F.col("encoder_id").alias("fit"), F.lit("text:review").alias("feature"), "item_id",
+        F.lit(None).cast("array<string>").alias("tokens"), "vector",
     )
 
 

@@ -89,13 +89,17 @@ def learn_weights(
     equal = {name: 1.0 for name in names}
     if len(names) < 2:
         return equal
+
+    def on_part(part: int) -> Callable[[Mapping[str, float]], float]:
+        return lambda weights: evaluate(weights, part)
+
     gain = 0.0
     for half in (0, 1):
-        learned = _ascend(equal, lambda weights, half=half: evaluate(weights, half), rungs, rounds, tolerance)  # type: ignore[misc]
+        learned = _ascend(equal, on_part(half), rungs, rounds, tolerance)
         gain += evaluate(learned, 1 - half) - evaluate(equal, 1 - half)
     if gain <= 0:
         return equal
-    return _ascend(equal, lambda weights: evaluate(weights, 2), rungs, rounds, tolerance)
+    return _ascend(equal, on_part(2), rungs, rounds, tolerance)
 
 
 def _ascend(

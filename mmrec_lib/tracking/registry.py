@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,6 +61,7 @@ class Registry:
     def _client(self) -> MlflowClient:
         # Nobody asked a batch job to report its use of MLflow.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         import mlflow
 
         uri = self._config.tracking_uri or f"sqlite:///{self._store.out}/mlflow.db"
@@ -225,18 +228,17 @@ class ActiveRun:
         """
         import mlflow
 
-        mlflow.pyfunc.log_model(
+        logged = mlflow.pyfunc.log_model(
             name="ranker",
             python_model=str(model_file),
             artifacts={"ranker": str(model_folder)},
             signature=mlflow.models.infer_signature(example, output),
             pip_requirements=["mmrec"],
-            registered_model_name=self._model_name,
         )
-        found = self._client.search_model_versions(f"name = '{self._model_name}' and run_id = '{self.run_id}'")
-        version = max(found, key=lambda v: int(v.version))
-        for key, value in tags.items():
-            self._client.set_model_version_tag(self._model_name, version.version, key, value)
+        # Tags come with the version in one step, so that a killed run leaves no version without its fingerprint.
+        # MLflow announces versions on stderr, amid the progress lines of the run.
+        with contextlib.redirect_stderr(io.StringIO()):
+            version = mlflow.register_model(logged.model_uri, self._model_name, tags=dict(tags))
         return _registered(self._client.get_model_version(self._model_name, version.version))
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmrec_lib.models.baselines import BASELINE_NAMES, choose_baseline, fit_baseline, possible_baselines
+from mmrec_lib.models.baselines import BASELINE_NAMES, BaselineName, choose_baseline, fit_baseline, possible_baselines
 from mmrec_lib.models.choose import choose_settings
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Interactions
@@ -53,8 +53,8 @@ def test_large_catalogues_choose_among_sources_that_scale(board: Checkerboard) -
 
 
 @pytest.mark.parametrize("name", BASELINE_NAMES)
-def test_every_baseline_can_be_chosen_and_fitted(name: str, board: Checkerboard) -> None:
-    settings = choose_baseline(name, board.train, board.rest, CONFIG)  # type: ignore[arg-type]
+def test_every_baseline_can_be_chosen_and_fitted(name: BaselineName, board: Checkerboard) -> None:
+    settings = choose_baseline(name, board.train, board.rest, CONFIG)
     assert settings.name == name
     assert np.isfinite(fit_baseline(board.train, settings).score(board.train.histories())).all()
 

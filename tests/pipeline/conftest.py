@@ -1,0 +1,49 @@
+"""A tiny store that went through the whole pipeline, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import run_pipeline
+from tests.chaos import SETTINGS
+from tests.data.tiny import write_tiny_store
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A landing folder, its store, and what the generator says must come out."""
+
+    data: Path
+    out: Path
+    models: Path
+    expected: dict[str, Any]
+
+    def run(self, *more: str) -> int:
+        """Run the pipeline in this process; returns the exit status."""
+        pairs = [f"store.data={self.data}", f"store.out={self.out}", f"models.root={self.models}", *SETTINGS]
+        return run_pipeline.main(["--set", *pairs, *more])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The store's summary.json."""
+        return json.loads((self.out / "summary.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def demo(spark: object, models_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    folder = tmp_path_factory.mktemp("demo")
+    expected = write_tiny_store(folder / "landing")
+    made = Demo(folder / "landing", folder / "out", models_root, expected)
+    assert made.run() == 0
+    return made
+
+
+@pytest.fixture
+def demo_store(demo: Demo) -> Path:
+    """OUT of the finished store."""
+    return demo.out

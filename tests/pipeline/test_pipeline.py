@@ -1,0 +1,187 @@
+"""The whole pipeline on a tiny store. The tests run in order: later ones change the store."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from mmrec_lib.contracts import CONTRACTS
+from tests.compare import table_rows, versions
+from tests.data.increment import change_price, delete_item, event_before_item, replace_picture, write_increment
+from tests.pipeline.conftest import Demo
+
+pytestmark = [pytest.mark.models, pytest.mark.slow]
+
+
+def test_every_delivered_record_is_where_the_generator_says(demo: Demo) -> None:
+    summary = demo.summary
+    expected = demo.expected
+    assert summary["quarantine"] == expected["quarantine"]
+    for name, rows in expected["tables"].items():
+        assert summary["tables"][name] == rows, name
+
+
+def test_the_books_of_every_file_balance(demo: Demo) -> None:
+    sums: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in table_rows(demo.out, "landing_file").to_pylist():
+        parts = [row[f"num_{part}"] for part in ("stored", "superseded", "duplicates", "quarantined")]
+        assert row["num_read"] == sum(parts), row["path"]
+        for part in ("read", "stored", "superseded", "duplicates", "quarantined"):
+            sums[row["record_kind"]][part] += row[f"num_{part}"]
+    assert {kind: dict(books) for kind, books in sums.items()} == {
+        kind: books for kind, books in demo.expected["books"].items() if kind != "media"
+    }
+
+
+def test_summary_has_the_documented_layout(demo: Demo) -> None:
+    summary = demo.summary
+    assert set(summary) == {"tables", "quarantine", "metrics", "baselines", "seconds", "model", "versions"}
+    assert set(summary["tables"]) == set(CONTRACTS)
+    assert {"ndcg@10", "recall@20", "warm:ndcg@10", "coverage@10"} <= set(summary["metrics"]["fit2"])
+    assert set(summary["metrics"]) == {"fit1", "fit2"}
+    assert {"popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content"} <= set(summary["baselines"])
+    assert summary["model"] == {"name": "mmrec_ranker", "version": "1", "alias": "champion"}
+    assert set(summary["seconds"]) >= {"ingest_landing", "score_topk", "build_report"}
+    assert all(seconds > 0 for seconds in summary["seconds"].values())
+
+
+def test_every_known_user_has_a_list_without_seen_or_unavailable_items(demo: Demo) -> None:
+    users = {row["user_id"] for row in table_rows(demo.out, "user", ["user_id"]).to_pylist()}
+    items = {row["item_id"]: row["available"] for row in table_rows(demo.out, "item", ["item_id", "available"]).to_pylist()}
+    seen = {row["user_id"]: set(row["seen_item_ids"]) for row in table_rows(demo.out, "user_profile").to_pylist()}
+    lists: dict[str, list[dict[str, object]]] = defaultdict(list)
+    for row in table_rows(demo.out, "user_topk").to_pylist():
+        lists[row["user_id"]].append(row)
+    assert set(lists) == users
+    candidates = {item for item, available in items.items() if available}
+    for user, rows in lists.items():
+        rows.sort(key=lambda row: row["rank"])  # type: ignore[arg-type,return-value]
+        listed = [row["item_id"] for row in rows]
+        assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+        assert set(listed) == candidates - seen[user]  # 30 items, k = 50: everything else is listed
+        scores = [row["score"] for row in rows]
+        assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
+        for row in rows:
+            assert sum(dict(row["source_shares"]).values()) == pytest.approx(row["score"], abs=1e-5)  # type: ignore[call-overload]
+
+
+def test_scores_are_the_dot_products_of_the_published_vectors(demo: Demo) -> None:
+    users = {row["user_id"]: row["vector"] for row in table_rows(demo.out, "user_vector").to_pylist()}
+    items = {row["item_id"]: row["vector"] for row in table_rows(demo.out, "item_vector").to_pylist()}
+    for row in table_rows(demo.out, "user_topk").to_pylist()[::17]:
+        product = float(np.dot(np.array(users[row["user_id"]]), np.array(items[row["item_id"]])))
+        assert row["score"] == pytest.approx(product, rel=1e-4, abs=1e-4)
+
+
+def test_nothing_after_the_cut_reaches_training(demo: Demo) -> None:
+    snapshot = table_rows(demo.out, "training_snapshot").to_pylist()[0]
+    rows = table_rows(demo.out, "training_interaction").to_pylist()
+    assert max(r["train_ts"] for r in rows if r["train_ts"]) < snapshot["valid_from_ts"]
+    assert snapshot["valid_from_ts"] <= min(r["valid_ts"] for r in rows if r["valid_ts"])
+    assert max(r["valid_ts"] for r in rows if r["valid_ts"]) < snapshot["test_from_ts"]
+    assert snapshot["test_from_ts"] <= min(r["test_ts"] for r in rows if r["test_ts"])
+
+
+def test_every_row_of_user_topk_leads_to_table_versions(demo: Demo) -> None:
+    version = table_rows(demo.out, "user_topk").to_pylist()[0]["model_version"]
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{demo.out}/mlflow.db")
+    model = client.get_model_version("mmrec_ranker", version)
+    inputs = {data.dataset.name: data.dataset.source for data in client.get_run(model.run_id).inputs.dataset_inputs}
+    assert {"event", "item", "training_interaction"} <= set(inputs)
+    assert json.loads(inputs["event"])["delta_table_version"] is not None
+    assert not list(demo.out.rglob("*.pkl"))
+
+
+def test_report_is_one_page_that_needs_no_network(demo: Demo) -> None:
+    page = (demo.out / "report.html").read_text(encoding="utf-8")
+    assert "src=\"http" not in page and "href=\"http" not in page and "<script" not in page
+    assert "data:image/jpeg;base64," in page
+
+
+def test_a_second_run_commits_nothing_and_encodes_nothing(demo: Demo) -> None:
+    before = versions(demo.out)
+    assert demo.run() == 0
+    assert versions(demo.out) == before
+    assert set(demo.summary["seconds"].values()) == {0}
+
+
+def test_another_data_folder_is_refused_by_name(demo: Demo, tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    other = Demo(demo.data.parent, demo.out, demo.models, {})
+    assert other.run() == 1
+    assert str(demo.data) in capsys.readouterr().err
+
+
+def test_an_as_of_date_before_all_events_is_refused(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
+    before = versions(demo.out)
+    assert demo.run("--as-of", "2001-01-01") == 1
+    assert "2001-01-01" in capsys.readouterr().err
+    assert versions(demo.out) == before
+
+
+def test_new_deliveries_are_all_that_is_read_and_encoded(demo: Demo) -> None:
+    stored = demo.summary["tables"]
+    made = write_increment(demo.data)
+    picture_before = _asset_of(demo, "images", replaced := _some_item(demo, 3))
+    replace_picture(demo.data, replaced)
+    priced, deleted = _some_item(demo, 4), _some_item(demo, 5)
+    change_price(demo.data, priced, 77.5)
+    delete_item(demo.data, deleted)
+    early = event_before_item(demo.data)
+    assert demo.run() == 0
+    tables = demo.summary["tables"]
+    assert tables["event"] == stored["event"] + len(made["event_ids"])
+    assert tables["item"] == stored["item"] + len(made["item_ids"]) - 1
+    counts = _last_counts(demo, "ingest_landing")
+    assert counts["event.read"] == len(made["event_ids"]) + 1
+    encoded = _last_counts(demo, "embed_content")["encoded"]
+    assert 0 < encoded <= 3 * len(made["item_ids"]) + 1
+    items = {row["item_id"]: row for row in table_rows(demo.out, "item").to_pylist()}
+    assert items[priced]["price"] == 77.5
+    assert deleted not in items
+    assert _asset_of(demo, "images", replaced) != picture_before
+    listed = {row["item_id"] for row in table_rows(demo.out, "user_topk").to_pylist() if row["rank"] <= 10}
+    assert set(made["item_ids"]) & listed
+    assert deleted not in {row["item_id"] for row in table_rows(demo.out, "item_neighbor").to_pylist()}
+    waiting = [r for r in table_rows(demo.out, "quarantine").to_pylist() if r["waits_for_item_id"] == early.item_id]
+    assert len(waiting) == 1
+    early.deliver_item()
+    assert demo.run() == 0
+    assert early.event_id in {row["event_id"] for row in table_rows(demo.out, "event", ["event_id"]).to_pylist()}
+    left = [r for r in table_rows(demo.out, "quarantine").to_pylist() if r["waits_for_item_id"] == early.item_id]
+    assert left == []
+
+
+def test_the_candidate_is_judged_against_the_champions_settings(demo: Demo) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{demo.out}/mlflow.db")
+    newest = max(client.search_model_versions("name = 'mmrec_ranker'"), key=lambda v: int(v.version))
+    assert int(newest.version) > 1
+    assert "of champion" in newest.tags["mmrec.promotion"]
+
+
+def _some_item(demo: Demo, number: int) -> str:
+    linked = {row["owner_id"] for row in table_rows(demo.out, "media_link").to_pylist() if row["owner_kind"] == "item"}
+    return sorted(linked)[number]
+
+
+def _asset_of(demo: Demo, field: str, item: str) -> str:
+    rows = table_rows(demo.out, "media_link").to_pylist()
+    return next(r["asset_id"] for r in rows if (r["field"], r["owner_id"], r["position"]) == (field, item, 0))
+
+
+def _last_counts(demo: Demo, job: str) -> dict[str, int]:
+    runs = [row for row in table_rows(demo.out, "job_run").to_pylist() if row["job"] == job and row["status"] == "succeeded"]
+    latest = max(runs, key=lambda row: row["started_at"])
+    return dict(latest["counts"])
+
+
+def test_times_are_utc(demo: Demo) -> None:
+    first = min(row["event_ts"] for row in table_rows(demo.out, "event", ["event_ts"]).to_pylist())
+    assert first.astimezone(UTC) < datetime(2025, 3, 3, tzinfo=UTC)
