@@ -112,12 +112,15 @@ def review_words(review: DataFrame, words: DataFrame) -> DataFrame:
         F.col("owner_id").alias("review_id"), F.col("text").alias("_spoken")
     )
     written = F.nullif(F.trim("text"), F.lit(""))
-    return review.join(spoken, on="review_id", how="left").withColumn("raw", F.coalesce(written, "_spoken")).drop("_spoken")
+    joined = review.join(spoken, on="review_id", how="left")
+    return joined.withColumn("raw", F.coalesce(written, "_spoken")).drop("_spoken")
 
 
 def _texts(item: DataFrame, review: DataFrame, words: DataFrame, config: EmbeddingConfig) -> DataFrame:
     known = item.select("item_id")
-    said = words.where(F.col("owner_kind") == "item").select(F.col("owner_id").alias("item_id"), F.col("text").alias("raw"))
+    said = words.where(F.col("owner_kind") == "item").select(
+        F.col("owner_id").alias("item_id"), F.col("text").alias("raw")
+    )
     sources = {
         "title": item.select("item_id", F.col("title").alias("raw")),
         "description": item.select("item_id", F.col("description").alias("raw")),

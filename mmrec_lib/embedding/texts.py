@@ -21,7 +21,7 @@ def normalise(texts: pa.Array) -> pa.Array:
 
 
 def _composed(texts: pa.Array) -> pa.Array:
-    """Texts in NFC. Python's tables do it, because Arrow's `utf8_normalize` decomposes whatever form it is asked for."""
+    """Texts in NFC, by Python's tables: Arrow's `utf8_normalize` decomposes whatever form it is asked for."""
     is_foreign = pc.fill_null(pc.invert(pc.string_is_ascii(texts)), False)
     composed = [unicodedata.normalize("NFC", text) for text in texts.filter(is_foreign).to_pylist()]
     return pc.replace_with_mask(texts, is_foreign, pa.array(composed, texts.type)) if composed else texts

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mmrec_lib.encoders.convert_image import NEUTRAL_GATE_BIAS
+# A squeeze-and-excitation gate with this bias and no weights multiplies by sigmoid(30), which is 1 in float32.
+NEUTRAL_GATE_BIAS = 30.0
 
 _TOLERANCE = 1e-3
 

@@ -22,6 +22,7 @@ from mmrec_lib.encoders.quiet import quiet_loading
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
 from mmrec_lib.errors import EncoderError
 
+
 class TextEncoder:
     """Encodes texts; see the `Encoder` protocol.
 

@@ -79,7 +79,8 @@ def test_settings_that_only_change_speed_do_not(tmp_path: Path) -> None:
 
 
 def test_packaged_models_stay_when_one_is_added() -> None:
-    models = ModelsConfig.model_validate({"encoders": {"mine": {"kind": "text"}, "whisper-tiny-en": {"language": "en"}}})
+    given = {"mine": {"kind": "text"}, "whisper-tiny-en": {"language": "en"}}
+    models = ModelsConfig.model_validate({"encoders": given})
     assert models.encoder("mine", "text").folder == "mine"
     assert models.encoder("all-minilm-l6-v2", "text").id == "all-minilm-l6-v2"
     assert models.encoder("whisper-tiny-en", "speech").language == "en"

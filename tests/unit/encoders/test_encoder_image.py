@@ -11,8 +11,7 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModel, EfficientNetConfig, EfficientNetModel
 
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.convert_image import NEUTRAL_GATE_BIAS
-from mmrec_lib.encoders.fusion import fused
+from mmrec_lib.encoders.fusion import NEUTRAL_GATE_BIAS, fused
 from mmrec_lib.encoders.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.spec import Encoder

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoModel, AutoTokenizer
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.precision import has_native_bfloat16
@@ -58,9 +60,6 @@ def test_longer_texts_are_cut_at_the_models_positions(encoder: Encoder) -> None:
 
 def test_mean_pooling_does_not_see_the_padding(tiny_models: ModelsConfig) -> None:
     # Three tokens are padded to eight, nine to sixteen: the exact mean must come out in both cases.
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
     folder = f"{tiny_models.root}/tiny-text"
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     for text in ("red", "soft light cheap fine old new city"):

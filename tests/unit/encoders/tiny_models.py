@@ -26,7 +26,10 @@ from transformers import (
 
 from mmrec_lib.encoders.config import ModelsConfig
 
-WORDS = "red blue green shoe boot dress warm soft light cheap fine old new city river stone".split()
+WORDS = (
+    "red", "blue", "green", "shoe", "boot", "dress", "warm", "soft", "light", "cheap", "fine", "old", "new", "city",
+    "river", "stone",
+)
 
 
 def make_text_model(directory: Path) -> None:
@@ -54,7 +57,8 @@ def make_image_model(directory: Path) -> None:
     torch.manual_seed(0)
     ViTModel(
         ViTConfig(
-            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=32,
+            patch_size=8,
         )
     ).save_pretrained(directory)
     settings = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True,

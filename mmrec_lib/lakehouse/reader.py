@@ -1,0 +1,65 @@
+"""A store opened for reading only: for notebooks and other readers that run no job."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from mmrec_lib.errors import ConfigError, StoreError
+from mmrec_lib.lakehouse.config import SparkConfig, StoreConfig
+from mmrec_lib.lakehouse.session import build_session
+from mmrec_lib.lakehouse.store import CARD, FORMAT_VERSION
+from mmrec_lib.lakehouse.tables import Lakehouse
+
+
+def open_lakehouse(
+    spark: SparkSession | None = None,
+    out: str | None = None,
+    *,
+    catalog: str | None = None,
+    schema_name: str | None = None,
+) -> Lakehouse:
+    """The tables of a finished store, to be read; neither locks the store nor writes to it.
+
+    Args:
+        spark: Session to read with; None makes a small local one.
+        out: Output folder or URI of path mode.
+        catalog: Catalogue of catalogue mode.
+        schema_name: Schema of catalogue mode.
+
+    Raises:
+        ConfigError: When not exactly one store is named.
+        StoreError: When `out` holds no store, or one of another format version.
+        MachineError: When a local session is needed and Java is missing or too old.
+    """
+    if bool(out) == bool(catalog and schema_name):
+        raise ConfigError(
+            "store: one of `out` (a folder) and `catalog` with `schema_name` is needed, "
+            f"got out={out!r}, catalog={catalog!r}, schema_name={schema_name!r}."
+        )
+    if out:
+        store = StoreConfig(out=out)
+        _require_store(store)
+    else:
+        # Readers stage nothing and publish nothing, but a store of catalogue mode is never without these folders.
+        store = StoreConfig(catalog=catalog, schema_name=schema_name, staging="unused", report_folder="unused")
+    session = spark if spark is not None else build_session(SparkConfig(master="local[2]", driver_memory="2g"))
+    return Lakehouse(session, store, "reader", datetime.now(UTC))
+
+
+def _require_store(store: StoreConfig) -> None:
+    assert store.out is not None
+    if "://" in store.out:
+        return
+    card = Path(store.out) / CARD
+    if not card.is_file():
+        raise StoreError(f"OUT {store.out} holds no store ({CARD} is missing). Name the OUT of a finished run.")
+    try:
+        version = json.loads(card.read_text(encoding="utf-8"))["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{card} is not a store's card ({error}). Name the OUT of a finished run.") from error
+    if version != FORMAT_VERSION:
+        raise StoreError(f"OUT {store.out} has store format {version}, this mmrec reads format {FORMAT_VERSION}.")

@@ -1,0 +1,122 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # Compare models
+# MAGIC
+# MAGIC Metrics of every registered version and of the baselines beside it, with 95 % intervals, and which version the aliases
+# MAGIC name. Reads only.
+# MAGIC
+# MAGIC On Databricks choose the store with the widgets. Elsewhere run it as a plain Python file from the repository's root:
+# MAGIC `MMREC_OUT=out/demo python notebooks/compare_models.py`.
+
+# COMMAND ----------
+
+import os
+
+import matplotlib.pyplot as plt
+import pyspark.sql.functions as F
+
+from mmrec_lib.lakehouse.reader import open_lakehouse
+from mmrec_lib.tracking.config import TrackingConfig
+from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION, Registry
+
+
+def setting(name, default):
+    """A widget on Databricks, an environment variable elsewhere."""
+    if "dbutils" in globals():
+        dbutils.widgets.text(name, default)
+        return dbutils.widgets.get(name)
+    return os.environ.get(f"MMREC_{name.upper()}", default)
+
+
+out = setting("out", "" if "dbutils" in globals() else "out/demo")
+catalog = setting("catalog", "main") if not out else None
+schema = setting("schema", "mmrec") if not out else None
+metric, k = setting("metric", "ndcg"), int(setting("k", "10"))
+
+lakehouse = open_lakehouse(globals().get("spark"), out or None, catalog=catalog, schema_name=schema)
+tracking = (
+    TrackingConfig()
+    if out
+    else TrackingConfig(
+        tracking_uri="databricks", registry_uri="databricks-uc", model_name=f"{catalog}.{schema}.mmrec_ranker"
+    )
+)
+registry = Registry(tracking, lakehouse.store)
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## Versions and aliases
+
+# COMMAND ----------
+
+aliases = {alias: registry.by_alias(alias) for alias in (CHAMPION, CHALLENGER)}
+for alias, model in aliases.items():
+    print(f"{alias}: {'none' if model is None else 'version ' + model.version}")
+for model in registry.versions():
+    print(f"\n{model.name} version {model.version}")
+    for tag, value in sorted(model.tags.items()):
+        print(f"  {tag}: {value}")
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## The ranker and the baselines of each version
+# MAGIC
+# MAGIC `fit1` is trained on train, `fit2` on train and valid with the same settings. `diff` is the ranker minus the baseline, paired by
+# MAGIC user: the ranker is better where the whole interval lies above 0.
+
+# COMMAND ----------
+
+metrics = lakehouse.read("model_metric").where((F.col("metric") == metric) & (F.col("k") == k))
+table = metrics.select(
+    "model_version", "fit", "part", "segment", "model", "num_users",
+    *[F.round(name, 4).alias(name) for name in ("value", "ci_low", "ci_high", "diff", "diff_low", "diff_high")],
+)
+table.orderBy(F.col("model_version").cast("int"), "fit", "part", "segment", F.desc("value")).show(200, truncate=False)
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## One picture a fit: all models of the newest version on test
+
+# COMMAND ----------
+
+newest = metrics.agg(F.max(F.col("model_version").cast("int")).cast("string")).first()[0]
+rows = metrics.where((F.col("model_version") == newest) & (F.col("part") == "test")).toPandas()
+for fit, of_fit in rows.groupby("fit"):
+    segments = sorted(of_fit["segment"].unique())
+    figure, axes = plt.subplots(1, len(segments), figsize=(3.4 * len(segments), 3.6), squeeze=False)
+    for axis, segment in zip(axes[0], segments):
+        found = of_fit[of_fit["segment"] == segment].sort_values("value")
+        low, high = found["ci_low"].fillna(found["value"]), found["ci_high"].fillna(found["value"])
+        axis.barh(found["model"], found["value"], xerr=[found["value"] - low, high - found["value"]], capsize=3)
+        axis.set_title(f"{segment} ({found['num_users'].max()} users)", fontsize=9)
+        axis.set_xlabel(f"{metric}@{k}")
+    figure.suptitle(f"version {newest}, {fit} on test, 95 % intervals")
+    figure.tight_layout()
+    plt.show()
+    plt.close(figure)
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## The ranker from version to version
+
+# COMMAND ----------
+
+history = (
+    metrics.where("model = 'ranker' AND part = 'test' AND segment = 'all'")
+    .withColumn("number", F.col("model_version").cast("int"))
+    .orderBy("number")
+    .toPandas()
+)
+figure, axis = plt.subplots(figsize=(6, 3.2))
+for fit, of_fit in history.groupby("fit"):
+    low, high = of_fit["ci_low"].fillna(of_fit["value"]), of_fit["ci_high"].fillna(of_fit["value"])
+    axis.errorbar(of_fit["number"], of_fit["value"], yerr=[of_fit["value"] - low, high - of_fit["value"]], fmt="o-", label=fit)
+axis.set_xlabel("version")
+axis.set_ylabel(f"{metric}@{k}, all users, test")
+axis.legend(frameon=False)
+plt.show()
+plt.close(figure)

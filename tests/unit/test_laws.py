@@ -1,0 +1,161 @@
+"""The laws of the house that import-linter cannot see, held on the syntax tree; each law is tried on a planted violation."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+# MLflow warns about type hints of its own modules when they are first imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
+
+LIBRARY, JOBS = PROJECT / "mmrec_lib", PROJECT / "jobs"
+MAX_JOB_LINES, MAX_MODULE_LINES = 80, 400
+
+TABLE_ACCESS = {"read", "readStream", "write", "writeStream"}
+TABLE_WRITERS = {"writeTo", "saveAsTable", "insertInto", "mergeInto", "replaceWhere"}
+NOT_ON_CONNECT = {"rdd", "_jvm", "_jsc", "_jdf", "sparkContext", "_sc"}
+ONTO_THE_DRIVER = {"toPandas"}
+
+
+def sources(*folders: Path) -> list[Path]:
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+
+
+def in_lakehouse(path: Path) -> bool:
+    return LIBRARY / "lakehouse" in path.parents
+
+
+def table_accesses(tree: ast.AST) -> Iterator[str]:
+    """Uses of a session's or frame's reader and writer, and SQL that changes tables.
+
+    `frame.write.mode(…)` and `session.read.table(…)` go through the attribute, so it is not called itself. Methods named
+    `read` or `write` (of a file, of `Lakehouse`) are calls and mean something else.
+    """
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            if node.attr in TABLE_ACCESS and id(node) not in called and isinstance(node.ctx, ast.Load):
+                yield f"line {node.lineno}: .{node.attr}"
+            if node.attr in TABLE_WRITERS:
+                yield f"line {node.lineno}: .{node.attr}"
+        if isinstance(node, ast.Call) and _name_of(node.func) == "getattr" and _constants(node) & TABLE_ACCESS:
+            yield f"line {node.lineno}: getattr of a reader or writer"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "MERGE INTO" in " ".join(node.value.upper().split()):
+            yield f"line {node.lineno}: MERGE INTO"
+        if isinstance(node, ast.Name | ast.Attribute) and _name_of(node) == "DeltaTable":
+            yield f"line {node.lineno}: DeltaTable"
+
+
+def forbidden_attributes(tree: ast.AST, names: set[str]) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in names:
+            yield f"line {node.lineno}: .{node.attr}"
+
+
+def mutable_globals(tree: ast.Module) -> Iterator[str]:
+    """`global` statements: state that functions change and that workers would not share."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global):
+            yield f"line {node.lineno}: global {', '.join(node.names)}"
+
+
+def _name_of(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _constants(call: ast.Call) -> set[object]:
+    return {argument.value for argument in call.args if isinstance(argument, ast.Constant)}
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PROJECT))
+
+
+# the laws
+
+
+def test_only_lakehouse_touches_readers_and_writers() -> None:
+    found = {name_of(p): list(table_accesses(parse(p))) for p in sources(LIBRARY, JOBS) if not in_lakehouse(p)}
+    assert {name: uses for name, uses in found.items() if uses} == {}
+
+
+def test_nothing_uses_what_spark_connect_lacks() -> None:
+    found = {name_of(p): list(forbidden_attributes(parse(p), NOT_ON_CONNECT)) for p in sources(LIBRARY, JOBS)}
+    assert {name: uses for name, uses in found.items() if uses} == {}
+
+
+def test_nothing_pulls_frames_into_pandas_on_the_driver() -> None:
+    found = {name_of(p): list(forbidden_attributes(parse(p), ONTO_THE_DRIVER)) for p in sources(LIBRARY, JOBS)}
+    assert {name: uses for name, uses in found.items() if uses} == {}
+
+
+def test_no_function_changes_globals() -> None:
+    found = {name_of(p): list(mutable_globals(parse(p))) for p in sources(LIBRARY, JOBS)}
+    assert {name: uses for name, uses in found.items() if uses} == {}
+
+
+@pytest.mark.parametrize("path", sources(JOBS), ids=lambda p: p.stem)
+def test_a_job_fits_on_a_screen(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_JOB_LINES
+
+
+def test_a_module_is_one_idea() -> None:
+    lengths = {name_of(p): len(p.read_text(encoding="utf-8").splitlines()) for p in sources(LIBRARY)}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_MODULE_LINES} == {}
+
+
+@pytest.mark.parametrize("path", [p for p in sources(JOBS) if p.stem not in ("__init__", "run_pipeline")], ids=lambda p: p.stem)
+def test_a_job_is_named_as_its_file(path: Path) -> None:
+    job = importlib.import_module(f"jobs.{path.stem}").JOB
+    assert job.name == path.stem
+    assert job.summary and not job.summary.endswith(".")
+
+
+# the laws see what they forbid
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "rows.write.format('delta').save(path)",
+        "spark.read.table('t')",
+        "reader = spark.read",
+        "self.spark.readStream.load(path)",
+        "rows.writeStream.start()",
+        "rows.writeTo('t').append()",
+        "rows.mergeInto('t', c)",
+        "getattr(rows, 'write').save(path)",
+        "spark.sql(f'merge  into {name} t USING s')",
+        "DeltaTable.forPath(spark, path)",
+    ],
+)
+def test_table_access_is_seen(planted: str) -> None:
+    assert list(table_accesses(ast.parse(planted)))
+
+
+@pytest.mark.parametrize(
+    "innocent",
+    ["file.read()", "stream.write(data)", "lakehouse.read('event').where('x')", "lakehouse.merge('event', rows)",
+     "'a word about merges'", "settings.reads", "path.read_text()"],
+)
+def test_other_reading_is_not_accused(innocent: str) -> None:
+    assert list(table_accesses(ast.parse(innocent))) == []
+
+
+@pytest.mark.parametrize("planted", ["rows.rdd.map(f)", "spark.sparkContext.broadcast(x)", "spark._jvm.java.lang"])
+def test_what_connect_lacks_is_seen(planted: str) -> None:
+    assert list(forbidden_attributes(ast.parse(planted), NOT_ON_CONNECT))
+
+
+def test_a_changed_global_is_seen() -> None:
+    assert list(mutable_globals(ast.parse("def f():\n    global model\n    model = 1")))
