@@ -30,7 +30,9 @@ def run(context: Context, config: Config) -> Outcome:
         context.as_of,
         refit_on_valid=config.training.refit_on_valid,
     )
-    return Outcome(counts, f"{counts['interactions']} interactions of {counts['users']} users on {counts['items']} items")
+    return Outcome(
+        counts, f"{counts['interactions']} interactions of {counts['users']} users on {counts['items']} items"
+    )
 
 
 JOB = Job(

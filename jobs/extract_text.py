@@ -22,7 +22,9 @@ class Config(Section):
 def run(context: Context, config: Config) -> Outcome:
     """Transcribe new sound; take ready-made transcripts as they are."""
     counts = extract_texts(context.lakehouse, config.models, config.embedding)
-    return Outcome(counts, f"{counts['transcribed']} transcribed, {counts['provided']} ready-made, {counts['errors']} errors")
+    return Outcome(
+        counts, f"{counts['transcribed']} transcribed, {counts['provided']} ready-made, {counts['errors']} errors"
+    )
 
 
 def outside(context: Context, config: Config) -> dict[str, str]:

@@ -31,7 +31,7 @@ JOB = Job(
     summary="reads new and changed landing files and media",
     config=LandingConfig,
     reads=("landing:files",),
-    writes=WRITES,
+    writes=(*WRITES, "data_quality_result"),
     run=run,
     outside=outside,
 )

@@ -26,6 +26,7 @@ from mmrec_lib.runtime.main import (
 
 NAME = "run_pipeline"
 
+
 def load_jobs(tasks: Sequence[Task], resources: Path) -> dict[str, Job[Any]]:
     """The job of each task, from the file that the task names."""
     jobs = {}

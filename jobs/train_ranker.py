@@ -22,7 +22,6 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome(*train(context.lakehouse, context.registry, config.training))
 
 
-
 JOB = Job(
     name="train_ranker",
     summary="chooses settings on validation and fits the fusion ranker",

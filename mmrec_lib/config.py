@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -41,7 +41,9 @@ def load_config(
     """
     environments = sorted(p.name for p in (conf_root / "env").glob("*") if p.is_dir())
     if env not in environments:
-        raise ConfigError(f"environment {env!r}: there is no folder conf/env/{env}. Known environments: {environments}.")
+        raise ConfigError(
+            f"environment {env!r}: there is no folder conf/env/{env}. Known environments: {environments}."
+        )
     layers = [_load_layer(conf_root / "base"), _load_layer(conf_root / "env" / env)]
     layers += [_load_file(Path(name)) for name in files]
     for override in overrides:
@@ -66,7 +68,9 @@ def _load_layer(folder: Path) -> Any:
         layer = _load_file(path)
         for key in _leaf_keys(OmegaConf.to_container(layer), ""):
             if key in owner:
-                raise ConfigError(f"key `{key}` stands twice in {folder.name}: in {owner[key]} and {path.name}. Keep one.")
+                raise ConfigError(
+                    f"key `{key}` stands twice in {folder.name}: in {owner[key]} and {path.name}. Keep one."
+                )
             owner[key] = path.name
         merged = OmegaConf.merge(merged, layer)
     return merged
@@ -84,7 +88,9 @@ def _load_file(path: Path) -> Any:
 def _leaf_keys(value: Any, prefix: str) -> list[str]:
     if not isinstance(value, dict) or not value:
         return [prefix]
-    return [leaf for key, inner in value.items() for leaf in _leaf_keys(inner, f"{prefix}.{key}" if prefix else str(key))]
+    return [
+        leaf for key, inner in value.items() for leaf in _leaf_keys(inner, f"{prefix}.{key}" if prefix else str(key))
+    ]
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -103,12 +109,18 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        field = model.model_fields.get(part)
-        annotation = field.annotation if field else None
-        inner = next((a for a in (annotation, *getattr(annotation, "__args__", ())) if isinstance(a, type)
-                      and issubclass(a, BaseModel)), None)
+    """Known keys at a path of a configuration; under a mapping the keys are the user's own and any part fits."""
+    parts = list(path)
+    while parts:
+        field = model.model_fields.get(parts.pop(0))
+        if field is None:
+            return []
+        is_mapping = get_origin(field.annotation) is dict
+        annotations = [field.annotation, *get_args(field.annotation)]
+        inner = next((a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)), None)
         if inner is None:
             return []
+        if is_mapping and parts:
+            parts.pop(0)
         model = inner
     return sorted(model.model_fields)

@@ -9,6 +9,7 @@ tables must equal those of an undisturbed run in keys and content, audit columns
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -53,10 +54,8 @@ def run_and_kill(data: Path, out: Path, after_seconds: float) -> str:
             ended = "killed"
         finally:
             # The whole group: Java and the Python workers too.
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait()
         log.seek(0)
         done = [line.split("]")[0] + "]" for line in log if line.startswith("[")]
@@ -84,11 +83,16 @@ def main(argv: list[str] | None = None) -> int:
             kills = flags.kills // flags.stores + (store < flags.kills % flags.stores)
             for number in range(kills):
                 after = rng.uniform(0.05, 0.95) * seconds
-                print(f"store {store}, kill {number + 1} at {after:5.1f} s: {run_and_kill(data, out, after)}", flush=True)
+                print(
+                    f"store {store}, kill {number + 1} at {after:5.1f} s: {run_and_kill(data, out, after)}", flush=True
+                )
             last = run_to_end(data, out)
             found = differences(calm, out)
             failures += bool(found)
-            print(f"store {store}: last run {last:.0f} s, {'; '.join(found) or 'equal to the undisturbed run'}", flush=True)
+            print(
+                f"store {store}: last run {last:.0f} s, {'; '.join(found) or 'equal to the undisturbed run'}",
+                flush=True,
+            )
     print(json.dumps({"kills": flags.kills, "stores": flags.stores, "unequal_stores": failures}))
     return 1 if failures else 0
 

@@ -56,7 +56,9 @@ def differences(one: Path, other: Path) -> list[str]:
             missing, extra = left.keys() - right.keys(), right.keys() - left.keys()
             changed = [key for key in left.keys() & right.keys() if left[key] != right[key]]
             example = next(iter([*missing, *extra, *changed]))
-            found.append(f"{name}: {len(missing)} missing, {len(extra)} extra, {len(changed)} changed, such as {example}")
+            found.append(
+                f"{name}: {len(missing)} missing, {len(extra)} extra, {len(changed)} changed, such as {example}"
+            )
     return found
 
 

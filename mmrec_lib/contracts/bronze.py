@@ -84,7 +84,9 @@ ITEM = TableContract(
         Column("images", STRINGS, "Picture paths, relative to the landing folder, in order."),
         Column("audio", STRINGS, "Sound paths, relative to the landing folder, in order."),
         Column("video", STRINGS, "Video paths, relative to the landing folder, in order."),
-        Column("updated_at", TimestampType(), "Version of the record (UTC); 1970-01-01 where not given.", required=True),
+        Column(
+            "updated_at", TimestampType(), "Version of the record (UTC); 1970-01-01 where not given.", required=True
+        ),
         Column("attributes", STRING_MAP, "Fields beyond the contract, lists and objects as JSON."),
         *SOURCE,
     ),
@@ -98,8 +100,15 @@ USER = TableContract(
     comment="Known users: the newest accepted version; users seen only in events are created.",
     columns=(
         Column("user_id", StringType(), "Key.", required=True),
-        Column("updated_at", TimestampType(), "Version of the record (UTC); 1970-01-01 where not given.", required=True),
-        Column("is_declared", BooleanType(), "False when the user is known from events, reviews or edges only.", required=True),
+        Column(
+            "updated_at", TimestampType(), "Version of the record (UTC); 1970-01-01 where not given.", required=True
+        ),
+        Column(
+            "is_declared",
+            BooleanType(),
+            "False when the user is known from events, reviews or edges only.",
+            required=True,
+        ),
         Column("attributes", STRING_MAP, "What the source tells of the user (age, gender, …), as strings."),
         *SOURCE,
     ),
@@ -167,7 +176,9 @@ MEDIA_LINK = TableContract(
         Column("asset_id", StringType(), "The asset; see media_asset.", required=True),
         Column("media_path", StringType(), "Path relative to the landing folder.", required=True),
         Column("file_bytes_len", LongType(), "Size of the file when it was read."),
-        Column("file_modified_at", TimestampType(), "Modification time of the file when it was read (UTC).", audit=True),
+        Column(
+            "file_modified_at", TimestampType(), "Modification time of the file when it was read (UTC).", audit=True
+        ),
     ),
     key=("owner_kind", "owner_id", "field", "position"),
 )
@@ -194,7 +205,9 @@ PROVIDED_VECTOR = TableContract(
     columns=(
         Column("item_id", StringType(), "The item.", required=True),
         Column("modality", StringType(), "text, image, audio or video, from the file name.", required=True),
-        Column("encoder_id", StringType(), "Who made it, from the file name; provided where it names none.", required=True),
+        Column(
+            "encoder_id", StringType(), "Who made it, from the file name; provided where it names none.", required=True
+        ),
         *SOURCE,
         Column("vector", VECTOR, "The vector, float32.", required=True),
     ),
@@ -207,14 +220,20 @@ QUARANTINE = TableContract(
     comment="Every delivered record or medium that could not be stored, with the reason and the raw bytes.",
     columns=(
         Column("quarantine_id", StringType(), "Key: hash of where the record stood.", required=True),
-        Column("record_kind", StringType(), "event, review, item, user, user_edge, graph_edge, provided_text, "
-               "provided_vector, media or file.", required=True),
+        Column(
+            "record_kind",
+            StringType(),
+            "event, review, item, user, user_edge, graph_edge, provided_text, provided_vector, media or file.",
+            required=True,
+        ),
         Column("reason", StringType(), "Reason from a closed list, such as unknown_item.", required=True),
         Column("detail", StringType(), "What was wrong, where, and what would be right.", required=True),
         Column("record_id", StringType(), "Key of the record, where it could be read."),
         Column("waits_for_item_id", StringType(), "The unknown item an event or review waits for."),
         *SOURCE,
-        Column("raw", BinaryType(), "The record as delivered (a Parquet row as JSON); of media at most the first 64 KiB."),
+        Column(
+            "raw", BinaryType(), "The record as delivered (a Parquet row as JSON); of media at most the first 64 KiB."
+        ),
     ),
     key=("quarantine_id",),
 )
@@ -237,9 +256,7 @@ LANDING_FILE = TableContract(
         Column("modified_at", TimestampType(), "Modification time of the file (UTC).", audit=True),
     ),
     key=("file_id", "record_kind"),
-    checks=(
-        Check("books_balance", "num_read = num_stored + num_superseded + num_duplicates + num_quarantined"),
-    ),
+    checks=(Check("books_balance", "num_read = num_stored + num_superseded + num_duplicates + num_quarantined"),),
 )
 
 TOMBSTONE = TableContract(
@@ -256,6 +273,17 @@ TOMBSTONE = TableContract(
 )
 
 BRONZE = (
-    EVENT, REVIEW, ITEM, USER, USER_EDGE, GRAPH_EDGE, MEDIA_ASSET, MEDIA_LINK,
-    PROVIDED_TEXT, PROVIDED_VECTOR, QUARANTINE, LANDING_FILE, TOMBSTONE,
+    EVENT,
+    REVIEW,
+    ITEM,
+    USER,
+    USER_EDGE,
+    GRAPH_EDGE,
+    MEDIA_ASSET,
+    MEDIA_LINK,
+    PROVIDED_TEXT,
+    PROVIDED_VECTOR,
+    QUARANTINE,
+    LANDING_FILE,
+    TOMBSTONE,
 )

@@ -26,7 +26,10 @@ def table_docs() -> str:
     parts = []
     for layer, purpose in LAYERS.items():
         tables = [contract for contract in CONTRACTS.values() if contract.layer == layer]
-        parts += [f"### {layer.capitalize()}: {purpose[0].lower()}{purpose[1:]}", *(_describe(table) for table in tables)]
+        parts += [
+            f"### {layer.capitalize()}: {purpose[0].lower()}{purpose[1:]}",
+            *(_describe(table) for table in tables),
+        ]
     parts += ["### In every table", "These columns tell about the run, not about the content.", _columns(AUDIT_COLUMNS)]
     return "\n\n".join(parts)
 
@@ -41,7 +44,9 @@ def with_tables(text: str) -> str:
         ConfigError: When it does not.
     """
     if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise ConfigError(f"page: the section on tables stands between the lines {START!r} and {END!r}, once. Add them.")
+        raise ConfigError(
+            f"page: the section on tables stands between the lines {START!r} and {END!r}, once. Add them."
+        )
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}\n\n{table_docs()}\n\n{END}{after}"
@@ -81,7 +86,8 @@ def _describe(contract: TableContract) -> str:
 def _columns(columns: Sequence[Column]) -> str:
     rows = ["| column | type | null | meaning |", "|---|---|---|---|"]
     rows += [
-        f"| `{c.name}` | {c.type.simpleString()} | {'no' if c.required else 'yes'} | {_cell(c.comment)} |" for c in columns
+        f"| `{c.name}` | {c.type.simpleString()} | {'no' if c.required else 'yes'} | {_cell(c.comment)} |"
+        for c in columns
     ]
     return "\n".join(rows)
 

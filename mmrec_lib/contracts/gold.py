@@ -17,8 +17,12 @@ USER_TOPK = TableContract(
         Column("rank", IntegerType(), "From 1, best first.", required=True),
         Column("item_id", StringType(), "The recommended item.", required=True),
         Column("score", DoubleType(), "Ranking score; comparable within a user only.", required=True),
-        Column("source_shares", MapType(StringType(), DoubleType()), "Share of each source in the fused score before "
-               "distillation, plus residual; they add up to score.", required=True),
+        Column(
+            "source_shares",
+            MapType(StringType(), DoubleType()),
+            "Share of each source in the fused score before distillation, plus residual; they add up to score.",
+            required=True,
+        ),
         Column("model_version", StringType(), "Version of the registered ranker.", required=True),
     ),
     key=("as_of_date", "user_id", "rank"),

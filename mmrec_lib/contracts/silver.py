@@ -102,8 +102,7 @@ USER_PROFILE = TableContract(
         Column("attributes", STRING_MAP, "Attributes of the user."),
         Column("event_counts", MapType(StringType(), LongType()), "Events by type.", required=True),
         Column("mean_price", DoubleType(), "Mean price of the items acted on, weighted."),
-        Column("history", ArrayType(HISTORY_ITEM), "Items acted on, with summed weight, latest first.",
-               required=True),
+        Column("history", ArrayType(HISTORY_ITEM), "Items acted on, with summed weight, latest first.", required=True),
         Column("seen_item_ids", ArrayType(StringType()), "Items not to be recommended again, sorted.", required=True),
     ),
     key=("user_id",),
@@ -154,8 +153,13 @@ TRAINING_SNAPSHOT = TableContract(
         Column("split_source", StringType(), "given when the events brought their split, else by_time.", required=True),
         Column("valid_from_ts", TimestampType(), "First time of valid; null with a given split."),
         Column("test_from_ts", TimestampType(), "First time of test; null with a given split."),
-        Column("table_versions", MapType(StringType(), LongType()), "Versions of the tables read.", required=True,
-               audit=True),
+        Column(
+            "table_versions",
+            MapType(StringType(), LongType()),
+            "Versions of the tables read.",
+            required=True,
+            audit=True,
+        ),
         Column("is_current", BooleanType(), "True for the snapshot of the latest assembly.", required=True),
         Column("num_users", LongType(), "Users with an interaction.", required=True),
         Column("num_items", LongType(), "Items in the catalogue.", required=True),
@@ -165,6 +169,12 @@ TRAINING_SNAPSHOT = TableContract(
 )
 
 SILVER = (
-    MEDIA_TEXT, CONTENT_EMBEDDING, ITEM_EMBEDDING, ENCODER_RELEASE, USER_PROFILE,
-    TRAINING_INTERACTION, TRAINING_CONTENT, TRAINING_SNAPSHOT,
+    MEDIA_TEXT,
+    CONTENT_EMBEDDING,
+    ITEM_EMBEDDING,
+    ENCODER_RELEASE,
+    USER_PROFILE,
+    TRAINING_INTERACTION,
+    TRAINING_CONTENT,
+    TRAINING_SNAPSHOT,
 )

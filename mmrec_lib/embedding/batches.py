@@ -10,9 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def bounded(
-    batches: Iterable[pa.RecordBatch], column: str, max_bytes: int, max_rows: int
-) -> Iterator[pa.RecordBatch]:
+def bounded(batches: Iterable[pa.RecordBatch], column: str, max_bytes: int, max_rows: int) -> Iterator[pa.RecordBatch]:
     """Cuts and joins batches so that each has as many rows as fit.
 
     Args:

@@ -134,8 +134,9 @@ def _texts(item: DataFrame, review: DataFrame, words: DataFrame, config: Embeddi
     texts = union.where(F.col("raw").isNotNull()).select("item_id", "field", normalised(F.col("raw")).alias("text"))
     return (
         texts.where(F.col("text").isNotNull())
-        .select("item_id", F.lit("text").alias("modality"), "field", content_id(F.col("text")).alias("content_id"),
-                "text")
+        .select(
+            "item_id", F.lit("text").alias("modality"), "field", content_id(F.col("text")).alias("content_id"), "text"
+        )
         .dropDuplicates(["item_id", "field", "content_id"])
     )
 
@@ -148,7 +149,10 @@ def _pictures(item: DataFrame, media_link: DataFrame) -> DataFrame:
         .distinct()
         .join(item.select("item_id"), on="item_id", how="left_semi")
         .select(
-            "item_id", F.lit("image").alias("modality"), F.lit("images").alias("field"), "content_id",
+            "item_id",
+            F.lit("image").alias("modality"),
+            F.lit("images").alias("field"),
+            "content_id",
             F.lit(None).cast("string").alias("text"),
         )
     )

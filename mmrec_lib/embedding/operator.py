@@ -95,7 +95,12 @@ def encode_table(
         ConfigError: When the input column is missing or of the wrong type.
     """
     how = _inference(
-        rows, encoder, models, key_columns=key_columns, input_column=input_column, uri_column=uri_column,
+        rows,
+        encoder,
+        models,
+        key_columns=key_columns,
+        input_column=input_column,
+        uri_column=uri_column,
         embedding=embedding,
     )
     return _apply(rows, how, functools.partial(_encode_partition, how=how), VECTOR_FIELDS, embedding)
@@ -121,7 +126,12 @@ def extract_table(
         ConfigError: When the input column is missing or of the wrong type.
     """
     how = _inference(
-        rows, encoder, models, key_columns=key_columns, input_column=input_column, uri_column=uri_column,
+        rows,
+        encoder,
+        models,
+        key_columns=key_columns,
+        input_column=input_column,
+        uri_column=uri_column,
         embedding=embedding,
     )
     return _apply(rows, how, functools.partial(_extract_partition, how=how), TEXT_FIELDS, embedding)
@@ -247,7 +257,8 @@ def _encode_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iter
         is_valid = [error is None for error in result.errors]
         dims = [result.vectors.shape[1] if valid else None for valid in is_valid]
         yield _with_keys(
-            batch, how,
+            batch,
+            how,
             vector=vector_array(result.vectors, is_valid),
             dim=pa.array(dims, pa.int32()),
             error=pa.array(result.errors, pa.string()),
@@ -258,7 +269,8 @@ def _extract_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Ite
     for batch in bounded(batches, how.input_column, how.batch_bytes, how.batch_rows):
         result = _extractor(how.encoder, how.models, how.spec).extract(_inputs(batch, how))
         yield _with_keys(
-            batch, how,
+            batch,
+            how,
             text=pa.array(result.texts, pa.string()),
             language=pa.array(result.languages, pa.string()),
             error=pa.array(result.errors, pa.string()),

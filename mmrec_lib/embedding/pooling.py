@@ -44,8 +44,14 @@ def pool_items(
         provided_vector.join(item.select("item_id"), on="item_id", how="left_semi")
         .where(F.size("vector") > 0)
         .select(
-            "item_id", "modality", F.lit(PROVIDED).alias("field"), "encoder_id", F.lit(PROVIDED).alias("revision"),
-            F.lit(1).alias("num_contents"), F.size("vector").alias("dim"), "vector",
+            "item_id",
+            "modality",
+            F.lit(PROVIDED).alias("field"),
+            "encoder_id",
+            F.lit(PROVIDED).alias("revision"),
+            F.lit(1).alias("num_contents"),
+            F.size("vector").alias("dim"),
+            "vector",
         )
     )
     rows = reduce(DataFrame.unionByName, own, ready)
@@ -85,9 +91,7 @@ def mean_vectors(rows: DataFrame) -> DataFrame:
     Returns:
         The columns of the group, num_contents, dim and vector.
     """
-    rows = (
-        rows.repartition(F.col("item_id")).sortWithinPartitions(*_GROUP, "content_id").select(*_GROUP, "vector")
-    )
+    rows = rows.repartition(F.col("item_id")).sortWithinPartitions(*_GROUP, "content_id").select(*_GROUP, "vector")
     counted = [StructField("num_contents", IntegerType()), StructField("dim", IntegerType())]
     schema = StructType([*(rows.schema[name] for name in _GROUP), *counted, rows.schema["vector"]])
     return rows.mapInArrow(mean_of_runs, schema)

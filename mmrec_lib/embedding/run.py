@@ -88,8 +88,12 @@ def embed_contents(lakehouse: Lakehouse, models: ModelsConfig, config: Embedding
     contents = lakehouse.stage(
         "contents",
         item_contents(
-            item, lakehouse.read("review"), lakehouse.read("media_link"),
-            words=words, provided_vector=provided_vector, config=config,
+            item,
+            lakehouse.read("review"),
+            lakehouse.read("media_link"),
+            words=words,
+            provided_vector=provided_vector,
+            config=config,
         ),
     )
     encoders = chosen_encoders(models, config)
@@ -132,9 +136,7 @@ def _encode_missing(
         if spec.modality == "text":
             encoded = encode_table(todo, encoder, models, input_column="text", embedding=config)
         else:
-            encoded = encode_table(
-                todo, encoder, models, input_column="content", uri_column="uri", embedding=config
-            )
+            encoded = encode_table(todo, encoder, models, input_column="content", uri_column="uri", embedding=config)
         made.append(content_embedding_rows(encoded, spec))
     return reduce(DataFrame.unionByName, made)
 

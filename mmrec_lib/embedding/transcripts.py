@@ -75,7 +75,10 @@ def provided_media_text(provided_text: DataFrame, media_link: DataFrame) -> Data
     )
     first = links.where(F.col("position") == 0).select("owner_kind", "owner_id", "asset_id")
     by_owner = ready.join(first, on=["owner_kind", "owner_id"], how="inner").select(
-        "asset_id", F.lit(1).alias("choice"), F.concat_ws(":", "owner_kind", "owner_id").alias("owner"), "text",
+        "asset_id",
+        F.lit(1).alias("choice"),
+        F.concat_ws(":", "owner_kind", "owner_id").alias("owner"),
+        "text",
         "language",
     )
     best = F.min(F.struct("choice", "owner", "text", "language")).alias("best")
@@ -149,9 +152,7 @@ def _audio_links(media_link: DataFrame) -> DataFrame:
 
 
 def _made_by(spec: EncoderSpec) -> Column:
-    return (
-        (F.col("kind") == TRANSCRIPT) & (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision)
-    )
+    return (F.col("kind") == TRANSCRIPT) & (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision)
 
 
 def _in_contract_order(table: str, **made: Column) -> list[Column]:

@@ -1,0 +1,1 @@
+"""Features: interactions, splits, profiles and contents → training snapshots."""

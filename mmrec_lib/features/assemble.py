@@ -34,8 +34,17 @@ from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 READS = (
-    "event", "item", "user", "review", "graph_edge", "media_link", "media_text", "provided_text",
-    "content_embedding", "item_embedding", "encoder_release",
+    "event",
+    "item",
+    "user",
+    "review",
+    "graph_edge",
+    "media_link",
+    "media_text",
+    "provided_text",
+    "content_embedding",
+    "item_embedding",
+    "encoder_release",
 )
 WRITES = ("user_profile", "training_interaction", "training_content", "training_snapshot")
 
@@ -71,7 +80,8 @@ def assemble(
     if counts["interactions"] > features.max_interactions:
         raise NoDataError(
             f"The snapshot has {counts['interactions']} user-item pairs, more than features.max_interactions = "
-            f"{features.max_interactions}. Raise it on a machine with 40 bytes of memory for each, or count fewer event types."
+            f"{features.max_interactions}. Raise it on a machine with 40 bytes of memory for each, or count "
+            "fewer event types."
         )
     where = {"snapshot_id": snapshot_id}
     tag = F.lit(snapshot_id).alias("snapshot_id")
@@ -103,7 +113,9 @@ def snapshot_contents(lakehouse: Lakehouse, items: DataFrame, cuts: Cuts) -> Dat
         .unionByName(attribute_tokens(items))
         .unionByName(graph_tokens(items, lakehouse.read("graph_edge")))
     )
-    return blocks.join(items.select("item_id"), "item_id", "left_semi").select("fit", "feature", "item_id", "tokens", "vector")
+    return blocks.join(items.select("item_id"), "item_id", "left_semi").select(
+        "fit", "feature", "item_id", "tokens", "vector"
+    )
 
 
 def _counts(interactions: DataFrame, items: DataFrame) -> dict[str, int]:
@@ -119,11 +131,20 @@ def _counts(interactions: DataFrame, items: DataFrame) -> dict[str, int]:
 def _write_snapshot_row(lakehouse: Lakehouse, snapshot_id: str, cuts: Cuts, counts: Mapping[str, int]) -> None:
     versions = {name: version for name, version in lakehouse.data_versions(READS).items() if version is not None}
     row = (
-        snapshot_id, cuts.as_of.isoformat(), "given" if cuts.given else "by_time", cuts.valid_from, cuts.test_from,
-        versions, True, counts["users"], counts["items"], counts["interactions"],
+        snapshot_id,
+        cuts.as_of.isoformat(),
+        "given" if cuts.given else "by_time",
+        cuts.valid_from,
+        cuts.test_from,
+        versions,
+        True,
+        counts["users"],
+        counts["items"],
+        counts["interactions"],
     )
     current = lakehouse.spark.createDataFrame([row], TRAINING_SNAPSHOT.input_schema)
     earlier = lakehouse.read("training_snapshot").where(F.col("snapshot_id") != snapshot_id)
     lakehouse.merge(
-        "training_snapshot", current.unionByName(earlier.select(*current.columns).withColumn("is_current", F.lit(False)))
+        "training_snapshot",
+        current.unionByName(earlier.select(*current.columns).withColumn("is_current", F.lit(False))),
     )

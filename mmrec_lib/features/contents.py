@@ -40,7 +40,9 @@ def released_vectors(item_embedding: DataFrame, encoder_release: DataFrame) -> D
     )
 
 
-def review_contents(review: DataFrame, words: DataFrame, content_embedding: DataFrame, encoder_release: DataFrame) -> DataFrame:
+def review_contents(
+    review: DataFrame, words: DataFrame, content_embedding: DataFrame, encoder_release: DataFrame
+) -> DataFrame:
     """Vectors of reviews under the released encoder: item_id, review_ts, content_id, vector.
 
     Args:
@@ -80,12 +82,22 @@ def review_vectors(review_contents: DataFrame, cuts: Cuts, fits: tuple[str, ...]
     ]
     rows = reduce(DataFrame.unionByName, known, review_contents.limit(0).withColumn("encoder_id", F.lit("")))
     pooled = mean_vectors(
-        rows.select("item_id", F.lit("text").alias("modality"), F.lit("review").alias("field"), "encoder_id",
-                    F.lit("").alias("revision"), "content_id", "vector")
+        rows.select(
+            "item_id",
+            F.lit("text").alias("modality"),
+            F.lit("review").alias("field"),
+            "encoder_id",
+            F.lit("").alias("revision"),
+            "content_id",
+            "vector",
+        )
     )
     return pooled.select(
-        F.col("encoder_id").alias("fit"), F.lit("text:review").alias("feature"), "item_id",
-        F.lit(None).cast("array<string>").alias("tokens"), "vector",
+        F.col("encoder_id").alias("fit"),
+        F.lit("text:review").alias("feature"),
+        "item_id",
+        F.lit(None).cast("array<string>").alias("tokens"),
+        "vector",
     )
 
 
@@ -95,7 +107,9 @@ def attribute_tokens(items: DataFrame) -> DataFrame:
     Returns:
         fit, feature, item_id, tokens, vector (null).
     """
-    categories = items.select("item_id", F.lit("attribute:categories").alias("feature"), F.explode("categories").alias("token"))
+    categories = items.select(
+        "item_id", F.lit("attribute:categories").alias("feature"), F.explode("categories").alias("token")
+    )
     as_list = F.from_json(F.col("value"), "array<string>")
     attributes = (
         items.select("item_id", F.explode("attributes").alias("key", "value"))
@@ -109,10 +123,14 @@ def attribute_tokens(items: DataFrame) -> DataFrame:
     edges = items.agg(
         F.percentile_approx("price", [i / _PRICE_BINS for i in range(1, _PRICE_BINS)], 10_000).alias("edges")
     ).select(F.coalesce("edges", F.array().cast("array<double>")).alias("edges"))
-    prices = items.where(F.col("price").isNotNull()).crossJoin(edges).select(
-        "item_id",
-        F.lit("attribute:price").alias("feature"),
-        F.size(F.filter("edges", lambda edge: edge < F.col("price"))).cast("string").alias("token"),
+    prices = (
+        items.where(F.col("price").isNotNull())
+        .crossJoin(edges)
+        .select(
+            "item_id",
+            F.lit("attribute:price").alias("feature"),
+            F.size(F.filter("edges", lambda edge: edge < F.col("price"))).cast("string").alias("token"),
+        )
     )
     return _token_lists(categories.unionByName(attributes).unionByName(prices))
 
@@ -121,13 +139,16 @@ def graph_tokens(items: DataFrame, graph_edge: DataFrame) -> DataFrame:
     """Tails of each item's graph edges as tokens, one block a relation; see `attribute_tokens`."""
     edges = graph_edge.join(items.select(F.col("item_id").alias("head")), "head", "left_semi")
     feature = F.concat(F.lit("graph:"), F.col("relation"))
-    return _token_lists(edges.select(F.col("head").alias("item_id"), feature.alias("feature"), F.col("tail").alias("token")))
+    return _token_lists(
+        edges.select(F.col("head").alias("item_id"), feature.alias("feature"), F.col("tail").alias("token"))
+    )
 
 
 def _token_lists(tokens: DataFrame) -> DataFrame:
     distinct = tokens.where(F.col("token").isNotNull()).distinct()
     shared = (
-        distinct.groupBy("feature", "token").agg(F.count(F.lit(1)).alias("num_items"))
+        distinct.groupBy("feature", "token")
+        .agg(F.count(F.lit(1)).alias("num_items"))
         .where(F.col("num_items") >= _MIN_ITEMS_A_TOKEN)
     )
     return (
@@ -135,7 +156,11 @@ def _token_lists(tokens: DataFrame) -> DataFrame:
         .groupBy("feature", "item_id")
         .agg(F.array_sort(F.collect_list("token")).alias("tokens"))
         .select(
-            F.lit(ALL_FITS).alias("fit"), "feature", "item_id", "tokens", F.lit(None).cast("array<float>").alias("vector")
+            F.lit(ALL_FITS).alias("fit"),
+            "feature",
+            "item_id",
+            "tokens",
+            F.lit(None).cast("array<float>").alias("vector"),
         )
     )
 
@@ -146,7 +171,6 @@ def snapshot_hash(interactions: DataFrame, contents: DataFrame, about: Mapping[s
     Returns:
         16 hexadecimal digits.
     """
-
     parts = [json.dumps(dict(about), sort_keys=True)]
     for rows in (interactions, contents):
         hashed = F.xxhash64(*[part for name in sorted(rows.columns) for part in (F.col(name), F.col(name).isNull())])

@@ -47,17 +47,23 @@ def resolve_as_of(events: DataFrame, wanted: date | None) -> date:
     Raises:
         NoDataError: When there are no events at all, or none before the date asked for.
     """
-    bounds = events.agg(F.min("event_ts").cast("date").alias("first"), F.max("event_ts").cast("date").alias("last")).collect()[0]
+    bounds = events.agg(
+        F.min("event_ts").cast("date").alias("first"), F.max("event_ts").cast("date").alias("last")
+    ).collect()[0]
     first, last = bounds["first"], bounds["last"]
     if first is None:
-        raise NoDataError("There are no accepted events, so nothing can be learned. Look into the table quarantine for why.")
+        raise NoDataError(
+            "There are no accepted events, so nothing can be learned. Look into the table quarantine for why."
+        )
     if last == NO_TIME:
         return NO_TIME
     if wanted is None:
         return last + timedelta(days=1)  # type: ignore[no-any-return]
     if first >= wanted:
-        raise NoDataError(f"AS_OF {wanted}: the first accepted event is of {first}, so nothing is known before that date. "
-                          f"Choose a date from {first + timedelta(days=1)} to {last + timedelta(days=1)}.")
+        raise NoDataError(
+            f"AS_OF {wanted}: the first accepted event is of {first}, so nothing is known before that date. "
+            f"Choose a date from {first + timedelta(days=1)} to {last + timedelta(days=1)}."
+        )
     return wanted
 
 
@@ -75,7 +81,7 @@ def weigh_events(
     known = on_items.join(items.select("item_id"), "item_id", "left_semi")
     weight = _by_type(event_types, lambda kind: _type_weight(kind, config))
     if config.half_life_days is not None and as_of != NO_TIME:
-        age_days = (F.lit(datetime.combine(as_of, time(), UTC)).cast("double") - F.col("event_ts").cast("double"))
+        age_days = F.lit(datetime.combine(as_of, time(), UTC)).cast("double") - F.col("event_ts").cast("double")
         weight = weight * F.pow(F.lit(0.5), age_days / F.lit(config.half_life_days * _SECONDS_A_DAY))
     return known.select(
         "user_id",
@@ -118,16 +124,22 @@ def find_cuts(weighted: DataFrame, config: FeaturesConfig, as_of: date) -> Cuts:
     Raises:
         NoDataError: When there is neither a split nor a time, or no interaction at all.
     """
-    counts = weighted.where(F.col("weight") > 0).agg(
-        F.count(F.lit(1)).alias("rows"), F.count("split").alias("with_split")
-    ).collect()[0]
+    counts = (
+        weighted.where(F.col("weight") > 0)
+        .agg(F.count(F.lit(1)).alias("rows"), F.count("split").alias("with_split"))
+        .collect()[0]
+    )
     if counts["rows"] == 0:
-        raise NoDataError("No event counts as an interaction: check `events` in the config (weights) and the as-of date.")
+        raise NoDataError(
+            "No event counts as an interaction: check `events` in the config (weights) and the as-of date."
+        )
     if counts["with_split"]:
         return Cuts(as_of, given=True)
     if as_of == NO_TIME:
-        raise NoDataError("The events have neither times nor a `split` column, so they cannot be divided into train, valid "
-                          "and test. Deliver one of them.")
+        raise NoDataError(
+            "The events have neither times nor a `split` column, so they cannot be divided into train, valid "
+            "and test. Deliver one of them."
+        )
     # The event at position floor(share * n), counted from 0, opens the next part.
     total = counts["rows"]
     shares = [config.train_share, config.train_share + config.valid_share]
@@ -163,12 +175,11 @@ def pair_interactions(parted: DataFrame) -> DataFrame:
     # Rounded, so that the order of addition cannot make two runs differ.
     sums = [F.round(F.sum(F.when(F.col("part") == part, F.col("weight"))), 6).alias(f"{part}_weight") for part in PARTS]
     latest = [
-        F.max(F.when((F.col("part") == part) & (F.col("weight") > 0), F.col("event_ts"))).alias(f"{part}_ts") for part in PARTS
+        F.max(F.when((F.col("part") == part) & (F.col("weight") > 0), F.col("event_ts"))).alias(f"{part}_ts")
+        for part in PARTS
     ]
     pairs = parted.groupBy("user_id", "item_id").agg(*sums, *latest)
-    positive = [
-        F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_weight")).alias(f"{part}_weight") for part in PARTS
-    ]
+    positive = [F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_weight")).alias(f"{part}_weight") for part in PARTS]
     times = [F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_ts")).alias(f"{part}_ts") for part in PARTS]
     chosen = pairs.select("user_id", "item_id", *positive, *times)
     return chosen.where(F.coalesce("train_weight", "valid_weight", "test_weight").isNotNull())

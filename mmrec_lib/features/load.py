@@ -97,7 +97,9 @@ def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
     """Read the latest snapshot."""
     snapshot_id, cuts = current_snapshot(lakehouse)
     items = _table(lakehouse, "item", lakehouse.read("item").select("item_id", "available").orderBy("item_id"))
-    users = _table(lakehouse, "profile", lakehouse.read("user_profile").select("user_id", "attributes").orderBy("user_id"))
+    users = _table(
+        lakehouse, "profile", lakehouse.read("user_profile").select("user_id", "attributes").orderBy("user_id")
+    )
     item_ids, user_ids = items["item_id"].combine_chunks(), users["user_id"].combine_chunks()
     return Snapshot(
         snapshot_id=snapshot_id,
@@ -115,7 +117,9 @@ def _table(lakehouse: Lakehouse, name: str, rows: Any) -> pa.Table:
     return pa.Table.from_batches(list(lakehouse.stream_arrow(name, rows.coalesce(1))))
 
 
-def _load_parts(lakehouse: Lakehouse, snapshot_id: str, user_ids: pa.Array, item_ids: pa.Array) -> dict[str, Interactions]:
+def _load_parts(
+    lakehouse: Lakehouse, snapshot_id: str, user_ids: pa.Array, item_ids: pa.Array
+) -> dict[str, Interactions]:
     columns = [f"{part}_weight" for part in PARTS]
     seconds = [F.coalesce(F.col(f"{part}_ts").cast("double"), F.lit(0.0)).alias(f"{part}_ts") for part in PARTS]
     rows = lakehouse.read("training_interaction").where(F.col("snapshot_id") == snapshot_id)

@@ -44,12 +44,16 @@ def user_profiles(users: DataFrame, items: DataFrame, events: DataFrame, max_his
         .groupBy("user_id")
         .agg(F.map_from_entries(F.array_sort(F.collect_list(F.struct("event_type", "num")))).alias("event_counts"))
     )
-    pairs = events.groupBy("user_id", "item_id").agg(F.round(F.sum("weight"), 6).alias("weight"), F.max("event_ts").alias("last_ts"))
+    pairs = events.groupBy("user_id", "item_id").agg(
+        F.round(F.sum("weight"), 6).alias("weight"), F.max("event_ts").alias("last_ts")
+    )
     latest_first = F.transform(
         F.sort_array(F.collect_list(F.struct("last_ts", "item_id", "weight")), asc=False),
         lambda e: F.struct(e["item_id"].alias("item_id"), e["weight"].alias("weight"), e["last_ts"].alias("last_ts")),
     )
-    histories = pairs.where(F.col("weight") > 0).groupBy("user_id").agg(F.slice(latest_first, 1, max_history).alias("history"))
+    histories = (
+        pairs.where(F.col("weight") > 0).groupBy("user_id").agg(F.slice(latest_first, 1, max_history).alias("history"))
+    )
     no_items = F.array().cast("array<string>")
     return (
         users.select("user_id", "attributes")
@@ -63,9 +67,9 @@ def user_profiles(users: DataFrame, items: DataFrame, events: DataFrame, max_his
             "attributes",
             F.coalesce("event_counts", F.create_map().cast("map<string,bigint>")).alias("event_counts"),
             "mean_price",
-            F.coalesce("history", F.array().cast("array<struct<item_id:string,weight:double,last_ts:timestamp>>")).alias(
-                "history"
-            ),
+            F.coalesce(
+                "history", F.array().cast("array<struct<item_id:string,weight:double,last_ts:timestamp>>")
+            ).alias("history"),
             F.coalesce("seen_item_ids", no_items).alias("seen_item_ids"),
         )
     )

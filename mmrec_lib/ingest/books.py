@@ -116,7 +116,12 @@ def keep_books(settled: Mapping[str, DataFrame], deliveries: Iterable[Delivery])
             books.add(delivery.file_id, FILE_KIND, QUARANTINED, reason=reason, count=1, example=example)
     if not settled:
         return books
-    grouped = union([_grouped(frame, kind) for kind, frame in settled.items()])
+    fates = union([_fates(frame, kind) for kind, frame in settled.items()])
+    grouped = fates.groupBy("source_file_id", "_kind", "_status", "_reason", "_retry").agg(
+        F.count(F.lit(1)).alias("num"),
+        F.count_if("_deleted").alias("num_deleted"),
+        F.min(F.struct("source_path", "source_line", "_detail")).alias("first"),
+    )
     for row in grouped.collect():
         if row["_retry"]:
             if row["_status"] != QUARANTINED:
@@ -136,18 +141,10 @@ def keep_books(settled: Mapping[str, DataFrame], deliveries: Iterable[Delivery])
     return books
 
 
-def _grouped(settled: DataFrame, kind: str) -> DataFrame:
+def _fates(settled: DataFrame, kind: str) -> DataFrame:
     retry = F.col("_retry") if "_retry" in settled.columns else F.lit(False)
-    return (
-        settled.withColumn("_kind", record_kind(kind))
-        .withColumn("_retry", retry)
-        .groupBy("source_file_id", "_kind", "_status", "_reason", "_retry")
-        .agg(
-            F.count(F.lit(1)).alias("num"),
-            F.count_if("_deleted").alias("num_deleted"),
-            F.min(F.struct("source_path", "source_line", "_detail")).alias("first"),
-        )
-    )
+    columns = ("source_file_id", "source_path", "source_line", "_status", "_reason", "_detail", "_deleted")
+    return settled.select(*columns, record_kind(kind).alias("_kind"), retry.alias("_retry"))
 
 
 def require_quality(books: Books, config: IngestConfig) -> None:

@@ -106,18 +106,21 @@ def _judged(plan: DataFrame, read: DataFrame) -> DataFrame:
 
 def _write(lakehouse: Lakehouse, plan: DataFrame, read: DataFrame, judged: DataFrame, loses_links: bool) -> MediaResult:
     good, bad = judged.where(F.col("_reason").isNull()), judged.where(F.col("_reason").isNotNull())
-    num_good, num_bad, num_lost = judged.agg(
-        F.count_if(F.col("_reason").isNull()),
-        F.count_if(F.col("_reason").isNotNull() & ~F.col("_is_refused")),
-        F.count_if(F.col("_reason").isNotNull() & F.col("_linked_asset").isNotNull()),
+    is_good, linked_asset = F.col("_reason").isNull(), F.col("_linked_asset")
+    num_good, num_bad, num_lost, num_replaced = judged.agg(
+        F.count_if(is_good),
+        F.count_if(~is_good & ~F.col("_is_refused")),
+        F.count_if(~is_good & linked_asset.isNotNull()),
+        F.count_if(is_good & (linked_asset != F.col("asset_id"))),
     ).collect()[0]
     is_changed, num_dropped = False, 0
     if num_good or num_lost or loses_links:
-        # Assets before links: a link never names an asset that was not written yet.
-        kept = plan.where(F.col("_action") == _KEEP).select(F.col("_linked_asset").alias("asset_id"))
-        linked = kept.unionByName(good.select("asset_id")).distinct()
         known = lakehouse.read("media_asset").select("asset_id")
-        unlinked = known.join(linked, on="asset_id", how="left_anti")
+        unlinked = None
+        if num_lost or num_replaced or loses_links:
+            kept = plan.where(F.col("_action") == _KEEP).select(linked_asset.alias("asset_id"))
+            unlinked = known.join(kept.unionByName(good.select("asset_id")), on="asset_id", how="left_anti")
+        # Assets before links: a link never names an asset that was not written yet.
         assets = lakehouse.merge("media_asset", new_assets(read, known), delete_keys=unlinked)
         lost = plan.where(F.col("_action") == _GONE).select(*_KEY).unionByName(bad.select(*_KEY))
         links = lakehouse.merge("media_link", _link_rows(good), delete_keys=lost)

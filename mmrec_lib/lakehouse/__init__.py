@@ -1,0 +1,1 @@
+"""Lakehouse: the only code that reads and writes tables and landing files."""

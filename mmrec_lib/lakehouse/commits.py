@@ -9,7 +9,17 @@ import pyarrow.fs
 
 MAINTENANCE = "mmrec-maintenance"
 # Operations that change no rows: they do not make readers run again.
-_NO_ROWS_CHANGED = ("OPTIMIZE", "VACUUM", "REORG", "TBLPROPERTIES", "CREATE", "CONSTRAINT", "COLUMN", "FEATURE", "COMPUTE")
+_NO_ROWS_CHANGED = (
+    "OPTIMIZE",
+    "VACUUM",
+    "REORG",
+    "TBLPROPERTIES",
+    "CREATE",
+    "CONSTRAINT",
+    "COLUMN",
+    "FEATURE",
+    "COMPUTE",
+)
 
 
 def changes_rows(operation: str, user_metadata: str | None) -> bool:

@@ -12,7 +12,9 @@ from pathlib import Path
 from mmrec_lib.errors import MachineError
 
 MIN_JAVA = 17
-_HINT = f"Install a JDK or JRE of version {MIN_JAVA} or newer (Debian: openjdk-17-jre-headless) or point JAVA_HOME at one."
+_HINT = (
+    f"Install a JDK or JRE of version {MIN_JAVA} or newer (Debian: openjdk-17-jre-headless) or point JAVA_HOME at one."
+)
 
 
 def check_java() -> int:

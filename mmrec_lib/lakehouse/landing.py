@@ -178,6 +178,18 @@ class LandingFolder:
                 if path.is_file():
                     yield FoundFile(relative, stat.st_size, stat.st_mtime_ns // 1000)
 
+    def require_sources(self) -> None:
+        """Check that there is something to read at all.
+
+        Raises:
+            LandingError: When the folder holds no known source.
+        """
+        if not any(kind_of(file.path) is not None for file in self.files()):
+            raise LandingError(
+                f"DATA {self.uri}: no known source is there. A landing folder holds files or folders named {_EXPECTED} "
+                "(the README describes the formats)."
+            )
+
     def deliveries(self, files: Iterable[FoundFile], known: Iterable[KnownFile], split_bytes: int) -> list[Delivery]:
         """The record files that the store has not read yet, hashed and split, sorted by path.
 
@@ -187,16 +199,8 @@ class LandingFolder:
             files: What is in the folder; see `files`.
             known: What the store has read.
             split_bytes: About how large the pieces are.
-
-        Raises:
-            LandingError: When the folder holds no known source at all.
         """
         records = [(file, kind) for file in files if (kind := kind_of(file.path)) is not None]
-        if not records:
-            raise LandingError(
-                f"DATA {self.uri}: no known source is there. A landing folder holds files or folders named {_EXPECTED} "
-                "(the README describes the formats)."
-            )
         by_time = sorted(known, key=lambda k: k.written_us)
         latest = {known_file.path: known_file for known_file in by_time}
         file_ids = {known_file.file_id for known_file in by_time}

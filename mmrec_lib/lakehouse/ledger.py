@@ -44,8 +44,17 @@ class Ledger:
 
     def _read_last_good(self) -> dict[str, JobRun]:
         runs = self._lakehouse.read("job_run").where(F.col("status") == "succeeded")
-        names = ["job", "status", "started_at", "run_seconds", "fingerprint", "input_versions", "output_versions", "counts",
-                 "message"]
+        names = [
+            "job",
+            "status",
+            "started_at",
+            "run_seconds",
+            "fingerprint",
+            "input_versions",
+            "output_versions",
+            "counts",
+            "message",
+        ]
         latest = runs.groupBy("job").agg(F.max_by(F.struct(*names), F.col("started_at")).alias("run"))
         return {row["job"]: JobRun(**row["run"].asDict()) for row in latest.collect()}
 
@@ -65,8 +74,19 @@ class Ledger:
             return
         run_id = self._lakehouse.run_id
         rows = [
-            (f"{run_id}-{run.job}", run.job, run.status, run.started_at, float(run.run_seconds), run.fingerprint,
-             run.input_versions, run.output_versions, run.counts, run.message, __version__)
+            (
+                f"{run_id}-{run.job}",
+                run.job,
+                run.status,
+                run.started_at,
+                float(run.run_seconds),
+                run.fingerprint,
+                run.input_versions,
+                run.output_versions,
+                run.counts,
+                run.message,
+                __version__,
+            )
             for run in self._pending
         ]
         frame = self._lakehouse.spark.createDataFrame(rows, JOB_RUN.input_schema)

@@ -26,6 +26,8 @@ def check_store(store: StoreConfig) -> dict[str, Any] | None:
     Raises:
         StoreError: When OUT is not a folder, not writable, of another format version, or made from other data.
     """
+    if store.out is None and store.catalog is None:
+        raise StoreError("OUT is not set: name an output folder (store.out), or store.catalog and store.schema_name.")
     out = _local_out(store)
     if out is None:
         return None
@@ -38,7 +40,9 @@ def check_store(store: StoreConfig) -> dict[str, Any] | None:
     if not card_path.exists():
         foreign = [p.name for p in out.iterdir() if p.name != LOCK] if out.exists() else []
         if foreign:
-            raise StoreError(f"OUT {out} is not empty and holds no {CARD} ({foreign[0]} is there). Choose an empty folder.")
+            raise StoreError(
+                f"OUT {out} is not empty and holds no {CARD} ({foreign[0]} is there). Choose an empty folder."
+            )
         return None
     try:
         card: dict[str, Any] = json.loads(card_path.read_text(encoding="utf-8"))
@@ -51,7 +55,9 @@ def check_store(store: StoreConfig) -> dict[str, Any] | None:
             f"{__version__} reads and writes format {FORMAT_VERSION}. Choose a new OUT."
         )
     if store.data is not None and data != store.data:
-        raise StoreError(f"OUT {out} was made from DATA {data}, not from {store.data}. Choose another OUT for other data.")
+        raise StoreError(
+            f"OUT {out} was made from DATA {data}, not from {store.data}. Choose another OUT for other data."
+        )
     return card
 
 
@@ -82,14 +88,20 @@ def locked(store: StoreConfig) -> Iterator[None]:
     if out is None:
         yield
         return
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / LOCK).touch()
+    except OSError as error:
+        raise StoreError(f"OUT {out} cannot be written ({error.strerror}). Choose another OUT.") from error
     with (out / LOCK).open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
-            raise StoreError(f"OUT {out} is in use by process {holder}. Wait until it ends, or choose another OUT.") from error
+            raise StoreError(
+                f"OUT {out} is in use by process {holder}. Wait until it ends, or choose another OUT."
+            ) from error
         lock.seek(0)
         lock.truncate()
         lock.write(f"{os.getpid()} on {os.uname().nodename}\n")

@@ -21,8 +21,8 @@ from pyspark.sql.types import StructType
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import TableContract
 from mmrec_lib.errors import StoreError
-from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
+from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.ddl import column_ddl, conform, create_statement
 
 _OP = "_mmrec_op"
@@ -196,8 +196,8 @@ class Lakehouse:
             return
         if any(column.required for column in gained):
             raise StoreError(
-                f"Table {contract.name}: the store lacks the required columns {[c.name for c in gained]}, so it was made by "
-                "an incompatible version. Start a new OUT."
+                f"Table {contract.name}: the store lacks the required columns {[c.name for c in gained]}, so it was "
+                "made by an incompatible version. Start a new OUT."
             )
         columns = ", ".join(column_ddl(column) for column in gained)
         self.spark.sql(f"ALTER TABLE {self.table(contract.name)} ADD COLUMNS ({columns})")
@@ -205,7 +205,9 @@ class Lakehouse:
     def _add_checks(self, contract: TableContract) -> None:
         if not contract.checks:
             return
-        have = {row["key"].lower() for row in self.spark.sql(f"SHOW TBLPROPERTIES {self.table(contract.name)}").collect()}
+        have = {
+            row["key"].lower() for row in self.spark.sql(f"SHOW TBLPROPERTIES {self.table(contract.name)}").collect()
+        }
         for check in contract.checks:
             if f"delta.constraints.{check.name}" not in have:
                 self.spark.sql(

@@ -1,0 +1,1 @@
+"""Publishing: tables → what the report and the summary show."""

@@ -32,15 +32,33 @@ from mmrec_lib.tracking.registry import CHAMPION, Registry
 from mmrec_lib.training.promote import DECISION_TAG
 
 READS = (
-    "event", "review", "item", "user", "quarantine", "landing_file", "media_asset", "media_link", "media_text",
-    "provided_text", "content_embedding", "encoder_release", "training_snapshot", "training_interaction",
-    "user_profile", "user_topk", "item_neighbor", "model_metric", "registry:champion",
+    "event",
+    "review",
+    "item",
+    "user",
+    "quarantine",
+    "landing_file",
+    "media_asset",
+    "media_link",
+    "media_text",
+    "provided_text",
+    "content_embedding",
+    "encoder_release",
+    "training_snapshot",
+    "training_interaction",
+    "user_profile",
+    "user_topk",
+    "item_neighbor",
+    "model_metric",
+    "registry:champion",
 )
 _PACKAGES = ("pyspark", "delta-spark", "torch", "transformers", "mlflow", "numpy", "pyarrow")
 _MAX_RAW_BYTES = 400
 
 
-def collect_report(lakehouse: Lakehouse, registry: Registry, ledger: Ledger, jobs: Sequence[str], config: ReportConfig) -> ReportData:
+def collect_report(
+    lakehouse: Lakehouse, registry: Registry, ledger: Ledger, jobs: Sequence[str], config: ReportConfig
+) -> ReportData:
     """Everything that the report shows, as plain values; a few hundred rows at most leave Spark.
 
     Args:
@@ -117,7 +135,9 @@ def _newest(rows: DataFrame) -> DataFrame:
 def _books(lakehouse: Lakehouse, ledger: Ledger) -> list[BookRow]:
     numbers = ("num_read", "num_stored", "num_superseded", "num_duplicates", "num_quarantined")
     sums = lakehouse.read("landing_file").groupBy("record_kind").agg(*[F.sum(n).alias(n) for n in numbers])
-    rows = [BookRow(row["record_kind"], *(int(row[n]) for n in numbers)) for row in sums.orderBy("record_kind").collect()]
+    rows = [
+        BookRow(row["record_kind"], *(int(row[n]) for n in numbers)) for row in sums.orderBy("record_kind").collect()
+    ]
     run = ledger.last_good("ingest_landing")
     if run is not None and run.counts.get("media.read"):
         media = [int(run.counts.get(f"media.{n.removeprefix('num_')}", 0)) for n in numbers]
@@ -126,24 +146,43 @@ def _books(lakehouse: Lakehouse, ledger: Ledger) -> list[BookRow]:
 
 
 def _quarantine(lakehouse: Lakehouse) -> list[QuarantineReason]:
-    example = F.min_by(F.struct("detail", F.substring("raw", 1, _MAX_RAW_BYTES).alias("raw"), "source_path", "source_line"),
-                       F.col("quarantine_id"))
+    example = F.min_by(
+        F.struct("detail", F.substring("raw", 1, _MAX_RAW_BYTES).alias("raw"), "source_path", "source_line"),
+        F.col("quarantine_id"),
+    )
     rows = (
-        lakehouse.read("quarantine").groupBy("reason").agg(F.count(F.lit(1)).alias("rows"), example.alias("example"))
-        .orderBy(F.col("rows").desc(), "reason").collect()
+        lakehouse.read("quarantine")
+        .groupBy("reason")
+        .agg(F.count(F.lit(1)).alias("rows"), example.alias("example"))
+        .orderBy(F.col("rows").desc(), "reason")
+        .collect()
     )
     found = []
     for row in rows:
         shown = row["example"]
         line = f", line {shown['source_line']}" if shown["source_line"] is not None else ""
         raw = bytes(shown["raw"] or b"").decode("utf-8", "replace")
-        found.append(QuarantineReason(row["reason"], int(row["rows"]), shown["detail"], raw, f"{shown['source_path']}{line}"))
+        found.append(
+            QuarantineReason(row["reason"], int(row["rows"]), shown["detail"], raw, f"{shown['source_path']}{line}")
+        )
     return found
 
 
 def _metrics(lakehouse: Lakehouse, version: str) -> dict[str, list[MetricRow]]:
     rows = lakehouse.read("model_metric").where((F.col("model_version") == version) & (F.col("part") == "test"))
-    fields = ("model", "segment", "metric", "k", "value", "ci_low", "ci_high", "diff", "diff_low", "diff_high", "num_users")
+    fields = (
+        "model",
+        "segment",
+        "metric",
+        "k",
+        "value",
+        "ci_low",
+        "ci_high",
+        "diff",
+        "diff_low",
+        "diff_high",
+        "num_users",
+    )
     found: dict[str, list[MetricRow]] = {}
     order = F.when(F.col("model") == "ranker", 0).otherwise(1)
     for row in rows.orderBy("fit", "segment", order, "model", "metric", "k").select("fit", *fields).collect():
@@ -152,12 +191,18 @@ def _metrics(lakehouse: Lakehouse, version: str) -> dict[str, list[MetricRow]]:
 
 
 def _encodes(lakehouse: Lakehouse) -> list[EncodeCount]:
-    vectors = lakehouse.read("content_embedding").select("encoder_id", "modality", F.lit("distinct contents").alias("field"), "error")
-    words = lakehouse.read("media_text").select("encoder_id", F.lit("speech").alias("modality"), F.col("kind").alias("field"), "error")
+    vectors = lakehouse.read("content_embedding").select(
+        "encoder_id", "modality", F.lit("distinct contents").alias("field"), "error"
+    )
+    words = lakehouse.read("media_text").select(
+        "encoder_id", F.lit("speech").alias("modality"), F.col("kind").alias("field"), "error"
+    )
     rows = (
-        vectors.unionByName(words).groupBy("encoder_id", "modality", "field")
+        vectors.unionByName(words)
+        .groupBy("encoder_id", "modality", "field")
         .agg(F.count(F.lit(1)).alias("rows"), F.count("error").alias("errors"), F.min("error").alias("example"))
-        .orderBy("modality", "encoder_id").collect()
+        .orderBy("modality", "encoder_id")
+        .collect()
     )
     return [
         EncodeCount(r["encoder_id"], r["modality"], r["field"], int(r["rows"]), int(r["errors"]), r["example"] or "")
@@ -169,23 +214,36 @@ def _spoken(lakehouse: Lakehouse, limit: int) -> list[SpokenReview]:
     release = lakehouse.read("encoder_release")
     link, texts = lakehouse.read("media_link"), lakehouse.read("media_text")
     words = spoken_words(link, texts, lakehouse.read("provided_text"), released_extractor(release))
-    ready = lakehouse.read("provided_text").where(F.col("owner_kind") == "review").select(
-        F.col("owner_id").alias("review_id"), F.lit(True).alias("is_ready")
+    ready = (
+        lakehouse.read("provided_text")
+        .where(F.col("owner_kind") == "review")
+        .select(F.col("owner_id").alias("review_id"), F.lit(True).alias("is_ready"))
     )
     seconds = (
         link.where((F.col("owner_kind") == "review") & (F.col("field") == "audio"))
         .join(lakehouse.read("media_asset").select("asset_id", "media_seconds"), "asset_id", "left")
-        .groupBy(F.col("owner_id").alias("review_id")).agg(F.sum("media_seconds").alias("seconds"))
+        .groupBy(F.col("owner_id").alias("review_id"))
+        .agg(F.sum("media_seconds").alias("seconds"))
     )
     rows = (
-        words.where(F.col("owner_kind") == "review").select(F.col("owner_id").alias("review_id"), "text")
+        words.where(F.col("owner_kind") == "review")
+        .select(F.col("owner_id").alias("review_id"), "text")
         .join(lakehouse.read("review").select("review_id", "item_id", "rating"), "review_id")
         .join(lakehouse.read("item").select("item_id", "title"), "item_id", "left")
-        .join(seconds, "review_id", "left").join(ready, "review_id", "left")
-        .orderBy("review_id").limit(limit).collect()
+        .join(seconds, "review_id", "left")
+        .join(ready, "review_id", "left")
+        .orderBy("review_id")
+        .limit(limit)
+        .collect()
     )
     return [
-        SpokenReview(r["review_id"], r["text"], r["title"], r["seconds"], r["rating"],
-                     "ready-made" if r["is_ready"] else "speech model")
+        SpokenReview(
+            r["review_id"],
+            r["text"],
+            r["title"],
+            r["seconds"],
+            r["rating"],
+            "ready-made" if r["is_ready"] else "speech model",
+        )
         for r in rows
     ]

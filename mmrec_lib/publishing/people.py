@@ -19,7 +19,9 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
     """Users with a history long enough to judge by, one without; the same ones at every run."""
     if limit == 0:
         return []
-    profiles = lakehouse.read("user_profile").select("user_id", "attributes", "num_events", F.size("history").alias("length"))
+    profiles = lakehouse.read("user_profile").select(
+        "user_id", "attributes", "num_events", F.size("history").alias("length")
+    )
     by_hash = F.xxhash64("user_id")
     cold = profiles.where(F.col("length") == 0).orderBy(by_hash).limit(1).collect()
     warm = (
@@ -50,7 +52,11 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
             num_events=int(row["num_events"]),
             attributes=dict(row["attributes"] or {}),
             history=[
-                HistoryItem(cards[e["item_id"]], e["event_type"], f"{e['event_ts']:%Y-%m-%d}" if e["event_ts"].year > 1970 else None)
+                HistoryItem(
+                    cards[e["item_id"]],
+                    e["event_type"],
+                    f"{e['event_ts']:%Y-%m-%d}" if e["event_ts"].year > 1970 else None,
+                )
                 for e in events.get(user_id, [])
             ],
             recommendations=[
@@ -68,11 +74,21 @@ def _latest_events(lakehouse: Lakehouse, of_chosen: Any) -> DataFrame:
     """The latest things that users did with items, one an item."""
     profile = lakehouse.read("user_profile").where(of_chosen).select("user_id", F.explode("history").alias("h"))
     known = profile.select("user_id", F.col("h.item_id").alias("item_id"))
-    events = lakehouse.read("event").where(of_chosen & F.col("item_id").isNotNull()).join(known, ["user_id", "item_id"], "left_semi")
+    events = (
+        lakehouse.read("event")
+        .where(of_chosen & F.col("item_id").isNotNull())
+        .join(known, ["user_id", "item_id"], "left_semi")
+    )
     latest = events.groupBy("user_id", "item_id").agg(F.max(F.struct("event_ts", "event_type")).alias("e"))
-    rows = latest.select("user_id", "item_id", "e.event_ts", "e.event_type").orderBy("user_id", F.col("event_ts").desc(), "item_id")
+    rows = latest.select("user_id", "item_id", "e.event_ts", "e.event_type").orderBy(
+        "user_id", F.col("event_ts").desc(), "item_id"
+    )
     newest_first = F.sort_array(F.collect_list(F.struct("event_ts", "item_id", "event_type")), asc=False)
-    top = rows.groupBy("user_id").agg(F.slice(newest_first, 1, _NUM_SHOWN).alias("top")).select("user_id", F.explode("top").alias("t"))
+    top = (
+        rows.groupBy("user_id")
+        .agg(F.slice(newest_first, 1, _NUM_SHOWN).alias("top"))
+        .select("user_id", F.explode("top").alias("t"))
+    )
     return top.select("user_id", "t.item_id", "t.event_ts", "t.event_type")
 
 
@@ -82,17 +98,27 @@ def shown_neighbors(lakehouse: Lakehouse, limit: int) -> list[Neighbors]:
         return []
     neighbor = lakehouse.read("item_neighbor")
     newest = neighbor.join(neighbor.agg(F.max("as_of_date").alias("as_of_date")), "as_of_date", "left_semi")
-    pictured = lakehouse.read("media_link").where("owner_kind = 'item' AND field = 'images'").select(F.col("owner_id").alias("item_id"))
+    pictured = (
+        lakehouse.read("media_link")
+        .where("owner_kind = 'item' AND field = 'images'")
+        .select(F.col("owner_id").alias("item_id"))
+    )
     items = newest.select("item_id").distinct()
     with_picture = items.join(pictured.distinct().withColumn("has_picture", F.lit(1)), "item_id", "left")
     rows = with_picture.orderBy(F.col("has_picture").desc_nulls_last(), F.xxhash64("item_id")).limit(limit).collect()
     chosen = [row["item_id"] for row in rows]
     if not chosen:
         return []
-    lists = newest.where(F.col("item_id").isin(chosen) & (F.col("rank") <= _NUM_SHOWN // 2)).orderBy("item_id", "rank").collect()
+    lists = (
+        newest.where(F.col("item_id").isin(chosen) & (F.col("rank") <= _NUM_SHOWN // 2))
+        .orderBy("item_id", "rank")
+        .collect()
+    )
     cards = load_cards(lakehouse, {*chosen, *(row["neighbor_id"] for row in lists)})
     return [
-        Neighbors(cards[item], [(cards[r["neighbor_id"]], float(r["similarity"])) for r in lists if r["item_id"] == item])
+        Neighbors(
+            cards[item], [(cards[r["neighbor_id"]], float(r["similarity"])) for r in lists if r["item_id"] == item]
+        )
         for item in chosen
     ]
 
@@ -100,16 +126,21 @@ def shown_neighbors(lakehouse: Lakehouse, limit: int) -> list[Neighbors]:
 def load_cards(lakehouse: Lakehouse, item_ids: Iterable[str]) -> dict[str, Card]:
     """Titles and first pictures of some items; an item that is gone keeps its id."""
     wanted = sorted(set(item_ids))
-    items = lakehouse.read("item").where(F.col("item_id").isin(wanted)).select("item_id", "title", "categories", "price")
+    items = (
+        lakehouse.read("item").where(F.col("item_id").isin(wanted)).select("item_id", "title", "categories", "price")
+    )
     first = (
         lakehouse.read("media_link")
         .where((F.col("owner_kind") == "item") & (F.col("field") == "images") & F.col("owner_id").isin(wanted))
-        .groupBy(F.col("owner_id").alias("item_id")).agg(F.min_by("asset_id", "position").alias("asset_id"))
+        .groupBy(F.col("owner_id").alias("item_id"))
+        .agg(F.min_by("asset_id", "position").alias("asset_id"))
     )
     pictures = first.join(lakehouse.read("media_asset").select("asset_id", "content"), "asset_id")
     rows = items.join(pictures.select("item_id", "content"), "item_id", "left").collect()
     cards = {
-        row["item_id"]: Card(row["item_id"], row["title"], bytes(row["content"]) if row["content"] else None, _caption(row))
+        row["item_id"]: Card(
+            row["item_id"], row["title"], bytes(row["content"]) if row["content"] else None, _caption(row)
+        )
         for row in rows
     }
     return {item_id: cards.get(item_id, Card(item_id)) for item_id in wanted}
@@ -129,7 +160,10 @@ def _grouped(rows: DataFrame) -> dict[str, list[Any]]:
 
 def _first_categories(lakehouse: Lakehouse, item_ids: set[str]) -> dict[str, str]:
     rows = lakehouse.read("item").where(F.col("item_id").isin(sorted(item_ids)) & (F.size("categories") > 0))
-    return {row["item_id"]: row["category"] for row in rows.select("item_id", F.element_at("categories", 1).alias("category")).collect()}
+    return {
+        row["item_id"]: row["category"]
+        for row in rows.select("item_id", F.element_at("categories", 1).alias("category")).collect()
+    }
 
 
 def _shares(rows: Iterable[Any], categories: Mapping[str, str]) -> dict[str, float]:

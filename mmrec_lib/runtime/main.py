@@ -19,17 +19,17 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mmrec_lib.config import Section, load_config
-from mmrec_lib.errors import LandingError, MmrecError
+from mmrec_lib.errors import MmrecError
+from mmrec_lib.lakehouse.java import check_java
+from mmrec_lib.lakehouse.landing import LandingFolder
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
 from mmrec_lib.lakehouse.session import build_session
 from mmrec_lib.lakehouse.store import check_store, create_card, locked
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.runtime.job import Context, Job, plan_job, run_job
+from mmrec_lib.runtime.job import ConfigT, Context, Job, plan_job, run_job
 from mmrec_lib.runtime.progress import Progress
 from mmrec_lib.runtime.settings import Settings
 from mmrec_lib.tracking.registry import Registry
-
-logger = logging.getLogger("mmrec")
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,26 @@ class Command:
 def make_parser(name: str, summary: str) -> argparse.ArgumentParser:
     """Parser of the flags that all jobs share."""
     parser = argparse.ArgumentParser(prog=name, description=summary)
-    parser.add_argument("--conf", action="append", default=[], metavar="FILE", help="further YAML configuration; repeatable")
+    parser.add_argument(
+        "--conf", action="append", default=[], metavar="FILE", help="further YAML configuration; repeatable"
+    )
     parser.add_argument("--env", default="local", help="environment: a folder in conf/env (default: local)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", nargs="+",
-                        help="override configuration keys, such as training.seed=1; repeatable")
-    parser.add_argument("--as-of", type=_date, default=None, metavar="YYYY-MM-DD",
-                        help="events before this UTC date count (default: the day after the latest event)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        nargs="+",
+        help="override configuration keys, such as training.seed=1; repeatable",
+    )
+    parser.add_argument(
+        "--as-of",
+        type=_date,
+        default=None,
+        metavar="YYYY-MM-DD",
+        help="events before this UTC date count (default: the day after the latest event)",
+    )
     parser.add_argument("--force", action="store_true", help="run although nothing changed")
     parser.add_argument("--dry-run", action="store_true", help="say what would run; write nothing")
     parser.add_argument("--print-config", action="store_true", help="print the configuration and stop")
@@ -101,17 +115,20 @@ def open_context(command: Command) -> Iterator[Context]:
         MmrecError: When DATA, OUT, Java or a lock stands in the way; nothing has been written then.
     """
     store = command.settings.store
-    check_store(store)
-    if store.data is not None and "://" not in store.data and not Path(store.data).is_dir():
-        raise LandingError(f"DATA {store.data} is not a folder. Give a landing folder in the documented format (README).")
-    spark = build_session(command.settings.spark)
+    card = check_store(store)
+    if store.data is not None and card is None:
+        LandingFolder(store.data).require_sources()
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     if command.dry_run:
+        spark = build_session(command.settings.spark)
         yield _context(command, Lakehouse(spark, store, run_id, now), run_id, now)
         return
+    if command.settings.spark.master or command.settings.spark.remote:
+        check_java()
     with locked(store):
         create_card(store)
+        spark = build_session(command.settings.spark)
         lakehouse = Lakehouse(spark, store, run_id, now)
         if store.out:
             lakehouse.remove_stale_staging()
@@ -128,7 +145,7 @@ def _context(command: Command, lakehouse: Lakehouse, run_id: str, now: datetime)
     return Context(run_id, now, command.as_of, lakehouse, Ledger(lakehouse), registry, Progress())
 
 
-def job_config(job: Job[Any], settings: Settings) -> Section:
+def job_config(job: Job[ConfigT], settings: Settings) -> ConfigT:
     """The sections of the configuration that a job asks for."""
     sections = {name: getattr(settings, name) for name in job.config.model_fields}
     return job.config.model_validate(sections)

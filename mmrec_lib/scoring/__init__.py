@@ -1,0 +1,1 @@
+"""Scoring: models over partitions → top-k tables."""

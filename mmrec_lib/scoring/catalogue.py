@@ -84,7 +84,9 @@ def load_catalogue(uri: str) -> Catalogue:
     else:
         local = Path(uri)
     if not (local / _ITEMS).exists():
-        raise ModelError(f"catalogue {uri}: there is no {_ITEMS}. It is written by the scoring job and lives as long as that.")
+        raise ModelError(
+            f"catalogue {uri}: there is no {_ITEMS}. It is written by the scoring job and lives as long as that."
+        )
     about = json.loads((local / _ITEMS).read_text(encoding="utf-8"))
     ranker = FittedRanker.load(local / _MODEL)
     item_ids = np.array(about["item_ids"], dtype=np.str_)

@@ -55,7 +55,12 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
     day = snapshot.cuts.as_of
     version = champion.version
     topk = _topk_rows(scored).select(
-        F.lit(day).alias("as_of_date"), "user_id", "rank", "item_id", "score", "source_shares",
+        F.lit(day).alias("as_of_date"),
+        "user_id",
+        "rank",
+        "item_id",
+        "score",
+        "source_shares",
         F.lit(version).alias("model_version"),
     )
     vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector")
@@ -86,7 +91,9 @@ def distilled_scale(catalogue: Catalogue, scored: DataFrame) -> npt.NDArray[np.f
     dim = catalogue.ranker.distilled.shape[1]
     squares = [F.avg(F.pow(F.element_at("vector", i + 1), 2)).alias(f"s{i}") for i in range(dim)]
     row = scored.agg(*squares).collect()[0]
-    return np.round(np.sqrt(np.array([row[f"s{i}"] or 0.0 for i in range(dim)])), 6).astype(np.float32)
+    # Rounded, so that the order of a parallel sum cannot change a list.
+    lengths = np.sqrt(np.array([row[f"s{i}"] or 0.0 for i in range(dim)], dtype=np.float64))
+    return np.asarray(np.round(lengths, 6), dtype=np.float32)
 
 
 def _write_items(
@@ -104,9 +111,12 @@ def _write_items(
             "vector": pa.array(list(catalogue.item_vectors), type=pa.list_(pa.float32())),
         }
     )
-    lakehouse.replace_slice("item_vector", lakehouse.from_arrow(vectors, ITEM_VECTOR), {"model_version": champion.version})
-    # Rounded, so that the order of a parallel sum cannot change a list.
-    top = nearest(catalogue.item_vectors[:, : len(scale)] * scale, config.num_neighbors, unavailable=catalogue.unavailable)
+    lakehouse.replace_slice(
+        "item_vector", lakehouse.from_arrow(vectors, ITEM_VECTOR), {"model_version": champion.version}
+    )
+    top = nearest(
+        catalogue.item_vectors[:, : len(scale)] * scale, config.num_neighbors, unavailable=catalogue.unavailable
+    )
     rows, places = np.nonzero(top.indices >= 0)
     neighbors = pa.table(
         {
@@ -118,6 +128,4 @@ def _write_items(
             "model_version": pa.array([champion.version] * len(rows)),
         }
     )
-    lakehouse.replace_slice(
-        "item_neighbor", lakehouse.from_arrow(neighbors, ITEM_NEIGHBOR), {"as_of_date": day}
-    )
+    lakehouse.replace_slice("item_neighbor", lakehouse.from_arrow(neighbors, ITEM_NEIGHBOR), {"as_of_date": day})

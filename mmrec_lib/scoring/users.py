@@ -70,7 +70,10 @@ def _score_batch(batch: pa.RecordBatch, catalogue: Catalogue, k: int) -> pa.Reco
     seen_rows, seen_items = _flat(batch["seen_item_ids"])
     seen_at = catalogue.positions(seen_items)
     seen = _csr(
-        seen_rows[seen_at >= 0], seen_at[seen_at >= 0], np.ones(int((seen_at >= 0).sum())), (num_users, len(catalogue.item_ids))
+        seen_rows[seen_at >= 0],
+        seen_at[seen_at >= 0],
+        np.ones(int((seen_at >= 0).sum())),
+        (num_users, len(catalogue.item_ids)),
     )
     vectors = ranker.user_vectors(histories)
     top = exact_top(vectors, catalogue.item_vectors, k, seen=seen, unavailable=catalogue.unavailable)
@@ -81,8 +84,12 @@ def _score_batch(batch: pa.RecordBatch, catalogue: Catalogue, k: int) -> pa.Reco
             batch["user_id"],
             pa.array(list(vectors), type=pa.list_(pa.float32())),
             pa.array([catalogue.item_ids[row].tolist() for row in lists], type=pa.list_(pa.string())),
-            pa.array([top.scores[u, : len(row)].astype(np.float64) for u, row in enumerate(lists)], pa.list_(pa.float64())),
-            pa.array([shares[u][: len(row)] for u, row in enumerate(lists)], pa.list_(pa.map_(pa.string(), pa.float64()))),
+            pa.array(
+                [top.scores[u, : len(row)].astype(np.float64) for u, row in enumerate(lists)], pa.list_(pa.float64())
+            ),
+            pa.array(
+                [shares[u][: len(row)] for u, row in enumerate(lists)], pa.list_(pa.map_(pa.string(), pa.float64()))
+            ),
         ],
         names=SCORED.names,
     )
@@ -121,6 +128,9 @@ def _flat(lists: Any) -> tuple[npt.NDArray[np.int64], list[str]]:
 
 
 def _csr(
-    rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], values: Sequence[float] | npt.NDArray[Any], shape: tuple[int, int]
+    rows: npt.NDArray[np.int64],
+    columns: npt.NDArray[np.int64],
+    values: Sequence[float] | npt.NDArray[Any],
+    shape: tuple[int, int],
 ) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.asarray(values, dtype=np.float32), (rows, columns)), shape=shape)

@@ -148,7 +148,9 @@ class Registry:
         try:
             return Path(self._client.download_artifacts(model.run_id, path, str(target)))
         except (MlflowException, OSError) as error:
-            raise ModelError(f"{model.name} version {model.version}: artifact {path!r} cannot be read ({error}).") from error
+            raise ModelError(
+                f"{model.name} version {model.version}: artifact {path!r} cannot be read ({error})."
+            ) from error
 
     def model_artifact(self, model: RegisteredModel, name: str, target: Path) -> Path:
         """Copy an artifact of a registered pyfunc to a local folder.
@@ -160,7 +162,9 @@ class Registry:
 
         _ = self._client
         try:
-            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model.name}/{model.version}", dst_path=str(target)))
+            folder = Path(
+                mlflow.artifacts.download_artifacts(f"models:/{model.name}/{model.version}", dst_path=str(target))
+            )
         except (MlflowException, OSError) as error:
             raise ModelError(f"{model.name} version {model.version} cannot be read ({error}).") from error
         found = folder / "artifacts" / name
@@ -216,7 +220,9 @@ class ActiveRun:
         """Log a folder of files."""
         self._client.log_artifacts(self.run_id, str(folder), artifact_path)
 
-    def register(self, model_file: Path, model_folder: Path, example: Any, output: Any, tags: Mapping[str, str]) -> RegisteredModel:
+    def register(
+        self, model_file: Path, model_folder: Path, example: Any, output: Any, tags: Mapping[str, str]
+    ) -> RegisteredModel:
         """Log a ranker as a models-from-code pyfunc (no pickle) and register it as a new version.
 
         Args:

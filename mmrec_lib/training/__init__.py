@@ -1,0 +1,1 @@
+"""Training: snapshots → registered, judged and promoted rankers."""

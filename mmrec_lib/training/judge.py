@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -53,13 +54,27 @@ def judge(lakehouse: Lakehouse, registry: Registry, config: EvaluationConfig) ->
             own = [row for row in found if row.model == RANKER]
             registry.log_metrics(candidate, {f"{fit}.{part}.{row.segment}.{row.name}": row.value for row in own})
             if found:
-                picture = plot_metric(found, f"{fit} on {part}: nDCG@10", "ndcg", min(config.ks), folder / f"{fit}-{part}.png")
+                picture = plot_metric(
+                    found, f"{fit} on {part}: nDCG@10", "ndcg", min(config.ks), folder / f"{fit}-{part}.png"
+                )
                 registry.log_artifact(candidate, picture, "plots")
     headline = _value(judged.get(("fit2", "test"), []), min(config.ks))
     return {"metrics": len(rows)}, f"version {candidate.version}: nDCG@{min(config.ks)} on test {headline}"
 
 
-_METRIC_FIELDS = ("model", "segment", "metric", "k", "value", "ci_low", "ci_high", "diff", "diff_low", "diff_high", "num_users")
+_METRIC_FIELDS = (
+    "model",
+    "segment",
+    "metric",
+    "k",
+    "value",
+    "ci_low",
+    "ci_high",
+    "diff",
+    "diff_low",
+    "diff_high",
+    "num_users",
+)
 
 
 def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel:
@@ -74,14 +89,14 @@ def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel
     trained_on = candidate.tags.get(SNAPSHOT_TAG)
     if trained_on != snapshot.snapshot_id:
         raise ModelError(
-            f"{candidate.name} version {candidate.version} was trained on snapshot {trained_on}, but the current one is "
-            f"{snapshot.snapshot_id}. Run train_ranker first."
+            f"{candidate.name} version {candidate.version} was trained on snapshot {trained_on}, but the current one "
+            f"is {snapshot.snapshot_id}. Run train_ranker first."
         )
     return candidate
 
 
 def judge_part(
-    snapshot: Snapshot, fit: str, part: str, models: dict[str, Scorer[Histories]], config: EvaluationConfig
+    snapshot: Snapshot, fit: str, part: str, models: Mapping[str, Scorer[Histories]], config: EvaluationConfig
 ) -> list[MetricRow]:
     """Metrics of fitted models on a part: items of the fit are masked, everything else in the part is relevant.
 
@@ -99,8 +114,8 @@ def judge_part(
         data.histories(),
         seen,
         snapshot.parts[part].weights,
-        np.diff(seen.indptr) > 0,
-        data.interactions.item_counts() == 0,
+        warm_users=np.diff(seen.indptr) > 0,
+        cold_items=data.interactions.item_counts() == 0,
         ks=config.ks,
         num_bootstrap=config.num_bootstrap,
         block=config.block_users(len(snapshot.item_ids)),

@@ -63,8 +63,10 @@ def decide_first(values: Mapping[str, float], config: PromotionConfig) -> tuple[
     own = values[RANKER]
     unbeaten = [f"{name} ({values[name]:.4f})" for name in config.first_must_beat if values.get(name, -1.0) >= own]
     if unbeaten:
-        return False, f"refused: the first version must beat the baselines, but {metric} {own:.4f} does not beat " + ", ".join(
-            unbeaten
+        return (
+            False,
+            f"refused: the first version must beat the baselines, but {metric} {own:.4f} does not beat "
+            + ", ".join(unbeaten),
         )
     return True, f"promoted: the first version, validation {metric} {own:.4f} beats all baselines"
 
@@ -81,7 +83,10 @@ def decide_next(own: float | None, reference: float | None, champion: str, confi
     metric = f"{config.metric}@{config.k}"
     if own is None or reference is None:
         return True, "promoted: there is no validation part to compare on"
-    told = f"validation {metric} {own:.4f} against {reference:.4f} of champion {champion}'s settings, margin {config.margin}"
+    told = (
+        f"validation {metric} {own:.4f} against {reference:.4f} of champion {champion}'s settings, "
+        f"margin {config.margin}"
+    )
     if own < reference - config.margin:
         return False, f"refused: {told}"
     return True, f"promoted: {told}"

@@ -13,8 +13,8 @@ import pandas as pd
 import mmrec_lib.models
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.pyfunc_file import recommend
 from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.models.pyfunc_file import recommend
 from mmrec_lib.models.ranker import FittedRanker, fit_ranker
 from mmrec_lib.tracking.registry import FINGERPRINT_TAG, Registry
 from mmrec_lib.training.fits import choose_all, published_fit, save_fits
@@ -47,8 +47,14 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
         save_fits(snapshot, chosen, config, folder / FITS_FOLDER)
         published.save(folder / "ranker")
         settings = {name: s.model_dump(mode="json") for name, s in chosen.baselines.items()}
-        run.log_params({"training": config.model_dump(mode="json"), "ranker": chosen.ranker.model_dump(mode="json"),
-                        "baseline": settings, "snapshot_id": snapshot.snapshot_id})
+        run.log_params(
+            {
+                "training": config.model_dump(mode="json"),
+                "ranker": chosen.ranker.model_dump(mode="json"),
+                "baseline": settings,
+                "snapshot_id": snapshot.snapshot_id,
+            }
+        )
         for table, version in _table_versions(lakehouse).items():
             run.log_input_table(table, lakehouse.table_source(table), version)
         run.log_folder(folder / FITS_FOLDER, FITS_FOLDER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 
 from tests.conftest import PROJECT
@@ -18,8 +19,6 @@ def run_notebook(
     name: str, store: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[dict[str, Any], list[str]]:
     """Run a notebook's source in this process; returns its names and the headings of the pictures it showed."""
-    import matplotlib.pyplot as plt
-
     shown: list[str] = []
 
     def show() -> None:

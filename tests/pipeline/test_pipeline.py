@@ -51,7 +51,9 @@ def test_summary_has_the_documented_layout(demo: Demo) -> None:
 
 def test_every_known_user_has_a_list_without_seen_or_unavailable_items(demo: Demo) -> None:
     users = {row["user_id"] for row in table_rows(demo.out, "user", ["user_id"]).to_pylist()}
-    items = {row["item_id"]: row["available"] for row in table_rows(demo.out, "item", ["item_id", "available"]).to_pylist()}
+    items = {
+        row["item_id"]: row["available"] for row in table_rows(demo.out, "item", ["item_id", "available"]).to_pylist()
+    }
     seen = {row["user_id"]: set(row["seen_item_ids"]) for row in table_rows(demo.out, "user_profile").to_pylist()}
     lists: dict[str, list[dict[str, object]]] = defaultdict(list)
     for row in table_rows(demo.out, "user_topk").to_pylist():
@@ -100,7 +102,7 @@ def test_every_row_of_user_topk_leads_to_table_versions(demo: Demo) -> None:
 
 def test_report_is_one_page_that_needs_no_network(demo: Demo) -> None:
     page = (demo.out / "report.html").read_text(encoding="utf-8")
-    assert "src=\"http" not in page and "href=\"http" not in page and "<script" not in page
+    assert 'src="http' not in page and 'href="http' not in page and "<script" not in page
     assert "data:image/jpeg;base64," in page
 
 
@@ -111,7 +113,9 @@ def test_a_second_run_commits_nothing_and_encodes_nothing(demo: Demo) -> None:
     assert set(demo.summary["seconds"].values()) == {0}
 
 
-def test_another_data_folder_is_refused_by_name(demo: Demo, tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_data_folder_is_refused_by_name(
+    demo: Demo, tmp_path: object, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = Demo(demo.data.parent, demo.out, demo.models, {})
     assert other.run() == 1
     assert str(demo.data) in capsys.readouterr().err
@@ -177,7 +181,9 @@ def _asset_of(demo: Demo, field: str, item: str) -> str:
 
 
 def _last_counts(demo: Demo, job: str) -> dict[str, int]:
-    runs = [row for row in table_rows(demo.out, "job_run").to_pylist() if row["job"] == job and row["status"] == "succeeded"]
+    runs = [
+        row for row in table_rows(demo.out, "job_run").to_pylist() if row["job"] == job and row["status"] == "succeeded"
+    ]
     latest = max(runs, key=lambda row: row["started_at"])
     return dict(latest["counts"])
 

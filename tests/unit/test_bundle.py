@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from databricks.bundles.jobs import Job as BundleJob
 
 from mmrec_lib.config import load_config
 from mmrec_lib.contracts import CONTRACTS
@@ -40,9 +41,7 @@ ALL_TASKS = [pytest.param(path, task, id=f"{path.stem}:{task.key}") for path in 
 
 
 def parse_job(job: dict[str, Any]) -> Any:
-    from databricks.bundles.jobs import Job as BundleJob
-
-    return BundleJob.from_dict(job)
+    return BundleJob.from_dict(job)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("path", RESOURCES, ids=lambda p: p.stem)

@@ -190,7 +190,7 @@ def test_missing_and_empty_folders_are_refused_by_name(tmp_path: Path) -> None:
         LandingFolder(str(tmp_path / "README.md"))
     landing = LandingFolder(str(tmp_path))
     with pytest.raises(LandingError, match="no known source"):
-        landing.deliveries(landing.files(), [], MB)
+        landing.require_sources()
 
 
 def test_a_landing_folder_travels_to_workers(tmp_path: Path) -> None:

@@ -1,0 +1,212 @@
+"""Events → interactions, parts and profiles, on small tables with known answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import DataFrame, SparkSession
+
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.errors import NoDataError
+from mmrec_lib.features.config import FeaturesConfig
+from mmrec_lib.features.contents import attribute_tokens, review_vectors, snapshot_hash
+from mmrec_lib.features.interactions import (
+    NO_TIME,
+    Cuts,
+    assign_parts,
+    find_cuts,
+    pair_interactions,
+    resolve_as_of,
+    weigh_events,
+)
+from mmrec_lib.features.profiles import known_events, user_profiles
+from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = date(2026, 2, 1)
+EVENTS = (
+    "user_id string, item_id string, event_type string, value double, seconds double, event_ts timestamp, split string"
+)
+
+
+def events(spark: SparkSession, *rows: tuple[object, ...]) -> DataFrame:
+    """Rows of (user, item, type, value, hours after the start[, split])."""
+    full = [
+        (u, i, kind, value, None, START + timedelta(hours=hours), *(rest or (None,)))
+        for u, i, kind, value, hours, *rest in rows
+    ]  # type: ignore[misc,arg-type]
+    return spark.createDataFrame(full, EVENTS)
+
+
+def catalogue(spark: SparkSession, *ids: str) -> DataFrame:
+    return spark.createDataFrame([(i, 10.0 * (n + 1)) for n, i in enumerate(ids)], "item_id string, price double")
+
+
+def weigh(
+    spark: SparkSession, rows: DataFrame, types: dict[str, EventTypeConfig] = DEFAULT_EVENT_TYPES, **config: object
+) -> DataFrame:
+    return weigh_events(rows, catalogue(spark, "a", "b", "c"), types, FeaturesConfig(**config), DAY)  # type: ignore[arg-type]
+
+
+def test_weights_come_from_the_event_type_and_unknown_items_and_searches_do_not_count(spark: SparkSession) -> None:
+    rows = events(
+        spark,
+        ("u", "a", "view", None, 0),
+        ("u", "a", "purchase", None, 1),
+        ("u", "gone", "view", None, 2),
+        ("u", None, "search", None, 3),
+    )
+    found = weigh(spark, rows).collect()
+    assert sorted((row["event_type"], row["weight"], row["is_seen"]) for row in found) == [
+        ("purchase", 5.0, True),
+        ("view", 1.0, True),
+    ]
+
+
+def test_events_from_the_as_of_date_on_are_not_known(spark: SparkSession) -> None:
+    rows = events(spark, ("u", "a", "view", None, 31 * 24 - 1), ("u", "b", "view", None, 31 * 24))
+    assert [row["item_id"] for row in weigh(spark, rows).collect()] == ["a"]
+
+
+@pytest.mark.parametrize(("means", "weight"), [("positive", 1.0), ("ignore", 0.0), ("negative", -1.0)])
+def test_a_low_rating_means_what_the_config_says(spark: SparkSession, means: str, weight: float) -> None:
+    types = {"rating": EventTypeConfig(needs_value=True, low_value_below=3, low_value_means=means)}  # type: ignore[arg-type]
+    found = weigh(spark, events(spark, ("u", "a", "rating", 2.0, 0), ("u", "b", "rating", 3.0, 0)), types).collect()
+    assert {row["item_id"]: row["weight"] for row in found} == {"a": weight, "b": 1.0}
+
+
+def test_half_life_halves(spark: SparkSession) -> None:
+    rows = events(spark, ("u", "a", "like", None, 30 * 24))
+    assert weigh(spark, rows, half_life_days=1.0).collect()[0]["weight"] == pytest.approx(1.5)
+
+
+def test_cuts_fall_between_time_stamps_and_equal_ones_go_to_the_later_part(spark: SparkSession) -> None:
+    # Ten events; the eighth has the time of the ninth, which opens valid, so both go there.
+    hours = [0, 1, 2, 3, 4, 5, 6, 8, 8, 9]
+    weighted = weigh(spark, events(spark, *[("u", "a", "view", None, h) for h in hours]))
+    cuts = find_cuts(weighted, FeaturesConfig(), DAY)
+    assert cuts.valid_from == START + timedelta(hours=8)
+    assert cuts.test_from == START + timedelta(hours=9)
+    parts = [row["part"] for row in assign_parts(weighted, cuts).orderBy("event_ts").collect()]
+    assert parts == ["train"] * 7 + ["valid"] * 2 + ["test"]
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(hours=st.lists(st.integers(0, 40), min_size=3, max_size=40))
+def test_parts_are_ordered_in_time_and_no_time_is_in_two(spark: SparkSession, hours: list[int]) -> None:
+    weighted = weigh(spark, events(spark, *[("u", "a", "view", None, h) for h in hours]))
+    parted = assign_parts(weighted, find_cuts(weighted, FeaturesConfig(), DAY)).collect()
+    times = {part: {row["event_ts"] for row in parted if row["part"] == part} for part in ("train", "valid", "test")}
+    for earlier, later in (("train", "valid"), ("valid", "test"), ("train", "test")):
+        assert not times[earlier] or not times[later] or max(times[earlier]) < min(times[later])
+    assert len(parted) == len(hours)
+
+
+def test_a_given_split_is_kept_and_needs_no_times(spark: SparkSession) -> None:
+    rows = events(spark, ("u", "a", "listen", 1.0, 0, "train"), ("u", "b", "listen", 1.0, 0, "test"))
+    weighted = weigh_events(rows, catalogue(spark, "a", "b"), DEFAULT_EVENT_TYPES, FeaturesConfig(), NO_TIME)
+    cuts = find_cuts(weighted, FeaturesConfig(), NO_TIME)
+    assert cuts.given
+    parted = assign_parts(weighted, cuts)
+    assert {row["item_id"]: row["part"] for row in parted.collect()} == {"a": "train", "b": "test"}
+    known = known_events(parted, cuts, refit_on_valid=True)
+    assert [row["item_id"] for row in known.collect()] == ["a"]  # test is never seen
+
+
+def test_events_without_times_and_split_are_refused(spark: SparkSession) -> None:
+    weighted = weigh_events(
+        events(spark, ("u", "a", "view", None, 0)),
+        catalogue(spark, "a"),
+        DEFAULT_EVENT_TYPES,
+        FeaturesConfig(),
+        NO_TIME,
+    )
+    with pytest.raises(NoDataError, match="split"):
+        find_cuts(weighted, FeaturesConfig(), NO_TIME)
+
+
+def test_as_of_is_the_day_after_the_latest_event_and_never_before_the_first(spark: SparkSession) -> None:
+    rows = events(spark, ("u", "a", "view", None, 5), ("u", "a", "view", None, 50))
+    assert resolve_as_of(rows, None) == date(2026, 1, 4)
+    assert resolve_as_of(rows, date(2026, 1, 2)) == date(2026, 1, 2)
+    with pytest.raises(NoDataError, match="2025-12-31"):
+        resolve_as_of(rows, date(2025, 12, 31))
+    with pytest.raises(NoDataError, match="no accepted events"):
+        resolve_as_of(rows.limit(0), None)
+
+
+def test_pairs_sum_weights_by_part_and_negative_sums_are_no_interaction(spark: SparkSession) -> None:
+    rows = spark.createDataFrame(
+        [
+            ("u", "a", 1.0, START, "train"),
+            ("u", "a", 3.0, START + timedelta(1), "train"),
+            ("u", "a", 1.0, START, "test"),
+            ("u", "b", -1.0, START, "train"),
+        ],
+        "user_id string, item_id string, weight double, event_ts timestamp, part string",
+    )
+    (pair,) = pair_interactions(rows).collect()
+    assert (pair["item_id"], pair["train_weight"], pair["valid_weight"], pair["test_weight"]) == ("a", 4.0, None, 1.0)
+    assert pair["train_ts"].astimezone(UTC) == START + timedelta(1)
+
+
+def test_profiles_hold_every_known_user_latest_first(spark: SparkSession) -> None:
+    users = spark.createDataFrame(
+        [("u", {"age": "30"}), ("silent", {})], "user_id string, attributes map<string,string>"
+    )
+    weighted = weigh(
+        spark, events(spark, ("u", "a", "view", None, 0), ("u", "b", "like", None, 2), ("u", "a", "view", None, 1))
+    )
+    rows = {row["user_id"]: row for row in user_profiles(users, catalogue(spark, "a", "b"), weighted, 10).collect()}
+    assert [entry["item_id"] for entry in rows["u"]["history"]] == ["b", "a"]
+    assert rows["u"]["seen_item_ids"] == ["a", "b"]
+    assert rows["u"]["event_counts"] == {"view": 2, "like": 1}
+    assert rows["u"]["mean_price"] == pytest.approx((2 * 10 + 3 * 20) / 5)
+    assert rows["silent"]["num_events"] == 0 and rows["silent"]["history"] == []
+
+
+def test_a_review_enters_only_the_fits_whose_cut_it_precedes(spark: SparkSession) -> None:
+    cuts = Cuts(DAY, given=False, valid_from=START + timedelta(days=10), test_from=START + timedelta(days=20))
+    rows = [("a", START + timedelta(days=day), f"c{day}", [float(day), 0.0]) for day in (5, 15, 25)]
+    reviews = spark.createDataFrame(rows, "item_id string, review_ts timestamp, content_id string, vector array<float>")
+    found = {row["fit"]: row["vector"] for row in review_vectors(reviews, cuts, ("fit1", "fit2", "fit3")).collect()}
+    assert found == {"fit1": [5.0, 0.0], "fit2": [10.0, 0.0], "fit3": [15.0, 0.0]}
+
+
+def test_tokens_come_from_categories_lists_and_price_and_must_be_shared(spark: SparkSession) -> None:
+    item = CONTRACTS["item"].input_schema
+
+    def row(item_id: str, category: str, price: float, **attributes: str) -> dict[str, object]:
+        return {
+            "item_id": item_id,
+            "categories": [category],
+            "price": price,
+            "available": True,
+            "updated_at": START,
+            "attributes": attributes,
+        }
+
+    rows = [
+        row("a", "hat", 1.0, cast='["x", "y"]'),
+        row("b", "hat", 1.0, cast='["x", "z"]'),
+        row("c", "shoe", 99.0, year="1999"),
+    ]
+    frame = spark.createDataFrame([{**dict.fromkeys(item.names), **r} for r in rows], item)
+    found = {(r["feature"], r["item_id"]): r["tokens"] for r in attribute_tokens(frame).collect()}
+    assert found[("attribute:categories", "a")] == ["hat"]
+    assert found[("attribute:cast", "b")] == ["x"]
+    assert ("attribute:categories", "c") not in found and ("attribute:year", "c") not in found
+    assert found[("attribute:price", "a")] == found[("attribute:price", "b")]
+
+
+def test_equal_snapshots_have_equal_ids_in_any_row_order(spark: SparkSession) -> None:
+    pairs = spark.createDataFrame([("u", "a", 1.0), ("v", "b", 2.0)], "user_id string, item_id string, w double")
+    contents = spark.createDataFrame(
+        [("all", "x", "a", ["t"])], "fit string, feature string, item_id string, tokens array<string>"
+    )
+    one = snapshot_hash(pairs, contents, {"as_of": "2026-01-01"})
+    assert snapshot_hash(pairs.orderBy("user_id", ascending=False), contents, {"as_of": "2026-01-01"}) == one
+    assert snapshot_hash(pairs.where("w > 1"), contents, {"as_of": "2026-01-01"}) != one

@@ -1,0 +1,121 @@
+"""Writing tables: one commit or none, and versions that only changes of rows move."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+from deltalake import DeltaTable
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import DataFrame
+
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.lakehouse.ledger import JobRun, Ledger
+from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult
+
+EDGES = "head string, relation string, tail string, source_path string, source_file_id string, source_line bigint"
+
+
+def edges(lakehouse: Lakehouse, rows: dict[str, str]) -> DataFrame:
+    return lakehouse.spark.createDataFrame([(head, "r", "t", path, "f", 1) for head, path in rows.items()], EDGES)
+
+
+def stored(lakehouse: Lakehouse) -> dict[str, str]:
+    return {row["head"]: row["source_path"] for row in lakehouse.read("graph_edge").collect()}
+
+
+def test_merge_inserts_updates_deletes_and_skips_the_commit_when_nothing_differs(lakehouse: Lakehouse) -> None:
+    assert lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1", "b": "1"})) == WriteResult(inserted=2)
+    version = lakehouse.data_version("graph_edge")
+    assert lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1", "b": "1"})) == WriteResult()
+    assert lakehouse.data_version("graph_edge") == version
+    gone = edges(lakehouse, {"a": "1", "c": "9"})
+    result = lakehouse.merge("graph_edge", edges(lakehouse, {"b": "2", "c": "1"}), delete_keys=gone)
+    assert result == WriteResult(inserted=1, updated=1, deleted=1)
+    assert stored(lakehouse) == {"b": "2", "c": "1"}
+
+
+def test_merge_refuses_a_key_twice(lakehouse: Lakehouse) -> None:
+    twice = edges(lakehouse, {"a": "1"}).unionByName(edges(lakehouse, {"a": "2"}))
+    with pytest.raises(ValueError, match="twice"):
+        lakehouse.merge("graph_edge", twice)
+    assert lakehouse.data_version("graph_edge") is None
+
+
+small_tables = st.dictionaries(st.sampled_from("abcd"), st.sampled_from("12"), max_size=4)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=small_tables, after=small_tables, gone=st.sets(st.sampled_from("abcd")))
+def test_merge_is_dictionary_update(
+    lakehouse: Lakehouse, before: dict[str, str], after: dict[str, str], gone: set[str]
+) -> None:
+    lakehouse.merge("graph_edge", edges(lakehouse, before), delete_keys=lakehouse.read("graph_edge"))
+    assert stored(lakehouse) == before
+    lakehouse.merge("graph_edge", edges(lakehouse, after), delete_keys=edges(lakehouse, dict.fromkeys(gone, "0")))
+    assert stored(lakehouse) == {k: v for k, v in before.items() if k not in gone} | after
+
+
+def lists(lakehouse: Lakehouse, day: str, users: list[str]) -> DataFrame:
+    rows = [(date.fromisoformat(day), user, 1, "i", 1.0, {"ease": 1.0}, "1") for user in users]
+    return lakehouse.spark.createDataFrame(rows, CONTRACTS["user_topk"].input_schema)
+
+
+def test_replacing_a_slice_leaves_other_slices_and_equal_content_alone(lakehouse: Lakehouse) -> None:
+    for day in ("2026-01-01", "2026-01-02"):
+        lakehouse.replace_slice("user_topk", lists(lakehouse, day, ["u", "v"]), {"as_of_date": date.fromisoformat(day)})
+    version = lakehouse.data_version("user_topk")
+    same = lakehouse.replace_slice(
+        "user_topk", lists(lakehouse, "2026-01-02", ["v", "u"]), {"as_of_date": date(2026, 1, 2)}
+    )
+    assert not same.committed
+    assert lakehouse.data_version("user_topk") == version
+    lakehouse.replace_slice("user_topk", lists(lakehouse, "2026-01-02", ["w"]), {"as_of_date": date(2026, 1, 2)})
+    found = {(str(row["as_of_date"]), row["user_id"]) for row in lakehouse.read("user_topk").collect()}
+    assert found == {("2026-01-01", "u"), ("2026-01-01", "v"), ("2026-01-02", "w")}
+
+
+def test_maintenance_expires_rows_and_is_no_change_for_readers(lakehouse: Lakehouse) -> None:
+    lakehouse.replace_slice("user_topk", lists(lakehouse, "2020-01-01", ["u"]), {"as_of_date": date(2020, 1, 1)})
+    lakehouse.replace_slice("user_topk", lists(lakehouse, "2026-01-01", ["u"]), {"as_of_date": date(2026, 1, 1)})
+    version = lakehouse.data_version("user_topk")
+    counts = lakehouse.maintain("user_topk", 168, datetime(2025, 1, 1, tzinfo=UTC))
+    assert counts["rows_expired"] == 1
+    assert [str(row["as_of_date"]) for row in lakehouse.read("user_topk").collect()] == ["2026-01-01"]
+    fresh = Lakehouse(lakehouse.spark, lakehouse.store, "run-2", datetime.now(UTC))
+    assert fresh.data_version("user_topk") == version
+    assert DeltaTable(lakehouse.location("user_topk")).version() > (version or 0)
+
+
+def test_the_log_and_describe_history_tell_the_same_version(lakehouse: Lakehouse) -> None:
+    lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1"}))
+    lakehouse.merge("graph_edge", edges(lakehouse, {"a": "2"}))
+    history = lakehouse.spark.sql(f"DESCRIBE HISTORY {lakehouse.table('graph_edge')}").collect()
+    newest = max(row["version"] for row in history if row["operation"] in ("WRITE", "MERGE"))
+    assert lakehouse.data_version("graph_edge") == newest
+
+
+def test_a_check_of_the_contract_is_enforced(lakehouse: Lakehouse) -> None:
+    bad = lists(lakehouse, "2026-01-01", ["u"]).selectExpr("* except (rank)", "0 AS rank")
+    with pytest.raises(Exception, match="rank_from_1"):
+        lakehouse.replace_slice("user_topk", bad, {"as_of_date": date(2026, 1, 1)})
+
+
+def test_tables_are_plain_enough_for_other_readers(lakehouse: Lakehouse) -> None:
+    lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1"}))
+    table = DeltaTable(lakehouse.location("graph_edge"))
+    assert table.to_pyarrow_table().num_rows == 1
+    assert "deletionVectors" not in str(table.protocol())
+
+
+def test_the_ledger_keeps_the_last_good_run_and_writes_skips_late(lakehouse: Lakehouse) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    ledger = Ledger(lakehouse)
+    ledger.record(JobRun("one", "skipped", at, 0.0))
+    assert lakehouse.data_version("job_run") is None
+    ledger.record(JobRun("two", "succeeded", at, 2.5, "print", {"event": 3}, {"item": 4}, {"rows": 5}, "fine"))
+    again = Ledger(Lakehouse(lakehouse.spark, lakehouse.store, "run-2", at)).last_good("two")
+    assert again is not None
+    assert (again.fingerprint, again.output_versions, again.counts) == ("print", {"item": 4}, {"rows": 5})
+    assert lakehouse.read("job_run").count() == 2
