@@ -288,26 +288,30 @@ class DyingLakehouse(Lakehouse):
 def test_runs_that_are_killed_between_commits_end_as_one_that_was_not(spark: SparkSession, tmp_path: Path) -> None:
     stores = [Store(spark, tmp_path / name) for name in ("calm", "killed")]
     for store in stores:
-        land_first_day(store)
+        store.land("items.jsonl", [{"item_id": "i1", "images": ["images/1.png"]}, {"item_id": "i2"}, {"item_id": "i2"}])
+        store.land("events.jsonl", [event(1), event(2), event(2), event(3, "later"), event(1, value=9.0), b"{"])
+        store.land("images/1.png", picture(1))
     calm, killed = stores
     calm.ingest()
-    for survives in (4, 9):
-        DyingLakehouse.survives = survives
-        with pytest.raises(KilledError):
-            ingest(killed.lakehouse(DyingLakehouse), killed.config)
+    _kill(killed, survives=3)
     killed.ingest()
     for store in stores:
         store.land("items-2.jsonl", [{"item_id": "later"}, {"item_id": "i2", "op": "delete"}])
-        store.land("events/4.jsonl", [event(20, "later"), event(1, value=3.0)])
+        store.land("events-2.jsonl", [event(20, "later"), event(1, value=3.0)])
         store.land("images/1.png", picture(7))
         os.utime(store.folder / "data" / "images" / "1.png", (9, 9))
     calm.ingest()
-    DyingLakehouse.survives = 4
-    with pytest.raises(KilledError):
-        ingest(killed.lakehouse(DyingLakehouse), killed.config)
+    for survives in (2, 5):
+        _kill(killed, survives)
     killed.ingest()
     for table in WRITES:
         assert killed.rows(table) == calm.rows(table), table
+
+
+def _kill(store: Store, survives: int) -> None:
+    DyingLakehouse.survives = survives
+    with pytest.raises(KilledError):
+        ingest(store.lakehouse(DyingLakehouse), store.config)
 
 
 def test_a_folder_of_mutated_lines_never_crashes_and_its_books_balance(spark: SparkSession, tmp_path: Path) -> None:

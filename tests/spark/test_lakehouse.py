@@ -46,7 +46,7 @@ def test_merge_refuses_a_key_twice(lakehouse: Lakehouse) -> None:
 small_tables = st.dictionaries(st.sampled_from("abcd"), st.sampled_from("12"), max_size=4)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=small_tables, after=small_tables, gone=st.sets(st.sampled_from("abcd")))
 def test_merge_is_dictionary_update(
     lakehouse: Lakehouse, before: dict[str, str], after: dict[str, str], gone: set[str]

@@ -113,6 +113,7 @@ def test_a_wrong_configuration_exits_with_1_and_says_so_in_json(capsys: pytest.C
 
 def store_flags(tmp_path: Path, **changes: str) -> list[str]:
     (tmp_path / "landing").mkdir(exist_ok=True)
+    (tmp_path / "landing" / "items.jsonl").write_text("{}\n", encoding="utf-8")
     pairs = {"store.data": str(tmp_path / "landing"), "store.out": str(tmp_path / "out"), **changes}
     return ["--set", *(f"{key}={value}" for key, value in pairs.items())]
 
