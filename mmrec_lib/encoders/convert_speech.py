@@ -84,10 +84,16 @@ def convert_whisper(unpacked: Path, target: Path) -> None:
     end, start = (50_256, 50_257) if is_english else (50_257, 50_258)
     special = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end, "decoder_start_token_id": start}
     config = WhisperConfig(
-        vocab_size=vocab_size, num_mel_bins=num_mels, d_model=width,
-        encoder_layers=_num_layers(weights, "encoder"), decoder_layers=_num_layers(weights, "decoder"),
-        encoder_attention_heads=num_heads, decoder_attention_heads=num_heads,
-        encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width, **special,
+        vocab_size=vocab_size,
+        num_mel_bins=num_mels,
+        d_model=width,
+        encoder_layers=_num_layers(weights, "encoder"),
+        decoder_layers=_num_layers(weights, "decoder"),
+        encoder_attention_heads=num_heads,
+        decoder_attention_heads=num_heads,
+        encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width,
+        **special,
     )
     model = WhisperForConditionalGeneration(config).eval()
     model.load_state_dict(_renamed(weights), strict=True)
@@ -100,7 +106,10 @@ def convert_whisper(unpacked: Path, target: Path) -> None:
     shutil.copy(source / "tokenizer.json", target / "tokenizer.json")
     text_end = "<|endoftext|>"
     tokenizer = {
-        "tokenizer_class": "WhisperTokenizer", "bos_token": text_end, "eos_token": text_end, "pad_token": text_end,
+        "tokenizer_class": "WhisperTokenizer",
+        "bos_token": text_end,
+        "eos_token": text_end,
+        "pad_token": text_end,
         "unk_token": text_end,
     }
     (target / "tokenizer_config.json").write_text(json.dumps(tokenizer, indent=2) + "\n", encoding="utf-8")
@@ -151,8 +160,13 @@ def _renamed(weights: Weights) -> dict[str, torch.Tensor]:
 
 
 def _num_layers(weights: Weights, side: str) -> int:
-    return len({name.split("/")[1] for name in weights if name.startswith(f"{side}/layer_") and name.count("/") > 1
-                and name.split("/")[1] != "layer_norm"})
+    return len(
+        {
+            name.split("/")[1]
+            for name in weights
+            if name.startswith(f"{side}/layer_") and name.count("/") > 1 and name.split("/")[1] != "layer_norm"
+        }
+    )
 
 
 def _token_ids(tokenizer: dict[str, object]) -> dict[str, int]:
@@ -161,12 +175,19 @@ def _token_ids(tokenizer: dict[str, object]) -> dict[str, int]:
 
 
 def _set_generation(
-    model: torch.nn.Module, settings: dict[str, list[int]], token_ids: dict[str, int], is_english: bool,
+    model: torch.nn.Module,
+    settings: dict[str, list[int]],
+    token_ids: dict[str, int],
+    is_english: bool,
     special: dict[str, int],
 ) -> None:
     values: dict[str, object] = {
-        **special, "max_length": 448, "is_multilingual": not is_english, "return_timestamps": False,
-        "suppress_tokens": settings["suppress_ids"], "begin_suppress_tokens": settings["suppress_ids_begin"],
+        **special,
+        "max_length": 448,
+        "is_multilingual": not is_english,
+        "return_timestamps": False,
+        "suppress_tokens": settings["suppress_ids"],
+        "begin_suppress_tokens": settings["suppress_ids_begin"],
         "no_timestamps_token_id": token_ids["<|notimestamps|>"],
     }
     if not is_english:

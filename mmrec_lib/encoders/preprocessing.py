@@ -90,8 +90,10 @@ class ImagePreprocessing:
         # Resizing only the part that is kept: a panorama of 1 x 10,000 would otherwise become millions of pixels.
         x_step, y_step = image.width / width, image.height / height
         box = (
-            max(left * x_step, 0.0), max(top * y_step, 0.0),
-            min((left + self.width_px) * x_step, image.width), min((top + self.height_px) * y_step, image.height),
+            max(left * x_step, 0.0),
+            max(top * y_step, 0.0),
+            min((left + self.width_px) * x_step, image.width),
+            min((top + self.height_px) * y_step, image.height),
         )
         return np.asarray(image.resize((self.width_px, self.height_px), resample, box=box))
 

@@ -51,8 +51,9 @@ def probe(content: bytes, expected_kind: str | None, max_pixels: int = MAX_PIXEL
     found = sniff(content)
     if found is None:
         raise MediaError(
-            "media_wrong_type", f"{expected_kind or 'a picture, sound or video'} expected, the bytes are none: "
-            f"they start with {content[:8].hex(' ')}"
+            "media_wrong_type",
+            f"{expected_kind or 'a picture, sound or video'} expected, the bytes are none: "
+            f"they start with {content[:8].hex(' ')}",
         )
     if expected_kind is not None and found.kind != expected_kind:
         raise MediaError("media_wrong_type", f"{expected_kind} expected, the bytes are {found.mime}")

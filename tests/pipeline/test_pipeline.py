@@ -139,7 +139,9 @@ def test_new_deliveries_are_all_that_is_read_and_encoded(demo: Demo) -> None:
     early = event_before_item(demo.data)
     assert demo.run() == 0
     tables = demo.summary["tables"]
-    assert tables["event"] == stored["event"] + len(made["event_ids"])
+    # An event on the item that is deleted in the same run is kept aside, not lost.
+    aside = [r for r in table_rows(demo.out, "quarantine").to_pylist() if r["waits_for_item_id"] == deleted]
+    assert tables["event"] == stored["event"] + len(made["event_ids"]) - len(aside)
     assert tables["item"] == stored["item"] + len(made["item_ids"]) - 1
     counts = _last_counts(demo, "ingest_landing")
     assert counts["event.read"] == len(made["event_ids"]) + 1

@@ -38,14 +38,21 @@ def rows(spark: SparkSession, table: str, *values: dict[str, object]) -> DataFra
 
 
 def link(kind: str, owner: str, field: str, asset: str, position: int = 0) -> dict[str, object]:
-    return {"owner_kind": kind, "owner_id": owner, "field": field, "asset_id": asset, "position": position,
-            "media_path": f"{field}/{asset}"}
+    return {
+        "owner_kind": kind,
+        "owner_id": owner,
+        "field": field,
+        "asset_id": asset,
+        "position": position,
+        "media_path": f"{field}/{asset}",
+    }
 
 
 @pytest.fixture(scope="module")
 def item(spark: SparkSession) -> DataFrame:
     return rows(
-        spark, "item",
+        spark,
+        "item",
         {"item_id": "i1", "title": " Red  shoe ", "description": "warm"},
         {"item_id": "i2", "title": "Red shoe", "description": "  "},
         {"item_id": "i3", "title": None},
@@ -55,19 +62,26 @@ def item(spark: SparkSession) -> DataFrame:
 @pytest.fixture(scope="module")
 def links(spark: SparkSession) -> DataFrame:
     return rows(
-        spark, "media_link",
-        link("item", "i1", "images", "p1", 0), link("item", "i1", "images", "p1", 1),
-        link("item", "i1", "images", "p2", 2), link("item", "i2", "images", "p2"),
+        spark,
+        "media_link",
+        link("item", "i1", "images", "p1", 0),
+        link("item", "i1", "images", "p1", 1),
+        link("item", "i1", "images", "p2", 2),
+        link("item", "i2", "images", "p2"),
         link("item", "gone", "images", "p3"),
-        link("item", "i3", "audio", "s1", 0), link("item", "i3", "audio", "s2", 1),
-        link("review", "r2", "audio", "s3"), link("review", "r3", "audio", "s4"), link("review", "r4", "audio", "s5"),
+        link("item", "i3", "audio", "s1", 0),
+        link("item", "i3", "audio", "s2", 1),
+        link("review", "r2", "audio", "s3"),
+        link("review", "r3", "audio", "s4"),
+        link("review", "r4", "audio", "s5"),
     )
 
 
 @pytest.fixture(scope="module")
 def provided_text(spark: SparkSession) -> DataFrame:
     return rows(
-        spark, "provided_text",
+        spark,
+        "provided_text",
         {"owner_kind": "review", "owner_id": "r3", "kind": "transcript", "text": "by owner", "language": "en"},
         {"owner_kind": "media", "owner_id": "audio/s2", "kind": "transcript", "text": "by path"},
     )
@@ -76,13 +90,25 @@ def provided_text(spark: SparkSession) -> DataFrame:
 @pytest.fixture(scope="module")
 def media_text(spark: SparkSession) -> DataFrame:
     def made(asset: str, text: str | None, **changes: object) -> dict[str, object]:
-        return {"content_id": asset, "kind": "transcript", "encoder_id": "ears", "revision": "r1", "text": text,
-                "error": "broken" if text is None else None, **changes}
+        return {
+            "content_id": asset,
+            "kind": "transcript",
+            "encoder_id": "ears",
+            "revision": "r1",
+            "text": text,
+            "error": "broken" if text is None else None,
+            **changes,
+        }
 
     return rows(
-        spark, "media_text",
-        made("s1", "first part"), made("s2", "by path", encoder_id="provided", revision="provided"),
-        made("s2", "heard"), made("s3", "spoken"), made("s3", "old", revision="r0"), made("s5", None),
+        spark,
+        "media_text",
+        made("s1", "first part"),
+        made("s2", "by path", encoder_id="provided", revision="provided"),
+        made("s2", "heard"),
+        made("s3", "spoken"),
+        made("s3", "old", revision="r0"),
+        made("s5", None),
     )
 
 
@@ -91,7 +117,8 @@ def contents(
     spark: SparkSession, item: DataFrame, links: DataFrame, media_text: DataFrame, provided_text: DataFrame
 ) -> DataFrame:
     review = rows(
-        spark, "review",
+        spark,
+        "review",
         {"review_id": "r1", "item_id": "i1", "user_id": "u", "text": "fine"},
         {"review_id": "r2", "item_id": "i1", "user_id": "u", "text": None},
         {"review_id": "r3", "item_id": "i2", "user_id": "u", "text": " "},
@@ -110,9 +137,15 @@ def contents(
 def test_contents_of_items(contents: DataFrame) -> None:
     found = {(r["item_id"], r["field"], r["text"] or r["content_id"]) for r in contents.collect()}
     assert found == {
-        ("i1", "title", "Red shoe"), ("i1", "description", "warm"), ("i1", "review", "fine"),
-        ("i1", "review", "spoken"), ("i1", "images", "p1"), ("i1", "images", "p2"),
-        ("i2", "title", "Red shoe"), ("i2", "review", "by owner"), ("i3", "transcript", "first part by path"),
+        ("i1", "title", "Red shoe"),
+        ("i1", "description", "warm"),
+        ("i1", "review", "fine"),
+        ("i1", "review", "spoken"),
+        ("i1", "images", "p1"),
+        ("i1", "images", "p2"),
+        ("i2", "title", "Red shoe"),
+        ("i2", "review", "by owner"),
+        ("i3", "transcript", "first part by path"),
     }
     assert contents.count() == len(found)
 
@@ -152,16 +185,26 @@ def test_ready_made_vectors_replace_or_stand_beside(
 
 def test_only_what_has_neither_vector_nor_error_is_encoded(spark: SparkSession, contents: DataFrame) -> None:
     def done(identity: str, encoder: str, revision: str = "r1", error: str | None = None) -> dict[str, object]:
-        return {"content_id": identity, "encoder_id": encoder, "revision": revision, "modality": "", "error": error,
-                "vector": None if error else [1.0, 0.0]}
+        return {
+            "content_id": identity,
+            "encoder_id": encoder,
+            "revision": revision,
+            "modality": "",
+            "error": error,
+            "vector": None if error else [1.0, 0.0],
+        }
 
     stored = rows(
-        spark, "content_embedding",
-        done(sha("Red shoe"), "words"), done(sha("fine"), "words", error="bad"), done(sha("warm"), "words", "r0"),
+        spark,
+        "content_embedding",
+        done(sha("Red shoe"), "words"),
+        done(sha("fine"), "words", error="bad"),
+        done(sha("warm"), "words", "r0"),
         done("p1", "pixels"),
     )
     assets = rows(
-        spark, "media_asset",
+        spark,
+        "media_asset",
         *({"asset_id": name, "media_kind": "image", "content": bytearray(b"x")} for name in ("p1", "p2", "p3")),
     )
     texts = plan_encoding(contents, stored, TEXT, assets)
@@ -176,17 +219,28 @@ def test_items_are_the_mean_of_their_distinct_contents(
     spark: SparkSession, item: DataFrame, contents: DataFrame
 ) -> None:
     def made(identity: str, encoder: str, vector: list[float] | None) -> dict[str, object]:
-        return {"content_id": identity, "encoder_id": encoder, "revision": "r1", "modality": "", "vector": vector,
-                "error": None if vector else "bad"}
+        return {
+            "content_id": identity,
+            "encoder_id": encoder,
+            "revision": "r1",
+            "modality": "",
+            "vector": vector,
+            "error": None if vector else "bad",
+        }
 
     stored = rows(
-        spark, "content_embedding",
-        made(sha("Red shoe"), "words", [1.0, 0.0]), made(sha("fine"), "words", [1.0, 0.0]),
-        made(sha("spoken"), "words", [0.0, 1.0]), made(sha("warm"), "words", None),
-        made("p1", "pixels", [2.0, 2.0]), made("p2", "pixels", [4.0, 0.0]),
+        spark,
+        "content_embedding",
+        made(sha("Red shoe"), "words", [1.0, 0.0]),
+        made(sha("fine"), "words", [1.0, 0.0]),
+        made(sha("spoken"), "words", [0.0, 1.0]),
+        made(sha("warm"), "words", None),
+        made("p1", "pixels", [2.0, 2.0]),
+        made("p2", "pixels", [4.0, 0.0]),
     )
     provided = rows(
-        spark, "provided_vector",
+        spark,
+        "provided_vector",
         {"item_id": "i2", "modality": "image", "encoder_id": "shop", "vector": [1.0, 2.0, 3.0]},
         {"item_id": "gone", "modality": "image", "encoder_id": "shop", "vector": [1.0, 2.0, 3.0]},
     )
@@ -201,7 +255,9 @@ def test_items_are_the_mean_of_their_distinct_contents(
         ("i2", "provided"): (1, 3, [1.0, 2.0, 3.0]),
     }
     assert {tuple(row) for row in release_rows(pooled).collect()} == {
-        ("text", "title", "words", "r1"), ("text", "review", "words", "r1"), ("image", "images", "pixels", "r1"),
+        ("text", "title", "words", "r1"),
+        ("text", "review", "words", "r1"),
+        ("image", "images", "pixels", "r1"),
         ("image", "provided", "shop", "provided"),
     }
     key = CONTRACTS["item_embedding"].key
@@ -213,7 +269,8 @@ def test_only_sound_without_a_transcript_is_transcribed(
     spark: SparkSession, links: DataFrame, media_text: DataFrame, provided_text: DataFrame
 ) -> None:
     assets = rows(
-        spark, "media_asset",
+        spark,
+        "media_asset",
         *({"asset_id": f"s{n}", "media_kind": "audio", "content": bytearray(b"x")} for n in range(1, 7)),
     )
     fresh = plan_extraction(assets, links, rows(spark, "media_text"), provided_text, SPEECH)
@@ -226,15 +283,18 @@ def test_ready_made_transcripts_are_taken_as_they_are(links: DataFrame, provided
     made = provided_media_text(provided_text, links)
     assert made.columns == CONTRACTS["media_text"].content_columns
     assert {(r["content_id"], r["encoder_id"], r["text"], r["language"]) for r in made.collect()} == {
-        ("s4", "provided", "by owner", "en"), ("s2", "provided", "by path", None),
+        ("s4", "provided", "by owner", "en"),
+        ("s2", "provided", "by path", None),
     }
 
 
 def test_operator_output_fits_the_contracts(spark: SparkSession) -> None:
-    heard = spark.createDataFrame([("s1", "hello", "en", None)], "content_id string, text string, language string, "
-                                  "error string")
+    heard = spark.createDataFrame(
+        [("s1", "hello", "en", None)], "content_id string, text string, language string, error string"
+    )
     assert media_text_rows(heard, SPEECH).columns == CONTRACTS["media_text"].content_columns
-    encoded = spark.createDataFrame([("c", [1.0], 1, None)], "content_id string, vector array<float>, dim int, "
-                                    "error string")
+    encoded = spark.createDataFrame(
+        [("c", [1.0], 1, None)], "content_id string, vector array<float>, dim int, error string"
+    )
     made = content_embedding_rows(encoded, TEXT)
     assert made.columns == CONTRACTS["content_embedding"].content_columns

@@ -33,7 +33,10 @@ def test_table_face_carries_keys_and_gives_a_vector_or_an_error(spark: SparkSess
     rows = [(index, f"k{index}", text) for index, text in enumerate(texts)] + [(50, "k50", None), (51, "k51", "  ")]
     encoded = encode_table(
         table(spark, rows, "number int, name string, text string"),
-        models.encoders["tiny-text"], models, key_columns=["number", "name"], input_column="text",
+        models.encoders["tiny-text"],
+        models,
+        key_columns=["number", "name"],
+        input_column="text",
         embedding=EmbeddingConfig(num_partitions=3, batch_rows=7),
     )
     assert encoded.columns == ["number", "name", "vector", "dim", "error"]
@@ -63,11 +66,18 @@ def test_pictures_come_inline_or_by_uri(spark: SparkSession, models: ModelsConfi
     ]
     encoded = encode_table(
         table(spark, rows, "content_id string, content binary, uri string"),
-        models.encoders["tiny-image"], models, input_column="content", uri_column="uri",
+        models.encoders["tiny-image"],
+        models,
+        input_column="content",
+        uri_column="uri",
     )
     found = {row["content_id"]: row for row in encoded.collect()}
     assert {name: row["error"] is None for name, row in found.items()} == {
-        "inline": True, "stored": True, "by path": True, "gone": False, "broken": False,
+        "inline": True,
+        "stored": True,
+        "by path": True,
+        "gone": False,
+        "broken": False,
     }
     assert found["stored"]["vector"] == found["by path"]["vector"] != found["inline"]["vector"]
 
@@ -113,7 +123,12 @@ def test_a_worker_process_loads_a_model_once(
     monkeypatch.setattr(operator, "_worker", operator._Worker())
     rows = table(spark, [("a", "red")], "content_id string, text string")
     how = operator._inference(
-        rows, models.encoders["tiny-text"], models, key_columns=["content_id"], input_column="text", uri_column=None,
+        rows,
+        models.encoders["tiny-text"],
+        models,
+        key_columns=["content_id"],
+        input_column="text",
+        uri_column=None,
         embedding=None,
     )
 

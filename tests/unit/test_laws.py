@@ -148,8 +148,15 @@ def test_table_access_is_seen(planted: str) -> None:
 
 @pytest.mark.parametrize(
     "innocent",
-    ["file.read()", "stream.write(data)", "lakehouse.read('event').where('x')", "lakehouse.merge('event', rows)",
-     "'a word about merges'", "settings.reads", "path.read_text()"],
+    [
+        "file.read()",
+        "stream.write(data)",
+        "lakehouse.read('event').where('x')",
+        "lakehouse.merge('event', rows)",
+        "'a word about merges'",
+        "settings.reads",
+        "path.read_text()",
+    ],
 )
 def test_other_reading_is_not_accused(innocent: str) -> None:
     assert list(table_accesses(ast.parse(innocent))) == []

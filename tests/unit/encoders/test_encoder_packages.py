@@ -38,8 +38,13 @@ def package(tmp_path: Path) -> ModelPackage:
         archive.writestr("tiny/config.json", "{}")
         archive.writestr("tiny_model-1.0.dist-info/licenses/LICENSE", "free")
     return ModelPackage(
-        name="tiny", requirement="tiny-model==1.0", sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(), kind="text",
-        converter=f"{__name__}:convert", converter_version=1, licence="MIT",
+        name="tiny",
+        requirement="tiny-model==1.0",
+        sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        kind="text",
+        converter=f"{__name__}:convert",
+        converter_version=1,
+        licence="MIT",
     )
 
 

@@ -27,8 +27,22 @@ from transformers import (
 from mmrec_lib.encoders.config import ModelsConfig
 
 WORDS = (
-    "red", "blue", "green", "shoe", "boot", "dress", "warm", "soft", "light", "cheap", "fine", "old", "new", "city",
-    "river", "stone",
+    "red",
+    "blue",
+    "green",
+    "shoe",
+    "boot",
+    "dress",
+    "warm",
+    "soft",
+    "light",
+    "cheap",
+    "fine",
+    "old",
+    "new",
+    "city",
+    "river",
+    "stone",
 )
 
 
@@ -46,8 +60,12 @@ def make_text_model(directory: Path) -> None:
     ).save_pretrained(directory)
     BertModel(
         BertConfig(
-            vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-            intermediate_size=32, max_position_embeddings=32,
+            vocab_size=len(vocabulary),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=32,
         )
     ).save_pretrained(directory)
 
@@ -57,12 +75,22 @@ def make_image_model(directory: Path) -> None:
     torch.manual_seed(0)
     ViTModel(
         ViTConfig(
-            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=32,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            image_size=32,
             patch_size=8,
         )
     ).save_pretrained(directory)
-    settings = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True,
-                "resample": 3, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+    settings = {
+        "size": {"shortest_edge": 40},
+        "crop_size": {"height": 32, "width": 32},
+        "do_center_crop": True,
+        "resample": 3,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
     (directory / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
@@ -78,10 +106,22 @@ def make_speech_model(directory: Path) -> None:
     ).save_pretrained(directory)
     model = WhisperForConditionalGeneration(
         WhisperConfig(
-            vocab_size=len(vocabulary), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-            decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_source_positions=150,
-            max_target_positions=32, bos_token_id=0, eos_token_id=0, pad_token_id=0, decoder_start_token_id=1,
-            suppress_tokens=None, begin_suppress_tokens=None,
+            vocab_size=len(vocabulary),
+            d_model=16,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=32,
+            decoder_ffn_dim=32,
+            max_source_positions=150,
+            max_target_positions=32,
+            bos_token_id=0,
+            eos_token_id=0,
+            pad_token_id=0,
+            decoder_start_token_id=1,
+            suppress_tokens=None,
+            begin_suppress_tokens=None,
         )
     )
     model.generation_config.is_multilingual = False

@@ -1,0 +1,46 @@
+"""All tests, in two lanes side by side: whole pipelines in one, everything else in the other.
+
+    python -m tests.run
+
+Each lane is a pytest process with at most one Spark session. What a lane prints is shown when it has ended.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+
+LANES = {"pipeline": ["tests/pipeline"], "units and Spark": ["tests/unit", "tests/spark"]}
+
+
+def main() -> int:
+    """Run both lanes; returns 0 when all tests of both passed."""
+    start = time.monotonic()
+    logs = {name: tempfile.TemporaryFile("w+") for name in LANES}
+    running = {
+        name: subprocess.Popen([sys.executable, "-m", "pytest", *paths], stdout=logs[name], stderr=subprocess.STDOUT)
+        for name, paths in LANES.items()
+    }
+    failed = []
+    while running:
+        time.sleep(1)
+        for name, process in list(running.items()):
+            if process.poll() is None:
+                continue
+            del running[name]
+            logs[name].seek(0)
+            print(f"\n===== {name}: {time.monotonic() - start:.0f} s", flush=True)
+            print(logs[name].read(), flush=True)
+            if process.returncode != 0:
+                failed.append(name)
+    for log in logs.values():
+        log.close()
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
