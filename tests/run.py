@@ -7,18 +7,27 @@ Each lane is a pytest process with at most one Spark session. What a lane prints
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from typing import IO
 
 LANES = {"pipeline": ["tests/pipeline"], "units and Spark": ["tests/unit", "tests/spark"]}
 
 
 def main() -> int:
     """Run both lanes; returns 0 when all tests of both passed."""
+    with contextlib.ExitStack() as stack:
+        logs = {name: stack.enter_context(tempfile.TemporaryFile("w+")) for name in LANES}
+        return run_lanes(logs)
+
+
+def run_lanes(logs: Mapping[str, IO[str]]) -> int:
+    """Run the lanes, each printing into its own file."""
     start = time.monotonic()
-    logs = {name: tempfile.TemporaryFile("w+") for name in LANES}
     running = {
         name: subprocess.Popen([sys.executable, "-m", "pytest", *paths], stdout=logs[name], stderr=subprocess.STDOUT)
         for name, paths in LANES.items()
@@ -35,8 +44,6 @@ def main() -> int:
             print(logs[name].read(), flush=True)
             if process.returncode != 0:
                 failed.append(name)
-    for log in logs.values():
-        log.close()
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
