@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,10 +39,10 @@ def _plain(value: object) -> object:
     return value
 
 
-def differences(one: Path, other: Path) -> list[str]:
-    """What differs between two stores, a line each; empty when they are equal."""
+def differences(one: Path, other: Path, names: Iterable[str] = CONTRACTS) -> list[str]:
+    """What differs between these tables of two stores, a line each; empty when they are equal."""
     found = []
-    for name in CONTRACTS:
+    for name in names:
         if name in NOT_COMPARED:
             continue
         there = [(out / "tables" / name / "_delta_log").is_dir() for out in (one, other)]

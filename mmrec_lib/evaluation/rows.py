@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,10 @@ class MetricRow:
     def name(self) -> str:
         """Metric and cut-off, such as `ndcg@10`."""
         return f"{self.metric}@{self.k}"
+
+
+METRIC_FIELDS = tuple(field.name for field in fields(MetricRow))
+"""Columns of a metric row, in order."""
 
 
 def summarise(

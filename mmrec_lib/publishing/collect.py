@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from mmrec_lib import __version__
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.transcripts import released_extractor, spoken_words
-from mmrec_lib.evaluation.rows import MetricRow
+from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.lakehouse.ledger import Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.publishing.people import shown_neighbors, shown_users
@@ -170,23 +170,10 @@ def _quarantine(lakehouse: Lakehouse) -> list[QuarantineReason]:
 
 def _metrics(lakehouse: Lakehouse, version: str) -> dict[str, list[MetricRow]]:
     rows = lakehouse.read("model_metric").where((F.col("model_version") == version) & (F.col("part") == "test"))
-    fields = (
-        "model",
-        "segment",
-        "metric",
-        "k",
-        "value",
-        "ci_low",
-        "ci_high",
-        "diff",
-        "diff_low",
-        "diff_high",
-        "num_users",
-    )
     found: dict[str, list[MetricRow]] = {}
     order = F.when(F.col("model") == "ranker", 0).otherwise(1)
-    for row in rows.orderBy("fit", "segment", order, "model", "metric", "k").select("fit", *fields).collect():
-        found.setdefault(row["fit"], []).append(MetricRow(*(row[name] for name in fields)))
+    for row in rows.orderBy("fit", "segment", order, "model", "metric", "k").select("fit", *METRIC_FIELDS).collect():
+        found.setdefault(row["fit"], []).append(MetricRow(*(row[name] for name in METRIC_FIELDS)))
     return found
 
 

@@ -13,7 +13,7 @@ from mmrec_lib.contracts.runs import MODEL_METRIC
 from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.evaluate import Scorer, evaluate
-from mmrec_lib.evaluation.rows import MetricRow
+from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.data import Histories
@@ -44,7 +44,7 @@ def judge(lakehouse: Lakehouse, registry: Registry, config: EvaluationConfig) ->
         for fit, data in fits.items():
             judged[fit, "test"] = judge_part(snapshot, data, "test", models[data], config)
         rows = [
-            (candidate.version, fit, part, *(asdict(row)[name] for name in _METRIC_FIELDS))
+            (candidate.version, fit, part, *(asdict(row)[name] for name in METRIC_FIELDS))
             for (fit, part), found in judged.items()
             for row in found
         ]
@@ -60,21 +60,6 @@ def judge(lakehouse: Lakehouse, registry: Registry, config: EvaluationConfig) ->
                 registry.log_artifact(candidate, picture, "plots")
     headline = _value(judged.get(("fit2", "test"), []), min(config.ks))
     return {"metrics": len(rows)}, f"version {candidate.version}: nDCG@{min(config.ks)} on test {headline}"
-
-
-_METRIC_FIELDS = (
-    "model",
-    "segment",
-    "metric",
-    "k",
-    "value",
-    "ci_low",
-    "ci_high",
-    "diff",
-    "diff_low",
-    "diff_high",
-    "num_users",
-)
 
 
 def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult
 
@@ -119,3 +121,26 @@ def test_the_ledger_keeps_the_last_good_run_and_writes_skips_late(lakehouse: Lak
     assert again is not None
     assert (again.fingerprint, again.output_versions, again.counts) == ("print", {"item": 4}, {"rows": 5})
     assert lakehouse.read("job_run").count() == 2
+
+
+def test_catalogue_mode_reads_and_writes_the_same_way(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    spark = lakehouse.spark
+    spark.sql(f"CREATE SCHEMA mmrec_test LOCATION '{tmp_path / 'schema'}'")
+    store = StoreConfig(
+        catalog="spark_catalog",
+        schema_name="mmrec_test",
+        staging=str(tmp_path / "s"),
+        report_folder=str(tmp_path / "r"),
+    )
+    try:
+        house = Lakehouse(spark, store, "run-1", lakehouse.written_at)
+        assert house.data_version("graph_edge") is None
+        assert house.merge("graph_edge", edges(house, {"a": "1", "b": "1"})) == WriteResult(inserted=2)
+        assert house.merge("graph_edge", edges(house, {"a": "2", "b": "1"})) == WriteResult(updated=1)
+        again = Lakehouse(spark, store, "run-2", lakehouse.written_at)
+        assert again.data_version("graph_edge") == house.data_version("graph_edge")
+        assert stored(again) == {"a": "2", "b": "1"}
+        house.replace_slice("user_topk", lists(house, "2026-01-01", ["u"]), {"as_of_date": date(2026, 1, 1)})
+        assert house.read("user_topk").count() == 1
+    finally:
+        spark.sql("DROP SCHEMA mmrec_test CASCADE")
