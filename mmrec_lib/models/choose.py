@@ -54,7 +54,7 @@ GRAPH_LADDERS: dict[str, tuple[float, ...]] = {
     "rank": GRAPH_RANKS,
 }
 BLOCK_WEIGHTS = (0.0, 0.5, 2.0)
-WARM_POPULARITY = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+WARM_POPULARITY = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 GROUP_SHRINKAGES = (1.0, 3.0, 10.0, 30.0)
 GROUP_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 WARM_GROUP_WEIGHTS = (0.0, 0.25, 0.5)
