@@ -12,13 +12,16 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 MODELS_ROOT = Path(os.environ.get("MMREC_MODELS_ROOT", PROJECT / "models"))
 
+# Tables of a few rows spend more on compiling generated Java than on running it; interpreted plans give the same rows.
+QUICK = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[object]:
     from mmrec_lib.lakehouse.config import SparkConfig
     from mmrec_lib.lakehouse.session import build_session
 
-    session = build_session(SparkConfig(master="local[2]", driver_memory="2g"), "mmrec-tests")
+    session = build_session(SparkConfig(master="local[2]", driver_memory="2g", conf=QUICK), "mmrec-tests")
     yield session
     session.stop()
 

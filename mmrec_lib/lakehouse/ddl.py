@@ -6,6 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import MapType
 
+from mmrec_lib.contracts.table import Check
 from mmrec_lib.contracts.table import Column as ContractColumn
 from mmrec_lib.contracts.table import TableContract
 
@@ -21,12 +22,21 @@ def column_ddl(column: ContractColumn) -> str:
     return f"`{column.name}` {column.type.simpleString()}{required} COMMENT {quoted(column.comment)}"
 
 
-def create_statement(contract: TableContract, identifier: str) -> str:
-    """CREATE TABLE for a contract; no deletion vectors, so that every Delta reader can read the table."""
+def create_statement(contract: TableContract, identifier: str, *, with_checks: bool) -> str:
+    """CREATE TABLE for a contract; no deletion vectors, so that every Delta reader can read the table.
+
+    Args:
+        contract: The table.
+        identifier: Its SQL name.
+        with_checks: Create its CHECK constraints in the same commit. Open-source Delta takes them as table properties;
+            where a catalogue may not, `add_check_statement` adds them one by one.
+    """
     properties = {
         "delta.enableDeletionVectors": "false",
         "delta.enableChangeDataFeed": str(contract.change_feed).lower(),
     }
+    if with_checks:
+        properties |= {constraint_property(check): check.condition for check in contract.checks}
     columns = ",\n  ".join(column_ddl(column) for column in contract.all_columns)
     partitions = f"\nPARTITIONED BY ({', '.join(contract.partition_by)})" if contract.partition_by else ""
     options = ", ".join(f"{quoted(key)} = {quoted(value)}" for key, value in properties.items())
@@ -34,6 +44,16 @@ def create_statement(contract: TableContract, identifier: str) -> str:
         f"CREATE TABLE IF NOT EXISTS {identifier} (\n  {columns}\n) USING delta{partitions}\n"
         f"COMMENT {quoted(contract.comment)}\nTBLPROPERTIES ({options})"
     )
+
+
+def constraint_property(check: Check) -> str:
+    """Table property in which Delta keeps a CHECK constraint."""
+    return f"delta.constraints.{check.name}"
+
+
+def add_check_statement(check: Check, identifier: str) -> str:
+    """ALTER TABLE that adds one CHECK constraint, after a look at all rows."""
+    return f"ALTER TABLE {identifier} ADD CONSTRAINT {check.name} CHECK ({check.condition})"
 
 
 def row_hash(contract: TableContract) -> Column:

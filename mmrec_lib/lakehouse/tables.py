@@ -23,7 +23,7 @@ from mmrec_lib.contracts.table import TableContract
 from mmrec_lib.errors import StoreError
 from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
-from mmrec_lib.lakehouse.ddl import column_ddl, conform, create_statement
+from mmrec_lib.lakehouse.ddl import add_check_statement, column_ddl, conform, constraint_property, create_statement
 
 _OP = "_mmrec_op"
 
@@ -185,8 +185,10 @@ class Lakehouse:
             self._evolve(contract)
         else:
             # Also when a killed run made the table and no more.
-            self.spark.sql(create_statement(contract, self.table(name)))
-            self._add_checks(contract)
+            in_path_mode = bool(self.store.out)
+            self.spark.sql(create_statement(contract, self.table(name), with_checks=in_path_mode))
+            if not in_path_mode:
+                self._add_checks(contract)
         self._ensured.add(name)
 
     def _evolve(self, contract: TableContract) -> None:
@@ -209,17 +211,15 @@ class Lakehouse:
             row["key"].lower() for row in self.spark.sql(f"SHOW TBLPROPERTIES {self.table(contract.name)}").collect()
         }
         for check in contract.checks:
-            if f"delta.constraints.{check.name}" not in have:
-                self.spark.sql(
-                    f"ALTER TABLE {self.table(contract.name)} ADD CONSTRAINT {check.name} CHECK ({check.condition})"
-                )
+            if constraint_property(check).lower() not in have:
+                self.spark.sql(add_check_statement(check, self.table(contract.name)))
 
     def merge(self, name: str, rows: DataFrame, *, delete_keys: DataFrame | None = None) -> WriteResult:
         """Bring a keyed table to contain `rows`, in one commit or none.
 
         Args:
             name: Table.
-            rows: The contract's content columns, one row a key. Read up to three times: stage what is costly.
+            rows: The contract's content columns, one row a key. Read twice when the table is empty, else once.
             delete_keys: Key columns of rows to remove; a key that is also in `rows` stays.
 
         Returns:
@@ -245,6 +245,9 @@ class Lakehouse:
         if delete_keys is not None and not is_fresh:
             gone = delete_keys.select(*keys).distinct().join(have, keys, "left_semi").join(new, keys, "left_anti")
             changed = changed.unionByName(gone.withColumn(_OP, F.lit("delete")), allowMissingColumns=True)
+        if not is_fresh:
+            # What changed is little; counting it, and a MERGE that reads its source twice, must not compare again.
+            changed = self.stage(f"changes_{name}", changed)
         counts = {
             row[_OP]: (row["rows"], row["keys"])
             for row in changed.groupBy(_OP)

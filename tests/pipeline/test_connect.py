@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from mmrec_lib.contracts.bronze import BRONZE
 from tests.compare import differences, table_rows
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, QUICK
 from tests.pipeline.conftest import Demo
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
@@ -28,7 +29,9 @@ def test_the_core_of_the_jobs_gives_the_same_tables_in_connect_mode(demo: Demo, 
         "embedding.image_encoder=null",
         "embedding.speech_encoder=null",
     ]
-    command = [sys.executable, "-m", "tests.pipeline.connect_core", "--set", *pairs]
+    quick = tmp_path / "quick.yaml"
+    quick.write_text(json.dumps({"spark": {"conf": QUICK}}), encoding="utf-8")
+    command = [sys.executable, "-m", "tests.pipeline.connect_core", "--conf", str(quick), "--set", *pairs]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
     assert result.returncode == 0, result.stderr[-3000:]
     assert differences(demo.out, out, [*(contract.name for contract in BRONZE), "user_profile"]) == []
