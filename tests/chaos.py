@@ -21,17 +21,19 @@ import time
 from pathlib import Path
 
 from tests.compare import differences
+from tests.conftest import MODELS_ROOT, PROJECT, QUICK
 from tests.data.tiny import write_tiny_store
 
-PROJECT = Path(__file__).resolve().parent.parent
 # A store of 30 items is too small for the gate of the first version to mean anything.
 SETTINGS = ("promotion.first_must_beat=[]",)
 
 
 def command(data: Path, out: Path) -> list[str]:
     """The pipeline's command line for a store."""
-    pairs = [f"store.data={data}", f"store.out={out}", f"models.root={PROJECT / 'models'}", *SETTINGS]
-    return [sys.executable, str(PROJECT / "jobs" / "run_pipeline.py"), "--set", *pairs]
+    quick = out.parent / "quick.yaml"
+    quick.write_text(json.dumps({"spark": {"conf": QUICK}}), encoding="utf-8")
+    pairs = [f"store.data={data}", f"store.out={out}", f"models.root={MODELS_ROOT}", *SETTINGS]
+    return [sys.executable, str(PROJECT / "jobs" / "run_pipeline.py"), "--conf", str(quick), "--set", *pairs]
 
 
 def run_to_end(data: Path, out: Path) -> float:
