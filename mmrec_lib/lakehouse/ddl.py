@@ -6,9 +6,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import MapType
 
-from mmrec_lib.contracts.table import Check
+from mmrec_lib.contracts.table import Check, TableContract
 from mmrec_lib.contracts.table import Column as ContractColumn
-from mmrec_lib.contracts.table import TableContract
 
 
 def quoted(text: str) -> str:
