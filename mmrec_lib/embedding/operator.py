@@ -7,7 +7,6 @@ encoded comes out with an error and a null vector.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +39,25 @@ TEXT_FIELDS = (
 
 
 @dataclass(frozen=True)
+class Columns:
+    """The columns of a table that go through a model.
+
+    Attributes:
+        input: Texts (string) or original bytes of media (binary).
+        uri: Where the bytes are in rows whose input is null; None when every row brings its bytes.
+        keys: Columns that are carried along.
+    """
+
+    input: str
+    uri: str | None = None
+    keys: tuple[str, ...] = ("content_id",)
+
+
+TEXT_COLUMNS = Columns("text")
+MEDIA_COLUMNS = Columns("content", uri="uri")
+
+
+@dataclass(frozen=True)
 class Inference:
     """One model over one table: everything that a worker needs to know.
 
@@ -47,45 +65,33 @@ class Inference:
         encoder: The model.
         models: Where models lie and how they are run.
         spec: Identity of the model as the driver saw it; a worker that finds another one refuses to go on.
-        key_columns: Columns that are carried along.
-        input_column: Texts (string) or media (binary).
-        uri_column: Where the bytes are in rows whose input is null; None when every row brings its bytes.
-        batch_bytes: Most bytes of input that a worker holds at once.
-        batch_rows: Most rows that a worker holds at once.
+        columns: What goes in.
+        portions: How much a worker holds at once.
     """
 
     encoder: EncoderConfig
     models: ModelsConfig
     spec: EncoderSpec
-    key_columns: tuple[str, ...]
-    input_column: str
-    uri_column: str | None
-    batch_bytes: int
-    batch_rows: int
+    columns: Columns
+    portions: EmbeddingConfig
+
+
+_Partition = Callable[[Iterator[pa.RecordBatch], Inference], Iterator[pa.RecordBatch]]
 
 
 def encode_table(
-    rows: DataFrame,
-    encoder: EncoderConfig,
-    models: ModelsConfig,
-    *,
-    key_columns: Sequence[str] = ("content_id",),
-    input_column: str,
-    uri_column: str | None = None,
-    embedding: EmbeddingConfig | None = None,
+    rows: DataFrame, encoder: EncoderConfig, models: ModelsConfig, columns: Columns, portions: EmbeddingConfig
 ) -> DataFrame:
     """Vectors of a column of a table: the face for jobs.
 
     The result is computed anew each time it is read: write it down before counting or merging it.
 
     Args:
-        rows: Table with the key and input columns.
+        rows: Table with these columns.
         encoder: Model of kind text (a string column) or image (a binary column).
         models: Where models lie and how they are run.
-        key_columns: Columns that are carried along.
-        input_column: Texts or original bytes of pictures.
-        uri_column: Where the bytes are in rows whose input is null.
-        embedding: Sizes of portions; the defaults when None.
+        columns: What goes in.
+        portions: How much a worker holds at once, and how many tasks there are.
 
     Returns:
         Key columns, `vector array<float>`, `dim int` and `error string`: either vector and dim or error is null.
@@ -94,27 +100,11 @@ def encode_table(
         EncoderError: When the model's directory is missing.
         ConfigError: When the input column is missing or of the wrong type.
     """
-    how = _inference(
-        rows,
-        encoder,
-        models,
-        key_columns=key_columns,
-        input_column=input_column,
-        uri_column=uri_column,
-        embedding=embedding,
-    )
-    return _apply(rows, how, functools.partial(_encode_partition, how=how), VECTOR_FIELDS, embedding)
+    return _apply(rows, _inference(rows, encoder, models, columns, portions), _encode_partition, VECTOR_FIELDS)
 
 
 def extract_table(
-    rows: DataFrame,
-    encoder: EncoderConfig,
-    models: ModelsConfig,
-    *,
-    key_columns: Sequence[str] = ("content_id",),
-    input_column: str = "content",
-    uri_column: str | None = None,
-    embedding: EmbeddingConfig | None = None,
+    rows: DataFrame, encoder: EncoderConfig, models: ModelsConfig, columns: Columns, portions: EmbeddingConfig
 ) -> DataFrame:
     """Words in a column of media; the twin of `encode_table` for models of kind speech.
 
@@ -125,16 +115,7 @@ def extract_table(
         EncoderError: When the model's directory is missing.
         ConfigError: When the input column is missing or of the wrong type.
     """
-    how = _inference(
-        rows,
-        encoder,
-        models,
-        key_columns=key_columns,
-        input_column=input_column,
-        uri_column=uri_column,
-        embedding=embedding,
-    )
-    return _apply(rows, how, functools.partial(_extract_partition, how=how), TEXT_FIELDS, embedding)
+    return _apply(rows, _inference(rows, encoder, models, columns, portions), _extract_partition, TEXT_FIELDS)
 
 
 def encode_udf(encoder: EncoderConfig, models: ModelsConfig) -> Callable[[Column | str], Column]:
@@ -165,41 +146,25 @@ def encode_udf(encoder: EncoderConfig, models: ModelsConfig) -> Callable[[Column
 
 
 def _inference(
-    rows: DataFrame,
-    encoder: EncoderConfig,
-    models: ModelsConfig,
-    *,
-    key_columns: Sequence[str],
-    input_column: str,
-    uri_column: str | None,
-    embedding: EmbeddingConfig | None,
+    rows: DataFrame, encoder: EncoderConfig, models: ModelsConfig, columns: Columns, portions: EmbeddingConfig
 ) -> Inference:
-    portions = embedding or EmbeddingConfig()
     models = _portable(models)
     spec = encoder_spec(encoder, models)
     needed = "string" if spec.input_kind == "text" else "binary"
-    got = dict(rows.dtypes).get(input_column, "no such column")
+    got = dict(rows.dtypes).get(columns.input, "no such column")
     if got != needed:
-        raise ConfigError(f"Encoder `{encoder.id}`: column `{input_column}` of type {needed} is needed, got {got}.")
-    return Inference(
-        encoder, models, spec, tuple(key_columns), input_column, uri_column, portions.batch_bytes, portions.batch_rows
-    )
+        raise ConfigError(f"Encoder `{encoder.id}`: column `{columns.input}` of type {needed} is needed, got {got}.")
+    return Inference(encoder, models, spec, columns, portions)
 
 
-def _apply(
-    rows: DataFrame,
-    how: Inference,
-    function: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]],
-    fields: Sequence[StructField],
-    embedding: EmbeddingConfig | None,
-) -> DataFrame:
-    portions = embedding or EmbeddingConfig()
-    inputs = [how.input_column] if how.uri_column is None else [how.input_column, how.uri_column]
-    chosen = rows.select(*how.key_columns, *(name for name in inputs if name not in how.key_columns))
-    schema = StructType([*chosen.select(*how.key_columns).schema.fields, *fields])
+def _apply(rows: DataFrame, how: Inference, function: _Partition, fields: Sequence[StructField]) -> DataFrame:
+    columns, keys = how.columns, how.columns.keys
+    inputs = [columns.input] if columns.uri is None else [columns.input, columns.uri]
+    chosen = rows.select(*keys, *(name for name in inputs if name not in keys))
+    schema = StructType([*chosen.select(*keys).schema.fields, *fields])
     # By key and in its order: the same rows always meet in the same batches, so a second run gives the same bits.
-    laid_out = chosen.repartition(portions.num_partitions, *how.key_columns).sortWithinPartitions(*how.key_columns)
-    return laid_out.mapInArrow(function, schema)
+    laid_out = chosen.repartition(how.portions.num_partitions, *keys).sortWithinPartitions(*keys)
+    return laid_out.mapInArrow(lambda batches: function(batches, how), schema)
 
 
 def _portable(models: ModelsConfig) -> ModelsConfig:
@@ -252,7 +217,7 @@ def _check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
 
 
 def _encode_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:
-    for batch in bounded(batches, how.input_column, how.batch_bytes, how.batch_rows):
+    for batch in _portions(batches, how):
         result = _encoder(how.encoder, how.models, how.spec).encode(_inputs(batch, how))
         is_valid = [error is None for error in result.errors]
         dims = [result.vectors.shape[1] if valid else None for valid in is_valid]
@@ -266,7 +231,7 @@ def _encode_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iter
 
 
 def _extract_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:
-    for batch in bounded(batches, how.input_column, how.batch_bytes, how.batch_rows):
+    for batch in _portions(batches, how):
         result = _extractor(how.encoder, how.models, how.spec).extract(_inputs(batch, how))
         yield _with_keys(
             batch,
@@ -277,16 +242,20 @@ def _extract_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Ite
         )
 
 
+def _portions(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:
+    return bounded(batches, how.columns.input, how.portions.batch_bytes, how.portions.batch_rows)
+
+
 def _with_keys(batch: pa.RecordBatch, how: Inference, **made: pa.Array) -> pa.RecordBatch:
-    arrays = [batch.column(name) for name in how.key_columns]
-    return pa.RecordBatch.from_arrays([*arrays, *made.values()], names=[*how.key_columns, *made])
+    arrays = [batch.column(name) for name in how.columns.keys]
+    return pa.RecordBatch.from_arrays([*arrays, *made.values()], names=[*how.columns.keys, *made])
 
 
 def _inputs(batch: pa.RecordBatch, how: Inference) -> list[EncoderInput]:
-    inputs: list[EncoderInput] = batch.column(how.input_column).to_pylist()
-    if how.uri_column is None:
+    inputs: list[EncoderInput] = batch.column(how.columns.input).to_pylist()
+    if how.columns.uri is None:
         return inputs
-    uris: list[str | None] = batch.column(how.uri_column).to_pylist()
+    uris: list[str | None] = batch.column(how.columns.uri).to_pylist()
     return [
         _read(uri) if content is None and uri is not None else content
         for content, uri in zip(inputs, uris, strict=True)

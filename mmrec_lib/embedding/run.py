@@ -11,10 +11,10 @@ from pyspark.sql import functions as F
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
-from mmrec_lib.embedding.operator import encode_table, extract_table
+from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_table, extract_table
 from mmrec_lib.embedding.pooling import pool_items, release_rows, stale_keys
 from mmrec_lib.embedding.transcripts import media_text_rows, plan_extraction, provided_media_text, spoken_words
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import EncoderConfig, EncoderKind, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -48,7 +48,7 @@ def extract_texts(lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingC
             lakehouse.read("media_asset"), media_link, media_text, lakehouse.read("provided_text"), spec
         )
         if not todo.isEmpty():
-            heard = extract_table(todo, encoder, models, uri_column="uri", embedding=config)
+            heard = extract_table(todo, encoder, models, MEDIA_COLUMNS, config)
             rows.append(media_text_rows(heard, spec))
     new = lakehouse.stage("media_text", reduce(DataFrame.unionByName, rows))
     assets = media_link.select(F.col("asset_id").alias("content_id"))
@@ -68,8 +68,8 @@ def _transcript_counts(new: DataFrame) -> dict[str, int]:
 
 def chosen_encoders(models: ModelsConfig, config: EmbeddingConfig) -> list[tuple[EncoderConfig, EncoderSpec]]:
     """The encoders that the config names, one a modality."""
-    wanted = [(config.text_encoder, "text"), (config.image_encoder, "image")]
-    encoders = [models.encoder(name, kind) for name, kind in wanted if name is not None]  # type: ignore[arg-type]
+    wanted: list[tuple[str | None, EncoderKind]] = [(config.text_encoder, "text"), (config.image_encoder, "image")]
+    encoders = [models.encoder(name, kind) for name, kind in wanted if name is not None]
     return [(encoder, encoder_spec(encoder, models)) for encoder in encoders]
 
 
@@ -133,11 +133,8 @@ def _encode_missing(
         todo = plan_encoding(contents, stored, spec, assets)
         if todo.isEmpty():
             continue
-        if spec.modality == "text":
-            encoded = encode_table(todo, encoder, models, input_column="text", embedding=config)
-        else:
-            encoded = encode_table(todo, encoder, models, input_column="content", uri_column="uri", embedding=config)
-        made.append(content_embedding_rows(encoded, spec))
+        columns = TEXT_COLUMNS if spec.modality == "text" else MEDIA_COLUMNS
+        made.append(content_embedding_rows(encode_table(todo, encoder, models, columns, config), spec))
     return reduce(DataFrame.unionByName, made)
 
 

@@ -50,7 +50,8 @@ def resolve_as_of(events: DataFrame, wanted: date | None) -> date:
     bounds = events.agg(
         F.min("event_ts").cast("date").alias("first"), F.max("event_ts").cast("date").alias("last")
     ).collect()[0]
-    first, last = bounds["first"], bounds["last"]
+    first: date | None = bounds["first"]
+    last: date = bounds["last"]
     if first is None:
         raise NoDataError(
             "There are no accepted events, so nothing can be learned. Look into the table quarantine for why."
@@ -58,7 +59,7 @@ def resolve_as_of(events: DataFrame, wanted: date | None) -> date:
     if last == NO_TIME:
         return NO_TIME
     if wanted is None:
-        return last + timedelta(days=1)  # type: ignore[no-any-return]
+        return last + timedelta(days=1)
     if first >= wanted:
         raise NoDataError(
             f"AS_OF {wanted}: the first accepted event is of {first}, so nothing is known before that date. "

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from mmrec_lib.embedding import operator
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.operator import encode_table, encode_udf, extract_table
+from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, Columns, encode_table, encode_udf, extract_table
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.errors import ConfigError, EncoderError
@@ -35,9 +35,8 @@ def test_table_face_carries_keys_and_gives_a_vector_or_an_error(spark: SparkSess
         table(spark, rows, "number int, name string, text string"),
         models.encoders["tiny-text"],
         models,
-        key_columns=["number", "name"],
-        input_column="text",
-        embedding=EmbeddingConfig(num_partitions=3, batch_rows=7),
+        Columns("text", keys=("number", "name")),
+        EmbeddingConfig(num_partitions=3, batch_rows=7),
     )
     assert encoded.columns == ["number", "name", "vector", "dim", "error"]
     found = {row["number"]: row for row in encoded.collect()}
@@ -68,8 +67,8 @@ def test_pictures_come_inline_or_by_uri(spark: SparkSession, models: ModelsConfi
         table(spark, rows, "content_id string, content binary, uri string"),
         models.encoders["tiny-image"],
         models,
-        input_column="content",
-        uri_column="uri",
+        MEDIA_COLUMNS,
+        EmbeddingConfig(),
     )
     found = {row["content_id"]: row for row in encoded.collect()}
     assert {name: row["error"] is None for name, row in found.items()} == {
@@ -84,9 +83,8 @@ def test_pictures_come_inline_or_by_uri(spark: SparkSession, models: ModelsConfi
 
 def test_speech_becomes_text_or_an_error(spark: SparkSession, models: ModelsConfig) -> None:
     rows = [("good", bytearray(sound_bytes(0.5))), ("bad", bytearray(b"RIFF")), ("none", None)]
-    heard = extract_table(
-        table(spark, rows, "content_id string, content binary"), models.encoders["tiny-speech"], models
-    )
+    sounds = table(spark, rows, "content_id string, content binary")
+    heard = extract_table(sounds, models.encoders["tiny-speech"], models, Columns("content"), EmbeddingConfig())
     assert heard.columns == ["content_id", "text", "language", "error"]
     found = {row["content_id"]: row for row in heard.collect()}
     assert found["good"]["text"] is not None and found["good"]["language"] == "en"
@@ -98,7 +96,7 @@ def test_column_face_gives_the_vectors_of_the_table_face(spark: SparkSession, mo
     texts = table(spark, [("a", "red shoe"), ("b", None), ("c", "blue boot river")], "content_id string, text string")
     encoder = models.encoders["tiny-text"]
     by_column = texts.select("content_id", encode_udf(encoder, models)("text").alias("vector"))
-    by_table = encode_table(texts, encoder, models, input_column="text").select("content_id", "vector")
+    by_table = encode_table(texts, encoder, models, TEXT_COLUMNS, EmbeddingConfig()).select("content_id", "vector")
     assert sorted(by_column.collect()) == sorted(by_table.collect(), key=lambda row: row["content_id"])
 
 
@@ -122,15 +120,7 @@ def test_a_worker_process_loads_a_model_once(
     monkeypatch.setattr(operator, "make_encoder", lambda encoder, models: Counting(encoder.id))
     monkeypatch.setattr(operator, "_worker", operator._Worker())
     rows = table(spark, [("a", "red")], "content_id string, text string")
-    how = operator._inference(
-        rows,
-        models.encoders["tiny-text"],
-        models,
-        key_columns=["content_id"],
-        input_column="text",
-        uri_column=None,
-        embedding=None,
-    )
+    how = operator._inference(rows, models.encoders["tiny-text"], models, TEXT_COLUMNS, EmbeddingConfig())
 
     def partition() -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pydict({"content_id": ["a", "b"], "text": ["red", "blue"]})
@@ -152,4 +142,4 @@ def test_wrong_input_column_is_refused_before_anything_runs(
 ) -> None:
     rows = table(spark, [("a", "red")], "content_id string, text string")
     with pytest.raises(ConfigError, match=column):
-        encode_table(rows, models.encoders["tiny-image"], models, input_column=column)
+        encode_table(rows, models.encoders["tiny-image"], models, Columns(column), EmbeddingConfig())
