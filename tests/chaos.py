@@ -1,6 +1,6 @@
 """Kill the pipeline at random moments, run it again, and compare with a run that was left alone.
 
-    python -m tests.chaos [--kills 20] [--stores 4] [--seed 0]
+    python -m tests.chaos [--kills 20] [--in-a-row 5] [--seed 0]
 
 Each of a few small stores is killed several times in a row (SIGKILL to the process group), then run to its end. All its
 tables must equal those of an undisturbed run in keys and content, audit columns aside.
@@ -26,6 +26,8 @@ from tests.data.tiny import write_tiny_store
 
 # A store of 30 items is too small for the gate of the first version to mean anything.
 SETTINGS = ("promotion.first_must_beat=[]",)
+# A kill comes at latest after this share of an undisturbed run.
+_LONGEST = 0.45
 
 
 def command(data: Path, out: Path) -> list[str]:
@@ -45,15 +47,15 @@ def run_to_end(data: Path, out: Path) -> float:
     return time.monotonic() - start
 
 
-def run_and_kill(data: Path, out: Path, after_seconds: float) -> str:
-    """Start the pipeline, kill its process group after a while; returns what was going on."""
+def run_and_kill(data: Path, out: Path, after_seconds: float) -> tuple[bool, str]:
+    """Start the pipeline, kill its process group after a while; returns whether it still ran, and what it had done."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command(data, out), stdout=log, stderr=log, start_new_session=True)
         try:
             process.wait(timeout=after_seconds)
-            ended = "had ended"
+            was_running = False
         except subprocess.TimeoutExpired:
-            ended = "killed"
+            was_running = True
         finally:
             # The whole group: Java and the Python workers too.
             with contextlib.suppress(ProcessLookupError):
@@ -61,41 +63,49 @@ def run_and_kill(data: Path, out: Path, after_seconds: float) -> str:
             process.wait()
         log.seek(0)
         done = [line.split("]")[0] + "]" for line in log if line.startswith("[")]
-    if ended == "had ended" and process.returncode not in (0, -signal.SIGKILL):
+    if not was_running and process.returncode not in (0, -signal.SIGKILL):
         raise SystemExit(f"a run failed by itself with status {process.returncode}")
-    return f"{ended} after {done[-1] if done else 'no job'}"
+    return was_running, f"after {done[-1] if done else 'no job'}"
+
+
+def disturb(data: Path, out: Path, label: str, *, most_kills: int, longest: float, rng: random.Random) -> int:
+    """Kill a store's runs one after the other until there is nothing left to run; returns the number of kills."""
+    kills = 0
+    while kills < most_kills:
+        after = rng.uniform(0.05, 1.0) * longest
+        was_running, done = run_and_kill(data, out, after)
+        print(f"{label}: {'killed' if was_running else 'had ended'} at {after:5.1f} s, {done}", flush=True)
+        if not was_running:
+            break
+        kills += 1
+    return kills
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the experiment; returns 0 when every store ended equal."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--stores", type=int, default=4)
+    parser.add_argument("--kills", type=int, default=20, help="runs that are killed before they end")
+    parser.add_argument("--in-a-row", type=int, default=5, help="kills of one store, at most")
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args(argv)
     rng = random.Random(flags.seed)
+    kills = stores = failures = 0
     with tempfile.TemporaryDirectory(prefix="mmrec-chaos-") as scratch:
         data, calm = Path(scratch) / "landing", Path(scratch) / "calm"
         write_tiny_store(data, seed=flags.seed)
         seconds = run_to_end(data, calm)
         print(f"undisturbed run: {seconds:.0f} s", flush=True)
-        failures = 0
-        for store in range(flags.stores):
-            out = Path(scratch) / f"killed-{store}"
-            kills = flags.kills // flags.stores + (store < flags.kills % flags.stores)
-            for number in range(kills):
-                after = rng.uniform(0.05, 0.95) * seconds
-                print(
-                    f"store {store}, kill {number + 1} at {after:5.1f} s: {run_and_kill(data, out, after)}", flush=True
-                )
+        while kills < flags.kills:
+            out, label = Path(scratch) / f"killed-{stores}", f"store {stores}"
+            most = min(flags.in_a_row, flags.kills - kills)
+            # A killed run continues where the last one stopped, so that kills in a row walk through the pipeline.
+            kills += disturb(data, out, label, most_kills=most, longest=_LONGEST * seconds, rng=rng)
+            stores += 1
             last = run_to_end(data, out)
             found = differences(calm, out)
             failures += bool(found)
-            print(
-                f"store {store}: last run {last:.0f} s, {'; '.join(found) or 'equal to the undisturbed run'}",
-                flush=True,
-            )
-    print(json.dumps({"kills": flags.kills, "stores": flags.stores, "unequal_stores": failures}))
+            print(f"{label}: last run {last:.0f} s, {'; '.join(found) or 'equal to the undisturbed run'}", flush=True)
+    print(json.dumps({"kills": kills, "stores": stores, "unequal_stores": failures}))
     return 1 if failures else 0
 
 
