@@ -23,7 +23,8 @@ class EncoderConfig(Section):
         dtype: float32, bfloat16, or auto: bfloat16 for text where the processor computes it natively, else float32.
         batch_tokens: Tokens a text model sees at once. 256 suits a processor core, 16,384 a GPU.
         batch_images: Pictures an image model sees at once. 1 suits a processor core (8 in bfloat16), 64 a GPU.
-        max_tokens: Longer texts are cut here.
+        max_tokens: Longer texts are read in windows of so many tokens, and their vectors pooled.
+        max_windows: Windows that are read of one text; what is behind them is not.
         pooling: How token vectors become one: their mean, or the first token's (cls).
         normalise: Whether text vectors get length 1.
         language: ISO 639-1 code of the speech; None lets a multilingual model find out.
@@ -36,7 +37,8 @@ class EncoderConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     batch_tokens: int = Field(default=256, ge=1)
     batch_images: int = Field(default=1, ge=1)
-    max_tokens: int = Field(default=256, ge=2)
+    max_tokens: int = Field(default=256, ge=4)
+    max_windows: int = Field(default=8, ge=1)
     pooling: Literal["mean", "cls"] = "mean"
     normalise: bool = True
     language: str | None = None

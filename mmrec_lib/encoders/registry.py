@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
-from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config
+from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
 from mmrec_lib.errors import EncoderError
 
 # Raised when the code that applies a kind of model changes its results.
-_METHOD_VERSIONS = {"text": 1, "image": 1, "speech": 1}
+_METHOD_VERSIONS = {"text": 2, "image": 1, "speech": 1}
 
 # Settings that change results and are therefore part of a revision.
 _SETTINGS: dict[str, tuple[str, ...]] = {
-    "text": ("dtype", "max_tokens", "pooling", "normalise"),
+    "text": ("dtype", "max_tokens", "max_windows", "pooling", "normalise"),
     "image": ("dtype",),
     "speech": ("dtype", "language", "max_seconds"),
 }
@@ -36,7 +36,7 @@ def encoder_spec(config: EncoderConfig, models: ModelsConfig) -> EncoderSpec:
     """Identity of a configured model, read from its directory without loading it.
 
     Raises:
-        EncoderError: When the model's directory is missing.
+        EncoderError: When the model's directory is missing or unsafe to load.
     """
     return _spec(config, local_directory(models.root, config.folder))
 
@@ -74,6 +74,7 @@ def _class(config: EncoderConfig) -> Any:
 
 
 def _spec(config: EncoderConfig, directory: Path) -> EncoderSpec:
+    require_safe(directory)
     identity = {
         "directory": directory_revision(directory),
         "kind": config.kind,

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
+from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.loading import load_model, load_tokenizer, quiet_loading
 from mmrec_lib.encoders.precision import compute_dtype
-from mmrec_lib.encoders.quiet import quiet_loading
 from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractResult
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.audio import SAMPLE_RATE_HZ, decode_audio
@@ -55,17 +55,14 @@ class WhisperExtractor:
         torch.set_num_threads(self._threads)
         dtype = compute_dtype(self._config.dtype, "speech", device)
         try:
-            with quiet_loading():
-                model = WhisperForConditionalGeneration.from_pretrained(
-                    self._directory, local_files_only=True, dtype=dtype
-                )
-                self._tokenizer = AutoTokenizer.from_pretrained(self._directory, local_files_only=True)
-                self._features = WhisperFeatureExtractor.from_pretrained(self._directory, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            model = load_model(WhisperForConditionalGeneration, self._directory, dtype)
+            self._tokenizer = load_tokenizer(self._directory)
+            self._features = WhisperFeatureExtractor.from_pretrained(self._directory, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
             raise EncoderError(
                 f"Speech model `{self._spec.id}`: `{self._directory}` must hold a Whisper model, got: {error}."
             ) from None
-        self._model, self._device = model.eval().to(device), device
+        self._model, self._device = model.to(device), device
 
     def extract(self, batch: Sequence[EncoderInput]) -> ExtractResult:
         """Transcripts of sounds; what cannot be decoded is a row with an error, silence an empty text."""

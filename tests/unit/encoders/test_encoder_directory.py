@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory
@@ -41,6 +43,46 @@ def test_described_revision_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_missing_directory_is_named_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"nowhere.*prepare"):
         local_directory(str(tmp_path), "nowhere")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", None])
+def test_weights_that_are_no_safetensors_are_refused_before_anything_reads_them(
+    tmp_path: Path, name: str | None
+) -> None:
+    folder = write_model(tmp_path / "mine")
+    (folder / "model.safetensors").unlink()
+    if name is not None:
+        (folder / name).write_bytes(b"pickle")
+    with pytest.raises(EncoderError, match=rf"safetensors are needed, got .*{name or 'no weights'}"):
+        encoder_spec(EncoderConfig(id="mine", kind="text"), ModelsConfig(root=str(tmp_path)))
+
+
+def test_a_model_that_brings_its_own_code_is_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine")
+    (folder / "config.json").write_text('{"auto_map": {"AutoModel": "evil.Model"}}', encoding="utf-8")
+    with pytest.raises(EncoderError, match="code of its own"):
+        encoder_spec(EncoderConfig(id="mine", kind="text"), ModelsConfig(root=str(tmp_path)))
+
+
+@pytest.mark.parametrize("kind", ["text", "image", "speech"])
+@pytest.mark.parametrize("fault", ["cut", "incomplete"])
+def test_damaged_or_incomplete_weights_are_no_model(
+    tiny_models: ModelsConfig, tmp_path: Path, kind: str, fault: str
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(Path(tiny_models.root, f"tiny-{kind}"), folder)
+    weights = folder / "model.safetensors"
+    if fault == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    else:
+        kept = load_file(weights)
+        del kept[max(name for name in kept if "layer" in name)]
+        save_file(kept, weights, metadata={"format": "pt"})
+    models = ModelsConfig(root=str(tmp_path))
+    config = EncoderConfig(id="mine", kind=kind)  # type: ignore[arg-type]
+    make = make_extractor if kind == "speech" else make_encoder
+    with pytest.raises(EncoderError, match="weights"):
+        make(config, models).load()
 
 
 def test_directory_behind_a_uri_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,10 +52,25 @@ def test_batches_of_nothing_have_the_right_shape(encoder: Encoder) -> None:
     assert encoder.encode([None]).vectors.shape == (1, 16)
 
 
-def test_longer_texts_are_cut_at_the_models_positions(encoder: Encoder) -> None:
-    long, longer = ("red " * 40, "red " * 40 + "boot " * 40)
-    vectors = encoder.encode([long, longer]).vectors
-    assert np.array_equal(vectors[0], vectors[1])
+def test_a_long_text_is_the_mean_over_the_tokens_of_its_windows(tiny_models: ModelsConfig) -> None:
+    # 32 positions hold 30 words: 70 words are windows of 30, 30 and 10, each with two special tokens.
+    encoder = loaded(tiny_models, dtype="float32", normalise=False)
+    words = ["red"] * 30 + ["boot"] * 30 + ["river"] * 10
+    parts = encoder.encode([" ".join(words[start : start + 30]) for start in (0, 30, 60)]).vectors
+    whole = encoder.encode([" ".join(words)]).vectors[0]
+    assert np.allclose(whole, np.array([32, 32, 12]) @ parts / 76, atol=1e-6)
+
+
+def test_no_more_windows_are_read_than_configured(tiny_models: ModelsConfig) -> None:
+    encoder = loaded(tiny_models, dtype="float32", max_windows=2)
+    long = "red " * 60
+    vectors = encoder.encode([long, long + "boot " * 40, long[:-4] + "boot "]).vectors
+    assert np.array_equal(vectors[0], vectors[1]) and not np.allclose(vectors[0], vectors[2])
+
+
+def test_a_megabyte_without_a_space_is_bounded_work(encoder: Encoder) -> None:
+    result = encoder.encode(["x" * 2**20, "red\x00shoe", "\u202eshoe red", "\U0001f45f"])
+    assert result.errors == [None] * 4 and np.isfinite(result.vectors).all()
 
 
 def test_mean_pooling_does_not_see_the_padding(tiny_models: ModelsConfig) -> None:
