@@ -14,7 +14,7 @@ SET ?=
 
 RUN_FLAGS = --set "store.data=$(DATA)" "store.out=$(OUT)" $(foreach pair,$(SET),"$(pair)") $(if $(AS_OF),--as-of $(AS_OF))
 
-.PHONY: demo maintain test test-fast test-wheel chaos lint setup models clean help
+.PHONY: demo maintain test test-fast test-wheel chaos bench-encode lint setup models clean help
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ test-wheel: setup models  ## The wheel in an empty environment
 
 chaos: setup models  ## Kill the pipeline 20 times and compare
 	$(BIN)/python -m tests.chaos
+
+bench-encode: setup models  ## Measure the encode engine: make bench-encode [DATA=folder] writes bench/encode.json
+	$(BIN)/python -m tests.benchmarks.encode --data "$(DATA)"
 
 setup: $(VENV)/.ready  ## Make the environment in .venv: packages at pinned versions and Delta's jars
 

@@ -1,0 +1,291 @@
+"""Speed of the encode engine as ratios: Spark jobs against bare loops and what is commonly published, in the same run.
+
+    python -m tests.benchmarks.encode [--data <folder>] [--pictures 5000] [--texts 10000] [--rounds 3] [--out bench]
+
+Both sides of a ratio run on one core with the same number of threads (the JVM has the other core), one after the other,
+several rounds; a ratio is the median over rounds. Inputs are repeated under other keys up to the number asked for, and
+nothing is de-duplicated. Naive loops run over a sample. Writes `encode.json` and `encode.png`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+
+from tests.conftest import MODELS_ROOT, PROJECT
+
+SAMPLE_STORE = PROJECT / "tests" / "data" / "store"
+_NAIVE_TEXTS, _NAIVE_PICTURES = 1000, 300
+_MEMORY_ROWS = (500, 50_000)
+
+
+@dataclass
+class Side:
+    """A process that runs one side; see `tests.benchmarks.encode_sides`."""
+
+    process: subprocess.Popen[str]
+    log: Path
+
+    @classmethod
+    def start(cls, options: dict[str, Any], log: Path) -> Side:
+        """Start the process and wait until it is ready; what it says on the way goes to a log."""
+        command = [sys.executable, "-m", "tests.benchmarks.encode_sides", json.dumps(options)]
+        with log.open("w", encoding="utf-8") as said:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, cwd=PROJECT
+            )
+        side = cls(process, log)
+        side._answer()
+        return side
+
+    def ask(self) -> None:
+        """Start a run."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("run\n")
+        self.process.stdin.flush()
+
+    def result(self) -> dict[str, float]:
+        """Wait for the end of a run."""
+        found: dict[str, float] = json.loads(self._answer())
+        return found
+
+    def stop(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a side ended by itself:\n{self.log.read_text(encoding='utf-8')[-3000:]}")
+        return line
+
+
+@dataclass
+class Bench:
+    """What is measured with, and what was measured.
+
+    Attributes:
+        scratch: Folder for inputs and tables.
+        rounds: How often each ratio is taken.
+        results: Measurements by name.
+    """
+
+    scratch: Path
+    rounds: int
+    results: dict[str, Any] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def sides(self, **wanted: dict[str, Any]) -> Iterator[dict[str, Side]]:
+        """Processes for some sides, ended afterwards."""
+        common = {"models": str(MODELS_ROOT.absolute()), "scratch": str(self.scratch), "cores": [0]}
+        started: dict[str, Side] = {}
+        try:
+            for name, options in wanted.items():
+                started[name] = Side.start({**common, **options}, self.scratch / f"{name}.log")
+            yield started
+        finally:
+            for side in started.values():
+                side.stop()
+
+    def compare(self, kind: str, rows: Path, num_rows: int, **others: dict[str, Any]) -> None:
+        """Rows a second of the job and of its references, one after the other in each round."""
+        same = {"kind": kind, "rows": str(rows), "num_rows": num_rows}
+        wanted = {"job": {"side": "job", **same}, **{name: {**same, **options} for name, options in others.items()}}
+        with self.sides(**wanted) as sides:
+            rates: dict[str, list[float]] = {name: [] for name in sides}
+            jobs = []
+            for _ in range(self.rounds):
+                for name, side in sides.items():
+                    side.ask()
+                    found = side.result()
+                    rates[name].append(found["rows"] / found["seconds"])
+                    jobs += [found] if name == "job" else []
+        self.results[kind] = {
+            "rows_per_second": rates,
+            "job": {key: [found[key] for found in jobs] for key in jobs[0]},
+        }
+        for name in others:
+            self.add_ratio(f"{kind}: job / {name}", [a / b for a, b in zip(rates["job"], rates[name], strict=True)])
+
+    def compare_slots(self, rows: Path, num_rows: int) -> None:
+        """What a second task slot brings, as a share of what a second bare process on its own core brings."""
+        same = {"kind": "text", "rows": str(rows), "num_rows": num_rows}
+        wanted: dict[str, dict[str, Any]] = {
+            "one_slot": {"side": "job", **same},
+            "two_slots": {"side": "job", **same, "cores": [0, 1]},
+            "first": {"side": "bare", **same},
+            "second": {"side": "bare", **same, "cores": [1]},
+        }
+        shares = []
+        with self.sides(**wanted) as sides:
+            for _ in range(self.rounds):
+                rate = {name: _rate([sides[name]]) for name in ("one_slot", "two_slots", "first")}
+                both = _rate([sides["first"], sides["second"]])
+                shares.append((rate["two_slots"] / rate["one_slot"]) / (both / rate["first"]))
+        self.add_ratio("text: two slots / one, as a share of two bare processes / one", shares)
+
+    def measure_speech(self, rows: Path, num_rows: int, sound_seconds: float) -> None:
+        """Seconds of sound a second on one core."""
+        with self.sides(job={"side": "job", "kind": "speech", "rows": str(rows), "num_rows": num_rows}) as sides:
+            seconds = []
+            for _ in range(self.rounds):
+                sides["job"].ask()
+                seconds.append(sides["job"].result()["seconds"])
+        self.add_ratio("speech: seconds of sound / second", [sound_seconds / one for one in seconds])
+
+    def measure_memory(self, rows: Path) -> None:
+        """Peak memory of a worker with many rows over that with few."""
+        peaks = []
+        for num_rows in _MEMORY_ROWS:
+            with self.sides(job={"side": "job", "kind": "text", "rows": str(rows), "num_rows": num_rows}) as sides:
+                sides["job"].ask()
+                peaks.append(sides["job"].result()["worker_peak_mb"])
+        self.results["worker_peak_mb"] = dict(zip(map(str, _MEMORY_ROWS), peaks, strict=True))
+        self.add_ratio(f"memory of a worker: {_MEMORY_ROWS[1]:,} / {_MEMORY_ROWS[0]:,} rows", [peaks[1] / peaks[0]])
+
+    def add_ratio(self, name: str, values: Sequence[float]) -> None:
+        """Note a ratio and print it."""
+        bound, wanted = TARGETS[name]
+        median = float(np.median(values))
+        met = median >= wanted if bound == "at least" else median <= wanted
+        self.results.setdefault("ratios", {})[name] = {
+            "median": median,
+            "rounds": list(values),
+            bound: wanted,
+            "met": met,
+        }
+        spread = f"{min(values):.2f} to {max(values):.2f}"
+        print(f"{name}: {median:.2f} ({spread}), {bound} {wanted:g}: {'met' if met else 'missed'}", flush=True)
+
+
+TARGETS: dict[str, tuple[str, float]] = {
+    "text: job / naive": ("at least", 6.0),
+    "text: job / bare": ("at least", 0.90),
+    "image: job / naive": ("at least", 3.0),
+    "image: job / bare": ("at least", 0.90),
+    "image: job / pattern": ("at least", 4.0),
+    "text: two slots / one, as a share of two bare processes / one": ("at least", 0.95),
+    "speech: seconds of sound / second": ("at least", 12.0),
+    f"memory of a worker: {_MEMORY_ROWS[1]:,} / {_MEMORY_ROWS[0]:,} rows": ("at most", 1.1),
+}
+
+
+def _rate(sides: Sequence[Side]) -> float:
+    for side in sides:
+        side.ask()
+    return sum(found["rows"] / found["seconds"] for found in [side.result() for side in sides])
+
+
+def texts_of(data: Path) -> list[str]:
+    """Titles with descriptions of a landing folder's items."""
+    items = []
+    for line in (data / "items.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError):  # the sample store has broken lines
+            items.append(json.loads(line))
+    named = [item for item in items if isinstance(item, dict) and isinstance(item.get("title"), str)]
+    return [f"{item['title']}. {item.get('description') or ''}" for item in named]
+
+
+def write_inputs(path: Path, values: Sequence[str | bytes], number: int) -> Path:
+    """Values repeated under other keys up to a number of rows."""
+    column = "text" if isinstance(values[0], str) else "content"
+    repeated = [values[row % len(values)] for row in range(number)]
+    keys = [f"{row:08d}" for row in range(number)]
+    pq.write_table(pa.table({"content_id": keys, column: repeated}), path, row_group_size=1000)
+    return path
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Each ratio over its target, with the spread over rounds."""
+    ratios = results["ratios"]
+    names = list(ratios)[::-1]
+    figure, axes = plt.subplots(figsize=(9, 0.55 * len(names) + 1.2))
+    for row, name in enumerate(names):
+        found = ratios[name]
+        target = found.get("at least", found.get("at most"))
+        values = np.array(found["rounds"]) / target
+        middle = found["median"] / target
+        axes.barh(row, middle, color="#2a6f97" if found["met"] else "#c1666b", height=0.6)
+        axes.errorbar(middle, row, xerr=[[middle - values.min()], [values.max() - middle]], color="black", capsize=3)
+        axes.text(0.02, row, f"{found['median']:.2f}", color="white", va="center", fontsize=9)
+    axes.axvline(1.0, color="black", linewidth=1, linestyle="--")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("measured / asked (memory: lower is better)")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.encode", description=__doc__)
+    parser.add_argument("--data", type=Path, default=SAMPLE_STORE, help="landing folder with items and images")
+    parser.add_argument("--speech", type=Path, default=None, help="folder of sounds; default: those of --data")
+    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--texts", type=int, default=10_000)
+    parser.add_argument("--sounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=["text", "image", "slots", "speech", "memory"], default=None)
+    parser.add_argument("--out", type=Path, default=PROJECT / "bench")
+    options = parser.parse_args(arguments)
+    wanted = set(options.only or ["text", "image", "slots", "speech", "memory"])
+    texts = texts_of(options.data)
+    pictures = [path.read_bytes() for path in sorted((options.data / "images").rglob("*.jpg"))]
+    sounds = [path for path in sorted((options.speech or options.data / "audio").iterdir()) if path.suffix != ".txt"]
+    with tempfile.TemporaryDirectory(prefix="mmrec-bench-") as folder:
+        bench = Bench(Path(folder), options.rounds)
+        text_rows = write_inputs(bench.scratch / "texts.parquet", texts, max(options.texts, _MEMORY_ROWS[1]))
+        if "text" in wanted:
+            naive = {"side": "naive_text", "num_rows": min(_NAIVE_TEXTS, options.texts)}
+            bench.compare("text", text_rows, options.texts, naive=naive, bare={"side": "bare"})
+        if "image" in wanted:
+            rows = write_inputs(bench.scratch / "pictures.parquet", pictures, options.pictures)
+            sample = min(_NAIVE_PICTURES, options.pictures)
+            bench.compare(
+                "image",
+                rows,
+                options.pictures,
+                naive={"side": "naive_image", "num_rows": sample},
+                bare={"side": "bare"},
+                pattern={"side": "pattern", "num_rows": sample},
+            )
+        if "slots" in wanted:
+            bench.compare_slots(text_rows, options.texts)
+        if "speech" in wanted:
+            rows = write_inputs(bench.scratch / "sounds.parquet", [p.read_bytes() for p in sounds], options.sounds)
+            lengths = [soundfile.info(path).duration for path in sounds]
+            bench.measure_speech(rows, options.sounds, sum(lengths[n % len(sounds)] for n in range(options.sounds)))
+        if "memory" in wanted:
+            bench.measure_memory(text_rows)
+    bench.results["machine"] = {
+        "processor": platform.processor() or platform.machine(),
+        "python": sys.version.split()[0],
+    }
+    bench.results["inputs"] = {"pictures": options.pictures, "texts": options.texts, "sounds": options.sounds}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "encode.json").write_text(json.dumps(bench.results, indent=1), encoding="utf-8")
+    plot(bench.results, options.out / "encode.png")
+    print(f"{options.out / 'encode.json'} and {options.out / 'encode.png'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
