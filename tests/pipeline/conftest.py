@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from jobs import run_pipeline
+from jobs import ingest_landing, run_pipeline
+from mmrec_lib.runtime.main import run_main
 from tests.chaos import SETTINGS
 from tests.data.tiny import write_tiny_store
 
@@ -25,8 +26,16 @@ class Demo:
 
     def run(self, *more: str) -> int:
         """Run the pipeline in this process; returns the exit status."""
+        return run_pipeline.main([*self._settings, *more])
+
+    def run_ingest(self) -> int:
+        """Run the first job alone, as its file does; returns the exit status."""
+        return run_main(ingest_landing.JOB, self._settings)
+
+    @property
+    def _settings(self) -> list[str]:
         pairs = [f"store.data={self.data}", f"store.out={self.out}", f"models.root={self.models}", *SETTINGS]
-        return run_pipeline.main(["--set", *pairs, *more])
+        return ["--set", *pairs]
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def test_new_deliveries_are_all_that_is_read_and_encoded(demo: Demo) -> None:
     waiting = [r for r in table_rows(demo.out, "quarantine").to_pylist() if r["waits_for_item_id"] == early.item_id]
     assert len(waiting) == 1
     early.deliver_item()
-    assert demo.run() == 0
+    assert demo.run_ingest() == 0
     assert early.event_id in {row["event_id"] for row in table_rows(demo.out, "event", ["event_id"]).to_pylist()}
     left = [r for r in table_rows(demo.out, "quarantine").to_pylist() if r["waits_for_item_id"] == early.item_id]
     assert left == []
