@@ -16,7 +16,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import soundfile
 
+from mmrec_lib.media.audio import SAMPLE_RATE_HZ, decode_audio
+from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.images import check_image
 from tests.conftest import MODELS_ROOT, PROJECT
 
 SAMPLE_STORE = PROJECT / "tests" / "data" / "store"
@@ -204,6 +206,17 @@ def texts_of(data: Path) -> list[str]:
     return [f"{item['title']}. {item.get('description') or ''}" for item in named]
 
 
+def readable(paths: Sequence[Path], check: Callable[[bytes], object]) -> list[bytes]:
+    """Contents of the files that can be decoded: folders may hold texts, and the sample store holds broken media."""
+    contents = []
+    for path in paths:
+        content = path.read_bytes()
+        with contextlib.suppress(MediaError):
+            check(content)
+            contents.append(content)
+    return contents
+
+
 def write_inputs(path: Path, values: Sequence[str | bytes], number: int) -> Path:
     """Values repeated under other keys up to a number of rows."""
     column = "text" if isinstance(values[0], str) else "content"
@@ -238,7 +251,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.encode", description=__doc__)
     parser.add_argument("--data", type=Path, default=SAMPLE_STORE, help="landing folder with items and images")
-    parser.add_argument("--speech", type=Path, default=None, help="folder of sounds; default: those of --data")
+    parser.add_argument(
+        "--speech", type=Path, default=None, help="folder of sounds; default: those of the sample store"
+    )
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--texts", type=int, default=10_000)
     parser.add_argument("--sounds", type=int, default=40)
@@ -248,8 +263,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     wanted = set(options.only or ["text", "image", "slots", "speech", "memory"])
     texts = texts_of(options.data)
-    pictures = [path.read_bytes() for path in sorted((options.data / "images").rglob("*.jpg"))]
-    sounds = [path for path in sorted((options.speech or options.data / "audio").iterdir()) if path.suffix != ".txt"]
+    pictures = readable(sorted((options.data / "images").rglob("*.jpg")), check_image)
+    sounds = readable(sorted((options.speech or SAMPLE_STORE / "audio").iterdir()), decode_audio)
+    sound_seconds = [len(decode_audio(content)) / SAMPLE_RATE_HZ for content in sounds]
     with tempfile.TemporaryDirectory(prefix="mmrec-bench-") as folder:
         bench = Bench(Path(folder), options.rounds)
         text_rows = write_inputs(bench.scratch / "texts.parquet", texts, max(options.texts, _MEMORY_ROWS[1]))
@@ -270,9 +286,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "slots" in wanted:
             bench.compare_slots(text_rows, options.texts)
         if "speech" in wanted:
-            rows = write_inputs(bench.scratch / "sounds.parquet", [p.read_bytes() for p in sounds], options.sounds)
-            lengths = [soundfile.info(path).duration for path in sounds]
-            bench.measure_speech(rows, options.sounds, sum(lengths[n % len(sounds)] for n in range(options.sounds)))
+            rows = write_inputs(bench.scratch / "sounds.parquet", sounds, options.sounds)
+            total = sum(sound_seconds[number % len(sounds)] for number in range(options.sounds))
+            bench.measure_speech(rows, options.sounds, total)
         if "memory" in wanted:
             bench.measure_memory(text_rows)
     bench.results["machine"] = {
