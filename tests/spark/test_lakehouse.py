@@ -123,6 +123,15 @@ def test_the_ledger_keeps_the_last_good_run_and_writes_skips_late(lakehouse: Lak
     assert lakehouse.read("job_run").count() == 2
 
 
+def test_a_table_has_its_constraints_from_its_first_commit(lakehouse: Lakehouse) -> None:
+    checks = CONTRACTS["media_asset"].checks
+    lakehouse.ensure("media_asset")
+    made = DeltaTable(lakehouse.location("media_asset"))
+    assert made.version() == 0 and checks
+    for check in checks:
+        assert made.metadata().configuration[f"delta.constraints.{check.name}"] == check.condition
+
+
 def test_catalogue_mode_reads_and_writes_the_same_way(lakehouse: Lakehouse, tmp_path: Path) -> None:
     spark = lakehouse.spark
     spark.sql(f"CREATE SCHEMA mmrec_test LOCATION '{tmp_path / 'schema'}'")
