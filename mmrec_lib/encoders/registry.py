@@ -4,32 +4,65 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import EncoderConfig, EncoderKind, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
 from mmrec_lib.errors import EncoderError
 
-# Raised when the code that applies a kind of model changes its results.
-_METHOD_VERSIONS = {"text": 2, "image": 1, "speech": 1}
 
-# Settings that change results and are therefore part of a revision.
-_SETTINGS: dict[str, tuple[str, ...]] = {
-    "text": ("dtype", "max_tokens", "max_windows", "pooling", "normalise"),
-    "image": ("dtype",),
-    "speech": ("dtype", "language", "max_seconds"),
+@dataclass(frozen=True)
+class Kind:
+    """How models of a kind are made.
+
+    Attributes:
+        made_by: `module:class`, imported only when a model is made: importing takes seconds that a driver need not
+            spend. The class takes (spec, config, directory, models).
+        makes: vectors (an `Encoder`) or words (an `Extractor`).
+        modality: What its vectors or words are, see `EncoderSpec.modality`.
+        input_kind: What it reads.
+        method: Raised when the code that applies the model changes its results.
+        settings: Fields of `EncoderConfig` that change results and are therefore part of a revision.
+    """
+
+    made_by: str
+    makes: Literal["vectors", "words"]
+    modality: str
+    input_kind: InputKind
+    method: int
+    settings: tuple[str, ...] = ()
+
+
+KINDS: dict[EncoderKind, Kind] = {
+    "text": Kind(
+        made_by="mmrec_lib.encoders.text:TextEncoder",
+        makes="vectors",
+        modality="text",
+        input_kind="text",
+        method=2,
+        settings=("dtype", "max_tokens", "max_windows", "pooling", "normalise"),
+    ),
+    "image": Kind(
+        made_by="mmrec_lib.encoders.image:ImageEncoder",
+        makes="vectors",
+        modality="image",
+        input_kind="image",
+        method=1,
+        settings=("dtype",),
+    ),
+    "speech": Kind(
+        made_by="mmrec_lib.encoders.speech:WhisperExtractor",
+        makes="words",
+        modality="transcript",
+        input_kind="audio",
+        method=1,
+        settings=("dtype", "language", "max_seconds"),
+    ),
 }
-# By name, because importing them takes seconds that a driver need not spend.
-_CLASSES = {
-    "text": "mmrec_lib.encoders.text:TextEncoder",
-    "image": "mmrec_lib.encoders.image:ImageEncoder",
-    "speech": "mmrec_lib.encoders.speech:WhisperExtractor",
-}
-_INPUTS: dict[str, InputKind] = {"text": "text", "image": "image", "speech": "audio"}
-_MODALITIES = {"text": "text", "image": "image", "speech": "transcript"}
 
 
 def encoder_spec(config: EncoderConfig, models: ModelsConfig) -> EncoderSpec:
@@ -47,11 +80,7 @@ def make_encoder(config: EncoderConfig, models: ModelsConfig) -> Encoder:
     Raises:
         EncoderError: When the model's directory is missing, or the entry is no encoder.
     """
-    directory = local_directory(models.root, config.folder)
-    spec = _spec(config, directory)
-    if config.kind == "speech":
-        raise EncoderError(f"Model `{config.id}`: kind text or image is needed to make vectors, got speech.")
-    encoder: Encoder = _class(config)(spec, config, directory, models)
+    encoder: Encoder = _make(config, models, "vectors")
     return encoder
 
 
@@ -61,29 +90,31 @@ def make_extractor(config: EncoderConfig, models: ModelsConfig) -> Extractor:
     Raises:
         EncoderError: When the model's directory is missing, or the entry is no extractor.
     """
-    if config.kind != "speech":
-        raise EncoderError(f"Model `{config.id}`: kind speech is needed to make texts, got {config.kind}.")
-    directory = local_directory(models.root, config.folder)
-    extractor: Extractor = _class(config)(_spec(config, directory), config, directory, models)
+    extractor: Extractor = _make(config, models, "words")
     return extractor
 
 
-def _class(config: EncoderConfig) -> Any:
-    module, _, name = _CLASSES[config.kind].partition(":")
-    return getattr(import_module(module), name)
+def _make(config: EncoderConfig, models: ModelsConfig, makes: str) -> Any:
+    if KINDS[config.kind].makes != makes:
+        kinds = ", ".join(name for name, kind in KINDS.items() if kind.makes == makes)
+        raise EncoderError(f"Model `{config.id}`: a kind that makes {makes} is needed ({kinds}), got {config.kind}.")
+    directory = local_directory(models.root, config.folder)
+    module, _, name = KINDS[config.kind].made_by.partition(":")
+    return getattr(import_module(module), name)(_spec(config, directory), config, directory, models)
 
 
 def _spec(config: EncoderConfig, directory: Path) -> EncoderSpec:
     require_safe(directory)
+    kind = KINDS[config.kind]
     identity = {
         "directory": directory_revision(directory),
         "kind": config.kind,
-        "method": _METHOD_VERSIONS[config.kind],
-        "settings": {name: getattr(config, name) for name in _SETTINGS[config.kind]},
+        "method": kind.method,
+        "settings": {name: getattr(config, name) for name in kind.settings},
     }
     revision = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    dim = None if config.kind == "speech" else _dim(directory)
-    return EncoderSpec(config.id, revision, _MODALITIES[config.kind], _INPUTS[config.kind], dim)
+    dim = _dim(directory) if kind.makes == "vectors" else None
+    return EncoderSpec(config.id, revision, kind.modality, kind.input_kind, dim)
 
 
 def _dim(directory: Path) -> int | None:
