@@ -6,6 +6,7 @@ from pyspark.sql.types import (
     ArrayType,
     BooleanType,
     DoubleType,
+    FloatType,
     IntegerType,
     LongType,
     MapType,
@@ -18,17 +19,30 @@ from pyspark.sql.types import (
 from mmrec_lib.contracts.bronze import STRING_MAP, VECTOR
 from mmrec_lib.contracts.table import Check, Column, TableContract
 
+SPANS = ArrayType(
+    StructType(
+        [
+            StructField("text", StringType()),
+            StructField("confidence", FloatType()),
+            StructField("start_seconds", DoubleType()),
+            StructField("end_seconds", DoubleType()),
+        ]
+    )
+)
+
 MEDIA_TEXT = TableContract(
     name="media_text",
     layer="silver",
-    comment="Words found in media: transcripts; later text in pictures and captions. A text or an error.",
+    comment="Words found in media: what is said, written, shown or heard in them. A text or an error.",
     columns=(
         Column("content_id", StringType(), "asset_id of the medium.", required=True),
-        Column("kind", StringType(), "transcript.", required=True),
+        Column("kind", StringType(), "transcript, ocr, labels or tags.", required=True),
         Column("encoder_id", StringType(), "Who made it; provided for ready-made texts.", required=True),
         Column("revision", StringType(), "Revision of the encoder.", required=True),
         Column("text", StringType(), "The words; null with an error."),
         Column("language", StringType(), "ISO 639-1 code, where known."),
+        Column("confidence", FloatType(), "How sure the model is, 0 to 1; null where it does not tell."),
+        Column("spans", SPANS, "The parts of the text, in their order; null for ready-made texts."),
         Column("error", StringType(), "Why there is no text; null with a text."),
     ),
     key=("content_id", "kind", "encoder_id", "revision"),

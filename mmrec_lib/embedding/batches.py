@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from mmrec_lib.encoders.spec import Words
 
 
 def bounded(batches: Iterable[pa.RecordBatch], column: str, max_bytes: int, max_rows: int) -> Iterator[pa.RecordBatch]:
@@ -46,6 +49,30 @@ def vector_array(vectors: npt.NDArray[np.float32], is_valid: Sequence[bool]) -> 
     np.cumsum(valid * vectors.shape[1], out=offsets[1:])
     values = pa.array(np.ascontiguousarray(vectors[valid], dtype=np.float32).reshape(-1), type=pa.float32())
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(~valid))
+
+
+_SPANS = pa.list_(
+    pa.struct(
+        [
+            ("text", pa.string()),
+            ("confidence", pa.float32()),
+            ("start_seconds", pa.float64()),
+            ("end_seconds", pa.float64()),
+        ]
+    )
+)
+
+
+def words_arrays(found: Sequence[Words]) -> dict[str, pa.Array]:
+    """Columns text, language, confidence, spans and error; spans are null with an error."""
+    spans = [None if words.error else [asdict(span) for span in words.spans] for words in found]
+    return {
+        "text": pa.array([words.text for words in found], pa.string()),
+        "language": pa.array([words.language for words in found], pa.string()),
+        "confidence": pa.array([words.confidence for words in found], pa.float32()),
+        "spans": pa.array(spans, _SPANS),
+        "error": pa.array([words.error for words in found], pa.string()),
+    }
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -19,7 +19,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
 
-from mmrec_lib.embedding.batches import bounded, vector_array
+from mmrec_lib.embedding.batches import bounded, vector_array, words_arrays
+from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
@@ -31,10 +32,11 @@ VECTOR_FIELDS = (
     StructField("dim", IntegerType()),
     StructField("error", StringType()),
 )
-TEXT_FIELDS = (
-    StructField("text", StringType()),
-    StructField("language", StringType()),
-    StructField("error", StringType()),
+# What an extractor gives: the columns of `media_text` that it fills.
+TEXT_FIELDS = tuple(
+    StructField(column.name, column.type)
+    for column in CONTRACTS["media_text"].columns
+    if column.name in ("text", "language", "confidence", "spans", "error")
 )
 
 
@@ -109,7 +111,7 @@ def extract_table(
     """Words in a column of media; the twin of `encode_table` for models of kind speech.
 
     Returns:
-        Key columns, `text`, `language` and `error` (strings): either text or error is null.
+        Key columns, `text`, `language`, `confidence`, `spans` and `error`: either text or error is null.
 
     Raises:
         EncoderError: When the model's directory is missing.
@@ -232,14 +234,8 @@ def _encode_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iter
 
 def _extract_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:
     for batch in _portions(batches, how):
-        result = _extractor(how.encoder, how.models, how.spec).extract(_inputs(batch, how))
-        yield _with_keys(
-            batch,
-            how,
-            text=pa.array(result.texts, pa.string()),
-            language=pa.array(result.languages, pa.string()),
-            error=pa.array(result.errors, pa.string()),
-        )
+        found = _extractor(how.encoder, how.models, how.spec).extract(_inputs(batch, how))
+        yield _with_keys(batch, how, **words_arrays(found))
 
 
 def _portions(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:

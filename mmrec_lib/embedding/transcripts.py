@@ -50,7 +50,7 @@ def plan_extraction(
 
 
 def media_text_rows(extracted: DataFrame, spec: EncoderSpec) -> DataFrame:
-    """Rows of `media_text` from the operator's output (`content_id`, `text`, `language`, `error`)."""
+    """Rows of `media_text` from the operator's output (`content_id` and the fields of words)."""
     return extracted.select(
         *_in_contract_order(
             "media_text",
@@ -92,6 +92,8 @@ def provided_media_text(provided_text: DataFrame, media_link: DataFrame) -> Data
             revision=F.lit(PROVIDED),
             text=F.col("best.text"),
             language=F.col("best.language"),
+            confidence=F.lit(None).cast("float"),
+            spans=F.lit(None).cast(CONTRACTS["media_text"].schema["spans"].dataType),
             error=F.lit(None).cast("string"),
         )
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-InputKind = Literal["text", "image", "audio"]
+InputKind = Literal["text", "image", "audio", "video"]
 EncoderInput = str | bytes | None
 
 
@@ -20,8 +20,8 @@ class EncoderSpec:
     Attributes:
         id: Name, as in the config.
         revision: Identity of the weights and of everything else that changes results; 16 hexadecimal digits.
-        modality: text or image for encoders, transcript for extractors of speech.
-        input_kind: What it reads: text (strings), image or audio (original bytes of a file).
+        modality: text, image, audio, video or joint for encoders; transcript, ocr, labels or tags for extractors.
+        input_kind: What it reads: text (strings), or image, audio or video (original bytes of a file).
         dim: Length of its vectors; None where the model directory does not tell, and for extractors.
     """
 
@@ -46,18 +46,39 @@ class EncodeResult:
 
 
 @dataclass(frozen=True)
-class ExtractResult:
-    """Words of a batch, each list of length n.
+class Span:
+    """A part of what was found in a medium: a sentence, a line, a label.
 
     Attributes:
-        texts: The words; None where there is an error, empty where nothing is said.
-        languages: ISO 639-1 codes, None where unknown.
-        errors: Why there is no text, or None.
+        text: Its words.
+        confidence: From 0 to 1, how sure the model is; None where it does not tell.
+        start_seconds: Where it begins in sound or video; None for pictures.
+        end_seconds: Where it ends; None for pictures.
     """
 
-    texts: list[str | None]
-    languages: list[str | None]
-    errors: list[str | None]
+    text: str
+    confidence: float | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Words:
+    """What was found in one medium.
+
+    Attributes:
+        text: All words in their order; empty where there are none, None with an error.
+        language: ISO 639-1 code, None where unknown.
+        confidence: From 0 to 1, over all words; None where the model does not tell.
+        spans: The parts that the text is made of, in their order.
+        error: Why there is no text, or None.
+    """
+
+    text: str | None
+    language: str | None = None
+    confidence: float | None = None
+    spans: tuple[Span, ...] = field(default=())
+    error: str | None = None
 
 
 class Encoder(Protocol):
@@ -88,5 +109,5 @@ class Extractor(Protocol):
     def load(self, device: str = "cpu") -> None:
         """Loads the weights; raises EncoderError when the directory is not what the config says."""
 
-    def extract(self, batch: Sequence[EncoderInput]) -> ExtractResult:
-        """Words of media, given as original bytes."""
+    def extract(self, batch: Sequence[EncoderInput]) -> list[Words]:
+        """Words of media, given as original bytes; one result a medium."""

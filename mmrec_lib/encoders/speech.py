@@ -14,7 +14,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.loading import load_model, load_tokenizer, quiet_loading
 from mmrec_lib.encoders.precision import compute_dtype
-from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractResult
+from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, Span, Words
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.audio import SAMPLE_RATE_HZ, decode_audio
 from mmrec_lib.media.errors import MediaError
@@ -64,36 +64,34 @@ class WhisperExtractor:
             ) from None
         self._model, self._device = model.to(device), device
 
-    def extract(self, batch: Sequence[EncoderInput]) -> ExtractResult:
+    def extract(self, batch: Sequence[EncoderInput]) -> list[Words]:
         """Transcripts of sounds; what cannot be decoded is a row with an error, silence an empty text."""
         if self._model is None:
             raise EncoderError(f"Speech model `{self._spec.id}`: call load() before extract().")
-        result = ExtractResult([], [], [])
-        for content in batch:
-            text, language, error = self._transcript(content)
-            result.texts.append(text)
-            result.languages.append(language)
-            result.errors.append(error)
-        return result
+        return [self._transcript(content) for content in batch]
 
-    def _transcript(self, content: EncoderInput) -> tuple[str | None, str | None, str | None]:
+    def _transcript(self, content: EncoderInput) -> Words:
         if not isinstance(content, bytes):
-            return None, None, "media_empty: a sound is needed, there is none"
+            return Words(None, error="media_empty: a sound is needed, there is none")
         try:
             samples = decode_audio(content, max_seconds=self._config.max_seconds)
         except MediaError as error:
-            return None, None, str(error)
+            return Words(None, error=str(error))
         language = self._config.language
-        parts: list[str] = []
+        spans: list[Span] = []
+        start = 0
         for window in split_at_pauses(samples, self._features.n_samples):
-            if float(np.sqrt(np.mean(np.square(window)))) < SILENCE_RMS:
-                continue
-            features = self._features(window, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt").input_features
-            features = features.to(self._device, self._model.dtype)
-            # The language of the first words counts for all.
-            language = language or self._language(features)
-            parts.append(self._words(features, language, len(window) / SAMPLE_RATE_HZ))
-        return " ".join(" ".join(parts).split()), language, None
+            end = start + len(window)
+            if float(np.sqrt(np.mean(np.square(window)))) >= SILENCE_RMS:
+                features = self._features(window, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt").input_features
+                features = features.to(self._device, self._model.dtype)
+                # The language of the first words counts for all.
+                language = language or self._language(features)
+                text = " ".join(self._words(features, language, len(window) / SAMPLE_RATE_HZ).split())
+                if text:
+                    spans.append(Span(text, None, start / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ))
+            start = end
+        return Words(" ".join(span.text for span in spans), language, None, tuple(spans))
 
     def _words(self, features: torch.Tensor, language: str | None, seconds: float) -> str:
         settings = self._model.generation_config

@@ -44,5 +44,5 @@ def test_picture_vector_has_the_known_length(real_models: ModelsConfig) -> None:
 def test_noise_is_no_error(real_models: ModelsConfig) -> None:
     extractor = make_extractor(real_models.encoder("whisper-tiny-en", "speech"), real_models)
     extractor.load()
-    result = extractor.extract([sound_bytes(1.0)])
-    assert result.errors == [None] and result.languages == ["en"]
+    (words,) = extractor.extract([sound_bytes(1.0)])
+    assert words.error is None and words.language == "en"

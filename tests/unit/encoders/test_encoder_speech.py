@@ -22,35 +22,34 @@ def extractor(tiny_models: ModelsConfig) -> Extractor:
 
 def test_sound_becomes_words_of_the_vocabulary(extractor: Extractor) -> None:
     result = extractor.extract([sound_bytes(1.0), sound_bytes(0.5, 8_000, "FLAC")])
-    assert result.errors == [None, None]
-    assert result.languages == ["en", "en"]
-    for text in result.texts:
-        assert text is not None and set(text.split()) <= set(WORDS)
+    assert [(words.error, words.language) for words in result] == [(None, "en")] * 2
+    for words in result:
+        assert words.text is not None and set(words.text.split()) <= set(WORDS)
 
 
 def test_what_cannot_be_decoded_is_a_row_with_an_error(extractor: Extractor) -> None:
     good = sound_bytes(0.5)
     result = extractor.extract([b"RIFF", good, None, b"", good[: len(good) // 2], "text"])
-    assert [error is None for error in result.errors] == [False, True, False, False, False, False]
-    assert [text is None for text in result.texts] == [True, False, True, True, True, True]
+    assert [words.error is None for words in result] == [False, True, False, False, False, False]
+    assert [words.text is None for words in result] == [True, False, True, True, True, True]
 
 
 def test_silence_says_nothing_and_is_no_error(extractor: Extractor) -> None:
-    result = extractor.extract([sound_bytes(1.0, loudness=0.0)])
-    assert (result.texts, result.errors) == ([""], [None])
+    (words,) = extractor.extract([sound_bytes(1.0, loudness=0.0)])
+    assert (words.text, words.error) == ("", None)
 
 
 def test_transcript_does_not_depend_on_the_batch(extractor: Extractor) -> None:
     sounds = [sound_bytes(seconds) for seconds in (0.4, 1.0, 4.0)]
-    together = extractor.extract(sounds).texts
-    assert [extractor.extract([sound]).texts[0] for sound in sounds] == together
+    together = extractor.extract(sounds)
+    assert [extractor.extract([sound])[0] for sound in sounds] == together
 
 
 def test_too_long_sound_is_a_row_with_an_error(tiny_models: ModelsConfig) -> None:
     config = tiny_models.encoders["tiny-speech"].model_copy(update={"max_seconds": 1.0})
     extractor = make_extractor(config, tiny_models)
     extractor.load()
-    assert "media_oversized" in str(extractor.extract([sound_bytes(1.5)]).errors[0])
+    assert "media_oversized" in str(extractor.extract([sound_bytes(1.5)])[0].error)
 
 
 def test_directory_that_holds_no_whisper_is_refused_by_name(tiny_models: ModelsConfig) -> None:
