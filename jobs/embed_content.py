@@ -1,4 +1,4 @@
-"""Job: texts and pictures → vectors."""
+"""Job: texts and media → vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.run import EMBED_READS, EMBED_WRITES, embed_contents, model_revisions
+from mmrec_lib.embedding.run import EMBED_READS, EMBED_WRITES, embed_contents, encoding_revisions
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
@@ -21,19 +21,18 @@ class Config(Section):
 
 def run(context: Context, config: Config) -> Outcome:
     """Encode new content, pool it by item, release the encoders."""
-    counts = embed_contents(context.lakehouse, config.models, config.embedding)
+    counts = embed_contents(context.lakehouse, config.models, config.embedding, context.progress.line)
     return Outcome(counts, f"{counts['encoded']} contents encoded, {counts['errors']} errors")
 
 
 def outside(context: Context, config: Config) -> dict[str, str]:
     """Revisions of the models."""
-    chosen = {"text": config.embedding.text_encoder, "image": config.embedding.image_encoder}
-    return model_revisions(config.models, chosen)
+    return encoding_revisions(config.models, config.embedding)
 
 
 JOB = Job(
     name="embed_content",
-    summary="turns texts and pictures into vectors",
+    summary="turns texts and media into vectors",
     config=Config,
     reads=EMBED_READS,
     writes=EMBED_WRITES,

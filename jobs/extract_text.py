@@ -1,4 +1,4 @@
-"""Job: sound → transcripts."""
+"""Job: media → words."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ import sys
 
 from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.run import EXTRACT_READS, extract_texts, model_revisions
+from mmrec_lib.embedding.run import EXTRACT_READS, EXTRACT_WRITES, extract_texts, extraction_revisions
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """Which models transcribe what."""
+    """Which models read words out of which media."""
 
     models: ModelsConfig
     embedding: EmbeddingConfig
 
 
 def run(context: Context, config: Config) -> Outcome:
-    """Transcribe new sound; take ready-made transcripts as they are."""
-    counts = extract_texts(context.lakehouse, config.models, config.embedding)
+    """Read words out of new media; take ready-made ones as they are; put the documents of items together."""
+    counts = extract_texts(context.lakehouse, config.models, config.embedding, context.progress.line)
     return Outcome(
-        counts, f"{counts['transcribed']} transcribed, {counts['provided']} ready-made, {counts['errors']} errors"
+        counts, f"{counts['extracted']} media read, {counts['provided']} ready-made, {counts['errors']} errors"
     )
 
 
 def outside(context: Context, config: Config) -> dict[str, str]:
-    """Revision of the speech model."""
-    return model_revisions(config.models, {"speech": config.embedding.speech_encoder})
+    """Revisions of the models."""
+    return extraction_revisions(config.models, config.embedding)
 
 
 JOB = Job(
     name="extract_text",
-    summary="turns speech into text",
+    summary="turns speech, pictures and sound into text",
     config=Config,
     reads=EXTRACT_READS,
-    writes=("media_text",),
+    writes=EXTRACT_WRITES,
     run=run,
     outside=outside,
 )

@@ -49,6 +49,26 @@ MEDIA_TEXT = TableContract(
     checks=(Check("text_or_error", "(text IS NULL) <> (error IS NULL)"),),
 )
 
+ITEM_DOCUMENT = TableContract(
+    name="item_document",
+    layer="silver",
+    comment="Everything known of an item in words, span by span, each with where it came from.",
+    columns=(
+        Column("item_id", StringType(), "The item.", required=True),
+        Column("position", IntegerType(), "Place of the span in the document, from 0.", required=True),
+        Column("source", StringType(), "title, description, transcript, ocr, labels or tags.", required=True),
+        Column("text", StringType(), "The span's words, white space normalised.", required=True),
+        Column("media", StringType(), "images, audio or video; null for words of the record itself."),
+        Column("asset_id", StringType(), "The medium that it was found in; null for words of the record itself."),
+        Column("encoder_id", StringType(), "Model that found it; provided for ready-made words, null for the record."),
+        Column("revision", StringType(), "Revision of the model."),
+        Column("confidence", FloatType(), "How sure the model is, 0 to 1; null where it does not tell."),
+        Column("start_seconds", DoubleType(), "Where the span begins in sound or video."),
+        Column("end_seconds", DoubleType(), "Where it ends."),
+    ),
+    key=("item_id", "position"),
+)
+
 CONTENT_EMBEDDING = TableContract(
     name="content_embedding",
     layer="silver",
@@ -57,7 +77,7 @@ CONTENT_EMBEDDING = TableContract(
         Column("content_id", StringType(), "sha256 of the bytes or of the normalised text.", required=True),
         Column("encoder_id", StringType(), "Encoder.", required=True),
         Column("revision", StringType(), "Revision of the encoder.", required=True),
-        Column("modality", StringType(), "text or image.", required=True),
+        Column("modality", StringType(), "text, image, audio, video or joint.", required=True),
         Column("dim", IntegerType(), "Length of the vector; null with an error."),
         Column("error", StringType(), "Why there is no vector; null with a vector."),
         Column("vector", VECTOR, "The vector, float32; null with an error."),
@@ -72,8 +92,13 @@ ITEM_EMBEDDING = TableContract(
     comment="One vector an item, modality and field: its contents pooled by the mean.",
     columns=(
         Column("item_id", StringType(), "The item.", required=True),
-        Column("modality", StringType(), "text, image, audio or video.", required=True),
-        Column("field", StringType(), "title, description, transcript, review, images, or provided.", required=True),
+        Column("modality", StringType(), "text, image, audio, video or joint.", required=True),
+        Column(
+            "field",
+            StringType(),
+            "title, description, review, transcript, ocr, labels, tags, images, audio, video, or provided.",
+            required=True,
+        ),
         Column("encoder_id", StringType(), "Encoder.", required=True),
         Column("revision", StringType(), "Revision of the encoder.", required=True),
         Column("num_contents", IntegerType(), "How many contents were pooled.", required=True),
@@ -89,8 +114,8 @@ ENCODER_RELEASE = TableContract(
     layer="silver",
     comment="Which encoder and revision readers use for a modality and field.",
     columns=(
-        Column("modality", StringType(), "text, image, audio or video.", required=True),
-        Column("field", StringType(), "Field of item_embedding.", required=True),
+        Column("modality", StringType(), "text, image, audio, video or joint; of words their kind.", required=True),
+        Column("field", StringType(), "Field of item_embedding; of words the media they are in.", required=True),
         Column("encoder_id", StringType(), "Released encoder.", required=True),
         Column("revision", StringType(), "Released revision.", required=True),
     ),
@@ -184,6 +209,7 @@ TRAINING_SNAPSHOT = TableContract(
 
 SILVER = (
     MEDIA_TEXT,
+    ITEM_DOCUMENT,
     CONTENT_EMBEDDING,
     ITEM_EMBEDDING,
     ENCODER_RELEASE,

@@ -1,39 +1,188 @@
-"""What is embedded, with which models, and in which portions."""
+"""What is read out of media, what becomes a vector, with which models, and in which portions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mmrec_lib.config import Section
 
-TextField = Literal["title", "description", "transcript", "review"]
-ImageField = Literal["images"]
+DEFAULT_LANGUAGE = "default"
+
+Names = str | tuple[str, ...] | None
+NamesByLanguage = str | tuple[str, ...] | dict[str, str] | None
+
+
+class ImageWords(Section):
+    """Models that read words out of pictures.
+
+    Attributes:
+        ocr: Text in pictures.
+        labels: What is to be seen, as words.
+    """
+
+    ocr: str | None = None
+    labels: str | None = None
+
+
+class SoundWords(Section):
+    """Models that read words out of sound, or out of the sound track of video.
+
+    Attributes:
+        transcript: What is said.
+        tags: What is to be heard, as words.
+    """
+
+    transcript: str | None = "whisper-tiny-en"
+    tags: str | None = None
+
+
+class ExtractConfig(Section):
+    """Which model reads which words out of which media; None reads none.
+
+    Attributes:
+        images: Words of pictures.
+        audio: Words of sound.
+        video: Words of the sound track of video.
+    """
+
+    images: ImageWords = Field(default_factory=ImageWords)
+    audio: SoundWords = Field(default_factory=SoundWords)
+    video: SoundWords = Field(default_factory=SoundWords)
+
+
+class ItemFields(Section):
+    """Which encoder serves which field of an item.
+
+    A field takes one encoder, several side by side, or none; a text field also one by language, such as
+    `{default: all-minilm-l6-v2, de: my-german}`.
+
+    Attributes:
+        title: Its title.
+        description: Its description.
+        transcript: What is said in its sound and video.
+        ocr: What is written in its pictures.
+        labels: What is to be seen in its pictures, in words.
+        tags: What is to be heard in its sound and video, in words.
+        images: Its pictures.
+        audio: Its sound.
+        video: Its video.
+    """
+
+    title: NamesByLanguage = "all-minilm-l6-v2"
+    description: NamesByLanguage = "all-minilm-l6-v2"
+    transcript: NamesByLanguage = "all-minilm-l6-v2"
+    ocr: NamesByLanguage = "all-minilm-l6-v2"
+    labels: NamesByLanguage = "all-minilm-l6-v2"
+    tags: NamesByLanguage = "all-minilm-l6-v2"
+    images: Names = "efficientnet-lite0"
+    audio: Names = None
+    video: Names = None
+
+
+class ReviewFields(Section):
+    """Which encoder serves which field of a review.
+
+    Attributes:
+        text: Its words, written or spoken; pooled by item as the item's field `review`.
+    """
+
+    text: NamesByLanguage = "all-minilm-l6-v2"
+
+
+class EncodeConfig(Section):
+    """Which encoder serves which field of which table.
+
+    Attributes:
+        item: Fields of items.
+        review: Fields of reviews.
+    """
+
+    item: ItemFields = Field(default_factory=ItemFields)
+    review: ReviewFields = Field(default_factory=ReviewFields)
+
+
+@dataclass(frozen=True)
+class FieldEncoder:
+    """One encoder of one field of `item_embedding`.
+
+    Attributes:
+        field: The field; reviews are the field `review`.
+        encoder_id: Name under `models.encoders`.
+        language: Texts of this language (ISO 639-1) only; `DEFAULT_LANGUAGE` means all that have no encoder of their
+            own, None that languages do not matter.
+    """
+
+    field: str
+    encoder_id: str
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class WordSource:
+    """One model that reads words out of one kind of media.
+
+    Attributes:
+        media: Field of `media_link` that it reads: images, audio or video.
+        kind: Kind of words, as in `media_text`.
+        encoder_id: Name under `models.encoders`.
+    """
+
+    media: str
+    kind: str
+    encoder_id: str
 
 
 class EmbeddingConfig(Section):
-    """What becomes a vector of an item.
+    """What becomes words and vectors, and in which portions.
 
     Attributes:
-        text_encoder: Name of the text model under `models.encoders`; None encodes no text.
-        image_encoder: Name of the image model; None encodes no pictures.
-        speech_encoder: Name of the model that transcribes sound; None transcribes nothing.
-        text_fields: Texts of an item, each encoded and pooled apart: its title, its description, what is said in its
-            sound (transcript), and its reviews, spoken ones included.
-        image_fields: Pictures of an item.
+        extract: Which model reads which words out of which media.
+        encode: Which encoder serves which field of which table.
         provided: What a ready-made vector does: `replace` (its item is not encoded in that modality) or `both`.
         num_partitions: Tasks that encoding is cut into; at least the number of cores of the cluster.
         batch_bytes: Most bytes of input that a worker holds at once.
         batch_rows: Most rows that a worker holds at once; texts are sorted by length within them.
+        commit_every: Minutes after which what is done is committed; a killed run loses no more.
     """
 
-    text_encoder: str | None = "all-minilm-l6-v2"
-    image_encoder: str | None = "efficientnet-lite0"
-    speech_encoder: str | None = "whisper-tiny-en"
-    text_fields: tuple[TextField, ...] = ("title", "description", "transcript", "review")
-    image_fields: tuple[ImageField, ...] = ("images",)
+    extract: ExtractConfig = Field(default_factory=ExtractConfig)
+    encode: EncodeConfig = Field(default_factory=EncodeConfig)
     provided: Literal["replace", "both"] = "replace"
     num_partitions: int = Field(default=4, ge=1)
     batch_bytes: int = Field(default=32 * 2**20, ge=1)
     batch_rows: int = Field(default=4096, ge=1)
+    commit_every: float = Field(default=5.0, gt=0)
+
+    @field_validator("encode")
+    @classmethod
+    def _with_default_language(cls, encode: EncodeConfig) -> EncodeConfig:
+        for name, names in (*encode.item, *encode.review):
+            if isinstance(names, dict) and DEFAULT_LANGUAGE not in names:
+                raise ValueError(f"{name}: encoders by language need an entry `{DEFAULT_LANGUAGE}`, got {names}")
+        return encode
+
+    @property
+    def field_encoders(self) -> tuple[FieldEncoder, ...]:
+        """Every encoder of every field."""
+        fields = [*self.encode.item, *(("review", names) for _, names in self.encode.review)]
+        return tuple(one for field, names in fields for one in _field_encoders(field, names))
+
+    @property
+    def word_sources(self) -> tuple[WordSource, ...]:
+        """Every model that reads words out of media."""
+        return tuple(
+            WordSource(media, kind, name) for media, words in self.extract for kind, name in words if name is not None
+        )
+
+
+def _field_encoders(field: str, names: NamesByLanguage) -> Iterator[FieldEncoder]:
+    if isinstance(names, dict):
+        yield from (FieldEncoder(field, name, language) for language, name in names.items())
+    elif names is not None:
+        yield from (
+            FieldEncoder(field, name) for name in ((names,) if isinstance(names, str) else dict.fromkeys(names))
+        )

@@ -1,16 +1,20 @@
 """Which contents items have, and which of them have no vector yet.
 
-A content is a distinct text or picture; its id is the sha256 of the normalised text or of the picture's bytes. Many
+A content is a distinct text or medium; its id is the sha256 of the normalised text or of the medium's bytes. Many
 items may share one, and it is encoded once.
 """
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from collections.abc import Sequence
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.embedding.config import FieldEncoder
 from mmrec_lib.embedding.texts import content_id, normalised
+from mmrec_lib.embedding.words import spoken_words
 from mmrec_lib.encoders.spec import EncoderSpec
 
 
@@ -21,60 +25,63 @@ def item_contents(
     *,
     words: DataFrame,
     provided_vector: DataFrame,
-    config: EmbeddingConfig,
+    encoders: Sequence[tuple[FieldEncoder, EncoderSpec]],
+    provided: str = "replace",
 ) -> DataFrame:
-    """The contents that are to be encoded, for each item.
+    """The contents that are to be encoded, for each item and encoder.
 
     A spoken review counts with its transcript where it has no written words. An item with a ready-made vector of a
-    modality has no contents of that modality, unless `config.provided` is `both`. Read more than once: stage it.
+    modality has no contents of that modality, unless `provided` is `both`. Read more than once: stage it.
 
     Args:
         item: Bronze table.
         review: Bronze table; reviews of items that are not in `item` do not count.
         media_link: Bronze table.
-        words: What items and reviews say; see `transcripts.spoken_words`.
+        words: What was found in media; see `words.found_words`.
         provided_vector: Bronze table.
-        config: Which fields count.
+        encoders: The encoders of each field.
+        provided: What a ready-made vector does, `replace` or `both`.
 
     Returns:
-        `item_id`, `modality`, `field`, `content_id`, `text` (null for pictures), distinct.
+        `item_id`, `modality`, `field`, `encoder_id`, `content_id`, `text` (null for media), distinct.
     """
-    parts: list[DataFrame] = []
-    if config.text_encoder is not None and config.text_fields:
-        parts.append(_texts(item, review, words, config))
-    if config.image_encoder is not None and config.image_fields:
-        parts.append(_pictures(item, media_link))
-    if not parts:
-        nothing = F.lit(None).cast("string")
-        parts.append(
-            item.limit(0).select("item_id", *(nothing.alias(n) for n in ("modality", "field", "content_id", "text")))
-        )
-    contents = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
-    if config.provided == "replace":
+    texts = [(one, spec) for one, spec in encoders if spec.input_kind == "text"]
+    media = [(one, spec) for one, spec in encoders if spec.input_kind != "text"]
+    nothing = F.lit(None).cast("string")
+    columns = ("item_id", "modality", "field", "encoder_id", "content_id", "text")
+    parts = [item.limit(0).select("item_id", *(nothing.alias(name) for name in columns[1:]))]
+    if texts:
+        fields = tuple(dict.fromkeys(one.field for one, _ in texts))
+        parts.append(_assigned(_texts(item, review, words, fields), texts))
+    if media:
+        fields = tuple(dict.fromkeys(one.field for one, _ in media))
+        parts.append(_assigned(_media(item, media_link, fields), media))
+    contents = reduce(DataFrame.unionByName, (part.select(*columns) for part in parts))
+    if provided == "replace":
         contents = contents.join(
             provided_vector.select("item_id", "modality").distinct(), on=["item_id", "modality"], how="left_anti"
         )
-    return contents.select("item_id", "modality", "field", "content_id", "text")
+    return contents.select(*columns)
 
 
 def plan_encoding(
     contents: DataFrame, content_embedding: DataFrame, spec: EncoderSpec, media_asset: DataFrame
 ) -> DataFrame:
-    """Contents of an encoder's modality that this revision has neither a vector nor an error for.
+    """Contents of an encoder that this revision has neither a vector nor an error for.
 
     Args:
         contents: See `item_contents`.
         content_embedding: Silver table.
         spec: The encoder.
-        media_asset: Bronze table, where the bytes of pictures are.
+        media_asset: Bronze table, where the bytes of media are.
 
     Returns:
-        For texts `content_id`, `text`; for pictures `content_id`, `content` (bytes or null), `uri`. One row a content.
+        For texts `content_id`, `text`; for media `content_id`, `content` (bytes or null), `uri`. One row a content.
     """
     is_done = (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision)
     done = content_embedding.where(is_done).select("content_id")
-    wanted = contents.where(F.col("modality") == spec.modality)
-    if spec.modality == "text":
+    wanted = contents.where(F.col("encoder_id") == spec.id)
+    if spec.input_kind == "text":
         return (
             wanted.select("content_id", "text")
             .dropDuplicates(["content_id"])
@@ -103,7 +110,7 @@ def review_words(review: DataFrame, words: DataFrame) -> DataFrame:
 
     Args:
         review: Bronze table.
-        words: See `transcripts.spoken_words`.
+        words: See `words.spoken_words`.
 
     Returns:
         The columns of `review` and `raw`, null where there are no words.
@@ -116,43 +123,50 @@ def review_words(review: DataFrame, words: DataFrame) -> DataFrame:
     return joined.withColumn("raw", F.coalesce(written, "_spoken")).drop("_spoken")
 
 
-def _texts(item: DataFrame, review: DataFrame, words: DataFrame, config: EmbeddingConfig) -> DataFrame:
+def _assigned(rows: DataFrame, encoders: Sequence[tuple[FieldEncoder, EncoderSpec]]) -> DataFrame:
+    """Each row once for every encoder of its field."""
+    served = [
+        F.when(
+            F.col("field") == one.field,
+            F.struct(F.lit(spec.modality).alias("modality"), F.lit(spec.id).alias("encoder_id")),
+        )
+        for one, spec in encoders
+    ]
+    chosen = F.filter(F.array(*served), _is_there)
+    assigned = rows.withColumn("_by", F.explode(F.array_distinct(chosen)))
+    return assigned.select("*", "_by.modality", "_by.encoder_id").drop("_by")
+
+
+def _is_there(value: Column) -> Column:
+    return value.isNotNull()
+
+
+def _texts(item: DataFrame, review: DataFrame, words: DataFrame, fields: Sequence[str]) -> DataFrame:
     known = item.select("item_id")
-    said = words.where(F.col("owner_kind") == "item").select(
-        F.col("owner_id").alias("item_id"), F.col("text").alias("raw")
+    found = words.where(F.col("owner_kind") == "item").select(
+        F.col("owner_id").alias("item_id"), F.col("kind").alias("field"), F.col("text").alias("raw")
     )
-    sources = {
-        "title": item.select("item_id", F.col("title").alias("raw")),
-        "description": item.select("item_id", F.col("description").alias("raw")),
-        "transcript": said.join(known, on="item_id", how="left_semi"),
-        "review": review_words(review.join(known, on="item_id", how="left_semi"), words).select("item_id", "raw"),
-    }
-    parts = [sources[field].withColumn("field", F.lit(field)) for field in dict.fromkeys(config.text_fields)]
-    union = parts[0]
-    for part in parts[1:]:
-        union = union.unionByName(part)
+    parts = [found.where(F.col("field").isin(*fields)).join(known, on="item_id", how="left_semi")]
+    for field in ("title", "description"):
+        if field in fields:
+            parts.append(item.select("item_id", F.lit(field).alias("field"), F.col(field).alias("raw")))
+    if "review" in fields:
+        spoken = review_words(review.join(known, on="item_id", how="left_semi"), spoken_words(words))
+        parts.append(spoken.select("item_id", F.lit("review").alias("field"), "raw"))
+    union = reduce(DataFrame.unionByName, parts)
     texts = union.where(F.col("raw").isNotNull()).select("item_id", "field", normalised(F.col("raw")).alias("text"))
     return (
         texts.where(F.col("text").isNotNull())
-        .select(
-            "item_id", F.lit("text").alias("modality"), "field", content_id(F.col("text")).alias("content_id"), "text"
-        )
+        .select("item_id", "field", content_id(F.col("text")).alias("content_id"), "text")
         .dropDuplicates(["item_id", "field", "content_id"])
     )
 
 
-def _pictures(item: DataFrame, media_link: DataFrame) -> DataFrame:
-    is_picture = (F.col("owner_kind") == "item") & (F.col("field") == "images")
+def _media(item: DataFrame, media_link: DataFrame, fields: Sequence[str]) -> DataFrame:
     return (
-        media_link.where(is_picture)
-        .select(F.col("owner_id").alias("item_id"), F.col("asset_id").alias("content_id"))
+        media_link.where((F.col("owner_kind") == "item") & F.col("field").isin(*fields))
+        .select(F.col("owner_id").alias("item_id"), "field", F.col("asset_id").alias("content_id"))
         .distinct()
         .join(item.select("item_id"), on="item_id", how="left_semi")
-        .select(
-            "item_id",
-            F.lit("image").alias("modality"),
-            F.lit("images").alias("field"),
-            "content_id",
-            F.lit(None).cast("string").alias("text"),
-        )
+        .withColumn("text", F.lit(None).cast("string"))
     )

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import reduce
+from itertools import groupby, pairwise
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegerType, StructField, StructType
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.batches import vector_array
-from mmrec_lib.embedding.transcripts import PROVIDED
+from mmrec_lib.embedding.words import PROVIDED
 from mmrec_lib.encoders.spec import EncoderSpec
 
-_GROUP = ("item_id", "modality", "field", "encoder_id", "revision")
+# In the order in which rows are laid out: vectors of one length stand together.
+_GROUP = ("encoder_id", "revision", "item_id", "modality", "field")
 
 
 def pool_items(
@@ -37,9 +40,8 @@ def pool_items(
         contents: See `contents.item_contents`.
         content_embedding: Silver table.
         provided_vector: Bronze table.
-        specs: One encoder a modality.
+        specs: The encoders of `contents`.
     """
-    own = [_pooled(contents, content_embedding, spec) for spec in specs]
     ready = (
         provided_vector.join(item.select("item_id"), on="item_id", how="left_semi")
         .where(F.size("vector") > 0)
@@ -54,7 +56,7 @@ def pool_items(
             "vector",
         )
     )
-    rows = reduce(DataFrame.unionByName, own, ready)
+    rows = _pooled(contents, content_embedding, specs).unionByName(ready)
     return rows.select(*CONTRACTS["item_embedding"].content_columns)
 
 
@@ -68,15 +70,14 @@ def stale_keys(stored: DataFrame, current: DataFrame, key: Sequence[str]) -> Dat
     return stored.select(*key).join(current.select(*key), on=list(key), how="left_anti")
 
 
-def _pooled(contents: DataFrame, content_embedding: DataFrame, spec: EncoderSpec) -> DataFrame:
-    is_current = (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision)
+def _pooled(contents: DataFrame, content_embedding: DataFrame, specs: Sequence[EncoderSpec]) -> DataFrame:
+    current = [(F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision) for spec in specs]
+    is_current = reduce(lambda a, b: a | b, current, F.lit(False))
     vectors = content_embedding.where(is_current & F.col("vector").isNotNull()).select(
         "content_id", "encoder_id", "revision", "vector"
     )
-    rows = (
-        contents.where(F.col("modality") == spec.modality)
-        .select("item_id", "modality", "field", "content_id")
-        .join(vectors, on="content_id", how="inner")
+    rows = contents.select("item_id", "modality", "field", "encoder_id", "content_id").join(
+        vectors, on=["content_id", "encoder_id"], how="inner"
     )
     return mean_vectors(rows)
 
@@ -86,7 +87,7 @@ def mean_vectors(rows: DataFrame) -> DataFrame:
 
     Args:
         rows: item_id, modality, field, encoder_id, revision (together the group), content_id (the order) and vector;
-            vectors of a group have one length.
+            vectors of an encoder and revision have one length.
 
     Returns:
         The columns of the group, num_contents, dim and vector.
@@ -102,9 +103,7 @@ def mean_of_runs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     open_group: tuple[str, ...] | None = None
     open_sum: npt.NDArray[np.float64] = np.zeros(0)
     open_count = 0
-    for batch in batches:
-        if not batch.num_rows:
-            continue
+    for batch in _of_one_length(batches):
         groups = list(zip(*(batch.column(name).to_pylist() for name in _GROUP), strict=True))
         flat = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
         vectors = flat.reshape(len(groups), -1).astype(np.float64)
@@ -122,18 +121,30 @@ def mean_of_runs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
                 done.append((open_group, open_sum, open_count))
             open_group, open_count = groups[start], end - start
             open_sum = reduce(np.add, total[1:], total[0].copy())
-        if done:
-            yield _means(done)
+        yield from _means(done)
     if open_group is not None:
-        yield _means([(open_group, open_sum, open_count)])
+        yield from _means([(open_group, open_sum, open_count)])
 
 
-def _means(done: Sequence[tuple[tuple[str, ...], npt.NDArray[np.float64], int]]) -> pa.RecordBatch:
-    vectors = np.stack([total / count for _, total, count in done]).astype(np.float32)
-    arrays = [pa.array([group[i] for group, _, _ in done], pa.string()) for i in range(len(_GROUP))]
-    counts = pa.array([count for _, _, count in done], pa.int32())
-    dims = pa.array([vectors.shape[1]] * len(done), pa.int32())
-    return pa.RecordBatch.from_arrays(
-        [*arrays, counts, dims, vector_array(vectors, [True] * len(done))],
-        names=[*_GROUP, "num_contents", "dim", "vector"],
-    )
+def _of_one_length(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches that hold vectors of one length each."""
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        lengths = pc.list_value_length(batch.column("vector")).to_numpy(zero_copy_only=False)
+        cuts = [0, *(np.flatnonzero(np.diff(lengths)) + 1).tolist(), batch.num_rows]
+        for start, end in pairwise(cuts):
+            yield batch.slice(start, end - start)
+
+
+def _means(done: Sequence[tuple[tuple[str, ...], npt.NDArray[np.float64], int]]) -> Iterator[pa.RecordBatch]:
+    """One batch for each length of vectors among the sums."""
+    for _, same in groupby(done, key=lambda one: len(one[1])):
+        groups, sums, counts = zip(*same, strict=True)
+        vectors = np.stack([total / count for total, count in zip(sums, counts, strict=True)]).astype(np.float32)
+        arrays = [pa.array([group[i] for group in groups], pa.string()) for i in range(len(_GROUP))]
+        dims = pa.array([vectors.shape[1]] * len(groups), pa.int32())
+        yield pa.RecordBatch.from_arrays(
+            [*arrays, pa.array(counts, pa.int32()), dims, vector_array(vectors, [True] * len(groups))],
+            names=[*_GROUP, "num_contents", "dim", "vector"],
+        )

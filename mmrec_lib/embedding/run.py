@@ -2,140 +2,209 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.embedding.chunks import ChunkedRun, Say, Work
+from mmrec_lib.embedding.config import EmbeddingConfig, FieldEncoder
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
+from mmrec_lib.embedding.documents import item_documents
 from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_table, extract_table
 from mmrec_lib.embedding.pooling import pool_items, release_rows, stale_keys
-from mmrec_lib.embedding.transcripts import media_text_rows, plan_extraction, provided_media_text, spoken_words
-from mmrec_lib.encoders.config import EncoderConfig, EncoderKind, ModelsConfig
-from mmrec_lib.encoders.registry import encoder_spec
+from mmrec_lib.embedding.words import (
+    MEDIA_KINDS,
+    Reader,
+    found_words,
+    media_text_rows,
+    media_words,
+    plan_extraction,
+    provided_media_text,
+)
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.registry import KINDS, encoder_spec
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.tables import Lakehouse
 
-EXTRACT_READS = ("media_asset", "media_link", "provided_text")
+EXTRACT_READS = ("item", "media_asset", "media_link", "provided_text")
+EXTRACT_WRITES = ("media_text", "item_document")
 EMBED_READS = ("item", "review", "media_asset", "media_link", "media_text", "provided_text", "provided_vector")
 EMBED_WRITES = ("content_embedding", "item_embedding", "encoder_release")
 
+# Rows a second that a slow machine does with a slow model: how large the first chunk may be before it was measured.
+_SLOW_ROWS_PER_SECOND = {"text": 50.0, "image": 5.0, "audio": 0.5, "video": 0.1}
 
-def model_revisions(models: ModelsConfig, chosen: Mapping[str, str | None]) -> dict[str, str]:
-    """Revision of each chosen model, for jobs that must run again when a model changes."""
+
+def extraction_revisions(models: ModelsConfig, config: EmbeddingConfig) -> dict[str, str]:
+    """Revision of each model that reads words out of media."""
+    return {reader.spec.id: reader.spec.revision for reader in chosen_readers(models, config)}
+
+
+def encoding_revisions(models: ModelsConfig, config: EmbeddingConfig) -> dict[str, str]:
+    """Revision of each encoder."""
+    return {spec.id: spec.revision for _, spec in chosen_encoders(models, config)}
+
+
+def chosen_readers(models: ModelsConfig, config: EmbeddingConfig) -> list[Reader]:
+    """The models that read words out of media.
+
+    Raises:
+        ConfigError: When a name is unknown, or its model does not find such words.
+    """
+    readers = []
+    for source in config.word_sources:
+        kinds = [name for name, kind in KINDS.items() if kind.modality == source.kind]
+        encoder = models.chosen(source.encoder_id, f"embedding.extract.{source.media}.{source.kind}", kinds)
+        readers.append(Reader(source.media, encoder_spec(encoder, models)))
+    return readers
+
+
+def chosen_encoders(models: ModelsConfig, config: EmbeddingConfig) -> list[tuple[FieldEncoder, EncoderSpec]]:
+    """The encoders of each field.
+
+    Raises:
+        ConfigError: When a name is unknown, or its model does not read such a field.
+    """
+    encoders = []
+    for one in config.field_encoders:
+        reads = MEDIA_KINDS.get(one.field, "text")
+        kinds = [name for name, kind in KINDS.items() if kind.makes == "vectors" and kind.input_kind == reads]
+        encoder = models.chosen(one.encoder_id, f"embedding.encode, field {one.field}", kinds)
+        encoders.append((one, encoder_spec(encoder, models)))
+    return encoders
+
+
+def extract_texts(lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig, say: Say) -> dict[str, int]:
+    """Bring media_text and item_document up to date: ready-made words, and those that models find.
+
+    Returns:
+        Counts `extracted`, `provided`, `errors`, `spans`.
+    """
+    media_asset, media_link = lakehouse.read("media_asset"), lakehouse.read("media_link")
+    provided_text, item = lakehouse.read("provided_text"), lakehouse.read("item")
+    provided = lakehouse.stage("provided_media_text", provided_media_text(provided_text, media_link))
+    run = ChunkedRun(lambda made: _merge(lakehouse, "media_text", made), config.commit_every * 60, say)
+    readers = chosen_readers(models, config)
+    for reader in readers:
+        todo = plan_extraction(media_asset, media_link, lakehouse.read("media_text"), provided_text, reader)
+        run.add(_reading(lakehouse, reader, todo, models, config))
+    assets = media_link.select(F.col("asset_id").alias("content_id"))
+    unused = lakehouse.read("media_text").join(assets, "content_id", "left_anti")
+    _merge(lakehouse, "media_text", [*run.take(), provided], delete_keys=unused)
+    words = media_words(media_link, lakehouse.read("media_text"), readers)
+    documents = lakehouse.stage("item_document", item_documents(item, words, provided_text))
+    _replace_all(lakehouse, "item_document", documents)
     return {
-        name: encoder_spec(models.encoders[name], models).revision
-        for name in chosen.values()
-        if name is not None and name in models.encoders
+        "extracted": run.counts["rows"] - run.counts["errors"],
+        "provided": provided.count(),
+        "errors": run.counts["errors"],
+        "spans": documents.count(),
     }
 
 
-def extract_texts(lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig) -> dict[str, int]:
-    """Bring media_text up to date: ready-made transcripts, and those of sounds that have none.
-
-    Returns:
-        Counts `transcribed`, `provided`, `errors`.
-    """
-    media_link, media_text = lakehouse.read("media_link"), lakehouse.read("media_text")
-    rows = [provided_media_text(lakehouse.read("provided_text"), media_link)]
-    if config.speech_encoder is not None:
-        encoder = models.encoder(config.speech_encoder, "speech")
-        spec = encoder_spec(encoder, models)
-        todo = plan_extraction(
-            lakehouse.read("media_asset"), media_link, media_text, lakehouse.read("provided_text"), spec
-        )
-        if not todo.isEmpty():
-            heard = extract_table(todo, encoder, models, MEDIA_COLUMNS, config)
-            rows.append(media_text_rows(heard, spec))
-    new = lakehouse.stage("media_text", reduce(DataFrame.unionByName, rows))
-    assets = media_link.select(F.col("asset_id").alias("content_id"))
-    lakehouse.merge("media_text", new, delete_keys=media_text.join(assets, "content_id", "left_anti"))
-    return _transcript_counts(new)
-
-
-def _transcript_counts(new: DataFrame) -> dict[str, int]:
-    is_ready = F.col("encoder_id") == "provided"
-    row = new.agg(
-        F.count_if(~is_ready & F.col("error").isNull()).alias("transcribed"),
-        F.count_if(is_ready).alias("provided"),
-        F.count_if(F.col("error").isNotNull()).alias("errors"),
-    ).collect()[0]
-    return {name: int(row[name]) for name in ("transcribed", "provided", "errors")}
-
-
-def chosen_encoders(models: ModelsConfig, config: EmbeddingConfig) -> list[tuple[EncoderConfig, EncoderSpec]]:
-    """The encoders that the config names, one a modality."""
-    wanted: list[tuple[str | None, EncoderKind]] = [(config.text_encoder, "text"), (config.image_encoder, "image")]
-    encoders = [models.encoder(name, kind) for name, kind in wanted if name is not None]
-    return [(encoder, encoder_spec(encoder, models)) for encoder in encoders]
-
-
-def embed_contents(lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig) -> dict[str, int]:
+def embed_contents(lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig, say: Say) -> dict[str, int]:
     """Bring vectors of contents and items, and the release of their encoders, up to date.
+
+    What a new revision made stands beside what the old one made until one commit of encoder_release lets readers use
+    it; only then the old item vectors go.
 
     Returns:
         Counts `encoded`, `errors`, `contents`, `item_vectors`.
     """
-    speech = models.encoder(config.speech_encoder, "speech") if config.speech_encoder is not None else None
-    speech_spec = encoder_spec(speech, models) if speech is not None else None
+    readers, encoders = chosen_readers(models, config), chosen_encoders(models, config)
     item, provided_vector = lakehouse.read("item"), lakehouse.read("provided_vector")
-    words = spoken_words(
-        lakehouse.read("media_link"), lakehouse.read("media_text"), lakehouse.read("provided_text"), speech_spec
-    )
+    media_link = lakehouse.read("media_link")
+    words = found_words(media_link, lakehouse.read("media_text"), lakehouse.read("provided_text"), readers)
     contents = lakehouse.stage(
         "contents",
         item_contents(
             item,
             lakehouse.read("review"),
-            lakehouse.read("media_link"),
+            media_link,
             words=words,
             provided_vector=provided_vector,
-            config=config,
+            encoders=encoders,
+            provided=config.provided,
         ),
     )
-    encoders = chosen_encoders(models, config)
-    new = lakehouse.stage("content_embedding", _encode_missing(lakehouse, contents, encoders, models, config))
-    unused = lakehouse.read("content_embedding").join(contents.select("content_id"), "content_id", "left_anti")
-    lakehouse.merge("content_embedding", new, delete_keys=unused)
-
-    specs = [spec for _, spec in encoders]
+    specs = list({spec.id: spec for _, spec in encoders}.values())
+    counts = _encode_missing(lakehouse, contents, specs, models, config, say)
     pooled = lakehouse.stage(
         "item_embedding", pool_items(item, contents, lakehouse.read("content_embedding"), provided_vector, specs)
     )
-    _replace_all(lakehouse, "item_embedding", pooled)
-    released = release_rows(pooled)
-    if speech_spec is not None:
-        transcript = [("transcript", "transcript", speech_spec.id, speech_spec.revision)]
-        released = released.unionByName(lakehouse.spark.createDataFrame(transcript, released.schema))
-    _replace_all(lakehouse, "encoder_release", released)
-    row = new.agg(F.count("vector").alias("encoded"), F.count("error").alias("errors")).collect()[0]
+    _release(lakehouse, pooled, readers)
     return {
-        "encoded": int(row["encoded"]),
-        "errors": int(row["errors"]),
+        "encoded": counts["rows"] - counts["errors"],
+        "errors": counts["errors"],
         "contents": contents.select("content_id").distinct().count(),
         "item_vectors": pooled.count(),
     }
 
 
+def _reading(
+    lakehouse: Lakehouse, reader: Reader, todo: DataFrame, models: ModelsConfig, config: EmbeddingConfig
+) -> Work:
+    spec, encoder = reader.spec, models.encoders[reader.spec.id]
+
+    def run(chunk: DataFrame) -> DataFrame:
+        read = media_text_rows(extract_table(chunk, encoder, models, MEDIA_COLUMNS, config), spec)
+        return lakehouse.stage("media_text", read)
+
+    name = f"{spec.id} ({spec.modality} of {reader.media})"
+    return Work(name, todo, run, _SLOW_ROWS_PER_SECOND[spec.input_kind])
+
+
+def _encoding(
+    lakehouse: Lakehouse, spec: EncoderSpec, todo: DataFrame, models: ModelsConfig, config: EmbeddingConfig
+) -> Work:
+    encoder, columns = models.encoders[spec.id], TEXT_COLUMNS if spec.input_kind == "text" else MEDIA_COLUMNS
+
+    def run(chunk: DataFrame) -> DataFrame:
+        made = content_embedding_rows(encode_table(chunk, encoder, models, columns, config), spec)
+        return lakehouse.stage("content_embedding", made)
+
+    return Work(f"{spec.id} ({spec.modality})", todo, run, _SLOW_ROWS_PER_SECOND[spec.input_kind])
+
+
 def _encode_missing(
     lakehouse: Lakehouse,
     contents: DataFrame,
-    encoders: Sequence[tuple[EncoderConfig, EncoderSpec]],
+    specs: Sequence[EncoderSpec],
     models: ModelsConfig,
     config: EmbeddingConfig,
-) -> DataFrame:
-    stored, assets = lakehouse.read("content_embedding"), lakehouse.read("media_asset")
-    made = [stored.limit(0).select(*CONTRACTS["content_embedding"].content_columns)]
-    for encoder, spec in encoders:
-        todo = plan_encoding(contents, stored, spec, assets)
-        if todo.isEmpty():
-            continue
-        columns = TEXT_COLUMNS if spec.modality == "text" else MEDIA_COLUMNS
-        made.append(content_embedding_rows(encode_table(todo, encoder, models, columns, config), spec))
-    return reduce(DataFrame.unionByName, made)
+    say: Say,
+) -> dict[str, int]:
+    assets = lakehouse.read("media_asset")
+    run = ChunkedRun(lambda made: _merge(lakehouse, "content_embedding", made), config.commit_every * 60, say)
+    for spec in specs:
+        todo = plan_encoding(contents, lakehouse.read("content_embedding"), spec, assets)
+        run.add(_encoding(lakehouse, spec, todo, models, config))
+    stored = lakehouse.read("content_embedding")
+    unused = stored.join(contents.select("content_id"), "content_id", "left_anti")
+    nothing = stored.limit(0).select(*CONTRACTS["content_embedding"].content_columns)
+    _merge(lakehouse, "content_embedding", [nothing, *run.take()], delete_keys=unused)
+    return run.counts
+
+
+def _release(lakehouse: Lakehouse, pooled: DataFrame, readers: Sequence[Reader]) -> None:
+    """Write vectors of items beside those that are there, let readers use them, then remove what nobody uses."""
+    key = ("modality", "field", "encoder_id", "revision")
+    released = {tuple(row) for row in release_rows(pooled).select(*key).collect()}
+    released |= {(one.spec.modality, one.media, one.spec.id, one.spec.revision) for one in readers}
+    before = {tuple(row) for row in lakehouse.read("encoder_release").select(*key).collect()}
+    if before - released:
+        lakehouse.merge("item_embedding", pooled)
+    if before != released:
+        schema = lakehouse.read("encoder_release").select(*key).schema
+        _replace_all(lakehouse, "encoder_release", lakehouse.spark.createDataFrame(sorted(released), schema))
+    _replace_all(lakehouse, "item_embedding", pooled)
+
+
+def _merge(lakehouse: Lakehouse, name: str, rows: Sequence[DataFrame], delete_keys: DataFrame | None = None) -> None:
+    lakehouse.merge(name, reduce(DataFrame.unionByName, rows), delete_keys=delete_keys)
 
 
 def _replace_all(lakehouse: Lakehouse, name: str, rows: DataFrame) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -87,16 +87,30 @@ class ModelsConfig(Section):
         return merged
 
     def encoder(self, name: str, kind: EncoderKind) -> EncoderConfig:
-        """The model of a name.
+        """The model of a name and kind.
+
+        Raises:
+            ConfigError: When there is none of that name, or it is of another kind.
+        """
+        return self.chosen(name, f"Encoder `{name}`", (kind,))
+
+    def chosen(self, name: str, where: str, kinds: Collection[EncoderKind]) -> EncoderConfig:
+        """The model that a setting names.
+
+        Args:
+            name: Name under `models.encoders`.
+            where: The setting, for the message.
+            kinds: Kinds that the setting takes.
 
         Raises:
             ConfigError: When there is none of that name, or it is of another kind.
         """
         config = self.encoders.get(name)
-        of_kind = sorted(n for n, c in self.encoders.items() if c.kind == kind)
-        if config is None or config.kind != kind:
+        if config is None or config.kind not in kinds:
+            fitting = sorted(n for n, c in self.encoders.items() if c.kind in kinds)
             raise ConfigError(
-                f"Encoder `{name}`: a {kind} model of models.encoders is needed ({', '.join(of_kind)}), got "
+                f"{where}: a model of models.encoders of kind {' or '.join(sorted(kinds))} is needed "
+                f"({', '.join(fitting) or 'there is none'}), got `{name}`, "
                 f"{'an unknown name' if config is None else f'one of kind {config.kind}'}."
             )
         return config

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.silver import TRAINING_SNAPSHOT
-from mmrec_lib.embedding.transcripts import released_extractor, spoken_words
+from mmrec_lib.embedding.words import found_words, released_readers, spoken_words
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.features.contents import (
@@ -98,12 +98,13 @@ def assemble(
 def snapshot_contents(lakehouse: Lakehouse, items: DataFrame, cuts: Cuts) -> DataFrame:
     """All feature blocks of the catalogue: fit, feature, item_id, tokens, vector."""
     embedding, release = lakehouse.read("item_embedding"), lakehouse.read("encoder_release")
-    words = spoken_words(
+    found = found_words(
         lakehouse.read("media_link"),
         lakehouse.read("media_text"),
         lakehouse.read("provided_text"),
-        released_extractor(release),
+        released_readers(release),
     )
+    words = spoken_words(found)
     reviews = lakehouse.stage(
         "review_content", review_contents(lakehouse.read("review"), words, lakehouse.read("content_embedding"), release)
     )

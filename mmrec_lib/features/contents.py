@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.contents import review_words
@@ -23,42 +23,49 @@ _MIN_ITEMS_A_TOKEN = 2
 def released_vectors(item_embedding: DataFrame, encoder_release: DataFrame) -> DataFrame:
     """Vectors of the released encoders as feature blocks; reviews are left to `review_vectors`.
 
-    A block is named <modality>:<field>, for provided vectors <modality>:provided:<encoder_id>.
+    A block is named <modality>:<field>; for provided vectors, and where several encoders serve a field, the encoder
+    follows: <modality>:<field>:<encoder_id>.
 
     Returns:
         fit, feature, item_id, tokens (null), vector.
     """
-    keys = ["modality", "field", "encoder_id", "revision"]
-    released = item_embedding.join(encoder_release.select(*keys), keys, "left_semi").where(F.col("field") != "review")
-    name = F.concat_ws(":", "modality", "field")
+    blocks = _blocks(encoder_release).where(F.col("field") != "review")
+    released = item_embedding.join(F.broadcast(blocks), ["modality", "field", "encoder_id", "revision"])
     return released.select(
         F.lit(ALL_FITS).alias("fit"),
-        F.when(F.col("field") == "provided", F.concat_ws(":", name, "encoder_id")).otherwise(name).alias("feature"),
+        "feature",
         "item_id",
         F.lit(None).cast("array<string>").alias("tokens"),
         "vector",
     )
 
 
+def _blocks(encoder_release: DataFrame) -> DataFrame:
+    """The names of blocks: modality, field, encoder_id, revision, feature."""
+    name = F.concat_ws(":", "modality", "field")
+    several = F.count(F.lit(1)).over(Window.partitionBy("modality", "field")) > 1
+    feature = F.when((F.col("field") == "provided") | several, F.concat_ws(":", name, "encoder_id")).otherwise(name)
+    return encoder_release.select("modality", "field", "encoder_id", "revision", feature.alias("feature"))
+
+
 def review_contents(
     review: DataFrame, words: DataFrame, content_embedding: DataFrame, encoder_release: DataFrame
 ) -> DataFrame:
-    """Vectors of reviews under the released encoder: item_id, review_ts, content_id, vector.
+    """Vectors of reviews under the released encoders: feature, item_id, review_ts, content_id, vector.
 
     Args:
         review: Bronze table.
-        words: What was said in spoken reviews; see `embedding.transcripts.spoken_words`.
+        words: What was said in spoken reviews; see `embedding.words.spoken_words`.
         content_embedding: Silver table.
         encoder_release: Silver table.
     """
-    keys = ["encoder_id", "revision"]
-    release = encoder_release.where((F.col("modality") == "text") & (F.col("field") == "review")).select(*keys)
-    vectors = content_embedding.join(release, keys, "left_semi").where(F.col("vector").isNotNull())
+    blocks = _blocks(encoder_release).where(F.col("field") == "review").drop("modality", "field")
+    vectors = content_embedding.where(F.col("vector").isNotNull()).join(F.broadcast(blocks), ["encoder_id", "revision"])
     texts = review_words(review, words).select(
         "item_id", "review_ts", content_id(normalised(F.col("raw"))).alias("content_id")
     )
-    return texts.join(vectors.select("content_id", "vector"), "content_id").select(
-        "item_id", "review_ts", "content_id", "vector"
+    return texts.join(vectors.select("content_id", "feature", "vector"), "content_id").select(
+        "feature", "item_id", "review_ts", "content_id", "vector"
     )
 
 
@@ -68,7 +75,7 @@ def review_vectors(review_contents: DataFrame, cuts: Cuts, fits: tuple[str, ...]
     Reviews of data with a given split cannot be dated against it and stay out of its fits.
 
     Args:
-        review_contents: item_id, review_ts, content_id, vector: one row a review with a vector.
+        review_contents: feature, item_id, review_ts, content_id, vector: one row a review with a vector.
         cuts: Where the fits end.
         fits: Names of the fits to make.
 
@@ -76,25 +83,25 @@ def review_vectors(review_contents: DataFrame, cuts: Cuts, fits: tuple[str, ...]
         fit, feature, item_id, tokens (null), vector.
     """
     known = [
-        review_contents.where(F.col("review_ts") < F.lit(before)).withColumn("encoder_id", F.lit(fit))
+        review_contents.where(F.col("review_ts") < F.lit(before)).withColumn("fit", F.lit(fit))
         for fit in fits
         if (before := cuts.before(fit)) is not None
     ]
-    rows = reduce(DataFrame.unionByName, known, review_contents.limit(0).withColumn("encoder_id", F.lit("")))
+    rows = reduce(DataFrame.unionByName, known, review_contents.limit(0).withColumn("fit", F.lit("")))
     pooled = mean_vectors(
         rows.select(
             "item_id",
             F.lit("text").alias("modality"),
             F.lit("review").alias("field"),
-            "encoder_id",
-            F.lit("").alias("revision"),
+            F.col("feature").alias("encoder_id"),
+            F.col("fit").alias("revision"),
             "content_id",
             "vector",
         )
     )
     return pooled.select(
-        F.col("encoder_id").alias("fit"),
-        F.lit("text:review").alias("feature"),
+        F.col("revision").alias("fit"),
+        F.col("encoder_id").alias("feature"),
         "item_id",
         F.lit(None).cast("array<string>").alias("tokens"),
         "vector",

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib import __version__
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.transcripts import released_extractor, spoken_words
+from mmrec_lib.embedding.words import found_words, released_readers, spoken_words
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.lakehouse.ledger import Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -182,7 +182,7 @@ def _encodes(lakehouse: Lakehouse) -> list[EncodeCount]:
         "encoder_id", "modality", F.lit("distinct contents").alias("field"), "error"
     )
     words = lakehouse.read("media_text").select(
-        "encoder_id", F.lit("speech").alias("modality"), F.col("kind").alias("field"), "error"
+        "encoder_id", F.lit("words").alias("modality"), F.col("kind").alias("field"), "error"
     )
     rows = (
         vectors.unionByName(words)
@@ -200,7 +200,7 @@ def _encodes(lakehouse: Lakehouse) -> list[EncodeCount]:
 def _spoken(lakehouse: Lakehouse, limit: int) -> list[SpokenReview]:
     release = lakehouse.read("encoder_release")
     link, texts = lakehouse.read("media_link"), lakehouse.read("media_text")
-    words = spoken_words(link, texts, lakehouse.read("provided_text"), released_extractor(release))
+    words = spoken_words(found_words(link, texts, lakehouse.read("provided_text"), released_readers(release)))
     ready = (
         lakehouse.read("provided_text")
         .where(F.col("owner_kind") == "review")

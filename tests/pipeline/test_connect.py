@@ -26,8 +26,9 @@ def test_the_core_of_the_jobs_gives_the_same_tables_in_connect_mode(demo: Demo, 
         "spark.master=null",
         "spark.remote=local[2]",
         # Texts alone go through a model here: pictures and speech take the same way.
-        "embedding.image_encoder=null",
-        "embedding.speech_encoder=null",
+        "embedding.encode.item.images=null",
+        "embedding.extract.audio.transcript=null",
+        "embedding.extract.video.transcript=null",
     ]
     quick = tmp_path / "quick.yaml"
     quick.write_text(json.dumps({"spark": {"conf": QUICK}}), encoding="utf-8")

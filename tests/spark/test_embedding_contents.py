@@ -8,17 +8,25 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.embedding.config import FieldEncoder
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
 from mmrec_lib.embedding.pooling import pool_items, release_rows, stale_keys
 from mmrec_lib.embedding.texts import content_id, normalised
-from mmrec_lib.embedding.transcripts import media_text_rows, plan_extraction, provided_media_text, spoken_words
+from mmrec_lib.embedding.words import Reader, found_words, media_text_rows, plan_extraction, provided_media_text
 from mmrec_lib.encoders.spec import EncoderSpec
 
 TEXT = EncoderSpec("words", "r1", "text", "text", 2)
 IMAGE = EncoderSpec("pixels", "r1", "image", "image", 2)
 SPEECH = EncoderSpec("ears", "r1", "transcript", "audio", None)
+EARS = Reader("audio", SPEECH)
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def encoders() -> list[tuple[FieldEncoder, EncoderSpec]]:
+    texts = [
+        (FieldEncoder(field, "words"), TEXT) for field in ("title", "description", "transcript", "labels", "review")
+    ]
+    return [*texts, (FieldEncoder("images", "pixels"), IMAGE)]
 
 
 def sha(text: str) -> str:
@@ -128,9 +136,9 @@ def contents(
     provided_vector = rows(
         spark, "provided_vector", {"item_id": "i2", "modality": "image", "encoder_id": "shop", "vector": [1.0, 2.0]}
     )
-    words = spoken_words(links, media_text, provided_text, SPEECH)
+    words = found_words(links, media_text, provided_text, [EARS])
     return item_contents(
-        item, review, links, words=words, provided_vector=provided_vector, config=EmbeddingConfig()
+        item, review, links, words=words, provided_vector=provided_vector, encoders=encoders()
     ).localCheckpoint()
 
 
@@ -160,26 +168,34 @@ def test_fields_and_modalities_can_be_left_out(
     spark: SparkSession, item: DataFrame, links: DataFrame, media_text: DataFrame, provided_text: DataFrame
 ) -> None:
     review, vector = rows(spark, "review"), rows(spark, "provided_vector")
-    words = spoken_words(links, media_text, provided_text, None)
+    words = found_words(links, media_text, provided_text, [])
 
-    def fields(**changes: object) -> set[str]:
-        config = EmbeddingConfig.model_validate(changes)
-        made = item_contents(item, review, links, words=words, provided_vector=vector, config=config)
+    def fields(*chosen: str) -> set[str]:
+        wanted = [(one, spec) for one, spec in encoders() if one.field in chosen]
+        made = item_contents(item, review, links, words=words, provided_vector=vector, encoders=wanted)
         return {row["field"] for row in made.collect()}
 
-    assert fields(image_encoder=None, text_fields=["title"]) == {"title"}
-    assert fields(text_encoder=None) == {"images"}
-    assert fields(text_encoder=None, image_encoder=None) == set()
+    assert fields("title") == {"title"}
+    assert fields("images") == {"images"}
+    assert fields() == set()
 
 
 def test_ready_made_vectors_replace_or_stand_beside(
     spark: SparkSession, item: DataFrame, links: DataFrame, media_text: DataFrame, provided_text: DataFrame
 ) -> None:
     vector = rows(spark, "provided_vector", {"item_id": "i1", "modality": "image", "encoder_id": "x", "vector": [1.0]})
-    words = spoken_words(links, media_text, provided_text, None)
+    words = found_words(links, media_text, provided_text, [])
+    pictures = [(one, spec) for one, spec in encoders() if one.field == "images"]
     for provided, expected in (("replace", {"i2"}), ("both", {"i1", "i2"})):
-        config = EmbeddingConfig.model_validate({"provided": provided, "text_encoder": None})
-        made = item_contents(item, rows(spark, "review"), links, words=words, provided_vector=vector, config=config)
+        made = item_contents(
+            item,
+            rows(spark, "review"),
+            links,
+            words=words,
+            provided_vector=vector,
+            encoders=pictures,
+            provided=provided,
+        )
         assert {row["item_id"] for row in made.collect()} == expected
 
 
@@ -273,9 +289,9 @@ def test_only_sound_without_a_transcript_is_transcribed(
         "media_asset",
         *({"asset_id": f"s{n}", "media_kind": "audio", "content": bytearray(b"x")} for n in range(1, 7)),
     )
-    fresh = plan_extraction(assets, links, rows(spark, "media_text"), provided_text, SPEECH)
+    fresh = plan_extraction(assets, links, rows(spark, "media_text"), provided_text, EARS)
     assert {row["content_id"] for row in fresh.collect()} == {"s1", "s3", "s5"}
-    again = plan_extraction(assets, links, media_text, provided_text, SPEECH)
+    again = plan_extraction(assets, links, media_text, provided_text, EARS)
     assert {row["content_id"] for row in again.collect()} == set()
 
 
@@ -289,9 +305,8 @@ def test_ready_made_transcripts_are_taken_as_they_are(links: DataFrame, provided
 
 
 def test_operator_output_fits_the_contracts(spark: SparkSession) -> None:
-    heard = spark.createDataFrame(
-        [("s1", "hello", "en", None)], "content_id string, text string, language string, error string"
-    )
+    words = "text string, language string, confidence float, spans array<string>, error string"
+    heard = spark.createDataFrame([("s1", "hello", "en", 0.5, [], None)], f"content_id string, {words}")
     assert media_text_rows(heard, SPEECH).columns == CONTRACTS["media_text"].content_columns
     encoded = spark.createDataFrame(
         [("c", [1.0], 1, None)], "content_id string, vector array<float>, dim int, error string"

@@ -85,7 +85,7 @@ def test_speech_becomes_text_or_an_error(spark: SparkSession, models: ModelsConf
     rows = [("good", bytearray(sound_bytes(0.5))), ("bad", bytearray(b"RIFF")), ("none", None)]
     sounds = table(spark, rows, "content_id string, content binary")
     heard = extract_table(sounds, models.encoders["tiny-speech"], models, Columns("content"), EmbeddingConfig())
-    assert heard.columns == ["content_id", "text", "language", "error"]
+    assert heard.columns == ["content_id", "text", "language", "confidence", "spans", "error"]
     found = {row["content_id"]: row for row in heard.collect()}
     assert found["good"]["text"] is not None and found["good"]["language"] == "en"
     for name in ("bad", "none"):

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.config import FeaturesConfig
-from mmrec_lib.features.contents import attribute_tokens, review_vectors, snapshot_hash
+from mmrec_lib.features.contents import attribute_tokens, released_vectors, review_vectors, snapshot_hash
 from mmrec_lib.features.interactions import (
     NO_TIME,
     Cuts,
@@ -170,10 +170,30 @@ def test_profiles_hold_every_known_user_latest_first(spark: SparkSession) -> Non
 
 def test_a_review_enters_only_the_fits_whose_cut_it_precedes(spark: SparkSession) -> None:
     cuts = Cuts(DAY, given=False, valid_from=START + timedelta(days=10), test_from=START + timedelta(days=20))
-    rows = [("a", START + timedelta(days=day), f"c{day}", [float(day), 0.0]) for day in (5, 15, 25)]
-    reviews = spark.createDataFrame(rows, "item_id string, review_ts timestamp, content_id string, vector array<float>")
-    found = {row["fit"]: row["vector"] for row in review_vectors(reviews, cuts, ("fit1", "fit2", "fit3")).collect()}
-    assert found == {"fit1": [5.0, 0.0], "fit2": [10.0, 0.0], "fit3": [15.0, 0.0]}
+    rows = [
+        ("text:review:en", "a", START + timedelta(days=5), "c5", [5.0, 0.0]),
+        ("text:review:en", "a", START + timedelta(days=15), "c15", [15.0, 0.0]),
+        ("text:review:en", "a", START + timedelta(days=25), "c25", [25.0, 0.0]),
+        ("text:review:de", "a", START + timedelta(days=15), "d15", [1.0, 2.0, 3.0]),
+    ]
+    columns = "feature string, item_id string, review_ts timestamp, content_id string, vector array<float>"
+    made = review_vectors(spark.createDataFrame(rows, columns), cuts, ("fit1", "fit2", "fit3")).collect()
+    assert {(row["fit"], row["feature"]): row["vector"] for row in made} == {
+        ("fit1", "text:review:en"): [5.0, 0.0],
+        ("fit2", "text:review:en"): [10.0, 0.0],
+        ("fit3", "text:review:en"): [15.0, 0.0],
+        ("fit2", "text:review:de"): [1.0, 2.0, 3.0],
+        ("fit3", "text:review:de"): [1.0, 2.0, 3.0],
+    }
+
+
+def test_blocks_of_a_field_with_several_encoders_are_named_by_them(spark: SparkSession) -> None:
+    keys = "modality string, field string, encoder_id string, revision string"
+    released = [("text", "title", "en", "r1"), ("text", "title", "de", "r1"), ("image", "images", "eyes", "r2")]
+    made = [(*one, "a", [1.0]) for one in (*released, ("image", "images", "eyes", "r1"))]
+    embedding = spark.createDataFrame(made, f"{keys}, item_id string, vector array<float>")
+    found = released_vectors(embedding, spark.createDataFrame(released, keys)).collect()
+    assert sorted(row["feature"] for row in found) == ["image:images", "text:title:de", "text:title:en"]
 
 
 def test_tokens_come_from_categories_lists_and_price_and_must_be_shared(spark: SparkSession) -> None:

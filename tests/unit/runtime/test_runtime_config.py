@@ -44,11 +44,11 @@ def test_of_two_files_the_later_one_wins(conf: Path, tmp_path: Path) -> None:
 
 
 def test_assignments_are_yaml(conf: Path) -> None:
-    overrides = ["training.use_content=false", "evaluation.ks=[5,10]", "embedding.text_encoder=null"]
+    overrides = ["training.use_content=false", "evaluation.ks=[5,10]", "embedding.encode.review.text=null"]
     settings = load_config(Settings, conf, "local", (), overrides)
     assert settings.training.use_content is False
     assert settings.evaluation.ks == (5, 10)
-    assert settings.embedding.text_encoder is None
+    assert settings.embedding.encode.review.text is None
 
 
 def test_one_key_may_refer_to_another(conf: Path) -> None:

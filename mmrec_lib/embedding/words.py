@@ -1,0 +1,243 @@
+"""Words found in media: which media are still to be read, and whose words they are.
+
+Ready-made transcripts come for a medium (its path), a review or an item, and replace extraction there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.encoders.spec import EncoderSpec, InputKind
+
+TRANSCRIPT = "transcript"
+PROVIDED = "provided"
+# Kinds of words in the order in which they stand in an item's document, and what joins those of several media.
+SEPARATORS = {TRANSCRIPT: " ", "ocr": " ", "labels": ", ", "tags": ", "}
+MEDIA_KINDS: dict[str, InputKind] = {"images": "image", "audio": "audio", "video": "video"}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model that reads words out of one kind of media.
+
+    Attributes:
+        media: Field of `media_link` that it reads.
+        spec: The model; its modality is the kind of words.
+    """
+
+    media: str
+    spec: EncoderSpec
+
+
+def plan_extraction(
+    media_asset: DataFrame, media_link: DataFrame, media_text: DataFrame, provided_text: DataFrame, reader: Reader
+) -> DataFrame:
+    """Media that this revision of a model has not read, and that have no ready-made words.
+
+    Args:
+        media_asset: Bronze table.
+        media_link: Bronze table.
+        media_text: Silver table.
+        provided_text: Bronze table.
+        reader: The model.
+
+    Returns:
+        `content_id`, `content` (bytes or null) and `uri`, one row a medium.
+    """
+    links = _links(media_link, (reader.media,))
+    needed = links
+    if reader.spec.modality == TRANSCRIPT:
+        ready = _ready_made(provided_text)
+        by_owner = ready.where(F.col("owner_kind") != "media").select("owner_kind", "owner_id")
+        by_path = ready.where(F.col("owner_kind") == "media").select(F.col("owner_id").alias("media_path"))
+        known = provided_media_text(provided_text, media_link).select(F.col("content_id").alias("asset_id"))
+        needed = (
+            links.join(by_owner, on=["owner_kind", "owner_id"], how="left_anti")
+            .join(by_path, on="media_path", how="left_anti")
+            .join(known, on="asset_id", how="left_anti")
+        )
+    done = media_text.where(_made_by(reader.spec)).select("content_id")
+    missing = (
+        needed.select(F.col("asset_id").alias("content_id")).distinct().join(done, on="content_id", how="left_anti")
+    )
+    media = media_asset.where(F.col("media_kind") == MEDIA_KINDS[reader.media]).select(
+        F.col("asset_id").alias("content_id"), "content", "uri"
+    )
+    return media.join(missing, on="content_id", how="left_semi")
+
+
+def media_text_rows(extracted: DataFrame, spec: EncoderSpec) -> DataFrame:
+    """Rows of `media_text` from the operator's output (`content_id` and the fields of words)."""
+    return extracted.select(
+        *_in_contract_order(
+            "media_text",
+            kind=F.lit(spec.modality),
+            encoder_id=F.lit(spec.id),
+            revision=F.lit(spec.revision),
+        )
+    )
+
+
+def provided_media_text(provided_text: DataFrame, media_link: DataFrame) -> DataFrame:
+    """Rows of `media_text` for ready-made transcripts.
+
+    A transcript of a path belongs to the asset behind it, one of a review or item to the first sound of that owner.
+    When several would belong to one asset, that of a path wins, then the smallest owner.
+    """
+    ready = _ready_made(provided_text)
+    links = _links(media_link, ("audio", "video"))
+    of_paths = ready.where(F.col("owner_kind") == "media").withColumnRenamed("owner_id", "media_path")
+    by_path = of_paths.join(links.select("media_path", "asset_id").distinct(), on="media_path", how="inner").select(
+        "asset_id", F.lit(0).alias("choice"), F.col("media_path").alias("owner"), "text", "language"
+    )
+    first_of_owner = Window.partitionBy("owner_kind", "owner_id").orderBy("media", "position")
+    first = (
+        links.withColumn("_rank", F.row_number().over(first_of_owner))
+        .where(F.col("_rank") == 1)
+        .select("owner_kind", "owner_id", "asset_id")
+    )
+    by_owner = ready.join(first, on=["owner_kind", "owner_id"], how="inner").select(
+        "asset_id",
+        F.lit(1).alias("choice"),
+        F.concat_ws(":", "owner_kind", "owner_id").alias("owner"),
+        "text",
+        "language",
+    )
+    best = F.min(F.struct("choice", "owner", "text", "language")).alias("best")
+    chosen = by_path.unionByName(by_owner).groupBy("asset_id").agg(best)
+    return chosen.select(
+        *_in_contract_order(
+            "media_text",
+            content_id=F.col("asset_id"),
+            kind=F.lit(TRANSCRIPT),
+            encoder_id=F.lit(PROVIDED),
+            revision=F.lit(PROVIDED),
+            text=F.col("best.text"),
+            language=F.col("best.language"),
+            confidence=F.lit(None).cast("float"),
+            spans=F.lit(None).cast(CONTRACTS["media_text"].schema["spans"].dataType),
+            error=F.lit(None).cast("string"),
+        )
+    )
+
+
+def media_words(media_link: DataFrame, media_text: DataFrame, readers: Sequence[Reader]) -> DataFrame:
+    """Words of each owner's media, one row a medium that has some.
+
+    Ready-made words come before those of a model.
+
+    Args:
+        media_link: Bronze table.
+        media_text: Silver table.
+        readers: The models whose words count; ready-made ones always do.
+
+    Returns:
+        `owner_kind`, `owner_id`, `media`, `position`, `asset_id`, `kind`, `encoder_id`, `revision`, `text`,
+        `confidence`, `spans`.
+    """
+    is_ready = F.col("encoder_id") == PROVIDED
+    is_wanted = reduce(
+        lambda a, b: a | b, [_made_by(reader.spec) & (F.col("media") == reader.media) for reader in readers], is_ready
+    )
+    ready_first = Window.partitionBy("owner_kind", "owner_id", "media", "position", "kind").orderBy(
+        F.when(is_ready, 0).otherwise(1)
+    )
+    texts = media_text.where(F.col("text") != "").select(
+        F.col("content_id").alias("asset_id"), "kind", "encoder_id", "revision", "text", "confidence", "spans"
+    )
+    return (
+        _links(media_link, tuple(MEDIA_KINDS))
+        .join(texts, on="asset_id", how="inner")
+        .where(is_wanted)
+        .withColumn("choice", F.row_number().over(ready_first))
+        .where(F.col("choice") == 1)
+        .select(
+            "owner_kind",
+            "owner_id",
+            "media",
+            "position",
+            "asset_id",
+            "kind",
+            "encoder_id",
+            "revision",
+            "text",
+            "confidence",
+            "spans",
+        )
+    )
+
+
+def found_words(
+    media_link: DataFrame, media_text: DataFrame, provided_text: DataFrame, readers: Sequence[Reader]
+) -> DataFrame:
+    """What is said, written, shown and heard in the media of each item and review.
+
+    The transcript is the ready-made one of the owner, or else those of its sounds and videos in their order.
+
+    Args:
+        media_link: Bronze table.
+        media_text: Silver table.
+        provided_text: Bronze table.
+        readers: Models whose words count; ready-made ones always do.
+
+    Returns:
+        `owner_kind`, `owner_id`, `kind`, `text`; one row an owner and kind with words.
+    """
+    own = (
+        _ready_made(provided_text)
+        .where(F.col("owner_kind").isin("item", "review"))
+        .select("owner_kind", "owner_id", F.lit(TRANSCRIPT).alias("kind"), "text")
+    )
+    in_order = F.array_sort(F.collect_list(F.struct("media", "position", "text")))
+    texts = F.transform(in_order, lambda part: part["text"])
+    joined = [F.when(F.col("kind") == kind, F.array_join("texts", by)) for kind, by in SEPARATORS.items()]
+    found = (
+        media_words(media_link, media_text, readers)
+        .join(own, on=["owner_kind", "owner_id", "kind"], how="left_anti")
+        .groupBy("owner_kind", "owner_id", "kind")
+        .agg(texts.alias("texts"))
+        .select("owner_kind", "owner_id", "kind", F.coalesce(*joined).alias("text"))
+    )
+    return own.unionByName(found)
+
+
+def spoken_words(found: DataFrame) -> DataFrame:
+    """What items and reviews say: the transcripts among `found_words`, as `owner_kind`, `owner_id`, `text`."""
+    return found.where(F.col("kind") == TRANSCRIPT).select("owner_kind", "owner_id", "text")
+
+
+def released_readers(encoder_release: DataFrame) -> list[Reader]:
+    """The models whose words readers use."""
+    rows = encoder_release.where(F.col("modality").isin(*SEPARATORS)).collect()
+    return [
+        Reader(
+            row["field"],
+            EncoderSpec(row["encoder_id"], row["revision"], row["modality"], MEDIA_KINDS[row["field"]], None),
+        )
+        for row in rows
+    ]
+
+
+def _ready_made(provided_text: DataFrame) -> DataFrame:
+    return provided_text.where(F.col("kind") == TRANSCRIPT).select("owner_kind", "owner_id", "text", "language")
+
+
+def _links(media_link: DataFrame, media: Sequence[str]) -> DataFrame:
+    return media_link.where(F.col("field").isin(*media)).select(
+        "owner_kind", "owner_id", F.col("field").alias("media"), "position", "asset_id", "media_path"
+    )
+
+
+def _made_by(spec: EncoderSpec) -> Column:
+    return (F.col("kind") == spec.modality) & (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision)
+
+
+def _in_contract_order(table: str, **made: Column) -> list[Column]:
+    """Columns of a contract in its order: those given, the others by name."""
+    return [made.get(name, F.col(name)).alias(name) for name in CONTRACTS[table].content_columns]
