@@ -60,7 +60,11 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["mmrec_lib", "mmrec_lib.*"]),
-    package_data={"mmrec_lib": ["py.typed"], "mmrec_lib.reporting": ["templates/*"]},
+    package_data={
+        "mmrec_lib": ["py.typed"],
+        "mmrec_lib.reporting": ["templates/*"],
+        "mmrec_lib.encoders": ["calibration/*"],
+    },
     install_requires=CORE,
     extras_require={
         "spark": SPARK,

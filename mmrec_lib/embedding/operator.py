@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 from pyarrow import fs
+from pyspark import TaskContext
 from pyspark.sql import Column, DataFrame
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
@@ -23,6 +24,7 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.batches import bounded, vector_array, words_arrays
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.hardware import on_this_machine
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
 from mmrec_lib.encoders.spec import Encoder, EncoderInput, EncoderSpec, Extractor
 from mmrec_lib.errors import ConfigError, EncoderError
@@ -164,9 +166,10 @@ def _apply(rows: DataFrame, how: Inference, function: _Partition, fields: Sequen
     inputs = [columns.input] if columns.uri is None else [columns.input, columns.uri]
     chosen = rows.select(*keys, *(name for name in inputs if name not in keys))
     schema = StructType([*chosen.select(*keys).schema.fields, *fields])
-    # By key and in its order: the same rows always meet in the same batches, so a second run gives the same bits.
-    laid_out = chosen.repartition(how.portions.num_partitions, *keys).sortWithinPartitions(*keys)
-    return laid_out.mapInArrow(lambda batches: function(batches, how), schema)
+    # By key, so that a task that is tried again gets the same rows.
+    return chosen.repartition(how.portions.num_partitions, *keys).mapInArrow(
+        lambda batches: function(batches, how), schema
+    )
 
 
 def _portable(models: ModelsConfig) -> ModelsConfig:
@@ -189,6 +192,7 @@ _worker = _Worker()
 
 
 def _encoder(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) -> Encoder:
+    models = _on_this_worker(models)
     key = (spec.revision, models.device)
     if _worker.encoder is None or _worker.key != key:
         made = make_encoder(encoder, models)
@@ -200,6 +204,7 @@ def _encoder(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) ->
 
 
 def _extractor(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) -> Extractor:
+    models = _on_this_worker(models)
     key = (spec.revision, models.device)
     if _worker.extractor is None or _worker.key != key:
         made = make_extractor(encoder, models)
@@ -208,6 +213,14 @@ def _extractor(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) 
         made.load(models.device)
         _worker.key, _worker.extractor = key, made
     return _worker.extractor
+
+
+def _on_this_worker(models: ModelsConfig) -> ModelsConfig:
+    task = TaskContext.get()
+    if task is None:
+        return on_this_machine(models)
+    gpu = task.resources().get("gpu")
+    return on_this_machine(models, cores=task.cpus(), gpu=gpu.addresses[0] if gpu is not None else None)
 
 
 def _check_same(found: EncoderSpec, expected: EncoderSpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import reduce
 
@@ -151,7 +152,8 @@ def _reading(
 
     def run(chunk: DataFrame) -> DataFrame:
         read = media_text_rows(extract_table(chunk, encoder, models, MEDIA_COLUMNS, config), spec)
-        return lakehouse.stage("media_text", read)
+        with lakehouse.large_rows():
+            return lakehouse.stage("media_text", read)
 
     name = f"{spec.id} ({spec.modality} of {reader.media})"
     return Work(name, todo, run, _SLOW_ROWS_PER_SECOND[spec.input_kind])
@@ -164,7 +166,8 @@ def _encoding(
 
     def run(chunk: DataFrame) -> DataFrame:
         made = content_embedding_rows(encode_table(chunk, encoder, models, columns, config), spec)
-        return lakehouse.stage("content_embedding", made)
+        with contextlib.nullcontext() if spec.input_kind == "text" else lakehouse.large_rows():
+            return lakehouse.stage("content_embedding", made)
 
     return Work(f"{spec.id} ({spec.modality})", todo, run, _SLOW_ROWS_PER_SECOND[spec.input_kind])
 

@@ -7,17 +7,24 @@ transformers of texts (measured; see the README), with the same results in float
 from __future__ import annotations
 
 import copy
+import hashlib
+import importlib.metadata
 import importlib.util
+import json
 import logging
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from mmrec_lib.encoders.directory import machine_cache
 from mmrec_lib.errors import EncoderError
 
 _log = logging.getLogger(__name__)
@@ -32,21 +39,29 @@ _OPENVINO_PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.floa
 _SAME = 0.9999
 
 
-def compile_network(
-    module: nn.Module,
+class Network(Protocol):
+    """A network that can be computed in several number formats."""
+
+    def at(self, dtype: torch.dtype) -> Run:
+        """The function of NumPy arrays that computes it in this format."""
+
+
+def make_network(
+    build: Callable[[], nn.Module],
     example: tuple[Array, ...],
     *,
-    dtype: torch.dtype,
+    key: str,
     device: str,
     threads: int,
     backend: Backend = "auto",
-) -> Run:
-    """Makes a function of NumPy arrays out of a network.
+) -> Network:
+    """Takes what computes a network fastest.
 
     Args:
-        module: In evaluation mode and float32, on the processor; takes tensors as in `example`, returns `[B, D]`.
+        build: Gives the network in evaluation mode and float32, on the processor; it takes tensors as in `example` and
+            returns `[B, D]`. Not called when this machine has converted the network before.
         example: Arguments of one batch; B and the lengths of sequences may be others later.
-        dtype: Number format to compute in.
+        key: Identity of the network.
         device: cpu, cuda or cuda:<number>.
         threads: Threads on a processor.
         backend: openvino, torch, or auto: OpenVINO on a processor where it is installed and gives what torch gives.
@@ -55,80 +70,106 @@ def compile_network(
         EncoderError: When OpenVINO is asked for and cannot do it.
     """
     torch.set_num_threads(threads)
-    if device == "cpu" and backend != "torch":
+    if backend == "openvino" and device != "cpu":
+        raise EncoderError(f"Backend openvino: it computes on processors, got device {device}.")
+    if device != "cpu" or backend == "torch":
+        return _TorchNetwork(build(), device)
+    if importlib.util.find_spec("openvino") is None:
+        if backend == "openvino":
+            raise EncoderError("Backend openvino: the package openvino is needed, it is not installed.")
+        return _TorchNetwork(build(), device)
+    file = _converted_file(key, example)
+    if not file.is_file():
+        module = build()
         try:
-            return _with_openvino(module, example, dtype, threads)
+            _convert(module, example, threads, file)
         except EncoderError as error:
             if backend == "openvino":
                 raise
-            _log.warning("torch computes this network: %s", error)
-    if backend == "openvino":
-        raise EncoderError(f"Backend openvino: it computes on processors, got device {device}.")
-    return _with_torch(module, dtype, device)
+            _log.warning("torch computes network %s: %s", key, error)
+            return _TorchNetwork(module, device)
+    return _OpenVinoNetwork(file, threads)
 
 
-def _with_torch(module: nn.Module, dtype: torch.dtype, device: str) -> Run:
-    network = copy.deepcopy(module).to(device, dtype)
-    is_on_gpu = device != "cpu"
+class _TorchNetwork:
+    def __init__(self, module: nn.Module, device: str) -> None:
+        self._module, self._device = module, device
 
-    def run(*inputs: Array) -> npt.NDArray[np.float32]:
-        tensors = [torch.from_numpy(array) for array in inputs]
-        if is_on_gpu:
-            # From pinned memory a copy runs beside the computation.
-            tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
-        with torch.inference_mode():
-            vectors: npt.NDArray[np.float32] = network(*tensors).float().cpu().numpy()
-        return vectors
+    def at(self, dtype: torch.dtype) -> Run:
+        network = copy.deepcopy(self._module).to(self._device, dtype)
+        is_on_gpu = self._device != "cpu"
 
-    return run
+        def run(*inputs: Array) -> npt.NDArray[np.float32]:
+            tensors = [torch.from_numpy(array) for array in inputs]
+            if is_on_gpu:
+                # From pinned memory a copy runs beside the computation.
+                tensors = [tensor.pin_memory().to(self._device, non_blocking=True) for tensor in tensors]
+            with torch.inference_mode():
+                vectors: npt.NDArray[np.float32] = network(*tensors).float().cpu().numpy()
+            return vectors
+
+        return run
 
 
-def _with_openvino(module: nn.Module, example: tuple[Array, ...], dtype: torch.dtype, threads: int) -> Run:
-    if importlib.util.find_spec("openvino") is None:
-        raise EncoderError("Backend openvino: the package openvino is needed, it is not installed.")
+class _OpenVinoNetwork:
+    def __init__(self, file: Path, threads: int) -> None:
+        import openvino
+
+        self._core = openvino.Core()
+        self._network = self._core.read_model(file)
+        self._threads = threads
+
+    def at(self, dtype: torch.dtype) -> Run:
+        settings = {
+            "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[dtype],
+            "INFERENCE_NUM_THREADS": self._threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            # The operating system places workers; two of them must not be bound to the same core.
+            "ENABLE_CPU_PINNING": False,
+        }
+        request = self._core.compile_model(self._network, "CPU", settings).create_infer_request()
+
+        def run(*inputs: Array) -> npt.NDArray[np.float32]:
+            vectors: npt.NDArray[np.float32] = np.array(request.infer(list(inputs), share_inputs=True)[0], np.float32)
+            return vectors
+
+        return run
+
+
+def _converted_file(key: str, example: tuple[Array, ...]) -> Path:
+    about = [key, importlib.metadata.version("openvino"), [[str(array.dtype), array.ndim] for array in example]]
+    return machine_cache() / f"network-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.xml"
+
+
+def _convert(module: nn.Module, example: tuple[Array, ...], threads: int, file: Path) -> None:
+    """Converts a network into a file, after what it gives was compared with what torch gives."""
     import openvino
 
     tensors = tuple(torch.from_numpy(array) for array in example)
+    work = Path(tempfile.mkdtemp(prefix=".converting-", dir=file.parent))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing warns of everything that a trace fixes; what matters is compared
-            converted = openvino.convert_model(copy.deepcopy(module), example_input=tensors)
-        _require_same(module, tensors, _compile(converted, torch.float32, threads)(*example))
-        return _compile(converted, dtype, threads)
+            # Tracing warns of everything that a trace fixes; what matters is compared below.
+            warnings.simplefilter("ignore")
+            converted = openvino.convert_model(module, example_input=tensors)
+        openvino.save_model(converted, work / file.name, compress_to_fp16=False)
+        got = _OpenVinoNetwork(work / file.name, threads).at(torch.float32)(*example)
+        with torch.inference_mode():
+            expected = module(*tensors).float().numpy()
+        worst = float(row_cosines(expected, got).min()) if expected.shape == got.shape else 0.0
+        if not worst > _SAME:
+            raise EncoderError(f"Backend openvino: what torch gives is needed, got a cosine of {worst:.4f} to it.")
+        # The weights first: where the description is, everything is.
+        for name in (file.with_suffix(".bin").name, file.name):
+            (work / name).replace(file.with_name(name))
     except EncoderError:
         raise
     except Exception as error:
         # Whatever a converter of foreign networks raises means that it cannot do this one.
         raise EncoderError(f"Backend openvino: this network cannot be converted: {_first_line(error)}") from None
-
-
-def _compile(converted: Any, dtype: torch.dtype, threads: int) -> Run:
-    import openvino
-
-    settings = {
-        "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[dtype],
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        # Workers are placed by the operating system, two of them must not be bound to the same core.
-        "ENABLE_CPU_PINNING": False,
-    }
-    request = openvino.Core().compile_model(converted, "CPU", settings).create_infer_request()
-
-    def run(*inputs: Array) -> npt.NDArray[np.float32]:
-        result = request.infer(list(inputs), share_inputs=True)[0]
-        vectors: npt.NDArray[np.float32] = np.array(result, dtype=np.float32)
-        return vectors
-
-    return run
-
-
-def _require_same(module: nn.Module, tensors: tuple[torch.Tensor, ...], got: npt.NDArray[np.float32]) -> None:
-    with torch.inference_mode():
-        expected = module(*tensors).float().numpy()
-    worst = float(row_cosines(expected, got).min()) if expected.shape == got.shape else 0.0
-    if not worst > _SAME:
-        raise EncoderError(f"Backend openvino: what torch gives is needed, got a cosine of {worst:.4f} to it.")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def row_cosines(a_BD: npt.NDArray[np.float32], b_BD: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

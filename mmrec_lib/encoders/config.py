@@ -20,9 +20,10 @@ class EncoderConfig(Section):
         id: Name; set from the key under `models.encoders`.
         kind: text (BERT-like), image (a vision model with pooled output) or speech (Whisper).
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
-        dtype: float32, bfloat16, or auto: bfloat16 for text where the processor computes it natively, else float32.
+        dtype: float32, bfloat16, float16, or auto: the fastest that the hardware has, unless vectors of a calibration
+            sample lose by it (see `precision`).
         batch_tokens: Tokens a text model sees at once. 256 suits a processor core, 16,384 a GPU.
-        batch_images: Pictures an image model sees at once. 1 suits a processor core (8 in bfloat16), 64 a GPU.
+        batch_images: Pictures an image model sees at once; None takes 4 on a processor, 64 on a GPU.
         max_tokens: Longer texts are read in windows of so many tokens, and their vectors pooled.
         max_windows: Windows that are read of one text; what is behind them is not.
         pooling: How token vectors become one: their mean, or the first token's (cls).
@@ -34,9 +35,9 @@ class EncoderConfig(Section):
     id: str = ""
     kind: EncoderKind = "text"
     directory: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch_tokens: int = Field(default=256, ge=1)
-    batch_images: int = Field(default=1, ge=1)
+    batch_images: int | None = Field(default=None, ge=1)
     max_tokens: int = Field(default=256, ge=4)
     max_windows: int = Field(default=8, ge=1)
     pooling: Literal["mean", "cls"] = "mean"
@@ -62,15 +63,18 @@ class ModelsConfig(Section):
 
     Attributes:
         root: Folder or URI of model directories that every worker can read.
-        device: cpu or cuda (of the workers).
-        threads: Threads that a worker process computes with; one is best when every core runs a worker.
+        device: What workers compute on: cpu, cuda, cuda:<number>, or auto: the GPU that Spark gave to the task, else
+            any GPU, else the processor.
+        threads: Threads that a worker process computes with; 0 takes the cores of a Spark task (spark.task.cpus).
+        backend: What computes networks of texts and pictures; auto is OpenVINO on a processor, torch on a GPU.
         decode_threads: Threads that decode pictures ahead of the model in a worker process.
         encoders: Models by name. The packaged ones are always there; what is given changes or adds.
     """
 
     root: str = "models"
-    device: str = "cpu"
-    threads: int = Field(default=1, ge=1)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    threads: int = Field(default=0, ge=0)
+    backend: Literal["auto", "openvino", "torch"] = "auto"
     decode_threads: int = Field(default=2, ge=1)
     encoders: dict[str, EncoderConfig] = Field(default_factory=dict, validate_default=True)
 

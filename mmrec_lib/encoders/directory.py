@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import hashlib
 import json
 import shutil
@@ -97,6 +98,13 @@ def local_directory(root: str, name: str) -> Path:
     return _copy_once(root.rstrip("/") + "/" + name)
 
 
+def machine_cache() -> Path:
+    """Folder of this machine and user for what is made once and used by many processes."""
+    cache = Path(tempfile.gettempdir(), f"mmrec-models-{getpass.getuser()}")
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return cache
+
+
 def _copy_once(uri: str) -> Path:
     try:
         remote, path = fs.FileSystem.from_uri(uri)
@@ -105,10 +113,9 @@ def _copy_once(uri: str) -> Path:
         raise EncoderError(f"Model directory `{uri}`: it must be readable, got: {error}. Set models.root.") from None
     state = sorted((f.path, f.size, f.mtime_ns or 0) for f in files)
     key = hashlib.sha256(json.dumps([uri, state]).encode()).hexdigest()[:16]
-    cache = Path(tempfile.gettempdir(), "mmrec-models")
+    cache = machine_cache()
     target = cache / f"{uri.rsplit('/', 1)[-1]}-{key}"
     if not target.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".copying-", dir=cache))
         fs.copy_files(path, str(work), source_filesystem=remote, destination_filesystem=fs.LocalFileSystem())
         try:

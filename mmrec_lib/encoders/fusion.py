@@ -13,6 +13,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 NEUTRAL_GATE_BIAS = 30.0
 
 _TOLERANCE = 1e-3
+# No map of features is that large.
+_LARGE_PX = 256
 
 
 def fused(model: nn.Module, example_BCHW: torch.Tensor) -> nn.Module:
@@ -31,6 +33,7 @@ def fused(model: nn.Module, example_BCHW: torch.Tensor) -> nn.Module:
         gate = getattr(module, "squeeze_excite", None)
         if isinstance(gate, nn.Module) and _is_neutral(gate):
             module.squeeze_excite = nn.Identity()
+        _pool_whole_maps(module)
     with torch.inference_mode():
         expected, got = _pooled(model, example_BCHW), _pooled(candidate, example_BCHW)
     scale = expected.abs().max().clamp_min(1e-6)
@@ -48,6 +51,13 @@ def _fold_batch_norms(module: nn.Module) -> None:
         ):
             setattr(module, first_name, fuse_conv_bn_eval(first, second))
             setattr(module, second_name, nn.Identity())
+
+
+def _pool_whole_maps(module: nn.Module) -> None:
+    """Windows that are larger than any map become the mean of the map, which converters understand."""
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.AvgPool2d) and isinstance(child.kernel_size, int) and child.kernel_size >= _LARGE_PX:
+            setattr(module, name, nn.AdaptiveAvgPool2d(1))
 
 
 def _is_neutral(gate: nn.Module) -> bool:

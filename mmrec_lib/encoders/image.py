@@ -7,22 +7,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from mmrec_lib.encoders.backend import Run, make_network
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.fusion import fused
-from mmrec_lib.encoders.precision import compute_dtype
+from mmrec_lib.encoders.precision import calibration_pictures, choose_run
 from mmrec_lib.encoders.prefetch import map_ahead
 from mmrec_lib.encoders.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
 from mmrec_lib.encoders.vision import load_vision
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.errors import MediaError
+
+# Pictures that a model sees at once where the config does not say: larger batches are no faster on a processor.
+_BATCH_IMAGES = {"cpu": 4, "cuda": 64}
+
+
+class FromPixels(nn.Module):
+    """A vision model behind its normalisation, so that pictures travel as bytes: `[B, H, W, 3] uint8` → `[B, D]`."""
+
+    def __init__(self, model: nn.Module, preprocessing: ImagePreprocessing) -> None:
+        super().__init__()
+        self.model = model
+        self._preprocessing = preprocessing
+
+    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """Vectors of pictures."""
+        x_BCHW = normalised(x_BHWC, self._preprocessing).to(next(self.model.parameters()).dtype)
+        vectors_BD: torch.Tensor = self.model(pixel_values=x_BCHW)
+        return vectors_BD
+
+
+def normalised(x_BHWC: torch.Tensor, how: ImagePreprocessing) -> torch.Tensor:
+    """Scales pictures as a model wants them: `[B, H, W, 3] uint8` → `[B, 3, H, W] float32`."""
+    # Colours last in memory, first in the shape: what torch calls channels_last.
+    x_BCHW = x_BHWC.permute(0, 3, 1, 2).float() * how.scale
+    mean, std = (x_BCHW.new_tensor(values).reshape(1, 3, 1, 1) for values in (how.mean, how.std))
+    return (x_BCHW - mean) / std
 
 
 class ImageEncoder:
@@ -49,11 +75,10 @@ class ImageEncoder:
     ) -> None:
         self._load_network = load_network
         self._spec, self._config, self._directory = spec, config, directory
-        self._threads, self._decode_threads = models.threads, models.decode_threads
+        self._models = models
         self._preprocessing = ImagePreprocessing.from_directory(directory)
-        self._model: Any = None
-        self._device = "cpu"
-        self._dtype = torch.float32
+        self._batch_images = config.batch_images or _BATCH_IMAGES["cpu"]
+        self._run: Run | None = None
 
     @property
     def spec(self) -> EncoderSpec:
@@ -66,7 +91,25 @@ class ImageEncoder:
         Raises:
             EncoderError: When the directory holds no vision model that can be loaded, or one that gives no vectors.
         """
-        torch.set_num_threads(self._threads)
+        self._batch_images = self._config.batch_images or _BATCH_IMAGES[device.partition(":")[0]]
+        network = make_network(
+            self._build,
+            (self._batch([self._noise()]),),
+            key=self._spec.revision,
+            device=device,
+            threads=self._models.threads,
+            backend=self._models.backend,
+        )
+        self._run = choose_run(
+            network,
+            self._config.dtype,
+            device,
+            key=self._spec.revision,
+            sample=calibration_pictures,
+            encode=lambda run, inputs: self._encode(run, inputs).vectors,
+        )
+
+    def _build(self) -> nn.Module:
         try:
             model = self._load_network(self._directory, torch.float32)
         except (OSError, ValueError, KeyError) as error:
@@ -74,21 +117,21 @@ class ImageEncoder:
                 f"Image encoder `{self._spec.id}`: `{self._directory}` must hold a vision model, got: {error}."
             ) from None
         self._check_output(model)
-        self._dtype = compute_dtype(self._config.dtype, "image", device)
-        model = fused(model, self._example()).to(device, self._dtype)
-        self._model = model.to(memory_format=torch.channels_last)
-        self._device = device
+        return FromPixels(fused(model, self._example()), self._preprocessing).eval()
 
     def encode(self, batch: Sequence[EncoderInput]) -> EncodeResult:
         """Vectors of pictures: `[n, dim] float32`; what cannot be decoded is a row with an error."""
-        if self._model is None:
+        if self._run is None:
             raise EncoderError(f"Image encoder `{self._spec.id}`: call load() before encode().")
+        return self._encode(self._run, batch)
+
+    def _encode(self, run: Run, batch: Sequence[EncoderInput]) -> EncodeResult:
         errors: list[str | None] = [None] * len(batch)
         vectors: npt.NDArray[np.float32] = np.zeros((len(batch), self._spec.dim or 0), np.float32)
-        size = self._config.batch_images
+        size = self._batch_images
         rows: list[int] = []
         pictures: list[npt.NDArray[np.uint8]] = []
-        prepared = map_ahead(self._fit, batch, self._decode_threads, num_ahead=2 * size)
+        prepared = map_ahead(self._fit, batch, self._models.decode_threads, num_ahead=2 * size)
         for row, picture in enumerate(prepared):
             if isinstance(picture, str):
                 errors[row] = picture
@@ -96,7 +139,7 @@ class ImageEncoder:
                 rows.append(row)
                 pictures.append(picture)
             if rows and (len(rows) == size or row == len(batch) - 1):
-                pooled_BD = self._forward(pictures)
+                pooled_BD = run(self._batch(pictures))[: len(pictures)]
                 if vectors.shape[1] != pooled_BD.shape[1]:
                     vectors = np.zeros((len(batch), pooled_BD.shape[1]), np.float32)
                 vectors[rows] = pooled_BD
@@ -113,25 +156,18 @@ class ImageEncoder:
         except MediaError as error:
             return str(error)
 
-    def _forward(self, pictures: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
-        how = self._preprocessing
-        x_BHWC = np.zeros((self._config.batch_images, how.height_px, how.width_px, 3), np.float32)
-        for row, picture in enumerate(pictures):
-            x_BHWC[row] = picture
-            x_BHWC[row] *= how.scale
-            x_BHWC[row] -= np.asarray(how.mean, np.float32)
-            x_BHWC[row] /= np.asarray(how.std, np.float32)
-        # Colours last in memory, first in the shape: what torch calls channels_last.
-        x_BCHW = torch.from_numpy(x_BHWC).permute(0, 3, 1, 2).to(self._device, self._dtype)
-        with torch.inference_mode():
-            pooled_BD = self._model(pixel_values=x_BCHW)
-        result: npt.NDArray[np.float32] = pooled_BD[: len(pictures)].float().cpu().numpy()
-        return result
+    def _batch(self, pictures: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+        """Pictures as a batch of the one shape that the network sees, `[B, H, W, 3] uint8`."""
+        x_BHWC = np.zeros((self._batch_images, *pictures[0].shape), np.uint8)
+        x_BHWC[: len(pictures)] = pictures
+        return x_BHWC
+
+    def _noise(self) -> npt.NDArray[np.uint8]:
+        shape = (self._preprocessing.height_px, self._preprocessing.width_px, 3)
+        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
     def _example(self) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(0)
-        how = self._preprocessing
-        return torch.rand((1, 3, how.height_px, how.width_px), generator=generator) * 2 - 1
+        return normalised(torch.from_numpy(self._noise()[None]), self._preprocessing)
 
     def _check_output(self, model: nn.Module) -> None:
         try:

@@ -1,34 +1,197 @@
-"""Which number format a model computes in."""
+"""Which number format a model computes in: the fastest that the hardware has, unless it costs quality."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
+import logging
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
+from mmrec_lib.encoders.backend import Network, Run, row_cosines
+from mmrec_lib.encoders.directory import machine_cache
+from mmrec_lib.encoders.spec import EncoderInput
+
+_log = logging.getLogger(__name__)
+
+# What faster arithmetic may cost on the calibration sample.
+LEAST_MEAN_COSINE = 0.998
+LEAST_COSINE = 0.98
+MOST_CLASS_LOSS = 0.01
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _NATIVE_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def compute_dtype(dtype: str, kind: str, device: str) -> torch.dtype:
-    """Number format for a config's `dtype`.
+@dataclass(frozen=True)
+class Sample:
+    """Inputs of known classes.
 
-    `auto` is bfloat16 for text where the hardware computes it natively (worst cosine to float32 .99995, three times as
-    fast) and float32 otherwise: a processor without it is many times slower in bfloat16, and pictures lose more
-    (worst cosine .99).
+    Attributes:
+        inputs: Texts, or bytes of pictures.
+        labels: The class of each.
+    """
+
+    inputs: Sequence[EncoderInput]
+    labels: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What faster arithmetic costs on a calibration sample.
+
+    Attributes:
+        mean_cosine: Of vectors to those in float32.
+        least_cosine: The worst of them.
+        class_loss: By how much the share of nearest neighbours of the same class falls.
+    """
+
+    mean_cosine: float
+    least_cosine: float
+    class_loss: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether vectors and neighbours stay what they are."""
+        return (
+            self.mean_cosine > LEAST_MEAN_COSINE
+            and self.least_cosine > LEAST_COSINE
+            and self.class_loss <= MOST_CLASS_LOSS + 1e-9
+        )
+
+
+def choose_run(
+    network: Network,
+    dtype: str,
+    device: str,
+    *,
+    key: str,
+    sample: Callable[[], Sample],
+    encode: Callable[[Run, Sequence[EncoderInput]], npt.NDArray[np.float32]],
+) -> Run:
+    """The function that computes a network in the number format of a config's `dtype`.
+
+    `auto` takes what the hardware computes natively (bfloat16 or float16), when vectors of a calibration sample stay
+    within the bounds of this module; else it takes float32 and the log says so. A verdict is remembered in the
+    machine's temporary folder.
+
+    Args:
+        network: What is computed.
+        dtype: auto, or a name of `DTYPES`.
+        device: cpu, cuda or cuda:<number>.
+        key: Identity of the model.
+        sample: Gives the calibration sample.
+        encode: Gives the vectors `[n, D]` of inputs through a function that computes the network.
     """
     if dtype != "auto":
-        return torch.bfloat16 if dtype == "bfloat16" else torch.float32
-    native = has_native_bfloat16() if device == "cpu" else torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if kind == "text" and native else torch.float32
+        return network.at(DTYPES[dtype])
+    fast = fast_dtype(device)
+    if fast == torch.float32:
+        return network.at(fast)
+    memory = _memory(key, device, fast)
+    verdict = _remembered(memory)
+    if verdict is None:
+        inputs = sample()
+        slow_vectors = encode(network.at(torch.float32), inputs.inputs)
+        verdict = judge(slow_vectors, encode(network.at(fast), inputs.inputs), inputs.labels)
+        _remember(memory, verdict)
+    if verdict.is_good:
+        return network.at(fast)
+    _log.warning("model %s computes in float32: %s costs too much (%s)", key, fast, verdict)
+    return network.at(torch.float32)
+
+
+def judge(slow_ND: npt.NDArray[np.float32], fast_ND: npt.NDArray[np.float32], labels: Sequence[str]) -> Verdict:
+    """Compares vectors of the same inputs, `[n, D]` each."""
+    cosines = row_cosines(slow_ND, fast_ND)
+    loss = same_class_share(slow_ND, labels) - same_class_share(fast_ND, labels)
+    return Verdict(float(cosines.mean()), float(cosines.min()), loss)
+
+
+def same_class_share(vectors_ND: npt.NDArray[np.float32], labels: Sequence[str]) -> float:
+    """Share of rows whose nearest other row by cosine has the same label."""
+    normed = vectors_ND / np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), np.float32(1e-12))
+    cosines = normed @ normed.T
+    np.fill_diagonal(cosines, -np.inf)
+    names = np.asarray(labels)
+    return float((names[cosines.argmax(axis=1)] == names).mean())
+
+
+def calibration_texts() -> Sample:
+    """100 sentences on ten topics."""
+    topics = json.loads(_calibration_file("texts.json").decode())
+    pairs = [(text, topic) for topic, texts in topics.items() for text in texts]
+    return Sample([text for text, _ in pairs], [topic for _, topic in pairs])
+
+
+def calibration_pictures() -> Sample:
+    """100 photos of ten kinds of clothes (CC0)."""
+    table = pq.read_table(pa.BufferReader(_calibration_file("pictures.parquet")))
+    return Sample(table.column("content").to_pylist(), table.column("label").to_pylist())
+
+
+def compute_dtype(dtype: str, kind: str, device: str) -> torch.dtype:
+    """Number format of models that have no calibration sample: float32 on a processor unless the config says else."""
+    if dtype != "auto":
+        return DTYPES[dtype]
+    return torch.float32 if device == "cpu" else fast_dtype(device)
+
+
+def fast_dtype(device: str) -> torch.dtype:
+    """The number format that a device computes fastest."""
+    if device == "cpu":
+        return torch.bfloat16 if has_native_bfloat16() else torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
 @functools.cache
 def has_native_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor multiplies bfloat16 in hardware; False where it cannot be told."""
+    return not _NATIVE_BFLOAT16_FLAGS.isdisjoint(_processor_flags(cpuinfo))
+
+
+def _processor_flags(cpuinfo: Path) -> list[str]:
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return not _NATIVE_BFLOAT16_FLAGS.isdisjoint(flags.split())
+        return []
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "").split()
+
+
+def _calibration_file(name: str) -> bytes:
+    return resources.files("mmrec_lib.encoders").joinpath("calibration", name).read_bytes()
+
+
+def _memory(key: str, device: str, dtype: torch.dtype) -> Path:
+    flags = _processor_flags(Path("/proc/cpuinfo"))
+    hardware = " ".join(flags) if device == "cpu" else torch.cuda.get_device_name(device)
+    about = [key, str(dtype), hardware, platform.machine(), torch.__version__]
+    digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+    return machine_cache() / f"precision-{digest}.json"
+
+
+def _remembered(memory: Path) -> Verdict | None:
+    try:
+        return Verdict(**json.loads(memory.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _remember(memory: Path, verdict: Verdict) -> None:
+    part = memory.with_name(f".{memory.name}-{os.getpid()}")
+    try:
+        part.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
+        part.replace(memory)
+    except OSError as error:
+        _log.warning("the verdict on %s is not remembered: %s", memory.name, error)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mmrec_lib.encoders.config import EncoderConfig, EncoderKind, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
+from mmrec_lib.encoders.hardware import on_this_machine
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
 from mmrec_lib.errors import EncoderError
 
@@ -98,6 +99,7 @@ def _make(config: EncoderConfig, models: ModelsConfig, makes: str) -> Any:
     if KINDS[config.kind].makes != makes:
         kinds = ", ".join(name for name, kind in KINDS.items() if kind.makes == makes)
         raise EncoderError(f"Model `{config.id}`: a kind that makes {makes} is needed ({kinds}), got {config.kind}.")
+    models = on_this_machine(models)
     directory = local_directory(models.root, config.folder)
     module, _, name = KINDS[config.kind].made_by.partition(":")
     return getattr(import_module(module), name)(_spec(config, directory), config, directory, models)

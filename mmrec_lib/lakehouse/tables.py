@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import reduce
@@ -26,6 +27,12 @@ from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.ddl import add_check_statement, column_ddl, conform, constraint_property, create_statement
 
 _OP = "_mmrec_op"
+
+# Rows that Spark's Parquet reader decodes, and that Arrow batches to Python workers hold, at once.
+LARGE_ROWS = {
+    "spark.sql.parquet.columnarReaderBatchSize": "4",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "16",
+}
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,18 @@ class Lakehouse:
         """Compute rows once into this run's staging folder and read them back, cutting their lineage."""
         path = self.stage_path(name, rows)
         return self.spark.read.schema(_nullable(rows.schema)).parquet(path)
+
+    @contextmanager
+    def large_rows(self) -> Iterator[None]:
+        """Inside the block rows of tens of megabytes are read and handed to workers, a few at a time."""
+        before = {key: str(self.spark.conf.get(key)) for key in LARGE_ROWS}
+        try:
+            for key, value in LARGE_ROWS.items():
+                self.spark.conf.set(key, value)
+            yield
+        finally:
+            for key, value in before.items():
+                self.spark.conf.set(key, value)
 
     def stage_path(self, name: str, rows: DataFrame) -> str:
         """Write rows as Parquet into the staging folder; returns the folder."""

@@ -136,8 +136,9 @@ def make_models(root: Path) -> ModelsConfig:
     for name, make in (("text", make_text_model), ("image", make_image_model), ("speech", make_speech_model)):
         (root / f"tiny-{name}").mkdir()
         make(root / f"tiny-{name}")
-    encoders = {f"tiny-{kind}": {"kind": kind} for kind in ("text", "image", "speech")}
-    return ModelsConfig.model_validate({"root": str(root), "encoders": encoders})
+    encoders = {f"tiny-{kind}": {"kind": kind, "dtype": "float32"} for kind in ("text", "image", "speech")}
+    # Tiny networks are converted more slowly than torch computes them.
+    return ModelsConfig.model_validate({"root": str(root), "encoders": encoders, "backend": "torch"})
 
 
 def packaged_models() -> ModelsConfig:

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmrec_lib.encoders import backend
+from mmrec_lib.encoders.backend import make_network, row_cosines
+from mmrec_lib.errors import EncoderError
+
+EXAMPLE = (np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8),)
+
+
+class Convolution(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolve = nn.Conv2d(3, 16, 3)
+
+    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        x_BCHW = x_BHWC.permute(0, 3, 1, 2).to(self.convolve.weight.dtype) / 255
+        pooled: torch.Tensor = self.convolve(x_BCHW).relu().mean((2, 3))
+        return pooled
+
+
+class OtherWhenTraced(Convolution):
+    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        vectors = super().forward(x_BHWC)
+        return vectors.flip(1) if torch.jit.is_tracing() else vectors
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(backend, "machine_cache", lambda: tmp_path)
+    return tmp_path
+
+
+def test_openvino_gives_what_torch_gives() -> None:
+    module = Convolution().eval()
+    by_torch = make_network(lambda: module, EXAMPLE, key="a", device="cpu", threads=1, backend="torch")
+    by_openvino = make_network(lambda: module, EXAMPLE, key="a", device="cpu", threads=1, backend="openvino")
+    expected = by_torch.at(torch.float32)(*EXAMPLE)
+    got = by_openvino.at(torch.float32)(*EXAMPLE)
+    assert got.shape == (2, 16) and got.dtype == np.float32
+    assert row_cosines(expected, got).min() > 0.9999
+    assert row_cosines(expected, by_torch.at(torch.bfloat16)(*EXAMPLE)).min() > 0.999
+
+
+def test_a_network_that_was_converted_is_not_built_again(cache: Path) -> None:
+    built = []
+
+    def build() -> nn.Module:
+        built.append(1)
+        return Convolution().eval()
+
+    first = make_network(build, EXAMPLE, key="a", device="cpu", threads=1)
+    again = make_network(build, EXAMPLE, key="a", device="cpu", threads=1)
+    assert np.array_equal(first.at(torch.float32)(*EXAMPLE), again.at(torch.float32)(*EXAMPLE))
+    make_network(build, EXAMPLE, key="b", device="cpu", threads=1)
+    assert len(built) == 2
+    assert sorted(path.suffix for path in cache.iterdir()) == [".bin", ".bin", ".xml", ".xml"]
+
+
+def test_torch_computes_what_openvino_does_otherwise(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    module = OtherWhenTraced().eval()
+    with caplog.at_level(logging.WARNING):
+        made = make_network(lambda: module, EXAMPLE, key="a", device="cpu", threads=1)
+    with torch.inference_mode():
+        assert np.allclose(made.at(torch.float32)(*EXAMPLE), module(torch.from_numpy(EXAMPLE[0])).numpy())
+    assert "torch computes network a" in caplog.text
+    assert list(cache.iterdir()) == []
+    with pytest.raises(EncoderError, match="Backend openvino"):
+        make_network(lambda: module, EXAMPLE, key="a", device="cpu", threads=1, backend="openvino")
+
+
+def test_openvino_is_for_processors() -> None:
+    with pytest.raises(EncoderError, match="got device cuda"):
+        make_network(Convolution, EXAMPLE, key="a", device="cuda", threads=1, backend="openvino")
