@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
 
+from mmrec_lib.media.containers import CONTAINER_MIMES
 from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.kind import sniff
+from mmrec_lib.media.tracks import SoundTrack, open_track
 
 SAMPLE_RATE_HZ = 16_000
 MAX_SECONDS = 4 * 3600.0
@@ -33,7 +37,8 @@ def decode_audio(
     Channels are averaged, the rate is changed by a band-limited resampler (soxr, high quality).
 
     Args:
-        content: Bytes of a WAV, FLAC, OGG, MP3 or AIFF file.
+        content: Bytes of a WAV, FLAC, OGG, MP3 or AIFF file, or of a container with a sound track: M4A, AAC and video
+            (MP4, QuickTime, Matroska, WebM, AVI).
         max_seconds: Longest sound that will be decoded; a small file can hold days of silence.
         sample_rate_hz: Rate of the result.
 
@@ -41,11 +46,11 @@ def decode_audio(
         `[num_samples] float32`, within about -1 to 1.
 
     Raises:
-        MediaError: When the bytes are no sound, are damaged, or too long.
+        MediaError: When the bytes are no sound, are damaged, or too long; `media_no_sound` for a video without sound.
     """
     with _open(content, max_seconds) as sound:
-        samples = np.concatenate(list(_blocks(sound)))
-        rate = sound.samplerate
+        samples = np.concatenate(list(sound.blocks))
+        rate = sound.rate_hz
     if rate != sample_rate_hz:
         samples = soxr.resample(samples, rate, sample_rate_hz, quality="HQ")
     return np.ascontiguousarray(samples, dtype=np.float32)
@@ -61,13 +66,23 @@ def check_audio(content: bytes, max_seconds: float = MAX_SECONDS) -> float:
         MediaError: As `decode_audio`.
     """
     with _open(content, max_seconds) as sound:
-        num_frames = sum(len(block) for block in _blocks(sound))
-        return num_frames / float(sound.samplerate)
+        return sum(len(block) for block in sound.blocks) / float(sound.rate_hz)
 
 
-def _open(content: bytes, max_seconds: float) -> soundfile.SoundFile:
+@contextmanager
+def _open(content: bytes, max_seconds: float) -> Iterator[SoundTrack]:
     if not content:
         raise MediaError("media_empty", "the sound has 0 bytes")
+    found = sniff(content)
+    if found is not None and found.mime in CONTAINER_MIMES:
+        with open_track(content, max_seconds) as track:
+            yield track
+        return
+    with _open_file(content, max_seconds) as sound:
+        yield SoundTrack(sound.samplerate, _blocks(sound))
+
+
+def _open_file(content: bytes, max_seconds: float) -> soundfile.SoundFile:
     _check_wav_size(content)
     try:
         sound = soundfile.SoundFile(io.BytesIO(content))

@@ -6,7 +6,9 @@ from typing import Literal, get_args
 
 from mmrec_lib.errors import MmrecError
 
-MediaReason = Literal["media_empty", "media_oversized", "media_truncated", "media_wrong_type"]
+MediaReason = Literal[
+    "media_empty", "media_oversized", "media_truncated", "media_wrong_type", "media_no_video", "media_no_sound"
+]
 
 MEDIA_REASONS: tuple[MediaReason, ...] = get_args(MediaReason)
 
@@ -15,7 +17,8 @@ class MediaError(MmrecError):
     """Raised when bytes are no picture, sound or video that can be used.
 
     Attributes:
-        reason: One of `MEDIA_REASONS`. `media_truncated` covers every damage found while decoding.
+        reason: One of `MEDIA_REASONS`. `media_truncated` covers every damage found while decoding;
+            `media_no_video` and `media_no_sound` a container without the track that is asked for.
         detail: What was wrong and what would be right, one sentence.
     """
 
