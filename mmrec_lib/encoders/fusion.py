@@ -22,7 +22,7 @@ def fused(model: nn.Module, example_BCHW: torch.Tensor) -> nn.Module:
     for this model is tried on an example: when the pooled output differs, the model stays as it is.
 
     Args:
-        model: In evaluation mode; takes `pixel_values` and returns `pooler_output`.
+        model: In evaluation mode; takes `pixel_values` and returns vectors `[B, D]`.
         example_BCHW: Input to compare on.
     """
     candidate = copy.deepcopy(model)
@@ -61,5 +61,5 @@ def _is_neutral(gate: nn.Module) -> bool:
 
 
 def _pooled(model: nn.Module, x_BCHW: torch.Tensor) -> torch.Tensor:
-    pooled: torch.Tensor = model(pixel_values=x_BCHW).pooler_output
+    pooled: torch.Tensor = model(pixel_values=x_BCHW)
     return pooled

@@ -5,22 +5,22 @@ Shape legend: B pictures, C colours, H and W pixels, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoModel
+from torch import nn
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.fusion import fused
-from mmrec_lib.encoders.loading import load_model
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.prefetch import map_ahead
 from mmrec_lib.encoders.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
+from mmrec_lib.encoders.vision import load_vision
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.errors import MediaError
 
@@ -30,9 +30,24 @@ class ImageEncoder:
 
     Threads decode and resize a few pictures ahead of the model. The model always sees batches of the same shape
     (missing rows are zeros), so that a picture's vector does not depend on its neighbours.
+
+    Args:
+        spec: Identity.
+        config: Entry of the config.
+        directory: Model directory, with a `preprocessor_config.json`.
+        models: How models are run.
+        load_network: What loads the network that turns `pixel_values [B, 3, H, W]` into `[B, D]`.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        config: EncoderConfig,
+        directory: Path,
+        models: ModelsConfig,
+        load_network: Callable[[Path, torch.dtype], nn.Module] = load_vision,
+    ) -> None:
+        self._load_network = load_network
         self._spec, self._config, self._directory = spec, config, directory
         self._threads, self._decode_threads = models.threads, models.decode_threads
         self._preprocessing = ImagePreprocessing.from_directory(directory)
@@ -49,12 +64,11 @@ class ImageEncoder:
         """Loads the weights.
 
         Raises:
-            EncoderError: When the directory holds no vision model that transformers can load, or one without pooled
-                output.
+            EncoderError: When the directory holds no vision model that can be loaded, or one that gives no vectors.
         """
         torch.set_num_threads(self._threads)
         try:
-            model = load_model(AutoModel, self._directory, torch.float32)
+            model = self._load_network(self._directory, torch.float32)
         except (OSError, ValueError, KeyError) as error:
             raise EncoderError(
                 f"Image encoder `{self._spec.id}`: `{self._directory}` must hold a vision model, got: {error}."
@@ -110,8 +124,8 @@ class ImageEncoder:
         # Colours last in memory, first in the shape: what torch calls channels_last.
         x_BCHW = torch.from_numpy(x_BHWC).permute(0, 3, 1, 2).to(self._device, self._dtype)
         with torch.inference_mode():
-            pooled_BD = self._model(pixel_values=x_BCHW).pooler_output
-        result: npt.NDArray[np.float32] = pooled_BD[: len(pictures)].flatten(1).float().cpu().numpy()
+            pooled_BD = self._model(pixel_values=x_BCHW)
+        result: npt.NDArray[np.float32] = pooled_BD[: len(pictures)].float().cpu().numpy()
         return result
 
     def _example(self) -> torch.Tensor:
@@ -119,18 +133,16 @@ class ImageEncoder:
         how = self._preprocessing
         return torch.rand((1, 3, how.height_px, how.width_px), generator=generator) * 2 - 1
 
-    def _check_output(self, model: torch.nn.Module) -> None:
+    def _check_output(self, model: nn.Module) -> None:
         try:
             with torch.inference_mode():
-                pooled = getattr(model(pixel_values=self._example()), "pooler_output", None)
+                dim = model(pixel_values=self._example()).shape[1]
         except (ValueError, TypeError, RuntimeError) as error:
             raise EncoderError(
-                f"Image encoder `{self._spec.id}`: a model that takes pixel_values of "
-                f"{self._preprocessing.height_px} x {self._preprocessing.width_px} is needed, got: {error}."
+                f"Image encoder `{self._spec.id}`: a model that turns pictures of {self._preprocessing.height_px} x "
+                f"{self._preprocessing.width_px} pixels into vectors is needed, got: {error}."
             ) from None
-        dim = None if pooled is None else pooled.flatten(1).shape[1]
-        if dim is None or (self._spec.dim is not None and dim != self._spec.dim):
+        if self._spec.dim not in (None, dim):
             raise EncoderError(
-                f"Image encoder `{self._spec.id}`: a pooled output of {self._spec.dim or 'any'} numbers is needed, "
-                f"got {'none' if dim is None else dim}."
+                f"Image encoder `{self._spec.id}`: vectors of {self._spec.dim} numbers are needed, got {dim}."
             )

@@ -120,6 +120,9 @@ def _spec(config: EncoderConfig, directory: Path) -> EncoderSpec:
 def _dim(directory: Path) -> int | None:
     """Length of a model's vectors, where its config tells."""
     settings = read_model_config(directory)
+    if settings.get("model_type") in ("clip", "siglip"):
+        size = settings.get("projection_dim") or settings.get("vision_config", {}).get("hidden_size")
+        return size if isinstance(size, int) else None
     if isinstance(settings.get("hidden_dim"), int) and settings.get("model_type") == "efficientnet":
         return int(settings["hidden_dim"])
     if isinstance(settings.get("hidden_size"), int):
