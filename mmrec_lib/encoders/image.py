@@ -5,7 +5,7 @@ Shape legend: B pictures, C colours, H and W pixels, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,24 +81,32 @@ class ImageEncoder:
 
     def encode(self, batch: Sequence[EncoderInput]) -> EncodeResult:
         """Vectors of pictures: `[n, dim] float32`; what cannot be decoded is a row with an error."""
+        prepared = map_ahead(self._fit, batch, self._decode_threads, num_ahead=2 * self._config.batch_images)
+        return self._encode(prepared, len(batch))
+
+    def encode_arrays(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> EncodeResult:
+        """Vectors of pictures that are decoded already, `[height, width, 3] uint8` each: `[n, dim] float32`."""
+        return self._encode(map(self._preprocessing.fit_array, pictures), len(pictures))
+
+    def _encode(self, prepared: Iterable[npt.NDArray[np.uint8] | str], num_rows: int) -> EncodeResult:
+        """Vectors of pictures that fit the model, or of what is said where there is none."""
         if self._model is None:
             raise EncoderError(f"Image encoder `{self._spec.id}`: call load() before encode().")
-        errors: list[str | None] = [None] * len(batch)
-        vectors: npt.NDArray[np.float32] = np.zeros((len(batch), self._spec.dim or 0), np.float32)
+        errors: list[str | None] = [None] * num_rows
+        vectors: npt.NDArray[np.float32] = np.zeros((num_rows, self._spec.dim or 0), np.float32)
         size = self._config.batch_images
         rows: list[int] = []
         pictures: list[npt.NDArray[np.uint8]] = []
-        prepared = map_ahead(self._fit, batch, self._decode_threads, num_ahead=2 * size)
         for row, picture in enumerate(prepared):
             if isinstance(picture, str):
                 errors[row] = picture
             else:
                 rows.append(row)
                 pictures.append(picture)
-            if rows and (len(rows) == size or row == len(batch) - 1):
+            if rows and (len(rows) == size or row == num_rows - 1):
                 pooled_BD = self._forward(pictures)
                 if vectors.shape[1] != pooled_BD.shape[1]:
-                    vectors = np.zeros((len(batch), pooled_BD.shape[1]), np.float32)
+                    vectors = np.zeros((num_rows, pooled_BD.shape[1]), np.float32)
                 vectors[rows] = pooled_BD
                 rows, pictures = [], []
         for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
@@ -117,10 +125,7 @@ class ImageEncoder:
         how = self._preprocessing
         x_BHWC = np.zeros((self._config.batch_images, how.height_px, how.width_px, 3), np.float32)
         for row, picture in enumerate(pictures):
-            x_BHWC[row] = picture
-            x_BHWC[row] *= how.scale
-            x_BHWC[row] -= np.asarray(how.mean, np.float32)
-            x_BHWC[row] /= np.asarray(how.std, np.float32)
+            x_BHWC[row] = how.normalised(picture)
         # Colours last in memory, first in the shape: what torch calls channels_last.
         x_BCHW = torch.from_numpy(x_BHWC).permute(0, 3, 1, 2).to(self._device, self._dtype)
         with torch.inference_mode():
