@@ -27,6 +27,8 @@ class Reason(StrEnum):
     MEDIA_OVERSIZED = "media_oversized"
     MEDIA_TRUNCATED = "media_truncated"
     MEDIA_WRONG_TYPE = "media_wrong_type"
+    MEDIA_DECODER_CRASHED = "media_decoder_crashed"
+    MEDIA_DECODER_TIMEOUT = "media_decoder_timeout"
     MEDIA_OUTSIDE_LANDING = "media_outside_landing"
     UNREADABLE_FILE = "unreadable_file"
     UNSUPPORTED_FORMAT = "unsupported_format"
