@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import soundfile
 import soxr
 
 from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.kind import sniff
 
 SAMPLE_RATE_HZ = 16_000
 MAX_SECONDS = 4 * 3600.0
@@ -23,6 +25,17 @@ _MAGIC = (b"RIFF", b"fLaC", b"OggS", b"FORM")
 
 _BLOCK_FRAMES = 1 << 18
 _STREAMED_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF)
+_RESAMPLER_SLACK = 64
+
+# Bytes 0..3 and 8..11 of a file → the chunk that holds its samples, and how a chunk begins.
+_SAMPLE_CHUNKS = {
+    (b"RIFF", b"WAVE"): (b"data", struct.Struct("<4sI")),
+    (b"FORM", b"AIFF"): (b"SSND", struct.Struct(">4sI")),
+    (b"FORM", b"AIFC"): (b"SSND", struct.Struct(">4sI")),
+}
+
+# Files of floating point samples may have the range of integers, and nothing beyond.
+_LOUDEST = 2.0**31
 
 
 def decode_audio(
@@ -44,11 +57,15 @@ def decode_audio(
         MediaError: When the bytes are no sound, are damaged, or too long.
     """
     with _open(content, max_seconds) as sound:
-        samples = np.concatenate(list(_blocks(sound)))
-        rate = sound.samplerate
-    if rate != sample_rate_hz:
-        samples = soxr.resample(samples, rate, sample_rate_hz, quality="HQ")
-    return np.ascontiguousarray(samples, dtype=np.float32)
+        # What is held is the result and one block: an hour takes 230 MB, whatever rate and channels it came with.
+        most = math.ceil(sound.frames * sample_rate_hz / sound.samplerate) + _RESAMPLER_SLACK
+        samples, num_samples = np.empty(most, np.float32), 0
+        for block in _resampled(_blocks(sound), sound.samplerate, sample_rate_hz):
+            samples[num_samples : num_samples + len(block)] = block
+            num_samples += len(block)
+    if not num_samples:
+        raise MediaError("media_truncated", f"the sound is shorter than one sample at {sample_rate_hz:,} Hz")
+    return samples[:num_samples]
 
 
 def check_audio(content: bytes, max_seconds: float = MAX_SECONDS) -> float:
@@ -68,12 +85,13 @@ def check_audio(content: bytes, max_seconds: float = MAX_SECONDS) -> float:
 def _open(content: bytes, max_seconds: float) -> soundfile.SoundFile:
     if not content:
         raise MediaError("media_empty", "the sound has 0 bytes")
-    _check_wav_size(content)
+    _check_size(content)
     try:
         sound = soundfile.SoundFile(io.BytesIO(content))
     except Exception as error:
         # libsndfile's own errors, and whatever reading from memory raises for absurd headers.
-        if content.startswith(_MAGIC):
+        found = sniff(content)
+        if content.startswith(_MAGIC) if found is None else found.kind == "audio":
             raise MediaError("media_truncated", f"the sound's header is damaged: {_why(error)}") from None
         raise MediaError("media_wrong_type", f"no sound that can be read: {_why(error)}") from None
     if sound.format not in FORMATS:
@@ -102,12 +120,26 @@ def _blocks(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
         if not len(block):
             break
         num_frames += len(block)
-        mono = block.mean(axis=1, dtype=np.float32)
-        if not np.isfinite(mono).all():
-            raise MediaError("media_truncated", "the sound has samples that are not finite numbers")
+        with np.errstate(over="ignore"):
+            mono = block.mean(axis=1, dtype=np.float32)
+        if not np.abs(mono).max() <= _LOUDEST:  # nor with NaN
+            raise MediaError("media_truncated", "the sound has samples that are not finite or louder than any sound")
         yield mono
     if num_frames < sound.frames:
         raise MediaError("media_truncated", f"{num_frames:,} of {sound.frames:,} samples could be read")
+
+
+def _resampled(
+    blocks: Iterable[npt.NDArray[np.float32]], from_hz: int, to_hz: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    """The same sound at another rate, with the same bits as if it were resampled in one piece."""
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
 def _why(error: Exception) -> str:
@@ -115,14 +147,16 @@ def _why(error: Exception) -> str:
     return str(getattr(error, "error_string", error))
 
 
-def _check_wav_size(content: bytes) -> None:
-    """Fails when a WAV's data chunk ends behind the file; libsndfile would read what there is without a word."""
-    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+def _check_size(content: bytes) -> None:
+    """Fails when the samples of a WAV or AIFF end behind the file; libsndfile would read what there is, silently."""
+    found = _SAMPLE_CHUNKS.get((content[:4], content[8:12]))
+    if found is None:
         return
+    chunk, header = found
     position = 12
     while position + 8 <= len(content):
-        name, size = struct.unpack_from("<4sI", content, position)
-        if name == b"data":
+        name, size = header.unpack_from(content, position)
+        if name == chunk:
             rest = len(content) - position - 8
             if size > rest and size not in _STREAMED_SIZES:
                 raise MediaError("media_truncated", f"{rest:,} of {size:,} bytes of sound are there")

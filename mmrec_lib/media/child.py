@@ -56,8 +56,9 @@ class DecoderLimits:
 class DecoderChild:
     """Calls decoders in a child, one after the other; use as a context.
 
-    Threads may share one, and then wait for each other. A decoder that another module adds to `DECODERS` needs a return
-    type that is declared: numbers, texts, arrays of numbers, dataclasses, and lists, tuples, dictionaries or None of them.
+    Threads may share one, and then wait for each other. A function that is added to
+    `DECODERS` declares its return type: numbers, texts, arrays of numbers, dataclasses, and lists, tuples and
+    dictionaries of them, or None.
 
     Args:
         limits: What a decoder may use.
