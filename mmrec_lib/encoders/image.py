@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.errors import NOT_FINITE, medium_missing
 from mmrec_lib.encoders.fusion import fused
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.prefetch import map_ahead
@@ -110,12 +111,12 @@ class ImageEncoder:
                 vectors[rows] = pooled_BD
                 rows, pictures = [], []
         for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
-            vectors[row], errors[row] = 0.0, "the encoder gave values that are not finite"
+            vectors[row], errors[row] = 0.0, NOT_FINITE
         return EncodeResult(vectors, errors)
 
     def _fit(self, content: EncoderInput) -> npt.NDArray[np.uint8] | str:
         if not isinstance(content, bytes):
-            return "media_empty: a picture is needed, there is none"
+            return medium_missing("picture")
         try:
             return self._preprocessing.fit(content)
         except MediaError as error:

@@ -51,7 +51,7 @@ KINDS: dict[EncoderKind, Kind] = {
         makes="vectors",
         modality="image",
         input_kind="image",
-        method=1,
+        method=2,
         settings=("dtype",),
     ),
     "speech": Kind(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from mmrec_lib.encoders.config import MOTION_DIM, EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.errors import NOT_FINITE, medium_missing
 from mmrec_lib.encoders.image import ImageEncoder
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.prefetch import map_ahead
@@ -108,7 +109,7 @@ class VideoEncoder:
             if np.isfinite(vector).all():
                 found[row] = vector
             else:
-                errors[row] = "the encoder gave values that are not finite"
+                errors[row] = NOT_FINITE
         dim = next((len(vector) for vector in found.values()), self._spec.dim or 0)
         vectors = np.zeros((len(batch), dim), np.float32)
         for row, vector in found.items():
@@ -117,7 +118,7 @@ class VideoEncoder:
 
     def _decode(self, content: EncoderInput) -> VideoFrames | str:
         if not isinstance(content, bytes):
-            return "media_empty: a video is needed, there is none"
+            return medium_missing("video")
         wanted = self._model
         try:
             return sample_frames(

@@ -29,6 +29,8 @@ class Reason(StrEnum):
     MEDIA_WRONG_TYPE = "media_wrong_type"
     MEDIA_NO_VIDEO = "media_no_video"
     MEDIA_NO_SOUND = "media_no_sound"
+    MEDIA_DECODER_CRASHED = "media_decoder_crashed"
+    MEDIA_DECODER_TIMEOUT = "media_decoder_timeout"
     MEDIA_OUTSIDE_LANDING = "media_outside_landing"
     UNREADABLE_FILE = "unreadable_file"
     UNSUPPORTED_FORMAT = "unsupported_format"

@@ -17,6 +17,9 @@ from mmrec_lib.media.errors import MediaError
 # A tail of this length may be missing: encoders pad, and players cut that off again.
 _MISSING_SECONDS = 0.5
 
+# Files of floating point samples may have the range of integers, and nothing beyond.
+_LOUDEST = 2.0**31
+
 
 @dataclass(frozen=True)
 class SoundTrack:
@@ -55,8 +58,8 @@ def _blocks(
     container: av.container.InputContainer, stream: av.AudioStream, rate: int, max_seconds: float
 ) -> Iterator[npt.NDArray[np.float32]]:
     promised = declared_seconds(container, stream)
-    if promised is not None and promised > max_seconds:
-        raise _too_long(promised, max_seconds)
+    if promised is not None:
+        refuse_longer(promised, max_seconds)
     num_samples = 0
     shape: tuple[str, str, int] | None = None
     resampler: av.AudioResampler | None = None
@@ -67,13 +70,9 @@ def _blocks(
                 shape = frame.format.name, frame.layout.name, frame.sample_rate
                 resampler = av.AudioResampler("fltp", frame.layout, rate)
             for part in resampler.resample(frame):
-                mono = part.to_ndarray().mean(axis=0, dtype=np.float32)
-                if not np.isfinite(mono).all():
-                    raise MediaError("media_truncated", "the sound track has samples that are not finite numbers")
-                num_samples += len(mono)
-                if num_samples > max_seconds * rate:
-                    raise _too_long(num_samples / rate, max_seconds)
-                yield mono
+                num_samples += part.samples
+                refuse_longer(num_samples / rate, max_seconds)
+                yield averaged(part.to_ndarray().T)
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError("media_truncated", f"the sound track is truncated or damaged: {why(error)}") from None
     if not num_samples:
@@ -84,5 +83,24 @@ def _blocks(
         )
 
 
-def _too_long(seconds: float, max_seconds: float) -> MediaError:
-    return MediaError("media_oversized", f"{seconds:,.0f} seconds of sound, at most {max_seconds:,.0f} are allowed")
+def averaged(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The mean over channels: `[num_samples, num_channels]` → `[num_samples]`.
+
+    Raises:
+        MediaError: When samples are not finite, or louder than any sound.
+    """
+    with np.errstate(over="ignore"):
+        mono: npt.NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+    if not np.abs(mono).max(initial=0) <= _LOUDEST:  # nor with NaN
+        raise MediaError("media_truncated", "the sound has samples that are not finite or louder than any sound")
+    return mono
+
+
+def refuse_longer(seconds: float, max_seconds: float) -> None:
+    """Refuses sound that is too long.
+
+    Raises:
+        MediaError: `media_oversized` when it is longer.
+    """
+    if seconds > max_seconds:
+        raise MediaError("media_oversized", f"{seconds:,.0f} seconds of sound, at most {max_seconds:,.0f} are allowed")

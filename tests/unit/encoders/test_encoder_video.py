@@ -134,11 +134,11 @@ def test_what_shows_no_frame_is_a_row_with_an_error(video_models: ModelsConfig, 
     assert reasons == [
         None,
         "media_empty",
-        "media_empty",
+        "media_missing",
         "media_wrong_type",
         "media_truncated",
         "media_no_video",
-        "media_empty",
+        "media_missing",
         None,
         None,  # what can be read counts
     ]

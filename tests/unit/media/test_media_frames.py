@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mmrec_lib.media import containers
+from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
 from mmrec_lib.media.frames import VideoFrames, as_pictures, sample_frames
 from tests.unit.media.clips import RATE, SIZE, clip, scene
@@ -173,6 +175,17 @@ def test_frames_larger_than_any_standard_are_refused(monkeypatch: pytest.MonkeyP
     assert len(sample_frames(content).pixels) == 2
     monkeypatch.setattr(containers, "MAX_FRAME_PIXELS", 320 * 240 - 1)
     assert reason_of(content) == "media_oversized"
+
+
+def test_a_child_process_finds_the_same_frames() -> None:
+    content = clip(scene(0, 12) + scene(1, 12))
+    with DecoderChild() as child:
+        found = child.call(sample_frames, content, num_even=4)
+        with pytest.raises(MediaError, match="media_no_video"):
+            child.call(sample_frames, clip([], sound_seconds=0.2))
+    expected = sample_frames(content, num_even=4)
+    for field in dataclasses.fields(VideoFrames):
+        assert np.array_equal(getattr(found, field.name), getattr(expected, field.name))
 
 
 def test_frames_become_pictures() -> None:
