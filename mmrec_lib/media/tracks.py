@@ -72,7 +72,7 @@ def _blocks(
             for part in resampler.resample(frame):
                 num_samples += part.samples
                 refuse_longer(num_samples / rate, max_seconds)
-                yield averaged(part.to_ndarray().T)
+                yield averaged(np.asarray(part.to_ndarray(), np.float32).T)
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError("media_truncated", f"the sound track is truncated or damaged: {why(error)}") from None
     if not num_samples:

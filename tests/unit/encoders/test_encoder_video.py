@@ -14,7 +14,7 @@ from transformers import AutoModel
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.image import ImageEncoder
 from mmrec_lib.encoders.preprocessing import ImagePreprocessing
-from mmrec_lib.encoders.registry import encoder_spec, make_encoder
+from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
 from mmrec_lib.encoders.spec import Encoder
 from mmrec_lib.encoders.torchvision_directory import load_torchvision
 from mmrec_lib.errors import EncoderError
@@ -146,6 +146,23 @@ def test_what_shows_no_frame_is_a_row_with_an_error(video_models: ModelsConfig, 
     assert not result.vectors[1:7].any() and result.vectors[8].any()
 
 
+def test_speech_is_heard_in_the_sound_track_of_a_video(tiny_models: ModelsConfig) -> None:
+    extractor = make_extractor(tiny_models.encoders["tiny-speech"], tiny_models)
+    extractor.load()
+    with_sound, silent = clip(scene(0, 12), sound_seconds=1.0), clip(scene(0, 12))
+    heard, nothing = extractor.extract([with_sound, silent])
+    assert heard.error is None and heard.text
+    assert nothing.text is None and str(nothing.error).startswith("media_no_sound: ")
+
+
+def test_values_that_are_not_finite_are_an_error(video_models: ModelsConfig) -> None:
+    encoder = loaded(video_models, "videomae")
+    for weights in encoder._model._network.parameters():  # type: ignore[attr-defined]
+        torch.nn.init.constant_(weights, float("nan"))
+    result = encoder.encode([clip(scene(0, 4))])
+    assert str(result.errors[0]).startswith("not_finite: ") and not result.vectors.any()
+
+
 def test_batches_of_nothing_have_the_right_shape(video_models: ModelsConfig) -> None:
     encoder = loaded(video_models, "pictures")
     assert encoder.encode([]).vectors.shape == (0, 16)
@@ -218,12 +235,12 @@ def pan_over(photo: Path, start: float) -> bytes:
 
 @pytest.mark.models
 def test_clips_of_one_photo_are_nearer_than_those_of_others(real_models: ModelsConfig) -> None:
-    encoder = loaded(real_models, "video-frames", num_frames=4)
+    encoder = loaded(real_models, "video-frames", num_frames=2)
     images = Path(__file__).parents[2] / "data/store/images"
-    photos = [images / name for name in ("p084.jpg", "p214.jpg", "p237.jpg")]
+    photos = [images / name for name in ("p084.jpg", "p214.jpg")]
     videos = [pan_over(photo, start) for photo in photos for start in (0.0, 0.9)]
     vectors = encoder.encode(videos).vectors
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -1)
-    assert cosines.argmax(axis=1).tolist() == [1, 0, 3, 2, 5, 4]
+    assert cosines.argmax(axis=1).tolist() == [1, 0, 3, 2]
