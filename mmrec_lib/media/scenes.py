@@ -12,7 +12,7 @@ import numpy.typing as npt
 T = TypeVar("T")
 
 _MIN_STEP = 0.05
-_RATIO = 3.0
+_RATIO = 2.0
 _REACH = 2
 
 
@@ -32,7 +32,7 @@ class SceneStart(Generic[T]):
 class SceneDetector(Generic[T]):
     """Finds hard cuts while frames come by, two frames late.
 
-    A cut is a step of at least .05 that is also three times any other within two frames before and after it, so that
+    A cut is a step of at least .05 that is also twice any other within two frames before and after it, so that
     neither fast motion nor a flash counts (the sliding window of Yeo and Liu, Rapid Scene Analysis on Compressed
     Videos, 1995, on the pixel steps of Zhang, Kankanhalli and Smoliar, Automatic Partitioning of Full-Motion Video,
     1993). Cross-fades are not found. At most three frames are held.
