@@ -18,6 +18,7 @@ from pyspark.sql.types import (
 
 from mmrec_lib.contracts.bronze import STRING_MAP, VECTOR
 from mmrec_lib.contracts.table import Check, Column, TableContract
+from mmrec_lib.encoders.errors import ENCODE_REASONS
 
 SPANS = ArrayType(
     StructType(
@@ -29,6 +30,9 @@ SPANS = ArrayType(
         ]
     )
 )
+
+_REASONS = ", ".join(f"'{reason}'" for reason in ENCODE_REASONS)
+ERROR_REASON = Check("error_reason", f"error IS NULL OR substring_index(error, ':', 1) IN ({_REASONS})")
 
 MEDIA_TEXT = TableContract(
     name="media_text",
@@ -43,10 +47,10 @@ MEDIA_TEXT = TableContract(
         Column("language", StringType(), "ISO 639-1 code, where known."),
         Column("confidence", FloatType(), "How sure the model is, 0 to 1; null where it does not tell."),
         Column("spans", SPANS, "The parts of the text, in their order; null for ready-made texts."),
-        Column("error", StringType(), "Why there is no text; null with a text."),
+        Column("error", StringType(), "Why there is no text, beginning with a reason; null with a text."),
     ),
     key=("content_id", "kind", "encoder_id", "revision"),
-    checks=(Check("text_or_error", "(text IS NULL) <> (error IS NULL)"),),
+    checks=(Check("text_or_error", "(text IS NULL) <> (error IS NULL)"), ERROR_REASON),
 )
 
 ITEM_DOCUMENT = TableContract(
@@ -79,11 +83,11 @@ CONTENT_EMBEDDING = TableContract(
         Column("revision", StringType(), "Revision of the encoder.", required=True),
         Column("modality", StringType(), "text, image, audio, video or joint.", required=True),
         Column("dim", IntegerType(), "Length of the vector; null with an error."),
-        Column("error", StringType(), "Why there is no vector; null with a vector."),
+        Column("error", StringType(), "Why there is no vector, beginning with a reason; null with a vector."),
         Column("vector", VECTOR, "The vector, float32; null with an error."),
     ),
     key=("content_id", "encoder_id", "revision"),
-    checks=(Check("vector_or_error", "(vector IS NULL) <> (error IS NULL)"),),
+    checks=(Check("vector_or_error", "(vector IS NULL) <> (error IS NULL)"), ERROR_REASON),
 )
 
 ITEM_EMBEDDING = TableContract(

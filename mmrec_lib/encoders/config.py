@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError
 
-EncoderKind = Literal["text", "image", "speech"]
+EncoderKind = Literal["text", "image", "speech", "video"]
 
 
 class EncoderConfig(Section):
@@ -18,7 +18,8 @@ class EncoderConfig(Section):
 
     Attributes:
         id: Name; set from the key under `models.encoders`.
-        kind: text (BERT-like), image (a vision model with pooled output) or speech (Whisper).
+        kind: text (BERT-like), image (a vision model with pooled output), speech (Whisper) or video (a model of
+            video: VideoMAE, X-CLIP, a 3D network of torchvision; or any model of pictures, averaged over frames).
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
         dtype: float32, bfloat16, float16, or auto: the fastest that the hardware has, unless vectors of a calibration
             sample lose by it (see `precision`).
@@ -30,6 +31,9 @@ class EncoderConfig(Section):
         normalise: Whether text vectors get length 1.
         language: ISO 639-1 code of the speech; None lets a multilingual model find out.
         max_seconds: Longer sound becomes an error row.
+        num_frames: Frames that a model of pictures sees of a video, evenly spread; models of video know their number.
+        num_scenes: Most frames that it also sees because a scene begins with them.
+        motion: Whether two figures of motion are put behind the vector of a video.
     """
 
     id: str = ""
@@ -44,6 +48,9 @@ class EncoderConfig(Section):
     normalise: bool = True
     language: str | None = None
     max_seconds: float = Field(default=3600.0, gt=0)
+    num_frames: int = Field(default=8, ge=1, le=64)
+    num_scenes: int = Field(default=8, ge=0, le=64)
+    motion: bool = False
 
     @property
     def folder(self) -> str:
@@ -51,10 +58,14 @@ class EncoderConfig(Section):
         return self.directory or self.id
 
 
+MOTION_DIM = 2
+"""Figures of motion in a vector, see `EncoderConfig.motion`."""
+
 PACKAGED: dict[str, dict[str, str]] = {
     "all-minilm-l6-v2": {"kind": "text"},
     "efficientnet-lite0": {"kind": "image"},
     "whisper-tiny-en": {"kind": "speech"},
+    "video-frames": {"kind": "video", "directory": "efficientnet-lite0"},
 }
 
 

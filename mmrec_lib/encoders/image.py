@@ -5,7 +5,7 @@ Shape legend: B pictures, C colours, H and W pixels, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import nn
 
 from mmrec_lib.encoders.backend import Run, make_network
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.errors import NOT_FINITE, medium_missing
 from mmrec_lib.encoders.fusion import fused
 from mmrec_lib.encoders.precision import calibration_pictures, choose_run
 from mmrec_lib.encoders.prefetch import map_ahead
@@ -106,7 +107,7 @@ class ImageEncoder:
             device,
             key=self._spec.revision,
             sample=calibration_pictures,
-            encode=lambda run, inputs: self._encode(run, inputs).vectors,
+            encode=lambda run, inputs: self._encode(run, map(self._fit, inputs), len(inputs)).vectors,
         )
 
     def _build(self) -> nn.Module:
@@ -123,34 +124,41 @@ class ImageEncoder:
         """Vectors of pictures: `[n, dim] float32`; what cannot be decoded is a row with an error."""
         if self._run is None:
             raise EncoderError(f"Image encoder `{self._spec.id}`: call load() before encode().")
-        return self._encode(self._run, batch)
+        prepared = map_ahead(self._fit, batch, self._models.decode_threads, num_ahead=2 * self._batch_images)
+        return self._encode(self._run, prepared, len(batch))
 
-    def _encode(self, run: Run, batch: Sequence[EncoderInput]) -> EncodeResult:
-        errors: list[str | None] = [None] * len(batch)
-        vectors: npt.NDArray[np.float32] = np.zeros((len(batch), self._spec.dim or 0), np.float32)
+    def encode_arrays(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> EncodeResult:
+        """Vectors of pictures that are decoded already, `[height, width, 3] uint8` each: `[n, dim] float32`."""
+        if self._run is None:
+            raise EncoderError(f"Image encoder `{self._spec.id}`: call load() before encode_arrays().")
+        return self._encode(self._run, map(self._preprocessing.fit_array, pictures), len(pictures))
+
+    def _encode(self, run: Run, prepared: Iterable[npt.NDArray[np.uint8] | str], num_rows: int) -> EncodeResult:
+        """Vectors of pictures that fit the model, or of what is said where there is none."""
+        errors: list[str | None] = [None] * num_rows
+        vectors: npt.NDArray[np.float32] = np.zeros((num_rows, self._spec.dim or 0), np.float32)
         size = self._batch_images
         rows: list[int] = []
         pictures: list[npt.NDArray[np.uint8]] = []
-        prepared = map_ahead(self._fit, batch, self._models.decode_threads, num_ahead=2 * size)
         for row, picture in enumerate(prepared):
             if isinstance(picture, str):
                 errors[row] = picture
             else:
                 rows.append(row)
                 pictures.append(picture)
-            if rows and (len(rows) == size or row == len(batch) - 1):
+            if rows and (len(rows) == size or row == num_rows - 1):
                 pooled_BD = run(self._batch(pictures))[: len(pictures)]
                 if vectors.shape[1] != pooled_BD.shape[1]:
-                    vectors = np.zeros((len(batch), pooled_BD.shape[1]), np.float32)
+                    vectors = np.zeros((num_rows, pooled_BD.shape[1]), np.float32)
                 vectors[rows] = pooled_BD
                 rows, pictures = [], []
         for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
-            vectors[row], errors[row] = 0.0, "the encoder gave values that are not finite"
+            vectors[row], errors[row] = 0.0, NOT_FINITE
         return EncodeResult(vectors, errors)
 
     def _fit(self, content: EncoderInput) -> npt.NDArray[np.uint8] | str:
         if not isinstance(content, bytes):
-            return "media_empty: a picture is needed, there is none"
+            return medium_missing("picture")
         try:
             return self._preprocessing.fit(content)
         except MediaError as error:

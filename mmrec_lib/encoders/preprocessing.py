@@ -39,13 +39,17 @@ class ImagePreprocessing:
     std: tuple[float, float, float]
 
     @classmethod
-    def from_directory(cls, directory: Path) -> ImagePreprocessing:
+    def from_directory(cls, directory: Path, file: str = "preprocessor_config.json") -> ImagePreprocessing:
         """Reads the settings of a model directory.
+
+        Args:
+            directory: Folder in transformers format.
+            file: Name of the settings in it.
 
         Raises:
             EncoderError: When the file is missing or is not understood.
         """
-        path = directory / "preprocessor_config.json"
+        path = directory / file
         try:
             return cls._from_settings(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -79,8 +83,16 @@ class ImagePreprocessing:
         Raises:
             MediaError: When the bytes are no picture that can be decoded.
         """
-        wanted = self.short_side_px or max(self.height_px, self.width_px)
-        image = Image.fromarray(decode_image(content, short_side_px=wanted))
+        return self.fit_array(decode_image(content, short_side_px=self.wanted_px))
+
+    @property
+    def wanted_px(self) -> int:
+        """Shorter side that a picture should have at least; what it has more is lost."""
+        return self.short_side_px or max(self.height_px, self.width_px)
+
+    def fit_array(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Brings a decoded picture `[height, width, 3]` to the model's size: `[height_px, width_px, 3] uint8`."""
+        image = Image.fromarray(pixels)
         resample = Image.Resampling(self.resample)
         if self.short_side_px is None:
             return np.asarray(image.resize((self.width_px, self.height_px), resample))
@@ -96,6 +108,14 @@ class ImagePreprocessing:
             min((top + self.height_px) * y_step, image.height),
         )
         return np.asarray(image.resize((self.width_px, self.height_px), resample, box=box))
+
+    def normalised(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Scales the colours of fitted pictures, `[…, 3] uint8`, as the model wants them: `[…, 3] float32`."""
+        values = pixels.astype(np.float32)
+        values *= np.float32(self.scale)
+        values -= np.asarray(self.mean, np.float32)
+        values /= np.asarray(self.std, np.float32)
+        return values
 
 
 def _height_width(size: Any) -> tuple[int, int]:

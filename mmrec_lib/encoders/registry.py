@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from mmrec_lib.encoders.config import EncoderConfig, EncoderKind, ModelsConfig
+from mmrec_lib.encoders.config import MOTION_DIM, EncoderConfig, EncoderKind, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
 from mmrec_lib.encoders.hardware import on_this_machine
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
@@ -52,7 +52,7 @@ KINDS: dict[EncoderKind, Kind] = {
         makes="vectors",
         modality="image",
         input_kind="image",
-        method=1,
+        method=2,
         settings=("dtype",),
     ),
     "speech": Kind(
@@ -62,6 +62,14 @@ KINDS: dict[EncoderKind, Kind] = {
         input_kind="audio",
         method=1,
         settings=("dtype", "language", "max_seconds"),
+    ),
+    "video": Kind(
+        made_by="mmrec_lib.encoders.video:VideoEncoder",
+        makes="vectors",
+        modality="video",
+        input_kind="video",
+        method=1,
+        settings=("dtype", "num_frames", "num_scenes", "motion"),
     ),
 }
 
@@ -116,6 +124,8 @@ def _spec(config: EncoderConfig, directory: Path) -> EncoderSpec:
     }
     revision = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     dim = _dim(directory) if kind.makes == "vectors" else None
+    if dim is not None and config.kind == "video" and config.motion:
+        dim += MOTION_DIM
     return EncoderSpec(config.id, revision, kind.modality, kind.input_kind, dim)
 
 

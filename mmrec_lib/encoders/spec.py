@@ -38,7 +38,7 @@ class EncodeResult:
 
     Attributes:
         vectors: `[n, dim] float32`; zeros where there is an error.
-        errors: Length n; why there is no vector, or None.
+        errors: Length n; why there is no vector (see `mmrec_lib.encoders.errors`), or None.
     """
 
     vectors: npt.NDArray[np.float32]
@@ -71,7 +71,7 @@ class Words:
         language: ISO 639-1 code, None where unknown.
         confidence: From 0 to 1, over all words; None where the model does not tell.
         spans: The parts that the text is made of, in their order.
-        error: Why there is no text, or None.
+        error: Why there is no text (see `mmrec_lib.encoders.errors`), or None.
     """
 
     text: str | None

@@ -12,6 +12,7 @@ import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.errors import medium_missing
 from mmrec_lib.encoders.loading import load_model, load_tokenizer, quiet_loading
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, Span, Words
@@ -72,7 +73,7 @@ class WhisperExtractor:
 
     def _transcript(self, content: EncoderInput) -> Words:
         if not isinstance(content, bytes):
-            return Words(None, error="media_empty: a sound is needed, there is none")
+            return Words(None, error=medium_missing("sound"))
         try:
             samples = decode_audio(content, max_seconds=self._config.max_seconds)
         except MediaError as error:

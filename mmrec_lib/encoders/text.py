@@ -17,6 +17,7 @@ import torch
 from transformers import AutoModel
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.errors import NOT_FINITE, TEXT_EMPTY, TEXT_MISSING
 from mmrec_lib.encoders.loading import load_model, load_tokenizer
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
@@ -87,7 +88,7 @@ class TextEncoder:
         if self._config.normalise:
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
         for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
-            vectors[row], errors[row] = 0.0, "the encoder gave values that are not finite"
+            vectors[row], errors[row] = 0.0, NOT_FINITE
         return EncodeResult(vectors, errors)
 
     def _encoded(
@@ -171,5 +172,5 @@ def padded_length(num_tokens: int, max_tokens: int) -> int:
 
 def _refusal(text: EncoderInput) -> str | None:
     if not isinstance(text, str):
-        return "a text is needed, there is none"
-    return None if text.strip() else "the text is empty"
+        return TEXT_MISSING
+    return None if text.strip() else TEXT_EMPTY

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from mmrec_lib.config import Section
+from mmrec_lib.media.child import DecoderLimits
 
 
 def _as_utc(value: datetime) -> datetime:
@@ -100,14 +101,18 @@ class MediaConfig(Section):
     Attributes:
         inline_bytes: Media up to this size are kept as bytes in `media_asset`, larger ones by URI.
         max_bytes: Largest accepted file; a worker holds one such file in memory.
-        max_pixels: Largest accepted picture, width times height.
+        max_pixels: Largest accepted picture, width times height; Pillow's own bound is the most that may be allowed.
         read_bytes: About how many bytes of media one task reads.
+        decoder_timeout_seconds: After so long a decoder counts as hanging, and the medium goes to quarantine.
+        decoder_memory_bytes: Most memory of the process that decodes; a medium that needs more goes to quarantine.
     """
 
     inline_bytes: int = Field(default=16 * 2**20, ge=0)
     max_bytes: int = Field(default=256 * 2**20, ge=1)
-    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_pixels: int = Field(default=50_000_000, ge=1, le=178_956_970)
     read_bytes: int = Field(default=32 * 2**20, ge=1)
+    decoder_timeout_seconds: float = Field(default=DecoderLimits.timeout_seconds, gt=0)
+    decoder_memory_bytes: int = Field(default=DecoderLimits.memory_bytes, ge=256 * 2**20)
 
 
 class LandingConfig(Section):

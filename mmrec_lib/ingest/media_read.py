@@ -19,10 +19,11 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from mmrec_lib.ingest.probe_process import ProbeProcess
 from mmrec_lib.ingest.reasons import Reason
 from mmrec_lib.lakehouse.landing import LandingFolder
+from mmrec_lib.media.child import DecoderChild, DecoderLimits
 from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.probe import probe
 
 if TYPE_CHECKING:  # workers need its numbers only
     from mmrec_lib.ingest.config import MediaConfig
@@ -82,7 +83,8 @@ def read_media(wanted: DataFrame, landing: LandingFolder, config: MediaConfig) -
     Returns:
         A row each; see `READ_SCHEMA`.
     """
-    reader = _MediaReader(landing, config.inline_bytes, config.max_pixels)
+    limits = DecoderLimits(config.decoder_timeout_seconds, config.decoder_memory_bytes)
+    reader = _MediaReader(landing, config.inline_bytes, config.max_pixels, limits)
     return wanted.select("media_path", "media_kind").mapInArrow(reader, READ_SCHEMA)
 
 
@@ -91,13 +93,14 @@ class _MediaReader:
     landing: LandingFolder
     inline_bytes: int
     max_pixels: int
+    limits: DecoderLimits
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         rows: list[dict[str, Any]] = []
         num_bytes = 0
-        with ProbeProcess() as process:
+        with DecoderChild(self.limits) as child:
             for wanted in (row for batch in batches for row in batch.to_pylist()):
-                row = self._read(wanted["media_path"], wanted["media_kind"], process)
+                row = self._read(wanted["media_path"], wanted["media_kind"], child)
                 rows.append(row)
                 num_bytes += len(row.get("content") or b"") + len(row.get("_raw") or b"")
                 if num_bytes >= _BATCH_BYTES or len(rows) >= _BATCH_ROWS:
@@ -105,7 +108,7 @@ class _MediaReader:
                     rows, num_bytes = [], 0
         yield pa.RecordBatch.from_pylist(rows, schema=_ARROW_SCHEMA)
 
-    def _read(self, path: str, kind: str, process: ProbeProcess) -> dict[str, Any]:
+    def _read(self, path: str, kind: str, child: DecoderChild) -> dict[str, Any]:
         row: dict[str, Any] = {"media_path": path, "media_kind": kind}
         if not self.landing.holds(path):
             detail = f"{path}: a file in the landing folder is needed, but the link leads out of it"
@@ -116,7 +119,7 @@ class _MediaReader:
             detail = f"{path}: a readable file is needed, but it cannot be read ({type(error).__name__})"
             return {**row, "_reason": str(Reason.MEDIA_MISSING), "_detail": detail}
         try:
-            info = process.probe(content, kind, self.max_pixels)
+            info = child.call(probe, content, kind, self.max_pixels)
         except MediaError as error:
             return {**row, "_reason": error.reason, "_detail": f"{path}: {error.detail}", "_raw": content[:RAW_BYTES]}
         is_inline = len(content) <= self.inline_bytes

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
 
+from mmrec_lib.media.containers import CONTAINER_MIMES
 from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.kind import sniff
+from mmrec_lib.media.tracks import SoundTrack, averaged, open_track, refuse_longer
 
 SAMPLE_RATE_HZ = 16_000
 MAX_SECONDS = 4 * 3600.0
@@ -24,6 +28,13 @@ _MAGIC = (b"RIFF", b"fLaC", b"OggS", b"FORM")
 _BLOCK_FRAMES = 1 << 18
 _STREAMED_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF)
 
+# Bytes 0..3 and 8..11 of a file → the chunk that holds its samples, and how a chunk begins.
+_SAMPLE_CHUNKS = {
+    (b"RIFF", b"WAVE"): (b"data", struct.Struct("<4sI")),
+    (b"FORM", b"AIFF"): (b"SSND", struct.Struct(">4sI")),
+    (b"FORM", b"AIFC"): (b"SSND", struct.Struct(">4sI")),
+}
+
 
 def decode_audio(
     content: bytes, *, max_seconds: float = MAX_SECONDS, sample_rate_hz: int = SAMPLE_RATE_HZ
@@ -33,7 +44,8 @@ def decode_audio(
     Channels are averaged, the rate is changed by a band-limited resampler (soxr, high quality).
 
     Args:
-        content: Bytes of a WAV, FLAC, OGG, MP3 or AIFF file.
+        content: Bytes of a WAV, FLAC, OGG, MP3 or AIFF file, or of a container with a sound track: M4A, AAC and video
+            (MP4, QuickTime, Matroska, WebM, AVI).
         max_seconds: Longest sound that will be decoded; a small file can hold days of silence.
         sample_rate_hz: Rate of the result.
 
@@ -41,14 +53,21 @@ def decode_audio(
         `[num_samples] float32`, within about -1 to 1.
 
     Raises:
-        MediaError: When the bytes are no sound, are damaged, or too long.
+        MediaError: When the bytes are no sound, are damaged, or too long; `media_no_sound` for a video without sound.
     """
     with _open(content, max_seconds) as sound:
-        samples = np.concatenate(list(_blocks(sound)))
-        rate = sound.samplerate
-    if rate != sample_rate_hz:
-        samples = soxr.resample(samples, rate, sample_rate_hz, quality="HQ")
-    return np.ascontiguousarray(samples, dtype=np.float32)
+        # What is held is the result and one block: an hour takes 230 MB, whatever rate and channels it came with.
+        samples, num_samples = np.empty(_BLOCK_FRAMES, np.float32), 0
+        for block in _resampled(sound.blocks, sound.rate_hz, sample_rate_hz):
+            if num_samples + len(block) > len(samples):
+                # Large arrays grow in place: nothing is held twice.
+                samples.resize(num_samples + len(block) + len(samples) // 8, refcheck=False)
+            samples[num_samples : num_samples + len(block)] = block
+            num_samples += len(block)
+    if not num_samples:
+        raise MediaError("media_truncated", f"the sound is shorter than one sample at {sample_rate_hz:,} Hz")
+    samples.resize(num_samples, refcheck=False)
+    return samples
 
 
 def check_audio(content: bytes, max_seconds: float = MAX_SECONDS) -> float:
@@ -61,19 +80,30 @@ def check_audio(content: bytes, max_seconds: float = MAX_SECONDS) -> float:
         MediaError: As `decode_audio`.
     """
     with _open(content, max_seconds) as sound:
-        num_frames = sum(len(block) for block in _blocks(sound))
-        return num_frames / float(sound.samplerate)
+        return sum(len(block) for block in sound.blocks) / float(sound.rate_hz)
 
 
-def _open(content: bytes, max_seconds: float) -> soundfile.SoundFile:
+@contextmanager
+def _open(content: bytes, max_seconds: float) -> Iterator[SoundTrack]:
     if not content:
         raise MediaError("media_empty", "the sound has 0 bytes")
-    _check_wav_size(content)
+    found = sniff(content)
+    if found is not None and found.mime in CONTAINER_MIMES:
+        with open_track(content, max_seconds) as track:
+            yield track
+        return
+    with _open_file(content, max_seconds) as sound:
+        yield SoundTrack(sound.samplerate, _blocks(sound))
+
+
+def _open_file(content: bytes, max_seconds: float) -> soundfile.SoundFile:
+    _check_size(content)
     try:
         sound = soundfile.SoundFile(io.BytesIO(content))
     except Exception as error:
         # libsndfile's own errors, and whatever reading from memory raises for absurd headers.
-        if content.startswith(_MAGIC):
+        found = sniff(content)
+        if content.startswith(_MAGIC) if found is None else found.kind == "audio":
             raise MediaError("media_truncated", f"the sound's header is damaged: {_why(error)}") from None
         raise MediaError("media_wrong_type", f"no sound that can be read: {_why(error)}") from None
     if sound.format not in FORMATS:
@@ -84,9 +114,7 @@ def _open(content: bytes, max_seconds: float) -> soundfile.SoundFile:
         )
     if sound.frames < 1:
         raise MediaError("media_truncated", "the sound has a header and no samples")
-    seconds = sound.frames / sound.samplerate
-    if seconds > max_seconds:
-        raise MediaError("media_oversized", f"{seconds:,.0f} seconds of sound, at most {max_seconds:,.0f} are allowed")
+    refuse_longer(sound.frames / sound.samplerate, max_seconds)
     return sound
 
 
@@ -102,12 +130,22 @@ def _blocks(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
         if not len(block):
             break
         num_frames += len(block)
-        mono = block.mean(axis=1, dtype=np.float32)
-        if not np.isfinite(mono).all():
-            raise MediaError("media_truncated", "the sound has samples that are not finite numbers")
-        yield mono
+        yield averaged(block)
     if num_frames < sound.frames:
         raise MediaError("media_truncated", f"{num_frames:,} of {sound.frames:,} samples could be read")
+
+
+def _resampled(
+    blocks: Iterable[npt.NDArray[np.float32]], from_hz: int, to_hz: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    """The same sound at another rate, with the same bits as if it were resampled in one piece."""
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
 def _why(error: Exception) -> str:
@@ -115,14 +153,16 @@ def _why(error: Exception) -> str:
     return str(getattr(error, "error_string", error))
 
 
-def _check_wav_size(content: bytes) -> None:
-    """Fails when a WAV's data chunk ends behind the file; libsndfile would read what there is without a word."""
-    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+def _check_size(content: bytes) -> None:
+    """Fails when the samples of a WAV or AIFF end behind the file; libsndfile would read what there is, silently."""
+    found = _SAMPLE_CHUNKS.get((content[:4], content[8:12]))
+    if found is None:
         return
+    chunk, header = found
     position = 12
     while position + 8 <= len(content):
-        name, size = struct.unpack_from("<4sI", content, position)
-        if name == b"data":
+        name, size = header.unpack_from(content, position)
+        if name == chunk:
             rest = len(content) - position - 8
             if size > rest and size not in _STREAMED_SIZES:
                 raise MediaError("media_truncated", f"{rest:,} of {size:,} bytes of sound are there")

@@ -6,7 +6,16 @@ from typing import Literal, get_args
 
 from mmrec_lib.errors import MmrecError
 
-MediaReason = Literal["media_empty", "media_oversized", "media_truncated", "media_wrong_type"]
+MediaReason = Literal[
+    "media_empty",
+    "media_oversized",
+    "media_truncated",
+    "media_wrong_type",
+    "media_no_video",
+    "media_no_sound",
+    "media_decoder_crashed",
+    "media_decoder_timeout",
+]
 
 MEDIA_REASONS: tuple[MediaReason, ...] = get_args(MediaReason)
 
@@ -15,7 +24,10 @@ class MediaError(MmrecError):
     """Raised when bytes are no picture, sound or video that can be used.
 
     Attributes:
-        reason: One of `MEDIA_REASONS`. `media_truncated` covers every damage found while decoding.
+        reason: One of `MEDIA_REASONS`. `media_truncated` covers every damage found while decoding, `media_oversized`
+            also what needs more memory than a decoder may have; `media_decoder_crashed` and `media_decoder_timeout`
+            come from a decoder in a process of its own (see `mmrec_lib.media.child`), `media_no_video` and
+            `media_no_sound` from a container without the track that is asked for.
         detail: What was wrong and what would be right, one sentence.
     """
 

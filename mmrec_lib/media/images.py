@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import struct
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from mmrec_lib.media.errors import MediaError
 
@@ -20,6 +19,18 @@ _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 
 _16_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 
+_ORIENTATION_TAG = 0x0112
+# What makes a picture upright, by the EXIF tag Orientation.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 def open_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Reads the header of a picture, without decoding it.
@@ -29,7 +40,7 @@ def open_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         max_pixels: Most pixels that will be decoded; a small file can claim gigapixels.
 
     Raises:
-        MediaError: When the bytes are empty, no picture of a known format, or claim too many pixels.
+        MediaError: When the bytes are empty, no picture of a known format, damaged, or claim too many pixels.
     """
     if not content:
         raise MediaError("media_empty", "the picture has 0 bytes")
@@ -41,8 +52,9 @@ def open_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         if content.startswith(_MAGIC) or content[8:12] == b"WEBP":
             raise MediaError("media_truncated", "the picture's header is truncated or damaged") from None
         raise MediaError("media_wrong_type", f"no picture of a known format ({', '.join(FORMATS)})") from None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, TypeError, KeyError, IndexError) as error:
-        raise MediaError("media_truncated", f"the picture's header is damaged: {error}") from None
+    except Exception as error:
+        # A parser may fail on hostile bytes with anything; a bad picture is a row with an error, never a crash.
+        raise _damage(error, "header") from None
     width, height = image.size
     if width * height > max_pixels:
         raise MediaError("media_oversized", f"{width} x {height} pixels, at most {max_pixels:,} are allowed")
@@ -77,12 +89,12 @@ def decode_image(
             scale = short_side_px / min(image.size)
             image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
         image.load()
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
-    except MediaError:
-        raise
+        method = _UPRIGHT.get(_orientation(image))
+        picture = _to_rgb(image)
+        return np.asarray(picture if method is None else picture.transpose(method))
     except Exception as error:
-        # A decoder may fail on hostile bytes with anything; a bad picture is a row with an error, never a crash.
-        raise MediaError("media_truncated", f"the picture is truncated or damaged: {error}") from None
+        # As in open_image.
+        raise _damage(error) from None
 
 
 def check_image(content: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, int, int]:
@@ -97,24 +109,52 @@ def check_image(content: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, int,
     image = open_image(content, max_pixels)
     mime, (width, height) = Image.MIME[image.format or ""], image.size
     try:
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         # All of a JPEG's data is read at an eighth of its size too, at a fraction of the time.
         image.draft("L", (1, 1))
         image.load()
+        turned = _orientation(image) in (5, 6, 7, 8)
     except Exception as error:
-        # As in decode_image: whatever a decoder raises means that the picture is damaged.
-        raise MediaError("media_truncated", f"the picture is truncated or damaged: {error}") from None
+        # As in open_image.
+        raise _damage(error) from None
     return (mime, height, width) if turned else (mime, width, height)
 
 
+def _damage(error: Exception, part: str = "picture") -> MediaError:
+    """The error of a picture whose decoder failed."""
+    subject = "the picture" if part == "picture" else f"the picture's {part}"
+    if isinstance(error, MemoryError):
+        return MediaError("media_oversized", f"{subject} needs more memory than there is")
+    if "MAX_TEXT" in str(error):
+        # Pillow's bounds on what a PNG packs beside its pixels: texts and colour profiles.
+        return MediaError("media_oversized", f"{subject} holds texts or a profile that unpack to too much: {error}")
+    return MediaError("media_truncated", f"{subject} is truncated or damaged: {error}")
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF tag Orientation, 1 where there is none or the camera's data are damaged: the pixels are not."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        return 1
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
+        # Pillow takes every CMYK JPEG as inverted, which only Adobe's are.
+        image = ImageChops.invert(image)
     if image.mode in _16_BIT_MODES or image.mode == "I":
         image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
     elif image.mode == "F":
-        values = np.nan_to_num(np.asarray(image))
-        span = float(np.ptp(values)) or 1.0
-        image = Image.fromarray(((values - values.min()) / span * 255).astype(np.uint8))
+        image = Image.fromarray(_as_grey(np.asarray(image, np.float64)))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _as_grey(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Numbers of any range as grey levels, the least black and the greatest white; what is not finite is black."""
+    finite = values[np.isfinite(values)]
+    least, span = (float(finite.min()), float(np.ptp(finite))) if finite.size else (0.0, 0.0)
+    levels = (values - least) / (span or 1.0) * 255
+    return np.nan_to_num(levels, nan=0.0, posinf=0.0, neginf=0.0).astype(np.uint8)

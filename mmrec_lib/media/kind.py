@@ -64,7 +64,7 @@ def sniff(content: bytes) -> ContentType | None:
             return found
     if _is_mpeg_audio_frame(content):
         return ContentType("audio", "audio/mpeg")
-    return None
+    return ContentType("audio", "audio/aac") if _is_adts_frame(content) else None
 
 
 def _is_mpeg_audio_frame(content: bytes) -> bool:
@@ -74,3 +74,11 @@ def _is_mpeg_audio_frame(content: bytes) -> bool:
     version, layer = content[1] >> 3 & 3, content[1] >> 1 & 3
     bitrate, rate = content[2] >> 4, content[2] >> 2 & 3
     return version != 1 and layer == 1 and bitrate not in (0, 15) and rate != 3
+
+
+def _is_adts_frame(content: bytes) -> bool:
+    """Whether bytes start with the header of an AAC frame outside of any container (ADTS), with sensible fields."""
+    if len(content) < 7 or content[0] != 0xFF or content[1] & 0xF6 != 0xF0:
+        return False
+    rate, length = content[2] >> 2 & 15, (content[3] & 3) << 11 | content[4] << 3 | content[5] >> 5
+    return rate < 13 and length >= 7

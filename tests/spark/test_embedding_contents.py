@@ -104,7 +104,7 @@ def media_text(spark: SparkSession) -> DataFrame:
             "encoder_id": "ears",
             "revision": "r1",
             "text": text,
-            "error": "broken" if text is None else None,
+            "error": "text_empty: broken" if text is None else None,
             **changes,
         }
 
@@ -214,7 +214,7 @@ def test_only_what_has_neither_vector_nor_error_is_encoded(spark: SparkSession, 
         spark,
         "content_embedding",
         done(sha("Red shoe"), "words"),
-        done(sha("fine"), "words", error="bad"),
+        done(sha("fine"), "words", error="text_empty: bad"),
         done(sha("warm"), "words", "r0"),
         done("p1", "pixels"),
     )
@@ -241,7 +241,7 @@ def test_items_are_the_mean_of_their_distinct_contents(
             "revision": "r1",
             "modality": "",
             "vector": vector,
-            "error": None if vector else "bad",
+            "error": None if vector else "text_empty: bad",
         }
 
     stored = rows(

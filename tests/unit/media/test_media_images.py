@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
+from mmrec_lib.media.child import DecoderChild, DecoderLimits
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
 from mmrec_lib.media.images import check_image, decode_image
+from tests.data.media_faults import huge_jpeg
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -36,14 +38,40 @@ def test_check_tells_type_and_size(kind: str, mime: str) -> None:
     assert check_image(encoded(half_red((30, 20)), kind)) == (mime, 30, 20)
 
 
-def test_rotation_by_the_camera_is_applied() -> None:
+# Where the upper left pixel of what the camera saw is in the file, by the EXIF tag Orientation.
+CORNERS = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (-1, 0), 7: (-1, -1), 8: (0, -1)}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", list(CORNERS))
+def test_every_rotation_by_the_camera_is_applied(kind: str, orientation: int) -> None:
+    pixels = np.zeros((4, 8, 3), np.uint8)
+    pixels[CORNERS[orientation]] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise
-    content = encoded(half_red((8, 4)), "PNG", exif=exif)
-    assert check_image(content)[1:] == (4, 8)
+    exif[0x0112] = orientation
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    content = encoded(Image.fromarray(pixels), kind, exif=exif, **lossless)
     upright = decode_image(content)
-    assert upright.shape == (8, 4, 3)
-    assert upright[0, 0, 0] == 255 and upright[-1, 0, 0] == 0
+    assert upright.shape == ((8, 4, 3) if orientation > 4 else (4, 8, 3))
+    assert check_image(content)[1:] == upright.shape[1::-1]
+    assert upright[0, 0].tolist() == [255] * 3 and upright.sum() == 3 * 255
+
+
+def test_rotation_is_that_of_pillow() -> None:
+    pixels = np.arange(4 * 8 * 3, dtype=np.uint8).reshape(4, 8, 3)
+    for orientation in range(10):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        content = encoded(Image.fromarray(pixels), "PNG", exif=exif)
+        theirs = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+        assert np.array_equal(decode_image(content), np.asarray(theirs))
+
+
+@pytest.mark.parametrize("exif", [b"nonsense", b"II*\x00", b"MM\x00*\xff\xff\xff\xff", bytes(100)])
+def test_damaged_camera_data_do_not_cost_the_picture(exif: bytes) -> None:
+    content = png(1, 1, 8, 0, b"\0\x80", chunk(b"eXIf", exif))
+    assert decode_image(content).tolist() == [[[128] * 3]]
+    assert check_image(content) == ("image/png", 1, 1)
 
 
 def test_transparency_is_laid_over_white() -> None:
@@ -57,14 +85,101 @@ def test_transparent_palette_is_laid_over_white() -> None:
     assert (decode_image(encoded(image, "PNG", transparency=0)) == 255).all()
 
 
-def test_cmyk_becomes_rgb() -> None:
-    pixel = decode_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))[4, 4]
-    assert pixel[0] > 200 and pixel[1] < 60 and pixel[2] < 60
+def test_cmyk_becomes_rgb_whether_inverted_as_adobe_does_or_not() -> None:
+    inks = np.zeros((16, 8, 4), np.uint8)
+    inks[:8] = (0, 255, 255, 0)  # red, and below it dark grey
+    inks[8:] = (0, 0, 0, 200)
+    inverted = encoded(Image.fromarray(inks, "CMYK"), "JPEG", quality=95)
+    start = inverted.index(b"\xff\xee")
+    plain = encoded(Image.fromarray(255 - inks, "CMYK"), "JPEG", quality=95)  # Pillow inverts what it writes
+    plain = plain[:start] + plain[start + 2 + int.from_bytes(plain[start + 2 : start + 4], "big") :]
+    assert b"Adobe" in inverted and b"Adobe" not in plain
+    for content in (inverted, plain):
+        picture = decode_image(content).astype(int)
+        assert np.abs(picture[:8] - (255, 0, 0)).max() < 12
+        assert np.abs(picture[8:] - (55, 55, 55)).max() < 12
+    assert np.abs(decode_image(encoded(Image.fromarray(inks, "CMYK"), "TIFF"))[0, 0] - (255, 0, 0)).max() == 0
 
 
 def test_sixteen_bits_are_scaled_and_not_cut() -> None:
     grey = Image.fromarray(np.full((2, 2), 0x8000, np.uint16))
-    assert (decode_image(encoded(grey, "PNG")) == 0x80).all()
+    for kind in ("PNG", "TIFF"):
+        assert (decode_image(encoded(grey, kind)) == 0x80).all()
+    colours = png(1, 1, 16, 2, b"\0" + struct.pack(">HHH", 0xFFFF, 0x8000, 0))
+    assert decode_image(colours).tolist() == [[[255, 128, 0]]]
+    with_alpha = png(1, 1, 16, 4, b"\0" + struct.pack(">HH", 0x8000, 0))
+    assert decode_image(with_alpha).tolist() == [[[255] * 3]]
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ([0.0, 0.5, 1.0], [0, 127, 255]),
+        ([-3e38, 0.0, 3e38], [0, 127, 255]),
+        ([0.0, np.nan, 2.0], [0, 0, 255]),
+        ([0.0, np.inf, 2.0], [0, 0, 255]),
+        ([np.nan] * 3, [0, 0, 0]),
+        ([7.0] * 3, [0, 0, 0]),
+    ],
+)
+def test_numbers_of_any_range_become_grey_levels(values: list[float], levels: list[int]) -> None:
+    content = encoded(Image.fromarray(np.array([values], np.float32)), "TIFF")
+    assert decode_image(content)[0, :, 0].tolist() == levels
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_one_bit_pictures_are_black_and_white(value: int) -> None:
+    for kind in ("PNG", "TIFF", "BMP", "GIF"):
+        assert (decode_image(encoded(Image.new("1", (4, 4), value), kind)) == 255 * value).all()
+
+
+def test_grey_with_alpha_is_laid_over_white() -> None:
+    assert (decode_image(encoded(Image.new("LA", (4, 4), (10, 0)), "PNG")) == 255).all()
+    assert (decode_image(encoded(Image.new("LA", (4, 4), (10, 255)), "PNG")) == 10).all()
+
+
+def test_lab_colours_become_rgb() -> None:
+    red_as_lab = Image.new("LAB", (4, 4), (137, 208, 195))
+    assert np.abs(decode_image(encoded(red_as_lab, "TIFF")).astype(int) - (255, 0, 0)).max() < 15
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_an_animation_or_many_pages_the_first_counts(kind: str) -> None:
+    more = {"save_all": True, "append_images": [Image.new("RGB", (8, 4), "blue")]}
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    content = encoded(Image.new("RGB", (8, 4), (255, 0, 0)), kind, **more, **lossless)
+    assert decode_image(content).tolist() == np.full((4, 8, 3), (255, 0, 0)).tolist()
+
+
+def test_progressive_jpeg() -> None:
+    pixels = decode_image(encoded(half_red((64, 32)), "JPEG", progressive=True, quality=95, subsampling=0))
+    assert np.abs(pixels.astype(int) - np.asarray(half_red((64, 32)))).max() < 10
+
+
+def test_arithmetic_jpeg() -> None:
+    def segment(marker: int, body: bytes) -> bytes:
+        return b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
+
+    # One grey block whose coefficients are all zero, in arithmetic coding (SOF9, DAC).
+    content = (
+        b"\xff\xd8"
+        + segment(0xDB, b"\0" + b"\1" * 64)
+        + segment(0xC9, struct.pack(">BHHB", 8, 8, 8, 1) + b"\1\x11\0")
+        + segment(0xCC, b"\0\x10\x10\x05")
+        + segment(0xDA, b"\1\1\0\0\x3f\0")
+        + b"\0\0\0\xff\xd9"
+    )
+    assert (decode_image(content) == 128).all()
+    assert check_image(content) == ("image/jpeg", 8, 8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 60_000), (60_000, 1), (2_000_000, 1)])
+def test_pictures_of_any_shape(size: tuple[int, int]) -> None:
+    content = png(*size, 8, 0, (b"\0" + b"\x80" * size[0]) * size[1])
+    assert check_image(content)[1:] == size
+    assert decode_image(content, short_side_px=256).shape == (size[1], size[0], 3)
+    if max(size) <= 65_500:
+        assert decode_image(encoded(Image.new("RGB", size), "JPEG"), short_side_px=256).shape == (*size[::-1], 3)
 
 
 def test_large_jpeg_may_be_decoded_smaller_but_never_below_the_wanted_side() -> None:
@@ -73,22 +188,124 @@ def test_large_jpeg_may_be_decoded_smaller_but_never_below_the_wanted_side() -> 
     assert min(decode_image(content, short_side_px=90).shape[:2]) >= 90
 
 
-def png_claiming(width: int, height: int) -> bytes:
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-@pytest.mark.parametrize("size", [(20_000, 20_000), (10_000, 10_000), (9_000, 9_000)])
-def test_bomb_is_refused_by_its_header(size: tuple[int, int]) -> None:
-    with pytest.raises(MediaError) as caught:
-        decode_image(png_claiming(*size))
+def png(
+    width: int, height: int, depth: int, colours: int, rows: bytes, extra: bytes = b"", behind: bytes = b""
+) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + header + extra + data + behind + chunk(b"IEND", b"")
+
+
+def tiff(*tags: tuple[int, int]) -> bytes:
+    """A TIFF of these tags and 4 KB of data behind them, which tag 273 or 324 (given as 0) shall point at."""
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value or start) for tag, value in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + b"\x80" * 4096
+
+
+def gif(screen: tuple[int, int], frame: tuple[int, int]) -> bytes:
+    content = bytearray(encoded(Image.new("P", (4, 4)), "GIF"))
+    content[6:10] = struct.pack("<HH", *screen)
+    start = content.index(b",", 13)
+    content[start + 5 : start + 9] = struct.pack("<HH", *frame)
+    return bytes(content)
+
+
+def webp(side: int) -> bytes:
+    frames = {"save_all": True, "append_images": [Image.new("RGB", (4, 4), "blue")]}
+    content = bytearray(encoded(Image.new("RGB", (4, 4)), "WEBP", **frames))
+    start = content.index(b"VP8X") + 12
+    content[start : start + 6] = 2 * (side - 1).to_bytes(3, "little")
+    return bytes(content)
+
+
+def bmp(width: int, height: int) -> bytes:
+    return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+def strips(side: int, compression: int) -> bytes:
+    return tiff((256, side), (257, side), (258, 8), (259, compression), (262, 1), (277, 1), (278, side), (273, 0))
+
+
+def tiles(side: int, compression: int) -> bytes:
+    return tiff(
+        (256, 1),
+        (257, 1),
+        (258, 8),
+        (259, compression),
+        (262, 1),
+        (277, 1),
+        (322, side),
+        (323, side),
+        (324, 0),
+        (325, 9),
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(png(side, side, 8, 2, b"") for side in (30_000, 20_000, 10_000, 8_000)),
+        huge_jpeg(encoded(half_red(), "JPEG")),
+        gif((30_000, 30_000), (4, 4)),
+        gif((4, 4), (30_000, 30_000)),
+        gif((4, 4), (9_000, 9_000)),
+        webp(16_000),
+        bmp(30_000, 30_000),
+        bmp(30_000, -30_000),
+        *(strips(30_000, compression) for compression in (1, 5, 8)),
+    ],
+)
+def test_bomb_is_refused_by_its_header(content: bytes) -> None:
+    for read in (check_image, decode_image):
+        with pytest.raises(MediaError, match="pixels") as caught:
+            read(content)
+        assert caught.value.reason == "media_oversized"
+
+
+_PACKED = zlib.compress(bytes(100 * 2**20), 9)
+
+
+@pytest.mark.parametrize(
+    ("where", "bomb"),
+    [
+        ("extra", chunk(b"zTXt", b"k\0\0" + _PACKED)),
+        ("behind", chunk(b"zTXt", b"k\0\0" + _PACKED)),
+        ("extra", chunk(b"iTXt", b"k\0\1\0\0\0" + _PACKED)),
+        ("extra", chunk(b"iCCP", b"k\0\0" + _PACKED)),
+        ("extra", chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1_000_000), 9)) * 100),
+    ],
+)
+def test_bomb_beside_the_pixels_is_refused(where: str, bomb: bytes) -> None:
+    content = png(1, 1, 8, 0, b"\0\x80", **{where: bomb})
+    for read in (check_image, decode_image):
+        with pytest.raises(MediaError) as caught:
+            read(content)
+        assert caught.value.reason == "media_oversized"
+
+
+def test_more_data_than_pixels_and_absurd_tiles_cost_no_memory() -> None:
+    contents = [png(1, 1, 8, 0, bytes(100 * 2**20)), *(tiles(60_000, compression) for compression in (1, 5, 8))]
+    with DecoderChild(DecoderLimits(memory_bytes=2**28)) as child:
+        for content in contents:
+            try:
+                assert child.call(decode_image, content).shape == (1, 1, 3)
+            except MediaError as error:
+                assert error.reason == "media_truncated"
+
+
+def test_a_picture_that_needs_more_memory_than_there_is_is_oversized() -> None:
+    rows = (b"\0" + bytes(6_000)) * 6_000
+    with DecoderChild(DecoderLimits(memory_bytes=2**28)) as child, pytest.raises(MediaError) as caught:
+        child.call(decode_image, png(6_000, 6_000, 8, 0, rows))
     assert caught.value.reason == "media_oversized"
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_truncated_pictures_are_found(kind: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
     content = encoded(noise, kind)
@@ -100,7 +317,12 @@ def test_truncated_pictures_are_found(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "media_empty"), (b"hello", "media_wrong_type"), (b"\xff\xd8\xff", "media_truncated")],
+    [
+        (b"", "media_empty"),
+        (b"hello", "media_wrong_type"),
+        (b"RIFF\0\0\0\0WEBP", "media_truncated"),
+        (b"\xff\xd8\xff", "media_truncated"),
+    ],
 )
 def test_reason_for_what_is_no_picture(content: bytes, reason: str) -> None:
     with pytest.raises(MediaError) as caught:
@@ -108,8 +330,6 @@ def test_reason_for_what_is_no_picture(content: bytes, reason: str) -> None:
     assert caught.value.reason == reason
 
 
-# Pillow also warns of damage that it can live with.
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF"]), st.data())
 @settings(deadline=None)
 def test_damaged_pictures_decode_or_say_why(kind: str, data: st.DataObject) -> None:

@@ -74,7 +74,6 @@ def test_picture_with_too_many_pixels_is_oversized() -> None:
     assert caught.value.reason == "media_oversized"
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @given(st.binary(max_size=200))
 @settings(deadline=None)
 def test_arbitrary_bytes_never_crash(content: bytes) -> None:
@@ -84,8 +83,6 @@ def test_arbitrary_bytes_never_crash(content: bytes) -> None:
         assert error.reason in MEDIA_REASONS
 
 
-# Pillow also warns of damage that it can live with.
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @given(st.sampled_from([movie(), picture_bytes(0, 8, 8), sound_bytes(0.01)]), st.data())
 @settings(deadline=None)
 def test_mutated_media_never_crash(content: bytes, data: st.DataObject) -> None:

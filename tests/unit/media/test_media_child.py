@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmrec_lib.errors import MachineError
+from mmrec_lib.ingest.config import MediaConfig
+from mmrec_lib.media import child as child_module
+from mmrec_lib.media.audio import decode_audio
+from mmrec_lib.media.child import DECODERS, DecoderChild, DecoderLimits
+from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.images import decode_image
+from mmrec_lib.media.probe import MediaInfo, probe
+from tests.unit.encoders.tiny_models import sound_bytes
+from tests.unit.media import nasty_decoders as nasty
+
+NASTY = tuple(
+    f"{function.__module__}:{name}"
+    for name, function in vars(nasty).items()
+    if callable(function) and function.__module__ == nasty.__name__
+)
+
+
+def picture() -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)).save(sink, "PNG")
+    return sink.getvalue()
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[DecoderChild]:
+    with DecoderChild(DecoderLimits(timeout_seconds=30.0, memory_bytes=2**29), [*DECODERS, *NASTY]) as running:
+        yield running
+
+
+def reason_of(child: DecoderChild, function: Callable[[bytes], object]) -> str:
+    with pytest.raises(MediaError) as caught:
+        child.call(function, b"bytes")
+    return caught.value.reason
+
+
+def test_results_are_those_of_the_function(child: DecoderChild) -> None:
+    assert np.array_equal(child.call(decode_image, picture()), decode_image(picture()))
+    sound = sound_bytes(0.1)
+    assert np.array_equal(child.call(decode_audio, sound, max_seconds=1.0), decode_audio(sound))
+    assert child.call(probe, picture(), "image") == MediaInfo("image", "image/png", 6, 8)
+
+
+@pytest.mark.parametrize("seconds", [None, 1.5, float("inf")])
+@pytest.mark.parametrize("with_sound", [True, False])
+def test_dataclasses_of_arrays_come_back_whole(child: DecoderChild, seconds: float | None, with_sound: bool) -> None:
+    got = child.call(nasty.clip, bytes(range(12)), seconds, with_sound=with_sound)
+    expected = nasty.clip(bytes(range(12)), seconds, with_sound)
+    assert (got.name, got.seconds, got.labels) == (expected.name, expected.seconds, expected.labels)
+    assert [frame.number for frame in got.frames] == [0, 1]
+    for mine, theirs in zip(got.frames, expected.frames, strict=True):
+        assert np.array_equal(mine.pixels, theirs.pixels) and mine.pixels.dtype == np.uint8
+    assert (got.sound is None) == (not with_sound)
+    if got.sound is not None:
+        assert got.sound.dtype == np.float32 and got.sound.flags.writeable and got.sound.tolist() == [0, 1, 2]
+
+
+def test_errors_of_media_pass_through(child: DecoderChild) -> None:
+    with pytest.raises(MediaError) as caught:
+        child.call(nasty.refuse, b"123")
+    assert str(caught.value) == "media_empty: 3 bytes are nothing"
+    with pytest.raises(MediaError) as caught:
+        child.call(probe, picture(), "image", max_pixels=10)
+    assert caught.value.reason == "media_oversized"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [nasty.segfault, nasty.killed, nasty.leave, nasty.garbage, nasty.fail, nasty.mistyped, nasty.unspeakable],
+)
+def test_a_decoder_that_crashes_costs_one_medium(child: DecoderChild, function: Callable[[bytes], int]) -> None:
+    assert reason_of(child, function) == "media_decoder_crashed"
+    assert child.call(probe, picture(), "image").mime == "image/png"
+
+
+@pytest.mark.parametrize("function", [nasty.hang, nasty.stop, nasty.hang_with_offspring])
+def test_a_decoder_that_hangs_costs_one_medium_and_its_time(function: Callable[[bytes], int]) -> None:
+    with DecoderChild(DecoderLimits(timeout_seconds=0.4), NASTY) as child:
+        child.call(nasty.process_id, b"")
+        start = time.monotonic()
+        assert reason_of(child, function) == "media_decoder_timeout"
+        assert time.monotonic() - start < 5
+        assert child.call(nasty.process_id, b"")
+
+
+def test_a_decoder_that_eats_memory_is_refused_it(child: DecoderChild) -> None:
+    assert reason_of(child, nasty.eat) == "media_oversized"
+    assert child.call(probe, picture(), "image").mime == "image/png"
+
+
+def test_what_a_library_prints_is_no_answer(child: DecoderChild) -> None:
+    assert child.call(nasty.chatter, b"four") == 4
+
+
+def test_an_answer_that_a_decoder_forges_is_not_the_next_medium_s(child: DecoderChild) -> None:
+    assert reason_of(child, nasty.forged) == "media_decoder_crashed"
+    assert child.call(nasty.chatter, b"four") == 4
+
+
+def test_the_child_is_kept_between_media_and_ends_with_its_parent(child: DecoderChild) -> None:
+    with DecoderChild(functions=NASTY) as own:
+        first = own.call(nasty.process_id, b"")
+        with pytest.raises(MediaError):
+            own.call(nasty.refuse, b"")
+        assert own.call(nasty.process_id, b"") == first
+    with pytest.raises(ProcessLookupError):
+        nasty.os.kill(first, 0)
+
+
+def test_the_child_imports_neither_torch_nor_spark(child: DecoderChild) -> None:
+    child.call(probe, picture(), "image")
+    found = {name.partition(".")[0] for name in child.call(nasty.modules, b"")}
+    assert "PIL" in found
+    assert found.isdisjoint({"torch", "pyspark", "transformers", "pandas", "pydantic"})
+
+
+def test_only_named_functions_are_called(child: DecoderChild) -> None:
+    with pytest.raises(ValueError, match="test_media_child"):
+        child.call(reason_of, b"")  # type: ignore[arg-type]
+
+
+def test_a_child_that_cannot_start_is_the_machine_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with DecoderChild() as child, pytest.raises(MachineError, match="ended with code 1"):
+        child.call(probe, picture(), "image")
+
+
+def test_a_child_of_the_least_memory_that_may_be_configured_decodes() -> None:
+    limits = DecoderLimits(memory_bytes=MediaConfig.model_fields["decoder_memory_bytes"].metadata[0].ge)
+    with DecoderChild(limits) as child:
+        assert child.call(decode_image, picture()).shape == (8, 6, 3)
+        assert len(child.call(decode_audio, sound_bytes(1.0, 48_000, "OGG"))) > 15_000
+
+
+def test_a_function_that_cannot_be_imported_is_the_machine_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nasty.refuse, "__module__", "no_such_module")
+    with (
+        DecoderChild(functions=["no_such_module:refuse"]) as child,
+        pytest.raises(MachineError, match="No module named 'no_such_module'"),
+    ):
+        child.call(nasty.refuse, b"")
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_every_named_decoder_exists(name: str) -> None:
+    module, _, attribute = name.partition(":")
+    assert callable(getattr(child_module.import_module(module), attribute))
