@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError
 
-EncoderKind = Literal["text", "image", "speech"]
+EncoderKind = Literal["text", "image", "speech", "labels", "joint", "ocr"]
 
 
 class EncoderConfig(Section):
@@ -18,7 +18,9 @@ class EncoderConfig(Section):
 
     Attributes:
         id: Name; set from the key under `models.encoders`.
-        kind: text (BERT-like), image (a vision model with pooled output) or speech (Whisper).
+        kind: text (BERT-like), image (a vision model), speech (Whisper), labels (a classifier of pictures, as words),
+            joint (texts and pictures in one space: CLIP, SigLIP, or ConSE with `text_directory`) or ocr (text in
+            pictures; needs no directory).
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
         dtype: float32, bfloat16, or auto: bfloat16 for text where the processor computes it natively, else float32.
         batch_tokens: Tokens a text model sees at once. 256 suits a processor core, 16,384 a GPU.
@@ -27,8 +29,12 @@ class EncoderConfig(Section):
         max_windows: Windows that are read of one text; what is behind them is not.
         pooling: How token vectors become one: their mean, or the first token's (cls).
         normalise: Whether text vectors get length 1.
-        language: ISO 639-1 code of the speech; None lets a multilingual model find out.
+        language: ISO 639-1 code of the speech, or of the labels' names; None lets a multilingual model find out.
         max_seconds: Longer sound becomes an error row.
+        text_directory: Text model of a joint space that ConSE makes of it and of the classifier in `directory`.
+        max_labels: Labels of a picture, at most.
+        min_probability: Labels that are less probable are left out.
+        min_confidence: Lines of text in pictures that the model is less sure of are left out.
     """
 
     id: str = ""
@@ -43,6 +49,10 @@ class EncoderConfig(Section):
     normalise: bool = True
     language: str | None = None
     max_seconds: float = Field(default=3600.0, gt=0)
+    text_directory: str | None = None
+    max_labels: int = Field(default=5, ge=1)
+    min_probability: float = Field(default=0.1, ge=0, le=1)
+    min_confidence: float = Field(default=0.5, ge=0, le=1)
 
     @property
     def folder(self) -> str:
@@ -54,6 +64,9 @@ PACKAGED: dict[str, dict[str, str]] = {
     "all-minilm-l6-v2": {"kind": "text"},
     "efficientnet-lite0": {"kind": "image"},
     "whisper-tiny-en": {"kind": "speech"},
+    "efficientnet-lite0-labels": {"kind": "labels", "directory": "efficientnet-lite0", "language": "en"},
+    "conse-imagenet": {"kind": "joint", "directory": "efficientnet-lite0", "text_directory": "all-minilm-l6-v2"},
+    "rapidocr": {"kind": "ocr"},
 }
 
 
