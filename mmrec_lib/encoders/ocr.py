@@ -29,8 +29,12 @@ LONGEST_SIDE_PX = 2000
 # In a picture with a shorter side nothing can be read.
 _SHORTEST_SIDE_PX = 8
 
-# The finder enlarges a picture until its shorter side has 736 pixels, which must not make the longer one huge.
-_LARGEST_RATIO = 2.7
+# Smaller pictures are enlarged until their shorter side is as long before lines are looked for. With rapidocr's 736
+# fewer words were read (182 of 199 on hard labels, against 195), in twice the time.
+_FINDER_SHORT_SIDE_PX = 448
+
+# So that enlarging the shorter side does not make the longer one huge.
+_LARGEST_RATIO = LONGEST_SIDE_PX / _FINDER_SHORT_SIDE_PX
 
 # Named, because rapidocr would fetch by itself what it does not find under its own names.
 _WEIGHTS = {
@@ -81,6 +85,7 @@ class TextInPictures:
             "Global.log_level": "critical",
             "Global.text_score": self._config.min_confidence,
             "Global.max_side_len": LONGEST_SIDE_PX,
+            "Det.limit_side_len": _FINDER_SHORT_SIDE_PX,
             "EngineConfig.onnxruntime.intra_op_num_threads": self._threads,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         }
