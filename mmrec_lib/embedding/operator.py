@@ -92,7 +92,7 @@ def encode_table(
 
     Args:
         rows: Table with these columns.
-        encoder: Model of kind text (a string column) or image (a binary column).
+        encoder: Model of kind text (a string column), image (a binary column) or joint (either).
         models: Where models lie and how they are run.
         columns: What goes in.
         portions: How much a worker holds at once, and how many tasks there are.
@@ -154,10 +154,12 @@ def _inference(
 ) -> Inference:
     models = _portable(models)
     spec = encoder_spec(encoder, models)
-    needed = "string" if spec.input_kind == "text" else "binary"
+    needed = {"text": ("string",), "text_or_image": ("string", "binary")}.get(spec.input_kind, ("binary",))
     got = dict(rows.dtypes).get(columns.input, "no such column")
-    if got != needed:
-        raise ConfigError(f"Encoder `{encoder.id}`: column `{columns.input}` of type {needed} is needed, got {got}.")
+    if got not in needed:
+        raise ConfigError(
+            f"Encoder `{encoder.id}`: column `{columns.input}` of type {' or '.join(needed)} is needed, got {got}."
+        )
     return Inference(encoder, models, spec, columns, portions)
 
 

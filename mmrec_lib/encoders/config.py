@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError
 
-EncoderKind = Literal["text", "image", "speech", "video"]
+EncoderKind = Literal["text", "image", "speech", "video", "labels", "joint", "ocr"]
 
 
 class EncoderConfig(Section):
@@ -18,8 +18,7 @@ class EncoderConfig(Section):
 
     Attributes:
         id: Name; set from the key under `models.encoders`.
-        kind: text (BERT-like), image (a vision model with pooled output), speech (Whisper) or video (a model of
-            video: VideoMAE, X-CLIP, a 3D network of torchvision; or any model of pictures, averaged over frames).
+        kind: What it is for; see the README's table of kinds.
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
         dtype: float32, bfloat16, float16, or auto: the fastest that the hardware has, unless vectors of a calibration
             sample lose by it (see `precision`).
@@ -29,11 +28,15 @@ class EncoderConfig(Section):
         max_windows: Windows that are read of one text; what is behind them is not.
         pooling: How token vectors become one: their mean, or the first token's (cls).
         normalise: Whether text vectors get length 1.
-        language: ISO 639-1 code of the speech; None lets a multilingual model find out.
+        language: ISO 639-1 code of the speech, or of the labels' names; None lets a multilingual model find out.
         max_seconds: Longer sound becomes an error row.
         num_frames: Frames that a model of pictures sees of a video, evenly spread; models of video know their number.
         num_scenes: Most frames that it also sees because a scene begins with them.
         motion: Whether two figures of motion are put behind the vector of a video.
+        text_directory: Text model of a joint space that ConSE makes of it and of the classifier in `directory`.
+        max_labels: Labels of a picture, at most.
+        min_probability: Labels that are less probable are left out.
+        min_confidence: Lines of text in pictures that the model is less sure of are left out.
     """
 
     id: str = ""
@@ -51,6 +54,10 @@ class EncoderConfig(Section):
     num_frames: int = Field(default=8, ge=1, le=64)
     num_scenes: int = Field(default=8, ge=0, le=64)
     motion: bool = False
+    text_directory: str | None = None
+    max_labels: int = Field(default=5, ge=1)
+    min_probability: float = Field(default=0.1, ge=0, le=1)
+    min_confidence: float = Field(default=0.5, ge=0, le=1)
 
     @property
     def folder(self) -> str:
@@ -66,6 +73,9 @@ PACKAGED: dict[str, dict[str, str]] = {
     "efficientnet-lite0": {"kind": "image"},
     "whisper-tiny-en": {"kind": "speech"},
     "video-frames": {"kind": "video", "directory": "efficientnet-lite0"},
+    "efficientnet-lite0-labels": {"kind": "labels", "directory": "efficientnet-lite0", "language": "en"},
+    "conse-imagenet": {"kind": "joint", "directory": "efficientnet-lite0", "text_directory": "all-minilm-l6-v2"},
+    "rapidocr": {"kind": "ocr"},
 }
 
 

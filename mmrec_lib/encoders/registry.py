@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +22,15 @@ class Kind:
     """How models of a kind are made.
 
     Attributes:
-        made_by: `module:class`, imported only when a model is made: importing takes seconds that a driver need not
-            spend. The class takes (spec, config, directory, models).
+        made_by: `module:class` or `module:function`, imported only when a model is made: importing takes seconds that a
+            driver need not spend. It takes (spec, config, directory, models).
         makes: vectors (an `Encoder`) or words (an `Extractor`).
         modality: What its vectors or words are, see `EncoderSpec.modality`.
         input_kind: What it reads.
         method: Raised when the code that applies the model changes its results.
         settings: Fields of `EncoderConfig` that change results and are therefore part of a revision.
+        needs_directory: Whether it reads a model directory; the class gets None for it otherwise.
+        package: Distribution whose weights it uses instead; its version is part of a revision.
     """
 
     made_by: str
@@ -36,6 +39,8 @@ class Kind:
     input_kind: InputKind
     method: int
     settings: tuple[str, ...] = ()
+    needs_directory: bool = True
+    package: str | None = None
 
 
 KINDS: dict[EncoderKind, Kind] = {
@@ -71,6 +76,32 @@ KINDS: dict[EncoderKind, Kind] = {
         method=1,
         settings=("dtype", "num_frames", "num_scenes", "motion"),
     ),
+    "labels": Kind(
+        made_by="mmrec_lib.encoders.labels:LabelExtractor",
+        makes="words",
+        modality="labels",
+        input_kind="image",
+        method=1,
+        settings=("dtype", "language", "max_labels", "min_probability"),
+    ),
+    "joint": Kind(
+        made_by="mmrec_lib.encoders.joint:make_joint",
+        makes="vectors",
+        modality="joint",
+        input_kind="text_or_image",
+        method=1,
+        settings=("dtype", "max_tokens", "max_windows", "pooling"),
+    ),
+    "ocr": Kind(
+        made_by="mmrec_lib.encoders.ocr:TextInPictures",
+        makes="words",
+        modality="ocr",
+        input_kind="image",
+        method=1,
+        settings=("min_confidence",),
+        needs_directory=False,
+        package="rapidocr",
+    ),
 }
 
 
@@ -80,7 +111,7 @@ def encoder_spec(config: EncoderConfig, models: ModelsConfig) -> EncoderSpec:
     Raises:
         EncoderError: When the model's directory is missing or unsafe to load.
     """
-    return _spec(config, local_directory(models.root, config.folder))
+    return _spec(config, models, _directory(config, models))
 
 
 def make_encoder(config: EncoderConfig, models: ModelsConfig) -> Encoder:
@@ -108,22 +139,34 @@ def _make(config: EncoderConfig, models: ModelsConfig, makes: str) -> Any:
         kinds = ", ".join(name for name, kind in KINDS.items() if kind.makes == makes)
         raise EncoderError(f"Model `{config.id}`: a kind that makes {makes} is needed ({kinds}), got {config.kind}.")
     models = on_this_machine(models)
-    directory = local_directory(models.root, config.folder)
+    directory = _directory(config, models)
     module, _, name = KINDS[config.kind].made_by.partition(":")
-    return getattr(import_module(module), name)(_spec(config, directory), config, directory, models)
+    return getattr(import_module(module), name)(_spec(config, models, directory), config, directory, models)
 
 
-def _spec(config: EncoderConfig, directory: Path) -> EncoderSpec:
-    require_safe(directory)
+def _directory(config: EncoderConfig, models: ModelsConfig) -> Path | None:
+    return local_directory(models.root, config.folder) if KINDS[config.kind].needs_directory else None
+
+
+def _spec(config: EncoderConfig, models: ModelsConfig, directory: Path | None) -> EncoderSpec:
     kind = KINDS[config.kind]
-    identity = {
-        "directory": directory_revision(directory),
+    identity: dict[str, Any] = {
         "kind": config.kind,
         "method": kind.method,
         "settings": {name: getattr(config, name) for name in kind.settings},
     }
+    makes_vectors_with = directory
+    if directory is not None:
+        require_safe(directory)
+        identity["directory"] = directory_revision(directory)
+    if config.text_directory is not None:
+        makes_vectors_with = local_directory(models.root, config.text_directory)
+        require_safe(makes_vectors_with)
+        identity["text_directory"] = directory_revision(makes_vectors_with)
+    if kind.package is not None:
+        identity["package"] = f"{kind.package} {version(kind.package)}"
     revision = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    dim = _dim(directory) if kind.makes == "vectors" else None
+    dim = None if kind.makes == "words" or makes_vectors_with is None else _dim(makes_vectors_with)
     if dim is not None and config.kind == "video" and config.motion:
         dim += MOTION_DIM
     return EncoderSpec(config.id, revision, kind.modality, kind.input_kind, dim)

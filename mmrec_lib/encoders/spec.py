@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-InputKind = Literal["text", "image", "audio", "video"]
+InputKind = Literal["text", "image", "audio", "video", "text_or_image"]
 EncoderInput = str | bytes | None
 
 
@@ -21,7 +21,8 @@ class EncoderSpec:
         id: Name, as in the config.
         revision: Identity of the weights and of everything else that changes results; 16 hexadecimal digits.
         modality: text, image, audio, video or joint for encoders; transcript, ocr, labels or tags for extractors.
-        input_kind: What it reads: text (strings), or image, audio or video (original bytes of a file).
+        input_kind: What it reads: text (strings), image, audio or video (original bytes of a file), or text_or_image
+            (either, also mixed in one batch, into one space).
         dim: Length of its vectors; None where the model directory does not tell, and for extractors.
     """
 

@@ -10,6 +10,7 @@ Shape legend: B pictures, H and W pixels, L tokens, D dimensions.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,23 @@ from mmrec_lib.encoders.torchvision_directory import is_torchvision, load_torchv
 _POOLER = "pooler."
 
 _PICTURES = "pixel_values"
+
+
+@dataclass(frozen=True)
+class Towers:
+    """The two networks of a CLIP or SigLIP, in evaluation mode; both return vectors `[B, D]` of one space.
+
+    Attributes:
+        pictures: Takes `pixel_values [B, 3, H, W]`.
+        texts: Takes what `text_inputs` names, each `[B, max_tokens]`.
+        text_inputs: input_ids and, for CLIP, attention_mask: SigLIP was trained without.
+        max_tokens: Length that every text is cut and padded to.
+    """
+
+    pictures: nn.Module
+    texts: nn.Module
+    text_inputs: tuple[str, ...]
+    max_tokens: int
 
 
 class _Output(nn.Module):
@@ -89,7 +107,7 @@ def load_vision(directory: Path, dtype: torch.dtype) -> nn.Module:
         return load_torchvision(directory, dtype)
     model = load_model(AutoModel, directory, dtype, unused=(_POOLER,))
     if isinstance(model, CLIPModel | SiglipModel):
-        return _towers(model)[0]
+        return _towers(model).pictures
     reads = getattr(model, "main_input_name", _PICTURES)
     if reads != _PICTURES:
         raise ValueError(f"a model of class {type(model).__name__}, which reads {reads}, not pictures")
@@ -98,16 +116,12 @@ def load_vision(directory: Path, dtype: torch.dtype) -> nn.Module:
     return _Output(model, "pooler_output").eval()
 
 
-def load_towers(directory: Path, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
-    """The two networks of a CLIP or SigLIP directory, in evaluation mode.
+def load_towers(directory: Path, dtype: torch.dtype) -> Towers:
+    """The two networks of a CLIP or SigLIP directory.
 
     Args:
         directory: Model directory.
         dtype: Number format of the weights.
-
-    Returns:
-        One takes `pixel_values [B, 3, H, W]`, the other `input_ids [B, L]` and, for CLIP, `attention_mask [B, L]`; both
-        return vectors `[B, D]` of one space, of any length.
 
     Raises:
         OSError: When files are missing.
@@ -140,10 +154,14 @@ def load_classifier(directory: Path, dtype: torch.dtype) -> nn.Module:
     return _Output(load_model(AutoModelForImageClassification, directory, dtype), "logits").eval()
 
 
-def _towers(model: Any) -> tuple[nn.Module, nn.Module]:
+def _towers(model: Any) -> Towers:
     nothing = nn.Identity()
-    pictures, texts = getattr(model, "visual_projection", nothing), getattr(model, "text_projection", nothing)
-    return _Projected(model.vision_model, pictures).eval(), _Projected(model.text_model, texts).eval()
+    return Towers(
+        pictures=_Projected(model.vision_model, getattr(model, "visual_projection", nothing)).eval(),
+        texts=_Projected(model.text_model, getattr(model, "text_projection", nothing)).eval(),
+        text_inputs=("input_ids", "attention_mask") if isinstance(model, CLIPModel) else ("input_ids",),
+        max_tokens=model.config.text_config.max_position_embeddings,
+    )
 
 
 def _lacks_pooler(model: Any, directory: Path) -> bool:

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, PreTrainedModel
+
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.labels import PictureClassifier
+from mmrec_lib.encoders.registry import encoder_spec, make_encoder
+from mmrec_lib.encoders.spec import Encoder
+from mmrec_lib.encoders.text import TextEncoder
+from mmrec_lib.errors import EncoderError
+from tests.unit.encoders.tiny_models import make_text_model, picture_bytes
+from tests.unit.encoders.tiny_vision import LABELS, clip, make_vision_model, resnet_classifier, siglip, vit
+
+TEXTS = ("red shoe", "old boot by the river", "stone")
+
+
+def models_of(root: Path, **entry: object) -> ModelsConfig:
+    return ModelsConfig.model_validate({"root": str(root), "encoders": {"it": {"kind": "joint", **entry}}})
+
+
+def encoder_of(models: ModelsConfig) -> Encoder:
+    encoder = make_encoder(models.encoder("it", "joint"), models)
+    encoder.load()
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    make_vision_model(folder / "clip", clip)
+    make_vision_model(folder / "siglip", siglip)
+    make_vision_model(folder / "resnet", resnet_classifier)
+    (folder / "text").mkdir()
+    make_text_model(folder / "text")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip", "conse"])
+def models(root: Path, request: pytest.FixtureRequest) -> ModelsConfig:
+    if request.param == "conse":
+        return models_of(root, directory="resnet", text_directory="text")
+    return models_of(root, directory=request.param)
+
+
+@pytest.fixture(scope="module")
+def encoder(models: ModelsConfig) -> Encoder:
+    return encoder_of(models)
+
+
+def test_texts_and_pictures_have_vectors_of_one_space(encoder: Encoder) -> None:
+    batch = [TEXTS[0], picture_bytes(0), None, "  ", b"no picture", TEXTS[1], picture_bytes(1)]
+    result = encoder.encode(batch)
+    assert [error is None for error in result.errors] == [True, True, False, False, False, True, True]
+    assert result.vectors.shape == (7, encoder.spec.dim) and result.vectors.dtype == np.float32
+    lengths = np.linalg.norm(result.vectors, axis=1)
+    assert lengths == pytest.approx([1, 1, 0, 0, 0, 1, 1], abs=1e-5)
+    assert (encoder.spec.modality, encoder.spec.input_kind) == ("joint", "text_or_image")
+
+
+def test_a_vector_has_the_same_bits_whatever_is_in_the_batch(encoder: Encoder) -> None:
+    batch = [*TEXTS, *(picture_bytes(seed) for seed in range(4)), "light dress", "warm soft city"]
+    alone = np.stack([encoder.encode([content]).vectors[0] for content in batch])
+    assert np.array_equal(encoder.encode(batch[::-1]).vectors[::-1], alone)
+    assert len(np.unique(alone.round(6), axis=0)) == len(batch)
+
+
+def test_batches_of_nothing_have_the_right_shape(encoder: Encoder) -> None:
+    assert encoder.encode([]).vectors.shape == (0, encoder.spec.dim)
+    assert encoder.encode([None]).vectors.shape == (1, encoder.spec.dim)
+
+
+@pytest.mark.parametrize("make", [clip, siglip])
+def test_towers_give_what_transformers_gives(root: Path, make: Callable[[], PreTrainedModel]) -> None:
+    model = AutoModel.from_pretrained(root / make.__name__).eval()
+    encoder = encoder_of(models_of(root, directory=make.__name__))
+    # [CLS] red shoe [SEP] and padding, as the tokenizer of the directory makes it.
+    ids = torch.tensor([[2, 4, 7, 3] + [0] * 28])
+    inputs = {"input_ids": ids, "attention_mask": (ids > 0).long()} if make is clip else {"input_ids": ids}
+    with torch.inference_mode():
+        pooled = model.text_model(**inputs).pooler_output
+        expected = model.text_projection(pooled)[0] if make is clip else pooled[0]
+    got = encoder.encode(["red shoe"]).vectors[0]
+    assert np.allclose(got, (expected / expected.norm()).numpy(), atol=1e-5)
+
+
+def test_long_texts_are_cut(root: Path) -> None:
+    result = encoder_of(models_of(root, directory="clip")).encode(["stone " * 100])
+    assert result.errors == [None]
+
+
+def test_conse_is_the_mean_of_the_names_of_labels_weighted_with_their_probabilities(root: Path) -> None:
+    models = models_of(root, directory="resnet", text_directory="text")
+    config = models.encoder("it", "joint")
+    spec = encoder_spec(config, models)
+    classifier = PictureClassifier(spec, config, root / "resnet", models)
+    texts = TextEncoder(spec, config, root / "text", models)
+    classifier.load("cpu")
+    texts.load()
+    content = picture_bytes(5)
+    expected = classifier.classify([content]).of_labels[0] @ texts.encode(LABELS).vectors
+    encoder = encoder_of(models)
+    assert np.allclose(encoder.encode([content]).vectors[0], expected / np.linalg.norm(expected), atol=1e-5)
+    assert np.allclose(encoder.encode(TEXTS).vectors, texts.encode(TEXTS).vectors, atol=1e-6)
+
+
+def test_revision_follows_both_directories(root: Path) -> None:
+    one = models_of(root, directory="resnet", text_directory="text")
+    other = models_of(root, directory="resnet", text_directory="clip")
+    specs = [encoder_spec(models.encoder("it", "joint"), models) for models in (one, other)]
+    assert specs[0].revision != specs[1].revision
+    assert specs[0].dim == 16
+
+
+def test_models_without_a_joint_space_are_refused_with_a_reason(root: Path, tmp_path: Path) -> None:
+    make_vision_model(tmp_path / "vit", vit)
+    with pytest.raises(EncoderError, match="CLIP or SigLIP"):
+        encoder_of(models_of(tmp_path, directory="vit"))
+    with pytest.raises(EncoderError, match="transformers format"):
+        encoder_of(models_of(root, directory="resnet", text_directory="nowhere"))

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmrec_lib.encoders import registry
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.ocr import reading_order
+from mmrec_lib.encoders.registry import encoder_spec, make_extractor
+from mmrec_lib.encoders.spec import Extractor
+from mmrec_lib.errors import EncoderError
+from tests.data.labels import draw_label, words_read
+from tests.unit.encoders.tiny_models import picture_bytes
+
+
+@pytest.fixture(scope="module")
+def extractor() -> Extractor:
+    models = ModelsConfig()
+    made = make_extractor(models.encoder("rapidocr", "ocr"), models)
+    made.load()
+    return made
+
+
+def blank(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "white").save(file, "PNG")
+    return file.getvalue()
+
+
+def test_words_of_rotated_and_blurred_labels_are_read(extractor: Extractor) -> None:
+    labels = [draw_label(seed) for seed in (1, 2)]
+    found = extractor.extract([picture for picture, _ in labels])
+    for result, (_, words) in zip(found, labels, strict=True):
+        assert words_read(result.text or "", words) >= 0.9 * len(words), (result.text, words)
+        assert result.text == "\n".join(span.text for span in result.spans)
+        assert result.confidence is not None and result.confidence > 0.8
+        assert all(span.confidence is not None and 0.5 <= span.confidence <= 1 for span in result.spans)
+
+
+def test_pictures_without_text_are_empty_and_broken_ones_errors(extractor: Extractor) -> None:
+    good = picture_bytes(0)
+    found = extractor.extract([blank(60, 40), blank(1, 1), b"", None, b"no picture", good[: len(good) // 2], "text"])
+    assert [result.text for result in found] == ["", "", None, None, None, None, None]
+    assert [result.error is None for result in found] == [True, True, False, False, False, False, False]
+    assert "media_truncated" in str(found[5].error)
+
+
+@pytest.mark.parametrize("size", [(10, 3_000), (3_000, 10)])
+def test_very_long_pictures_do_not_grow_without_bound(extractor: Extractor, size: tuple[int, int]) -> None:
+    (found,) = extractor.extract([blank(*size)])
+    assert found.text == "" and found.error is None
+
+
+def test_lines_that_the_model_is_not_sure_of_are_left_out() -> None:
+    models = ModelsConfig.model_validate({"encoders": {"sure": {"kind": "ocr", "min_confidence": 1.0}}})
+    strict = make_extractor(models.encoder("sure", "ocr"), models)
+    strict.load()
+    assert strict.extract([draw_label(1)[0]])[0].text == ""
+
+
+def test_reading_needs_no_model_directory_and_knows_its_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    models = ModelsConfig(root=str(tmp_path / "nothing"))
+    config = models.encoder("rapidocr", "ocr")
+    spec = encoder_spec(config, models)
+    assert (spec.modality, spec.input_kind, spec.dim) == ("ocr", "image", None)
+    assert encoder_spec(config.model_copy(update={"min_confidence": 0.9}), models).revision != spec.revision
+    monkeypatch.setattr(registry, "version", lambda package: "0.0.1")
+    assert encoder_spec(config, models).revision != spec.revision
+
+
+def test_package_without_its_weights_is_refused_rather_than_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    models = ModelsConfig()
+    made = make_extractor(models.encoder("rapidocr", "ocr"), models)
+    monkeypatch.setattr("rapidocr.__file__", str(tmp_path / "__init__.py"))
+    with pytest.raises(EncoderError, match="must bring its weights"):
+        made.load()
+
+
+@pytest.mark.parametrize("degrees", [0, 7, -7, 25])
+def test_reading_order_follows_the_direction_of_the_text(degrees: float) -> None:
+    # Two columns of two rows, the left one a little lower, as detectors find them.
+    corners = np.array([[0, 0], [100, 0], [100, 20], [0, 20]], np.float32)
+    boxes = np.stack([corners + offset for offset in ([300, 40], [0, 44], [300, 0], [0, 4])])
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)
+    assert reading_order(boxes @ turn.T) == [3, 2, 1, 0]
+
+
+def test_nothing_has_no_order() -> None:
+    assert reading_order(np.zeros((0, 4, 2), np.float32)) == []
+
+
+def test_words_are_counted_as_often_as_they_were_drawn() -> None:
+    assert words_read("Red shoe red", ["RED", "red", "red", "shoe"]) == 3
