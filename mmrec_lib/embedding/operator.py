@@ -19,8 +19,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
 
-from mmrec_lib.embedding.batches import bounded, vector_array, words_arrays
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.embedding.batches import bounded, vector_array, words_arrays
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor

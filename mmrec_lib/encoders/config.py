@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError
 
-EncoderKind = Literal["text", "image", "speech"]
+EncoderKind = Literal["text", "image", "speech", "sound", "sound_statistics", "tags"]
 
 
 class EncoderConfig(Section):
@@ -18,7 +18,8 @@ class EncoderConfig(Section):
 
     Attributes:
         id: Name; set from the key under `models.encoders`.
-        kind: text (BERT-like), image (a vision model with pooled output) or speech (Whisper).
+        kind: text (BERT-like), image (a vision model with pooled output), speech (Whisper), sound (YAMNet, AST, CLAP or
+            a Whisper's encoder), sound_statistics (needs no directory) or tags (YAMNet or AST with names of sounds).
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
         dtype: float32, bfloat16, or auto: bfloat16 for text where the processor computes it natively, else float32.
         batch_tokens: Tokens a text model sees at once. 256 suits a processor core, 16,384 a GPU.
@@ -29,6 +30,9 @@ class EncoderConfig(Section):
         normalise: Whether text vectors get length 1.
         language: ISO 639-1 code of the speech; None lets a multilingual model find out.
         max_seconds: Longer sound becomes an error row.
+        heard_seconds: Of longer sound, windows that last so long together are encoded or tagged, spread evenly.
+        min_tag_confidence: Probability from which on a sound is named.
+        max_tags: Names that a sound gets at most.
     """
 
     id: str = ""
@@ -43,6 +47,9 @@ class EncoderConfig(Section):
     normalise: bool = True
     language: str | None = None
     max_seconds: float = Field(default=3600.0, gt=0)
+    heard_seconds: float = Field(default=600.0, gt=0)
+    min_tag_confidence: float = Field(default=0.3, gt=0, le=1)
+    max_tags: int = Field(default=5, ge=1)
 
     @property
     def folder(self) -> str:
@@ -54,6 +61,10 @@ PACKAGED: dict[str, dict[str, str]] = {
     "all-minilm-l6-v2": {"kind": "text"},
     "efficientnet-lite0": {"kind": "image"},
     "whisper-tiny-en": {"kind": "speech"},
+    "whisper-base": {"kind": "speech"},
+    "yamnet": {"kind": "sound"},
+    "yamnet-tags": {"kind": "tags", "directory": "yamnet"},
+    "sound-statistics": {"kind": "sound_statistics"},
 }
 
 

