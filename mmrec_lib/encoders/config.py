@@ -30,6 +30,8 @@ class EncoderConfig(Section):
         normalise: Whether text vectors get length 1.
         language: ISO 639-1 code of the speech; None lets a multilingual model find out.
         max_seconds: Longer sound becomes an error row.
+        speech_padding_seconds: Silence that a speech model hears behind short sound; 30 is what it was trained with.
+        time_stamps: Whether speech is written in parts with their times, where the model knows times.
         heard_seconds: Of longer sound, windows that last so long together are encoded or tagged, spread evenly.
         min_tag_confidence: Probability from which on a sound is named.
         max_tags: Names that a sound gets at most.
@@ -47,6 +49,8 @@ class EncoderConfig(Section):
     normalise: bool = True
     language: str | None = None
     max_seconds: float = Field(default=3600.0, gt=0)
+    speech_padding_seconds: float = Field(default=5.0, ge=1.0)
+    time_stamps: bool = True
     heard_seconds: float = Field(default=600.0, gt=0)
     min_tag_confidence: float = Field(default=0.3, gt=0, le=1)
     max_tags: int = Field(default=5, ge=1)

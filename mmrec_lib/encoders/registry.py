@@ -66,8 +66,8 @@ KINDS: dict[EncoderKind, Kind] = {
         makes="words",
         modality="transcript",
         input_kind="audio",
-        method=1,
-        settings=("dtype", "language", "max_seconds"),
+        method=2,
+        settings=("dtype", "language", "max_seconds", "speech_padding_seconds", "time_stamps"),
     ),
     "sound": Kind(
         made_by="mmrec_lib.encoders.sound:SoundEncoder",
