@@ -28,6 +28,11 @@ _TOKENS_PER_SECOND = 10
 # Whisper's own thresholds: it hears words in noise, but is then not sure of them.
 _NO_SPEECH = 0.6
 _LEAST_LOG_PROBABILITY = -1.0
+# Below this the words are noise even where the model thinks that somebody speaks.
+_LEAST_LOG_PROBABILITY_EVER = -2.0
+
+# A shorter rest of a window behind the last words is not heard again.
+_REST_SECONDS = 1.0
 
 # In a short context a phrase that comes three times is taken for a loop; in a whole window only one that comes more
 # often, because refrains are repeated too.
@@ -94,20 +99,34 @@ class WhisperExtractor:
         phrases: list[_Phrase] = []
         start = 0
         for window in split_at_pauses(samples, self._features.n_samples):
-            if not is_silent(window):
-                heard = self._hear(network, window, self._config.speech_padding_seconds)
-                # The language of the first words counts for all.
-                language = language or network.language(heard)
-                written = self._write(network, window, heard, language)
-                phrases += self._phrases(network, written, start / SAMPLE_RATE_HZ, len(window) / SAMPLE_RATE_HZ)
+            found, language = self._listen(network, samples, start, start + len(window), language)
+            phrases += found
             start += len(window)
-        probabilities = [token.probability for phrase in phrases for token in phrase.tokens]
-        return Words(
-            " ".join(phrase.span.text for phrase in phrases),
-            language,
-            float(np.mean(probabilities)) if probabilities else None,
-            tuple(phrase.span for phrase in phrases),
-        )
+        spans = tuple(Span(p.text, _confidence(p.tokens), p.start_seconds, p.end_seconds) for p in phrases)
+        tokens = [token for phrase in phrases for token in phrase.tokens]
+        return Words(" ".join(span.text for span in spans), language, _confidence(tokens) if tokens else None, spans)
+
+    def _listen(
+        self, network: WhisperNetwork, samples: Samples, start: int, end: int, language: str | None
+    ) -> tuple[list[_Phrase], str | None]:
+        """What is said from `start` to `end`, at most a window; and in which language, once something was said."""
+        phrases: list[_Phrase] = []
+        while not is_silent(window := samples[start:end]):
+            heard = self._hear(network, window, self._config.speech_padding_seconds)
+            spoken = language or network.language(heard)
+            written = self._write(network, window, heard, spoken)
+            found = self._phrases(network, written, start / SAMPLE_RATE_HZ, len(window) / SAMPLE_RATE_HZ)
+            if not found:
+                break
+            # The language of the first words counts for all.
+            language = spoken
+            phrases += found
+            # A model may end too early: what is behind its last time stamp is heard again.
+            last = round(found[-1].end_seconds * SAMPLE_RATE_HZ)
+            if written.is_loop or last <= start or end - last < _REST_SECONDS * SAMPLE_RATE_HZ:
+                break
+            start = last
+        return phrases, language
 
     def _hear(self, network: WhisperNetwork, window: Samples, padding_seconds: float) -> torch.Tensor:
         seconds = math.ceil(len(window) / SAMPLE_RATE_HZ + padding_seconds)
@@ -141,22 +160,27 @@ class WhisperExtractor:
                 continue
             time = seconds if token is None else min(network.seconds(token.id), seconds)
             text = " ".join(self._tokenizer.decode([t.id for t in part], skip_special_tokens=True).split())
-            if text:
-                confidence = float(np.mean([t.probability for t in part]))
-                phrases.append(_Phrase(Span(text, confidence, start + begin, start + max(begin, time)), tuple(part)))
+            if any(character.isalnum() for character in text):
+                phrases.append(_Phrase(text, start + begin, start + max(begin, time), tuple(part)))
             begin, part = time, []
         return phrases
 
 
 @dataclass(frozen=True)
 class _Phrase:
-    span: Span
+    text: str
+    start_seconds: float
+    end_seconds: float
     tokens: tuple[Token, ...]
 
 
-def _is_unheard(words: list[Token], no_speech: float) -> bool:
+def _confidence(tokens: Sequence[Token]) -> float:
+    return sum(token.probability for token in tokens) / len(tokens)
+
+
+def _is_unheard(words: Sequence[Token], no_speech: float) -> bool:
     mean = sum(math.log(max(token.probability, 1e-9)) for token in words) / len(words)
-    return no_speech > _NO_SPEECH and mean < _LEAST_LOG_PROBABILITY
+    return mean < _LEAST_LOG_PROBABILITY_EVER or (no_speech > _NO_SPEECH and mean < _LEAST_LOG_PROBABILITY)
 
 
 def _once(network: WhisperNetwork, written: Written) -> list[Token]:

@@ -72,7 +72,9 @@ class WhisperNetwork:
         tasks = getattr(settings, "task_to_id", None) or {}
         if is_multilingual and ("transcribe" not in tasks or not named):
             raise ValueError("generation_config.json of a multilingual model without lang_to_id and task_to_id")
-        self.languages = {name.strip("<|>"): int(token) for name, token in named.items()} if is_multilingual else {}
+        self.languages: dict[str, int] = (
+            {name.strip("<|>"): int(token) for name, token in named.items()} if is_multilingual else {}
+        )
         self._task = [int(tasks["transcribe"])] if is_multilingual else []
         self._always = self._mask(getattr(settings, "suppress_tokens", None))
         self._at_first = self._mask(getattr(settings, "begin_suppress_tokens", None)) + self._always
