@@ -9,6 +9,7 @@ Shape legend: B windows (always one), T frames, D dimensions, V tokens of the vo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,15 +58,17 @@ class WhisperNetwork:
         languages: Token of each language by its code; empty for a model of one language.
     """
 
-    def __init__(self, model: Any, device: str) -> None:
+    def __init__(self, model: Any, device: str, vocabulary: Mapping[str, int]) -> None:
         settings, config = model.generation_config, model.config
         self._model, self._device = model.to(device), device
         self.window_frames = 2 * int(config.max_source_positions)
         self._num_tokens_most = int(config.max_target_positions)
         self._start, self._end = int(config.decoder_start_token_id), int(config.eos_token_id)
-        self._no_times = int(settings.no_timestamps_token_id)
-        # The token before it says that nobody speaks, the ones behind it are the times, in all Whisper vocabularies.
-        self._no_speech, self._first_time = self._no_times - 1, self._no_times + 1
+        # A directory may lack generation_config.json, and a tokenizer the special tokens.
+        given = getattr(settings, "no_timestamps_token_id", None)
+        self._no_times: int | None = vocabulary.get("<|notimestamps|>") if given is None else int(given)
+        # The ones behind it are the times, in all Whisper vocabularies.
+        self._first_time = int(config.vocab_size) if self._no_times is None else self._no_times + 1
         self.has_times = int(config.vocab_size) >= self._first_time + int(config.max_source_positions) + 1
         is_multilingual = bool(getattr(settings, "is_multilingual", False))
         named = getattr(settings, "lang_to_id", None) or {}
@@ -112,14 +115,15 @@ class WhisperNetwork:
         """
         cache = self._cache()
         prompt = [] if language is None or not self.languages else [self.languages[language], *self._task]
-        if not with_times:
+        if not with_times and self._no_times is not None:
             prompt.append(self._no_times)
         most = min(num_tokens, self._num_tokens_most - len(prompt) - 1)
         tokens: list[Token] = []
         ids: list[int] = []
         with torch.inference_mode():
             logits_V = self._logits(heard_BTD, [self._start], cache)
-            no_speech = float(logits_V.softmax(-1)[self._no_speech])
+            # The token before the one that forbids times says that nobody speaks.
+            no_speech = 0.0 if self._no_times is None else float(logits_V.softmax(-1)[self._no_times - 1])
             if prompt:
                 logits_V = self._logits(heard_BTD, prompt, cache)
             while len(ids) < most:
@@ -168,8 +172,8 @@ class WhisperNetwork:
     def _with_time_rules(self, logits_V: torch.Tensor, ids: list[int]) -> torch.Tensor:
         """Times come in pairs around a part of the text, and never go back (Radford et al., section 4.5 and code)."""
         logits_V = logits_V.clone()
-        logits_V[self._no_times] = _NEVER
         first = self._first_time
+        logits_V[first - 1] = _NEVER
         times = [i for i in ids if i >= first]
         if not ids:
             logits_V[:first] = _NEVER
