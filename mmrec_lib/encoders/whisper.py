@@ -130,6 +130,8 @@ class WhisperNetwork:
                 logits_V = logits_V + (self._always if ids else self._at_first)
                 if with_times:
                     logits_V = self._with_time_rules(logits_V, ids)
+                else:
+                    logits_V[self._first_time :] = _NEVER
                 chances_V = logits_V.softmax(-1)
                 best = int(chances_V.argmax())
                 if best == self._end:
