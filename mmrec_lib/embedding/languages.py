@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame

@@ -11,6 +11,7 @@ from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError
 
 EncoderKind = Literal["text", "image", "speech"]
+Pooling = Literal["mean", "cls", "last"]
 
 
 class EncoderConfig(Section):
@@ -18,15 +19,17 @@ class EncoderConfig(Section):
 
     Attributes:
         id: Name; set from the key under `models.encoders`.
-        kind: text (BERT-like), image (a vision model with pooled output) or speech (Whisper).
+        kind: text (BERT-like, decoder-only or T5-like), image (a vision model with pooled output) or speech (Whisper).
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
         dtype: float32, bfloat16, or auto: bfloat16 for text where the processor computes it natively, else float32.
         batch_tokens: Tokens a text model sees at once. 256 suits a processor core, 16,384 a GPU.
         batch_images: Pictures an image model sees at once. 1 suits a processor core (8 in bfloat16), 64 a GPU.
         max_tokens: Longer texts are read in windows of so many tokens, and their vectors pooled.
         max_windows: Windows that are read of one text; what is behind them is not.
-        pooling: How token vectors become one: their mean, or the first token's (cls).
-        normalise: Whether text vectors get length 1.
+        pooling: How token vectors become one: their mean, the first token's (cls) or the last one's (last, for
+            decoder-only models). None: as a sentence-transformers directory says, else the mean.
+        normalise: Whether text vectors get length 1. None: as a sentence-transformers directory says, else yes.
+        prompt: What stands before every text, such as "query: " for E5. None: the directory's default prompt, if any.
         language: ISO 639-1 code of the speech; None lets a multilingual model find out.
         max_seconds: Longer sound becomes an error row.
     """
@@ -39,8 +42,9 @@ class EncoderConfig(Section):
     batch_images: int = Field(default=1, ge=1)
     max_tokens: int = Field(default=256, ge=4)
     max_windows: int = Field(default=8, ge=1)
-    pooling: Literal["mean", "cls"] = "mean"
-    normalise: bool = True
+    pooling: Pooling | None = None
+    normalise: bool | None = None
+    prompt: str | None = None
     language: str | None = None
     max_seconds: float = Field(default=3600.0, gt=0)
 

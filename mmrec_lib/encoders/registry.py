@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mmrec_lib.encoders.config import EncoderConfig, EncoderKind, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
+from mmrec_lib.encoders.sentence_layout import sentence_layout
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
 from mmrec_lib.errors import EncoderError
 
@@ -43,8 +44,8 @@ KINDS: dict[EncoderKind, Kind] = {
         makes="vectors",
         modality="text",
         input_kind="text",
-        method=2,
-        settings=("dtype", "max_tokens", "max_windows", "pooling", "normalise"),
+        method=3,
+        settings=("dtype", "max_tokens", "max_windows", "pooling", "normalise", "prompt"),
     ),
     "image": Kind(
         made_by="mmrec_lib.encoders.image:ImageEncoder",
@@ -113,12 +114,14 @@ def _spec(config: EncoderConfig, directory: Path) -> EncoderSpec:
         "settings": {name: getattr(config, name) for name in kind.settings},
     }
     revision = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    dim = _dim(directory) if kind.makes == "vectors" else None
+    dim = _dim(config, directory) if kind.makes == "vectors" else None
     return EncoderSpec(config.id, revision, kind.modality, kind.input_kind, dim)
 
 
-def _dim(directory: Path) -> int | None:
-    """Length of a model's vectors, where its config tells."""
+def _dim(config: EncoderConfig, directory: Path) -> int | None:
+    """Length of a model's vectors, where its directory tells."""
+    if config.kind == "text":
+        return sentence_layout(config, directory).dim
     settings = read_model_config(directory)
     if isinstance(settings.get("hidden_dim"), int) and settings.get("model_type") == "efficientnet":
         return int(settings["hidden_dim"])
