@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError
 
-EncoderKind = Literal["text", "image", "speech"]
+EncoderKind = Literal["text", "image", "speech", "words"]
 Pooling = Literal["mean", "cls", "last"]
 
 
@@ -19,7 +19,8 @@ class EncoderConfig(Section):
 
     Attributes:
         id: Name; set from the key under `models.encoders`.
-        kind: text (BERT-like, decoder-only or T5-like), image (a vision model with pooled output) or speech (Whisper).
+        kind: text (BERT-like, decoder-only or T5-like), image (a vision model with pooled output), speech (Whisper) or
+            words (a model of words that was fitted on the store's own texts).
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
         dtype: float32, bfloat16, or auto: bfloat16 for text where the processor computes it natively, else float32.
         batch_tokens: Tokens a text model sees at once. 256 suits a processor core, 16,384 a GPU.

@@ -63,6 +63,14 @@ KINDS: dict[EncoderKind, Kind] = {
         method=1,
         settings=("dtype", "language", "max_seconds"),
     ),
+    "words": Kind(
+        made_by="mmrec_lib.encoders.words:WordsEncoder",
+        makes="vectors",
+        modality="text",
+        input_kind="text",
+        method=1,
+        settings=("normalise",),
+    ),
 }
 
 
