@@ -74,7 +74,9 @@ def main() -> None:
     print(f"{len(texts)} descriptions; two items at random: shared {chance[0]:.3f}, overlap {chance[1]:.3f}")
     minilm = ModelsConfig(root=options.models)
     report("all-minilm-l6-v2", minilm.encoders["all-minilm-l6-v2"], minilm, texts, (shared, jaccard), chance)
-    session = build_session(SparkConfig(master="local[2]", driver_memory="2g"), "mmrec-texts")
+    # Local sessions start faster without Java's second compiler, but Spark ML's word2vec is many times slower then.
+    compiled = {"spark.driver.extraJavaOptions": "-XX:+UseSerialGC"}
+    session = build_session(SparkConfig(master="local[2]", driver_memory="2g", conf=compiled), "mmrec-texts")
     with tempfile.TemporaryDirectory() as root:
         frame = session.createDataFrame([(text,) for text in texts], "text string")
         for method in ("tfidf", "word2vec"):
