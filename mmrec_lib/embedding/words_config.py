@@ -37,7 +37,7 @@ class WordsConfig(Section):
     min_texts: int = Field(default=2, ge=1)
     max_share: float = Field(default=0.5, gt=0, le=1)
     max_characters: int = Field(default=5_000, ge=1)
-    epochs: int = Field(default=10, ge=1)
+    epochs: int = Field(default=30, ge=1)
     window: int = Field(default=5, ge=1)
     seed: int = 0
     num_partitions: int = Field(default=4, ge=1)

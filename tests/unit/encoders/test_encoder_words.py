@@ -73,7 +73,7 @@ def test_a_vector_has_the_same_bits_in_any_batch(models: ModelsConfig) -> None:
 def test_a_directory_of_another_kind_or_an_older_segmentation_is_refused(models: ModelsConfig) -> None:
     for settings in ({"model_type": "bert"}, {"segmentation": 0}):
         save_words(Path(models.root, "own"), VOCABULARY, VECTORS, WEIGHTS, {**SETTINGS, **settings})
-        with pytest.raises(EncoderError, match="fit_text_model"):
+        with pytest.raises(EncoderError, match="fit_words"):
             loaded(models)
 
 

@@ -34,11 +34,11 @@ def outside(context: Context, config: Config) -> dict[str, str]:
 
 
 JOB = Job(
-    name="fit_text_model",
+    name="fit_words",
     summary="fits a model of words on the store's own texts",
     config=Config,
     reads=("item", "review"),
-    writes=("file:text_model",),
+    writes=("file:words",),
     run=run,
     outside=outside,
 )
