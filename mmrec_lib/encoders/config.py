@@ -11,8 +11,9 @@ from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError
 
 EncoderKind = Literal[
-    "text", "image", "speech", "video", "labels", "joint", "ocr", "sound", "sound_statistics", "tags"
+    "text", "image", "speech", "video", "labels", "joint", "ocr", "sound", "sound_statistics", "tags", "words"
 ]
+Pooling = Literal["mean", "cls", "last"]
 
 
 class EncoderConfig(Section):
@@ -28,8 +29,10 @@ class EncoderConfig(Section):
         batch_images: Pictures an image model sees at once; None takes 4 on a processor, 64 on a GPU.
         max_tokens: Longer texts are read in windows of so many tokens, and their vectors pooled.
         max_windows: Windows that are read of one text; what is behind them is not.
-        pooling: How token vectors become one: their mean, or the first token's (cls).
-        normalise: Whether text vectors get length 1.
+        pooling: How token vectors become one: their mean, the first token's (cls) or the last one's (last, for
+            decoder-only models). None: as a sentence-transformers directory says, else the mean.
+        normalise: Whether text vectors get length 1. None: as a sentence-transformers directory says, else yes.
+        prompt: What stands before every text, such as "query: " for E5. None: the directory's default prompt, if any.
         language: ISO 639-1 code of the speech, or of the labels' names; None lets a multilingual model find out.
         max_seconds: Longer sound becomes an error row.
         num_frames: Frames that a model of pictures sees of a video, evenly spread; models of video know their number.
@@ -54,8 +57,9 @@ class EncoderConfig(Section):
     batch_images: int | None = Field(default=None, ge=1)
     max_tokens: int = Field(default=256, ge=4)
     max_windows: int = Field(default=8, ge=1)
-    pooling: Literal["mean", "cls"] = "mean"
-    normalise: bool = True
+    pooling: Pooling | None = None
+    normalise: bool | None = None
+    prompt: str | None = None
     language: str | None = None
     max_seconds: float = Field(default=3600.0, gt=0)
     num_frames: int = Field(default=8, ge=1, le=64)

@@ -15,6 +15,7 @@ from mmrec_lib.encoders.config import MOTION_DIM, EncoderConfig, EncoderKind, Mo
 from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
 from mmrec_lib.encoders.hardware import on_this_machine
 from mmrec_lib.encoders.sound_families import STATISTICS_DIM, sound_dim
+from mmrec_lib.encoders.sentence_layout import sentence_layout
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
 from mmrec_lib.errors import EncoderError
 
@@ -54,8 +55,8 @@ KINDS: dict[EncoderKind, Kind] = {
         makes="vectors",
         modality="text",
         input_kind="text",
-        method=2,
-        settings=("dtype", "max_tokens", "max_windows", "pooling", "normalise"),
+        method=3,
+        settings=("dtype", "max_tokens", "max_windows", "pooling", "normalise", "prompt"),
     ),
     "image": Kind(
         made_by="mmrec_lib.encoders.image:ImageEncoder",
@@ -134,6 +135,14 @@ KINDS: dict[EncoderKind, Kind] = {
         needs_directory=False,
         package="rapidocr",
     ),
+    "words": Kind(
+        made_by="mmrec_lib.encoders.words:WordsEncoder",
+        makes="vectors",
+        modality="text",
+        input_kind="text",
+        method=1,
+        settings=("normalise",),
+    ),
 }
 
 
@@ -198,16 +207,19 @@ def _spec(config: EncoderConfig, models: ModelsConfig, directory: Path | None) -
     if kind.package is not None:
         identity["package"] = f"{kind.package} {version(kind.package)}"
     revision = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    dim = None if kind.makes == "words" else _vector_dim(kind, makes_vectors_with)
+    dim = None if kind.makes == "words" else _vector_dim(config, makes_vectors_with)
     if dim is not None and config.kind == "video" and config.motion:
         dim += MOTION_DIM
     return EncoderSpec(config.id, revision, kind.modality, kind.input_kind, dim)
 
 
-def _vector_dim(kind: Kind, directory: Path | None) -> int | None:
+def _vector_dim(config: EncoderConfig, directory: Path | None) -> int | None:
+    kind = KINDS[config.kind]
     if isinstance(kind.dim, int) or directory is None:
         return kind.dim if isinstance(kind.dim, int) else None
-    return _dim(directory) if kind.dim is None else kind.dim(read_model_config(directory))
+    if kind.dim is None:
+        return sentence_layout(config, directory).dim if config.kind == "text" else _dim(directory)
+    return kind.dim(read_model_config(directory))
 
 
 def _dim(directory: Path) -> int | None:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.embedding.words_config import WordsConfig
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.features.config import FeaturesConfig
@@ -30,6 +31,7 @@ class Settings(Section):
     media: MediaConfig = MediaConfig()
     models: ModelsConfig = ModelsConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
+    words: WordsConfig = WordsConfig()
     features: FeaturesConfig = FeaturesConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -68,9 +70,34 @@ def test_no_more_windows_are_read_than_configured(tiny_models: ModelsConfig) -> 
     assert np.array_equal(vectors[0], vectors[1]) and not np.allclose(vectors[0], vectors[2])
 
 
-def test_a_megabyte_without_a_space_is_bounded_work(encoder: Encoder) -> None:
-    result = encoder.encode(["x" * 2**20, "red\x00shoe", "\u202eshoe red", "\U0001f45f"])
-    assert result.errors == [None] * 4 and np.isfinite(result.vectors).all()
+@pytest.mark.parametrize(
+    ("text", "is_encoded"),
+    [
+        ("red shoe " * 2**17, True),  # a megabyte in one line
+        ("x" * 2**20, False),  # a megabyte without a space is one word, and not a known one
+        ("red \x00 shoe\x00", True),
+        ("\x00\x00", False),
+        ("\u202eshoe red\u202c", True),  # written from right to left
+        ("\u05e0\u05e2\u05dc\u05d9 \u05e8\u05d9\u05e6\u05d4", False),
+        ("\U0001f45f\U0001f45f", False),
+        ("red \ud83d shoe \udc5f", True),  # halves of a pair
+        ("\ud83d", False),
+        ("red r" + "\u0301" * 2**16 + " shoe", True),  # a storm of accents
+        ("\ufeffred", True),
+        ("\u200b", False),
+    ],
+)
+def test_a_bad_text_is_a_vector_or_an_error_in_bounded_time(encoder: Encoder, text: str, is_encoded: bool) -> None:
+    start = time.process_time()
+    result = encoder.encode([text, "blue boot"])
+    assert time.process_time() - start < 2.0
+    assert result.errors == [None if is_encoded else "the text holds no word that the model knows", None]
+    assert np.linalg.norm(result.vectors, axis=1) == pytest.approx([float(is_encoded), 1.0])
+
+
+def test_halves_of_a_pair_that_belong_together_are_one_character(encoder: Encoder) -> None:
+    vectors = encoder.encode(["red \ud83d\udc5f shoe", "red \U0001f45f shoe"]).vectors
+    assert np.array_equal(vectors[0], vectors[1])
 
 
 def test_mean_pooling_does_not_see_the_padding(tiny_models: ModelsConfig) -> None:

@@ -1,0 +1,47 @@
+"""Job: the store's own texts → a model of their words."""
+
+from __future__ import annotations
+
+import sys
+
+from mmrec_lib.config import Section
+from mmrec_lib.embedding.word_vectors import fit_words_model, store_texts
+from mmrec_lib.embedding.words_config import WordsConfig
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.directory import directory_revision
+from mmrec_lib.runtime.job import Context, Job, Outcome
+from mmrec_lib.runtime.main import run_main
+
+
+class Config(Section):
+    """What is fitted, and where models lie."""
+
+    models: ModelsConfig
+    words: WordsConfig
+
+
+def run(context: Context, config: Config) -> Outcome:
+    """Fit the model anew and put it in the place of the old one; a changed one has another revision."""
+    tables = context.lakehouse
+    found = store_texts(tables.read("item"), tables.read("review"), config.words.fields)
+    directory = fit_words_model(found, config.models.root, config.words, tables.stage)
+    return Outcome({"texts": found.count()}, f"{directory}, revision {directory_revision(directory)}")
+
+
+def outside(context: Context, config: Config) -> dict[str, str]:
+    """Where the model goes: another folder has none yet."""
+    return {"root": config.models.root}
+
+
+JOB = Job(
+    name="fit_words",
+    summary="fits a model of words on the store's own texts",
+    config=Config,
+    reads=("item", "review"),
+    writes=("file:words",),
+    run=run,
+    outside=outside,
+)
+
+if __name__ == "__main__":
+    sys.exit(run_main(JOB))
