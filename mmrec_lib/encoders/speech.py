@@ -59,7 +59,7 @@ class WhisperExtractor:
             model = load_model(WhisperForConditionalGeneration, self._directory, dtype)
             self._tokenizer = load_tokenizer(self._directory)
             self._features = WhisperFeatureExtractor.from_pretrained(self._directory, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise EncoderError(
                 f"Speech model `{self._spec.id}`: `{self._directory}` must hold a Whisper model, got: {error}."
             ) from None

@@ -120,7 +120,7 @@ def _blocks(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
         if not len(block):
             break
         num_frames += len(block)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             mono = block.mean(axis=1, dtype=np.float32)
         if not np.abs(mono).max() <= _LOUDEST:  # nor with NaN
             raise MediaError("media_truncated", "the sound has samples that are not finite or louder than any sound")

@@ -80,6 +80,12 @@ def test_samples_that_are_no_numbers_or_louder_than_any_sound_are_refused(kind: 
     assert reason_of(written(samples, kind, "FLOAT")) == "media_truncated"
 
 
+def test_infinities_that_cancel_between_channels_are_refused() -> None:
+    samples = np.full((100, 2), 0.1, np.float32)
+    samples[50] = (np.inf, -np.inf)
+    assert reason_of(written(samples, "WAV", "FLOAT")) == "media_truncated"
+
+
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
 def test_any_width_of_a_sample_gives_the_same_loudness(subtype: str) -> None:
     samples = decode_audio(written(wave(16_000, 0.5), "WAV", subtype))
