@@ -15,7 +15,7 @@ from tests.data.mutate import MUTATIONS, Medium, mutated, originals
 
 @pytest.fixture(scope="module")
 def report(tiny_models: ModelsConfig) -> Report:
-    return run(500, tiny_models)
+    return run(500, tiny_models, transcribe_every=5)
 
 
 def test_500_damaged_media_pass_without_crash_hang_or_warning(report: Report) -> None:
@@ -28,12 +28,14 @@ def test_every_damaged_file_is_accounted_for_with_a_listed_reason(report: Report
     for kind, num_files in ((kind, kinds.count(kind)) for kind in ("image", "audio", "video")):
         assert num_files == report.outcomes[f"probe {kind}"].total() > 0
         if kind != "video":
-            assert num_files == report.outcomes[f"decode {kind}"].total() == report.outcomes[f"encode {kind}"].total()
+            assert num_files == report.outcomes[f"decode {kind}"].total()
+    assert report.outcomes["encode image"] == report.outcomes["decode image"]
+    assert report.outcomes["encode audio"].total() > 20
 
 
 def test_the_damage_is_real_and_not_all_there_is(report: Report) -> None:
     for kind in ("image", "audio"):
-        outcomes = report.outcomes[f"encode {kind}"]
+        outcomes = report.outcomes[f"decode {kind}"]
         assert outcomes["ok"] > 40 and outcomes["media_truncated"] > 40
 
 
@@ -56,8 +58,8 @@ def test_every_way_of_damage_comes() -> None:
 
 def test_a_checked_chunk_keeps_its_checksum() -> None:
     (original,) = (medium for medium in originals() if medium.name == "plain PNG")
-    changed = MUTATIONS["a checked chunk changed"](original.content, np.random.default_rng(0))
-    assert changed != original.content
+    ways = [MUTATIONS["a checked chunk changed"](original.content, np.random.default_rng(seed)) for seed in range(9)]
+    changed = next(content for content in ways if content != original.content)
     at = 8
     while at < len(changed):
         size = int.from_bytes(changed[at : at + 4], "big")
