@@ -10,16 +10,24 @@ from typing import Literal
 
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaReason
 
-EncodeReason = MediaReason | Literal["media_missing", "text_missing", "text_empty", "not_finite"]
+EncodeReason = MediaReason | Literal["media_missing", "text_missing", "text_empty", "text_unknown", "not_finite"]
 
-ENCODE_REASONS: tuple[EncodeReason, ...] = (*MEDIA_REASONS, "media_missing", "text_missing", "text_empty", "not_finite")
+ENCODE_REASONS: tuple[EncodeReason, ...] = (
+    *MEDIA_REASONS,
+    "media_missing",
+    "text_missing",
+    "text_empty",
+    "text_unknown",
+    "not_finite",
+)
 
 NOT_FINITE = "not_finite: the encoder gave values that are not finite"
 TEXT_MISSING = "text_missing: a text is needed, there is none"
 TEXT_EMPTY = "text_empty: a text with more than spaces is needed"
+TEXT_UNKNOWN = "text_unknown: a text with a word that the model knows is needed"
 
 
-def medium_missing(kind: Literal["picture", "sound", "video"]) -> str:
+def medium_missing(kind: Literal["picture", "sound", "video", "text or picture"]) -> str:
     """The error of a medium whose bytes are not there, or no longer where they were."""
     return f"media_missing: a {kind} is needed, its bytes are not there"
 

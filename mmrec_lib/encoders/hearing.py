@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from mmrec_lib.encoders.errors import medium_missing
 from mmrec_lib.encoders.spec import EncoderInput
 from mmrec_lib.media.audio import SAMPLE_RATE_HZ, decode_audio
 from mmrec_lib.media.errors import MediaError
@@ -20,7 +21,7 @@ Samples = npt.NDArray[np.float32]
 def samples_or_error(content: EncoderInput, max_seconds: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Samples | str:
     """Mono samples of a sound, or why there are none."""
     if not isinstance(content, bytes):
-        return "media_empty: a sound is needed, there is none"
+        return medium_missing("sound")
     try:
         return decode_audio(content, max_seconds=max_seconds, sample_rate_hz=sample_rate_hz)
     except MediaError as error:

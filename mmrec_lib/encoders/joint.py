@@ -20,6 +20,7 @@ import torch
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.directory import local_directory
+from mmrec_lib.encoders.errors import medium_missing
 from mmrec_lib.encoders.image import ImageEncoder
 from mmrec_lib.encoders.labels import PictureClassifier
 from mmrec_lib.encoders.loading import load_tokenizer
@@ -178,7 +179,7 @@ def _encode_both(
     dim: int,
 ) -> EncodeResult:
     """Vectors of length 1 of a batch that may hold both, zeros where there is an error."""
-    errors: list[str | None] = ["a text or a picture is needed, there is none"] * len(batch)
+    errors: list[str | None] = [medium_missing("text or picture")] * len(batch)
     vectors = np.zeros((len(batch), dim), np.float32)
     for kind, encode in ((str, encode_texts), (bytes, encode_pictures)):
         rows = [row for row, content in enumerate(batch) if isinstance(content, kind)]

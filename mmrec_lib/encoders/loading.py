@@ -12,6 +12,15 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
+_VOCABULARY_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
@@ -38,7 +47,7 @@ def load_model(factory: Any, directory: Path, dtype: torch.dtype, *, unused: tup
 
     Raises:
         OSError: When files are missing.
-        ValueError: When weights are missing or damaged, or the model needs code of its own.
+        ValueError: When weights are missing or damaged, settings are absurd, or the model needs code of its own.
         KeyError: When the family of the model is unknown.
     """
     try:
@@ -53,6 +62,11 @@ def load_model(factory: Any, directory: Path, dtype: torch.dtype, *, unused: tup
             )
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"weights that cannot be read: {error}") from None
+    except (OSError, ValueError, KeyError, MemoryError):
+        raise
+    except Exception as error:
+        # Each family checks its settings in its own way.
+        raise ValueError(f"settings that its family cannot have: {error}") from None
     # transformers fills what is missing with random numbers.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(unused))
     if missing:
@@ -67,8 +81,17 @@ def load_tokenizer(directory: Path) -> Any:
         OSError: When files are missing.
         ValueError: When it is no fast tokenizer (`tokenizer.json`), or needs code of its own.
     """
-    with quiet_loading():
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    # Without any of them transformers makes up a tokenizer that knows no word.
+    if not any((directory / name).is_file() for name in _VOCABULARY_FILES):
+        raise OSError(f"no tokenizer, one of {', '.join(_VOCABULARY_FILES)}")
+    try:
+        with quiet_loading():
+            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, MemoryError):
+        raise
+    except Exception as error:
+        # The reader of tokenizer.json has no error of its own.
+        raise ValueError(f"a tokenizer that cannot be read: {error}") from None
     if not tokenizer.is_fast:
         raise ValueError("a tokenizer without tokenizer.json")
     return tokenizer

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import rapidocr
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.errors import medium_missing
 from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, Span, Words
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.errors import MediaError
@@ -100,7 +101,7 @@ class TextInPictures:
 
     def _read(self, content: EncoderInput) -> Words:
         if not isinstance(content, bytes):
-            return Words(None, error="media_empty: a picture is needed, there is none")
+            return Words(None, error=medium_missing("picture"))
         try:
             size = open_image(content).size
             wanted = round(min(size) * min(1.0, LONGEST_SIDE_PX / max(size)))

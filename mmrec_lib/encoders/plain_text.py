@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from mmrec_lib.encoders.errors import TEXT_EMPTY, TEXT_MISSING
 from mmrec_lib.encoders.spec import EncoderInput
-
-NOTHING_KNOWN = "the text holds no word that the model knows"
 
 
 def refusal(text: EncoderInput) -> str | None:
     """Why an input is no text to encode, or None."""
     if not isinstance(text, str):
-        return "a text is needed, there is none"
-    return None if text.strip() else "the text is empty"
+        return TEXT_MISSING
+    return None if text.strip() else TEXT_EMPTY
 
 
 def well_formed(text: str) -> str:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 from mmrec_lib.encoders.config import MOTION_DIM, EncoderConfig, EncoderKind, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
 from mmrec_lib.encoders.hardware import on_this_machine
-from mmrec_lib.encoders.sound_families import STATISTICS_DIM, sound_dim
 from mmrec_lib.encoders.sentence_layout import sentence_layout
+from mmrec_lib.encoders.sound_families import STATISTICS_DIM, sound_dim
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
 from mmrec_lib.errors import EncoderError
 

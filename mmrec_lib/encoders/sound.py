@@ -11,6 +11,7 @@ import torch
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.directory import read_model_config
+from mmrec_lib.encoders.errors import NOT_FINITE
 from mmrec_lib.encoders.hearing import Samples, samples_or_error, window_starts, windows
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.sound_features import Floats
@@ -60,7 +61,7 @@ class SoundEncoder:
             if np.isfinite(vector).all():
                 found[row] = vector
             else:
-                errors[row] = "the encoder gave values that are not finite"
+                errors[row] = NOT_FINITE
         dim = self._spec.dim or next((len(vector) for vector in found.values()), 0)
         vectors = np.zeros((len(batch), dim), np.float32)
         for row, vector in found.items():

@@ -73,7 +73,7 @@ class WhisperExtractor:
             self._tokenizer = load_tokenizer(self._directory)
             self._features = WhisperFeatureExtractor.from_pretrained(self._directory, local_files_only=True)
             network = WhisperNetwork(model, device, self._tokenizer.get_vocab())
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise EncoderError(
                 f"Speech model `{self._spec.id}`: `{self._directory}` must hold a Whisper model, got: {error}."
             ) from None

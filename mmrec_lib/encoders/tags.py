@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.errors import NOT_FINITE
 from mmrec_lib.encoders.hearing import Samples, is_silent, samples_or_error, windows
 from mmrec_lib.encoders.sound import heard_windows, load_named
 from mmrec_lib.encoders.sound_features import Floats
@@ -57,7 +58,7 @@ class SoundTagger:
             return Words(None, error=samples)
         starts, chances_NK = _chances(model, samples, self._config.heard_seconds)
         if not np.isfinite(chances_NK).all():
-            return Words(None, error="the model gave values that are not finite")
+            return Words(None, error=NOT_FINITE)
         ranked: list[tuple[float, Span]] = []
         for sound in np.flatnonzero((chances_NK >= self._config.min_tag_confidence).any(axis=0)).tolist():
             if model.names[sound] not in _NO_SOUND:

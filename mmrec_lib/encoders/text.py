@@ -19,10 +19,10 @@ import torch
 from transformers import AutoModel, AutoModelForTextEncoding
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
-from mmrec_lib.encoders.errors import NOT_FINITE, TEXT_EMPTY, TEXT_MISSING
 from mmrec_lib.encoders.directory import read_model_config
+from mmrec_lib.encoders.errors import NOT_FINITE, TEXT_UNKNOWN
 from mmrec_lib.encoders.loading import load_model, load_tokenizer
-from mmrec_lib.encoders.plain_text import NOTHING_KNOWN, refusal, well_formed
+from mmrec_lib.encoders.plain_text import refusal, well_formed
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.sentence_head import SentenceHead
 from mmrec_lib.encoders.sentence_layout import sentence_layout
@@ -98,7 +98,7 @@ class TextEncoder:
         errors: list[str | None] = [refusal(text) for text in batch]
         rows = [row for row, error in enumerate(errors) if error is None]
         for row in rows:
-            errors[row] = NOTHING_KNOWN
+            errors[row] = TEXT_UNKNOWN
         vectors = np.zeros((len(batch), self._dim), np.float32)
         for owners, weights_B1, pooled_BD in self._encoded([str(batch[row]) for row in rows]):
             np.add.at(vectors, [rows[owner] for owner in owners], weights_B1 * pooled_BD)

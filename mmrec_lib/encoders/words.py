@@ -24,7 +24,8 @@ from scipy import sparse
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.directory import read_model_config
-from mmrec_lib.encoders.plain_text import NOTHING_KNOWN, refusal, well_formed
+from mmrec_lib.encoders.errors import TEXT_UNKNOWN
+from mmrec_lib.encoders.plain_text import refusal, well_formed
 from mmrec_lib.encoders.segment import SEGMENTATION, words_of
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
 from mmrec_lib.errors import EncoderError
@@ -94,7 +95,7 @@ class WordsEncoder:
         scale = np.linalg.norm(vectors, axis=1) if self._normalise else np.asarray(counts.sum(axis=1)).reshape(-1)
         vectors /= np.where(scale > 0, scale, 1).astype(np.float32).reshape(-1, 1)
         for row in np.flatnonzero(~vectors.any(axis=1)).tolist():
-            errors[row] = errors[row] or NOTHING_KNOWN
+            errors[row] = errors[row] or TEXT_UNKNOWN
         return EncodeResult(vectors, errors)
 
 

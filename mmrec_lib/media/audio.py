@@ -31,9 +31,21 @@ _STREAMED_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF)
 # Bytes 0..3 and 8..11 of a file → the chunk that holds its samples, and how a chunk begins.
 _SAMPLE_CHUNKS = {
     (b"RIFF", b"WAVE"): (b"data", struct.Struct("<4sI")),
+    (b"RF64", b"WAVE"): (b"data", struct.Struct("<4sI")),
     (b"FORM", b"AIFF"): (b"SSND", struct.Struct(">4sI")),
     (b"FORM", b"AIFC"): (b"SSND", struct.Struct(">4sI")),
 }
+
+
+class _Bytes(io.BytesIO):
+    """A file in memory for libsndfile, which seeks before the beginning of damaged files and knows no exceptions."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """As in a file; a place before the beginning is not gone to."""
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return self.tell()
 
 
 def decode_audio(
@@ -99,7 +111,7 @@ def _open(content: bytes, max_seconds: float) -> Iterator[SoundTrack]:
 def _open_file(content: bytes, max_seconds: float) -> soundfile.SoundFile:
     _check_size(content)
     try:
-        sound = soundfile.SoundFile(io.BytesIO(content))
+        sound = soundfile.SoundFile(_Bytes(content))
     except Exception as error:
         # libsndfile's own errors, and whatever reading from memory raises for absurd headers.
         found = sniff(content)
@@ -119,19 +131,21 @@ def _open_file(content: bytes, max_seconds: float) -> soundfile.SoundFile:
 
 
 def _blocks(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
-    """Mono blocks; fails when fewer frames come than the header promised, or samples that are no numbers."""
-    num_frames = 0
-    while True:
+    """Mono blocks; fails when not as many frames come as the header promised, or samples that are no numbers."""
+    num_frames, most = 0, _BLOCK_FRAMES // sound.channels + 1
+    is_over = False
+    while not is_over:
         try:
-            block = sound.read(_BLOCK_FRAMES // sound.channels + 1, dtype="float32", always_2d=True)
+            block = sound.read(most, dtype="float32", always_2d=True)
         except Exception as error:
             # As in _open: a damaged frame ends the sound, whatever libsndfile calls it.
             raise MediaError("media_truncated", f"the sound is truncated or damaged: {_why(error)}") from None
-        if not len(block):
-            break
+        # Behind the damage that ended a block early, libsndfile gives the same samples again.
+        is_over = len(block) < most
         num_frames += len(block)
-        yield averaged(block)
-    if num_frames < sound.frames:
+        if len(block):
+            yield averaged(block)
+    if num_frames != sound.frames:
         raise MediaError("media_truncated", f"{num_frames:,} of {sound.frames:,} samples could be read")
 
 
@@ -159,10 +173,14 @@ def _check_size(content: bytes) -> None:
     if found is None:
         return
     chunk, header = found
-    position = 12
+    position, long_size = 12, None
     while position + 8 <= len(content):
         name, size = header.unpack_from(content, position)
+        if name == b"ds64" and position + 24 <= len(content):
+            # The sizes of an RF64 file (EBU Tech 3306), of the whole and of its samples.
+            (long_size,) = struct.unpack_from("<Q", content, position + 16)
         if name == chunk:
+            size = long_size if long_size is not None and size in _STREAMED_SIZES else size
             rest = len(content) - position - 8
             if size > rest and size not in _STREAMED_SIZES:
                 raise MediaError("media_truncated", f"{rest:,} of {size:,} bytes of sound are there")

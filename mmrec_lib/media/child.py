@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -28,6 +28,7 @@ from mmrec_lib.media.wire import Blob, put_together, receive, send, taken_apart
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Functions = Mapping[str, Callable[..., Any]]
 
 DECODERS = (
     "mmrec_lib.media.audio:decode_audio",
@@ -38,6 +39,7 @@ DECODERS = (
 """What a child may be asked for, as `module:function`."""
 
 _GRACE_SECONDS = 5
+_START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,6 @@ class DecoderChild:
             answer, blobs = self._ask({"function": name, "args": args, "kwargs": kwargs}, content)
         if "reason" in answer:
             raise MediaError(answer["reason"], answer["detail"])
-        if "unavailable" in answer:
-            raise MachineError(f"Decoder `{name}`: it cannot be imported: {answer['unavailable']}.")
         try:
             result: R = put_together(get_type_hints(function)["return"], answer["result"], blobs)
         except (ValueError, TypeError, KeyError, IndexError):
@@ -170,20 +170,29 @@ class DecoderChild:
             start_new_session=True,
         )
         assert process.stdout is not None
-        with _deadline(process, self._limits.timeout_seconds):
+        with _deadline(process, _START_SECONDS):
             try:
-                receive(process.stdout, 0)
+                is_ready, _ = receive(process.stdout, 0)
             except (EOFError, OSError, ValueError):
                 self.close()
                 raise MachineError(
                     f"Decoder process: it must start with {self._limits.memory_bytes:,} bytes of memory within "
-                    f"{self._limits.timeout_seconds:g} seconds, but ended with code {process.returncode}."
+                    f"{_START_SECONDS:g} seconds, but ended with code {process.returncode}."
                 ) from None
+        if "unavailable" in is_ready:
+            self.close()
+            raise MachineError(f"Decoder process: its functions must be there, got: {is_ready['unavailable']}.")
         return process
 
 
-def serve(requests: IO[bytes], answers: IO[bytes], limits: DecoderLimits, functions: Collection[str]) -> None:
+def serve(requests: IO[bytes], answers: IO[bytes], limits: DecoderLimits, names: Collection[str]) -> None:
     """Answer requests until there are no more: what the child does."""
+    try:
+        # Before the first request, so that a decoder's time is not spent on imports.
+        functions = {name: _imported(name) for name in names}
+    except (ImportError, AttributeError) as error:
+        send(answers, {"unavailable": str(error)})
+        return
     send(answers, {})
     while True:
         try:
@@ -198,17 +207,10 @@ def serve(requests: IO[bytes], answers: IO[bytes], limits: DecoderLimits, functi
         send(answers, {**answer, "call": request["call"]}, blobs)
 
 
-def _answer(request: dict[str, Any], content: bytes, blobs: list[Blob], functions: Collection[str]) -> dict[str, Any]:
+def _answer(request: dict[str, Any], content: bytes, blobs: list[Blob], functions: Functions) -> dict[str, Any]:
     name = request["function"]
-    if name not in functions:
-        return {"unavailable": "it is not one of the functions of this child"}
-    module, _, attribute = name.partition(":")
     try:
-        function = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        return {"unavailable": str(error)}
-    try:
-        return {"result": taken_apart(function(content, *request["args"], **request["kwargs"]), blobs)}
+        return {"result": taken_apart(functions[name](content, *request["args"], **request["kwargs"]), blobs)}
     except MediaError as error:
         failed = error
     except MemoryError:
@@ -218,6 +220,12 @@ def _answer(request: dict[str, Any], content: bytes, blobs: list[Blob], function
         failed = _crashed(name, f"failed: {type(error).__name__}: {error}")
     blobs.clear()
     return {"reason": failed.reason, "detail": failed.detail}
+
+
+def _imported(name: str) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), attribute)
+    return function
 
 
 def _crashed(name: str, what: str) -> MediaError:

@@ -33,6 +33,7 @@ _PREFIXES: tuple[tuple[bytes, ContentType], ...] = (
 # Bytes 0..3 and 8..11 of RIFF and IFF files.
 _CONTAINERS: dict[tuple[bytes, bytes], ContentType] = {
     (b"RIFF", b"WAVE"): ContentType("audio", "audio/wav"),
+    (b"RF64", b"WAVE"): ContentType("audio", "audio/wav"),
     (b"RIFF", b"WEBP"): ContentType("image", "image/webp"),
     (b"RIFF", b"AVI "): ContentType("video", "video/x-msvideo"),
     (b"FORM", b"AIFF"): ContentType("audio", "audio/aiff"),

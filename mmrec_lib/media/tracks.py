@@ -89,7 +89,7 @@ def averaged(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     Raises:
         MediaError: When samples are not finite, or louder than any sound.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         mono: npt.NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
     if not np.abs(mono).max(initial=0) <= _LOUDEST:  # nor with NaN
         raise MediaError("media_truncated", "the sound has samples that are not finite or louder than any sound")

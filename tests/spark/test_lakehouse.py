@@ -104,6 +104,17 @@ def test_a_check_of_the_contract_is_enforced(lakehouse: Lakehouse) -> None:
         lakehouse.replace_slice("user_topk", bad, {"as_of_date": date(2026, 1, 1)})
 
 
+def test_an_error_of_encoding_must_begin_with_a_listed_reason(lakehouse: Lakehouse) -> None:
+    schema = CONTRACTS["content_embedding"].input_schema
+
+    def rows(error: str) -> DataFrame:
+        return lakehouse.spark.createDataFrame([("c", "e", "r", "text", None, error, None)], schema)
+
+    lakehouse.merge("content_embedding", rows("text_empty: a text is needed"))
+    with pytest.raises(Exception, match="error_reason"):
+        lakehouse.merge("content_embedding", rows("the text is empty"))
+
+
 def test_tables_are_plain_enough_for_other_readers(lakehouse: Lakehouse) -> None:
     lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1"}))
     table = DeltaTable(lakehouse.location("graph_edge"))

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,133 @@ def test_damaged_or_incomplete_weights_are_no_model(
     make = make_extractor if kind == "speech" else make_encoder
     with pytest.raises(EncoderError, match="weights"):
         make(config, models).load()
+
+
+class _Bomb:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def _without(*names: str) -> Callable[[Path], None]:
+    def remove(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return remove
+
+
+def _with_settings(name: str, **settings: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / name
+        path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **settings}), encoding="utf-8")
+
+    return change
+
+
+def _holding(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(content) and None
+
+
+def _only_pickles(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(_Bomb(folder / "ran")))
+
+
+def _pickle_called_safetensors(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(pickle.dumps(_Bomb(folder / "ran")))
+
+
+_KINDS = ("text", "image", "speech")
+FAULTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+    "missing": (shutil.rmtree, _KINDS),
+    "empty": (lambda folder: [path.unlink() for path in folder.iterdir()] and None, _KINDS),
+    "no config": (_without("config.json"), _KINDS),
+    "config no JSON": (_holding("config.json", b"{"), _KINDS),
+    "config no object": (_holding("config.json", b"[1, 2]"), _KINDS),
+    "config no text": (_holding("config.json", b"\xff\xfe\x00"), _KINDS),
+    "no family": (_holding("config.json", b"{}"), _KINDS),
+    "unknown family": (_with_settings("config.json", model_type="no-such-family"), ("text", "image")),
+    "absurd sizes": (_with_settings("config.json", hidden_size="big", d_model="big"), _KINDS),
+    "other sizes": (_with_settings("config.json", hidden_size=24, d_model=24), _KINDS),
+    "no weights": (_without("model.safetensors"), _KINDS),
+    "empty weights": (_holding("model.safetensors", b""), _KINDS),
+    "only pickles": (_only_pickles, _KINDS),
+    "pickle called safetensors": (_pickle_called_safetensors, _KINDS),
+    "code of its own": (_with_settings("config.json", auto_map={"AutoModel": "evil.Model"}), _KINDS),
+    "no tokenizer": (_without("tokenizer.json", "tokenizer_config.json"), ("text", "speech")),
+    "tokenizer no JSON": (_holding("tokenizer.json", b"{"), ("text", "speech")),
+    "no preprocessor": (_without("preprocessor_config.json"), ("image", "speech")),
+    "preprocessor no JSON": (_holding("preprocessor_config.json", b"{"), ("image", "speech")),
+    "preprocessor no object": (_holding("preprocessor_config.json", b"[]"), ("image", "speech")),
+    "preprocessor of nothing": (_holding("preprocessor_config.json", b"{}"), ("image",)),
+}
+
+
+def _load(kind: str, models: ModelsConfig) -> None:
+    config = EncoderConfig(id="mine", kind=kind)  # type: ignore[arg-type]
+    (make_extractor if kind == "speech" else make_encoder)(config, models).load()
+
+
+@pytest.mark.parametrize(("fault", "kind"), [(fault, kind) for fault, (_, kinds) in FAULTS.items() for kind in kinds])
+def test_a_directory_that_is_no_such_model_is_refused_by_name(
+    tiny_models: ModelsConfig, tmp_path: Path, fault: str, kind: str
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(Path(tiny_models.root, f"tiny-{kind}"), folder)
+    FAULTS[fault][0](folder)
+    with pytest.raises(EncoderError, match="mine"):
+        _load(kind, ModelsConfig(root=str(tmp_path)))
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize("other", _KINDS)
+def test_a_model_of_another_family_is_refused_by_name(
+    tiny_models: ModelsConfig, tmp_path: Path, kind: str, other: str
+) -> None:
+    if kind == other:
+        _load(kind, _copied(tiny_models, other, tmp_path))
+        return
+    with pytest.raises(EncoderError, match="mine"):
+        _load(kind, _copied(tiny_models, other, tmp_path))
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_pickles_and_code_beside_good_weights_are_never_read(
+    tiny_models: ModelsConfig, tmp_path: Path, kind: str
+) -> None:
+    models = _copied(tiny_models, kind, tmp_path)
+    folder = tmp_path / "mine"
+    for name in ("pytorch_model.bin", "training_args.bin", "vocab.pkl", "optimizer.pt", "tf_model.h5"):
+        (folder / name).write_bytes(pickle.dumps(_Bomb(folder / "ran")))
+    for name in ("modeling_mine.py", "tokenization_mine.py", "__init__.py"):
+        (folder / name).write_text(f"open({str(folder / 'ran')!r}, 'w')", encoding="utf-8")
+    _load(kind, models)
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", ["text", "speech"])
+def test_a_tokenizer_that_needs_code_of_its_own_is_refused_or_read_without_it(
+    tiny_models: ModelsConfig, tmp_path: Path, kind: str
+) -> None:
+    models = _copied(tiny_models, kind, tmp_path)
+    folder = tmp_path / "mine"
+    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')", encoding="utf-8")
+    classes = {"AutoTokenizer": ["evil.Tokenizer", "evil.TokenizerFast"]}
+    _with_settings("tokenizer_config.json", auto_map=classes, tokenizer_class="EvilTokenizer")(folder)
+    with contextlib.suppress(EncoderError):
+        _load(kind, models)
+    assert not (folder / "ran").exists()
+
+
+def _copied(models: ModelsConfig, kind: str, folder: Path) -> ModelsConfig:
+    shutil.copytree(Path(models.root, f"tiny-{kind}"), folder / "mine")
+    return ModelsConfig(root=str(folder))
 
 
 def test_directory_behind_a_uri_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mmrec_lib.media.audio import check_audio, decode_audio
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
+from tests.data.mutate import originals
 
 
 def wave(rate: int, seconds: float) -> npt.NDArray[np.float64]:
@@ -54,7 +55,7 @@ def test_length_is_told_in_seconds() -> None:
     assert check_audio(tone(8_000, 0.25)) == 0.25
 
 
-@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
+@pytest.mark.parametrize("kind", ["WAV", "RF64", "FLAC", "OGG", "MP3", "AIFF"])
 @pytest.mark.parametrize("cut", [0.3, 0.5, 0.9])
 def test_truncated_sound_is_found(kind: str, cut: float) -> None:
     content = tone(kind=kind)
@@ -78,6 +79,26 @@ def test_samples_that_are_no_numbers_or_louder_than_any_sound_are_refused(kind: 
     samples = np.full((100, 8), 0.1, np.float32)
     samples[50] = value
     assert reason_of(written(samples, kind, "FLOAT")) == "media_truncated"
+
+
+def test_infinities_that_cancel_between_channels_are_refused() -> None:
+    samples = np.full((100, 2), 0.1, np.float32)
+    samples[50] = (np.inf, -np.inf)
+    assert reason_of(written(samples, "WAV", "FLOAT")) == "media_truncated"
+
+
+def test_samples_that_come_again_behind_damage_do_not_count_twice() -> None:
+    (whole,) = (medium.content for medium in originals() if medium.name.startswith("MP3"))
+    damaged = whole[:1_500] + whole[1_872:]
+    with soundfile.SoundFile(io.BytesIO(damaged)) as sound:
+        assert len(sound.read(10**6)) + len(sound.read(10**6)) > sound.frames
+    assert reason_of(damaged) == "media_truncated"
+
+
+def test_a_header_that_makes_the_library_seek_before_the_beginning_is_damaged() -> None:
+    content = written(wave(8_000, 0.3), "AIFF", "FLOAT", 8_000)
+    start = content.index(b"SSND")
+    assert reason_of(content[:start] + bytes(8) + content[start + 8 :]) == "media_truncated"
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])

@@ -85,11 +85,11 @@ def test_a_decoder_that_crashes_costs_one_medium(child: DecoderChild, function: 
 
 @pytest.mark.parametrize("function", [nasty.hang, nasty.stop, nasty.hang_with_offspring])
 def test_a_decoder_that_hangs_costs_one_medium_and_its_time(function: Callable[[bytes], int]) -> None:
-    with DecoderChild(DecoderLimits(timeout_seconds=0.4), NASTY) as child:
+    with DecoderChild(DecoderLimits(timeout_seconds=1.0), NASTY) as child:
         child.call(nasty.process_id, b"")
         start = time.monotonic()
         assert reason_of(child, function) == "media_decoder_timeout"
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 15
         assert child.call(nasty.process_id, b"")
 
 

@@ -94,6 +94,11 @@ def test_mutated_media_never_crash(content: bytes, data: st.DataObject) -> None:
         assert error.reason in MEDIA_REASONS
 
 
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF"])
+def test_every_format_of_sound_that_is_read_is_known(kind: str) -> None:
+    assert probe(sound_bytes(0.5, 8_000, kind), "audio").media_kind == "audio"
+
+
 def test_mpeg_audio_frame_is_sound_and_a_jpeg_is_not() -> None:
     found = sniff(b"\xff\xfb\x90\x00" + bytes(100))
     assert found is not None and found.mime == "audio/mpeg"

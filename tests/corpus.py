@@ -1,0 +1,167 @@
+"""Damaged media through everything that reads them: `python -m tests.corpus --count 5000` (`make test-slow`).
+
+Each file of `tests.data.mutate` goes through decoding in a child, the probe of the ingest, and a tiny encoder with its
+preprocessing. Each must end as a result or as an error with a reason of the closed list; a crash, a hang, a warning or
+any other exception is a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.errors import reason_of
+from mmrec_lib.encoders.registry import make_encoder, make_extractor
+from mmrec_lib.encoders.spec import Encoder, Extractor
+from mmrec_lib.media.audio import decode_audio
+from mmrec_lib.media.child import DecoderChild, DecoderLimits
+from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.images import decode_image
+from mmrec_lib.media.probe import probe
+from tests.data.mutate import Medium, mutated
+from tests.unit.encoders.tiny_models import make_models
+
+LIMITS = DecoderLimits(timeout_seconds=20.0)
+MOST_SECONDS_EACH = 10.0
+
+
+@dataclass
+class Report:
+    """What became of the files.
+
+    Attributes:
+        outcomes: By step and kind: how often `ok` and each reason came.
+        failures: Files that ended in any other way, with what happened.
+        slowest: Seconds and name of the file that took longest.
+    """
+
+    outcomes: dict[str, Counter[str]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    slowest: tuple[float, str] = (0.0, "")
+
+    def count(self, step: str, outcome: str) -> None:
+        """Counts an outcome of a step."""
+        self.outcomes.setdefault(step, Counter())[outcome] += 1
+
+
+def run(count: int, models: ModelsConfig, seed: int = 0, transcribe_every: int = 1) -> Report:
+    """Passes so many damaged files through.
+
+    Args:
+        count: How many.
+        models: Has `tiny-image` and `tiny-speech`.
+        seed: Another one damages in other ways.
+        transcribe_every: Of so many files one is transcribed, if it is sound: that takes longer than all else.
+    """
+    report = Report()
+    encoder = make_encoder(models.encoders["tiny-image"], models)
+    extractor = make_extractor(models.encoders["tiny-speech"], models)
+    encoder.load()
+    extractor.load()
+    with DecoderChild(LIMITS) as child, _unraisable_errors() as unraisable:
+        for number, medium in enumerate(mutated(count, seed)):
+            start = time.perf_counter()
+            try:
+                if _is_safe(medium, child, report):
+                    _probe(medium, report)
+                    if medium.kind != "audio" or number % transcribe_every == 0:
+                        _encode(medium, encoder, extractor, report)
+            except Exception as error:
+                unraisable.append(error)
+            report.failures += [f"{medium.name}: {type(error).__name__}: {error}" for error in unraisable]
+            unraisable.clear()
+            seconds = time.perf_counter() - start
+            report.slowest = max(report.slowest, (seconds, medium.name))
+            if seconds > MOST_SECONDS_EACH:
+                report.failures.append(f"{medium.name}: took {seconds:.1f} seconds")
+    return report
+
+
+@contextmanager
+def _unraisable_errors() -> Iterator[list[BaseException]]:
+    """Collects what is raised where nobody can catch it, such as in functions that C libraries call back."""
+    errors: list[BaseException] = []
+    before, sys.unraisablehook = sys.unraisablehook, lambda found: errors.append(found.exc_value or RuntimeError("?"))
+    try:
+        yield errors
+    finally:
+        sys.unraisablehook = before
+
+
+def _is_safe(medium: Medium, child: DecoderChild, report: Report) -> bool:
+    """Whether the medium's decoder survives; what would crash this process must not be tried in it."""
+    if medium.kind == "video":
+        return True
+    outcome = _outcome(
+        lambda: (
+            child.call(decode_image, medium.content)
+            if medium.kind == "image"
+            else child.call(decode_audio, medium.content)
+        )
+    )
+    report.count(f"decode {medium.kind}", outcome)
+    if outcome not in {"media_decoder_crashed", "media_decoder_timeout"}:
+        return True
+    report.failures.append(f"{medium.name}: {outcome}")
+    return False
+
+
+def _probe(medium: Medium, report: Report) -> None:
+    report.count(f"probe {medium.kind}", _outcome(lambda: probe(medium.content, medium.kind)))
+
+
+def _encode(medium: Medium, encoder: Encoder, extractor: Extractor, report: Report) -> None:
+    if medium.kind == "image":
+        result = encoder.encode([medium.content])
+        (error,) = result.errors
+        is_whole = bool(np.isfinite(result.vectors).all()) and bool(result.vectors.any()) == (error is None)
+    elif medium.kind == "audio":
+        (words,) = extractor.extract([medium.content])
+        error, is_whole = words.error, (words.text is None) == (words.error is not None)
+    else:
+        return
+    report.count(f"encode {medium.kind}", "ok" if error is None else reason_of(error))
+    if not is_whole:
+        report.failures.append(f"{medium.name}: neither a whole result nor an error")
+
+
+def _outcome(work: Callable[[], object]) -> str:
+    try:
+        work()
+    except MediaError as error:
+        return error.reason
+    return "ok"
+
+
+def main() -> int:
+    """Prints the outcomes; returns 1 when a file ended in any other way."""
+    parser = argparse.ArgumentParser(prog="python -m tests.corpus")
+    parser.add_argument("--count", type=int, default=5_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        report = run(options.count, make_models(Path(folder)), options.seed)
+    for step, outcomes in sorted(report.outcomes.items()):
+        print(f"{step:13s} {dict(outcomes.most_common())}")
+    print(f"{options.count:,} files in {time.monotonic() - start:.0f} s, slowest {report.slowest}")
+    for failure in report.failures:
+        print(f"FAILED {failure}", file=sys.stderr)
+    return 1 if report.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
