@@ -19,8 +19,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
 
-from mmrec_lib.embedding.batches import bounded, vector_array, words_arrays
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.embedding.batches import bounded, vector_array, words_arrays
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
@@ -128,7 +128,7 @@ def encode_udf(encoder: EncoderConfig, models: ModelsConfig) -> Callable[[Column
     Raises:
         EncoderError: When the model's directory is missing.
     """
-    models = _portable(models)
+    models = portable(models)
     spec = encoder_spec(encoder, models)
 
     def vectors(inputs: Iterator[pd.Series]) -> Iterator[pd.Series]:
@@ -150,7 +150,7 @@ def encode_udf(encoder: EncoderConfig, models: ModelsConfig) -> Callable[[Column
 def _inference(
     rows: DataFrame, encoder: EncoderConfig, models: ModelsConfig, columns: Columns, portions: EmbeddingConfig
 ) -> Inference:
-    models = _portable(models)
+    models = portable(models)
     spec = encoder_spec(encoder, models)
     needed = "string" if spec.input_kind == "text" else "binary"
     got = dict(rows.dtypes).get(columns.input, "no such column")
@@ -169,7 +169,7 @@ def _apply(rows: DataFrame, how: Inference, function: _Partition, fields: Sequen
     return laid_out.mapInArrow(lambda batches: function(batches, how), schema)
 
 
-def _portable(models: ModelsConfig) -> ModelsConfig:
+def portable(models: ModelsConfig) -> ModelsConfig:
     """The same models with a root that does not depend on a worker's working directory."""
     if "://" in models.root:
         return models
@@ -192,7 +192,7 @@ def _encoder(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) ->
     key = (spec.revision, models.device)
     if _worker.encoder is None or _worker.key != key:
         made = make_encoder(encoder, models)
-        _check_same(made.spec, spec)
+        check_same(made.spec, spec)
         _worker.key, _worker.encoder, _worker.extractor = None, None, None
         made.load(models.device)
         _worker.key, _worker.encoder = key, made
@@ -203,14 +203,19 @@ def _extractor(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) 
     key = (spec.revision, models.device)
     if _worker.extractor is None or _worker.key != key:
         made = make_extractor(encoder, models)
-        _check_same(made.spec, spec)
+        check_same(made.spec, spec)
         _worker.key, _worker.encoder, _worker.extractor = None, None, None
         made.load(models.device)
         _worker.key, _worker.extractor = key, made
     return _worker.extractor
 
 
-def _check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
+def check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
+    """Refuse a model that is not the one the driver saw.
+
+    Raises:
+        EncoderError: When the revisions differ.
+    """
     if found != expected:
         raise EncoderError(
             f"Model `{expected.id}`: every worker must see revision {expected.revision}, one sees {found.revision}. "

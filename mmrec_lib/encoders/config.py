@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError
 
-EncoderKind = Literal["text", "image", "speech"]
+EncoderKind = Literal["text", "image", "speech", "sentiment"]
 
 
 class EncoderConfig(Section):
@@ -18,7 +18,8 @@ class EncoderConfig(Section):
 
     Attributes:
         id: Name; set from the key under `models.encoders`.
-        kind: text (BERT-like), image (a vision model with pooled output) or speech (Whisper).
+        kind: text (BERT-like), image (a vision model with pooled output), speech (Whisper) or sentiment (a sequence
+            classifier).
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
         dtype: float32, bfloat16, or auto: bfloat16 for text where the processor computes it natively, else float32.
         batch_tokens: Tokens a text model sees at once. 256 suits a processor core, 16,384 a GPU.
@@ -29,6 +30,8 @@ class EncoderConfig(Section):
         normalise: Whether text vectors get length 1.
         language: ISO 639-1 code of the speech; None lets a multilingual model find out.
         max_seconds: Longer sound becomes an error row.
+        labels: What the classes of a sentiment model mean (negative, neutral, positive, or stars from 1 to 5) where
+            their names do not tell, such as `LABEL_0: negative`.
     """
 
     id: str = ""
@@ -43,6 +46,7 @@ class EncoderConfig(Section):
     normalise: bool = True
     language: str | None = None
     max_seconds: float = Field(default=3600.0, gt=0)
+    labels: dict[str, str] = Field(default_factory=dict)
 
     @property
     def folder(self) -> str:

@@ -7,12 +7,15 @@ import json
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmrec_lib.encoders.config import EncoderConfig, EncoderKind, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
 from mmrec_lib.errors import EncoderError
+
+if TYPE_CHECKING:
+    from mmrec_lib.encoders.sentiment import SentimentClassifier
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Kind:
     Attributes:
         made_by: `module:class`, imported only when a model is made: importing takes seconds that a driver need not
             spend. The class takes (spec, config, directory, models).
-        makes: vectors (an `Encoder`) or words (an `Extractor`).
+        makes: vectors (an `Encoder`), words (an `Extractor`) or sentiments (a `SentimentClassifier`).
         modality: What its vectors or words are, see `EncoderSpec.modality`.
         input_kind: What it reads.
         method: Raised when the code that applies the model changes its results.
@@ -30,7 +33,7 @@ class Kind:
     """
 
     made_by: str
-    makes: Literal["vectors", "words"]
+    makes: Literal["vectors", "words", "sentiments"]
     modality: str
     input_kind: InputKind
     method: int
@@ -62,6 +65,14 @@ KINDS: dict[EncoderKind, Kind] = {
         method=1,
         settings=("dtype", "language", "max_seconds"),
     ),
+    "sentiment": Kind(
+        made_by="mmrec_lib.encoders.sentiment:SentimentClassifier",
+        makes="sentiments",
+        modality="sentiment",
+        input_kind="text",
+        method=1,
+        settings=("max_tokens", "max_windows", "batch_tokens", "labels"),
+    ),
 }
 
 
@@ -92,6 +103,16 @@ def make_extractor(config: EncoderConfig, models: ModelsConfig) -> Extractor:
     """
     extractor: Extractor = _make(config, models, "words")
     return extractor
+
+
+def make_classifier(config: EncoderConfig, models: ModelsConfig) -> SentimentClassifier:
+    """The sentiment classifier of a config entry, not yet loaded.
+
+    Raises:
+        EncoderError: When the model's directory is missing, or the entry is no sentiment classifier.
+    """
+    classifier: SentimentClassifier = _make(config, models, "sentiments")
+    return classifier
 
 
 def _make(config: EncoderConfig, models: ModelsConfig, makes: str) -> Any:

@@ -132,9 +132,7 @@ class _Judged:
     error: str | None = None
 
 
-def _judge(
-    texts: Sequence[str], model: OpinionModel, config: OpinionConfig, classifier: Judge | None
-) -> list[_Judged]:
+def _judge(texts: Sequence[str], model: OpinionModel, config: OpinionConfig, classifier: Judge | None) -> list[_Judged]:
     if not texts:
         return []
     of_store = model.ratings.judge(texts, config) if model.ratings is not None else None

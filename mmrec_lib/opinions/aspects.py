@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.opinions.nouns import Use, names_a_thing
@@ -53,7 +54,7 @@ def find_aspects(
         for clause in clauses(text):
             found = [without_elision(token)[0] for token in tokens(clause)]
             words.update(found)
-            for pair in zip(found, found[1:], strict=False):
+            for pair in pairwise(found):
                 if pair[1] in nouns and names_a_thing(pair[0]) and pair[0] not in common:
                     pairs[pair] += 1
                     here.add(pair)

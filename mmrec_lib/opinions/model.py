@@ -105,12 +105,16 @@ def part_of(review: Review) -> str:
     return TRAIN if place < 6 else VALID if place < 8 else TEST
 
 
+def settings_id(config: OpinionConfig) -> str:
+    """Identity of how models are fitted, whatever the reviews; 16 hexadecimal digits."""
+    settings = config.model_dump(mode="json", exclude={"sentiment_encoder", "refit_share"})
+    return hashlib.sha256(json.dumps([METHOD, settings], sort_keys=True).encode()).hexdigest()[:16]
+
+
 def fit_revision(reviews: Sequence[Review], config: OpinionConfig) -> str:
     """Identity of a fit: of its reviews in whatever order, its settings and its method; 16 hexadecimal digits."""
     rows = sorted(json.dumps([review.text, review.language, review.rating]) for review in reviews)
-    settings = config.model_dump(mode="json", exclude={"sentiment_encoder", "refit_share"})
-    identity = json.dumps([METHOD, settings, rows], sort_keys=True)
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([settings_id(config), rows]).encode()).hexdigest()[:16]
 
 
 def fit_opinions(reviews: Sequence[Review], config: OpinionConfig) -> OpinionModel:

@@ -1,7 +1,7 @@
 """Which words of a store are nouns, found without a tagger: by where they stand.
 
 A noun ends a run of content words behind an article or possessive (`the small battery is`), or is capitalised inside a
-clause (German). What is no content word is found by its frequency, so that no list of a language's stop words is needed.
+clause (German). What is no content word is found by its frequency, so that no list of stop words is needed.
 """
 
 from __future__ import annotations

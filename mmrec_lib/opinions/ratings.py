@@ -2,8 +2,8 @@
 
 One multinomial logistic regression over TF-IDF of words and pairs of words answers all three questions, so that they
 never contradict each other: the sentiment is the sum over the ratings that mean it, the pseudo-rating the mean of the
-distribution, its uncertainty the standard deviation. Where it helps on validation, the score of a general lexicon is one
-more feature: it knows words that the store's few rated reviews do not have.
+distribution, its uncertainty the standard deviation. Where it helps on validation, the score of a general lexicon is
+one more feature: it knows words that the store's few rated reviews do not have.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ class RatingFit:
 
     Attributes:
         model: Fitted on the parts train and valid; None when there are too few ratings.
-        metrics: By name, such as `accuracy`, `mae` and `majority.accuracy`, over the part test, which nothing was chosen
-            on; empty without a model.
+        metrics: By name, such as `accuracy`, `mae` and `majority.accuracy`, over the part test, on which nothing was
+            chosen; empty without a model.
         reason: Why there is no model.
     """
 
@@ -172,7 +172,7 @@ def fit_ratings(texts: Sequence[str], ratings: Floats, parts: Sequence[Part], co
     model = reviews.model(part != TEST, *best)
     # What is measured must be what is saved.
     model = RatingModel.of_arrays(model.vocabulary, model.arrays())
-    held_out = np.flatnonzero(part == TEST)
+    held_out = np.flatnonzero(part == TEST).tolist()
     judgement = model.judge([texts[row] for row in held_out], config)
     metrics = {
         **measure(ratings[held_out], judgement.ratings, judgement.probabilities.argmax(axis=1), config),
@@ -263,9 +263,7 @@ class _Reviews:
         return float(-np.log(np.maximum(chances[np.arange(len(rows)), nearest], _LEAST_CHANCE)).mean())
 
 
-def _too_few(
-    sentiments: npt.NDArray[np.int64], part: npt.NDArray[np.str_], config: OpinionConfig
-) -> str | None:
+def _too_few(sentiments: npt.NDArray[np.int64], part: npt.NDArray[np.str_], config: OpinionConfig) -> str | None:
     if len(sentiments) < config.min_rated_reviews:
         return f"too_few_ratings: {config.min_rated_reviews} rated reviews are needed, there are {len(sentiments)}"
     for index, name in enumerate(SENTIMENTS):

@@ -1,7 +1,7 @@
 """Topics of reviews: parts of a non-negative factorisation of their words, each named by its top words.
 
-Lee and Seung (1999), Learning the parts of objects by non-negative matrix factorization. The number of topics is the one
-with the best coherence of their top words (NPMI: Bouma 2009; Lau, Newman and Baldwin 2014, Machine reading tea leaves).
+Lee and Seung (1999), Learning the parts of objects by non-negative matrix factorization. The number of topics is the
+one with the best coherence of their top words (NPMI: Lau, Newman and Baldwin 2014, Machine reading tea leaves).
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class TopicModel:
                     rest = product_NT[:, topic] - (amount_NT * gram_T).sum(axis=1)
                     amount_NT[:, topic] = np.maximum(amount_NT[:, topic] + rest / gram_T[topic], 0.0)
         total = amount_NT.sum(axis=1, keepdims=True)
-        return np.divide(amount_NT, total, out=np.zeros_like(amount_NT), where=total > 0)
+        shares_NT: Floats = np.divide(amount_NT, total, out=np.zeros_like(amount_NT), where=total > 0)
+        return shares_NT
 
     def topics(self, texts: Sequence[str]) -> list[list[tuple[int, float]]]:
         """Topics of each text with their shares, largest first; without those of small shares."""
@@ -125,14 +126,16 @@ def _factorised(vectors: csr_array, count: int, seed: int) -> Floats:
         model.fit(vectors)
     topics: Floats = model.components_
     lengths = np.linalg.norm(topics, axis=1, keepdims=True)
-    return np.divide(topics, lengths, out=np.zeros_like(topics), where=lengths > 0)
+    unit: Floats = np.divide(topics, lengths, out=np.zeros_like(topics), where=lengths > 0)
+    return unit
 
 
 def _coherence(topics: Floats, vectors: csr_array) -> float:
     """Mean NPMI of pairs of a topic's top words, as 0 to 1, times the share of top words that no other topic has."""
     top = [np.argsort(-topic, kind="stable")[:_TOP_WORDS] for topic in topics]
     used = np.unique(np.concatenate(top))
-    has = (vectors[:, used] != 0).astype(np.float64)
+    has = csr_array(vectors[:, used])
+    has.data[:] = 1.0
     together = np.asarray((has.T @ has).todense()) / vectors.shape[0]
     place = {int(column): index for index, column in enumerate(used)}
     scores = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from mmrec_lib.opinions.words import document_counts
@@ -15,10 +14,11 @@ Feature = tuple[str, str | None]
 
 
 class Vocabulary:
-    """Features with their inverse document frequencies (Spärck Jones 1972, A statistical interpretation of term specificity).
+    """Features with their inverse document frequencies.
 
-    A vector has length 1 and is a function of its text alone. A negated word that the vocabulary has not seen negated
-    counts as the word with the opposite sign: what follows from `good` follows the other way round from `not good`.
+    Spärck Jones (1972), A statistical interpretation of term specificity and its application in retrieval. A vector has
+    length 1 and is a function of its text alone. A negated word that the vocabulary has not seen negated counts as the
+    word with the opposite sign: what follows from `good` follows the other way round from `not good`.
     """
 
     def __init__(self, idf: Mapping[str, float]) -> None:
@@ -51,16 +51,12 @@ class Vocabulary:
         shape = (len(documents), len(self.idf))
         return csr_array((np.array(values, np.float64), np.array(columns, np.int32), np.array(ends, np.int32)), shape)
 
-    def idf_array(self) -> npt.NDArray[np.float64]:
-        """Inverse document frequencies in the order of the columns: `[num_features]`."""
-        return np.array(list(self.idf.values()), np.float64)
-
     def _weights(self, document: Sequence[Feature]) -> dict[int, float]:
         counts: dict[int, float] = {}
         idf: dict[int, float] = {}
-        for name, turned in document:
-            sign = 1.0
-            if name not in self._column and turned is not None:
+        for feature, turned in document:
+            name, sign = feature, 1.0
+            if feature not in self._column and turned is not None:
                 name, sign = turned, -1.0
             column = self._column.get(name)
             if column is not None:

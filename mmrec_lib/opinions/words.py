@@ -5,37 +5,50 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-# Scripts without spaces between words give one token a character; a word may have an apostrophe inside; an emoji is one.
+# Scripts without spaces between words give one token a character; an emoji is one token, a word may hold an apostrophe.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _EMOJI = "\u2600-\u27bf\U0001f300-\U0001faff"
 _TOKEN = re.compile(rf"[{_UNSPACED}]|[{_EMOJI}]|[^\W_{_UNSPACED}]+(?:['’][^\W_{_UNSPACED}]+)?")
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 _ELISION = re.compile(r"^(?:[cdjlmnst]|qu|un|all|dell|nell|dall|sull)['’]")
 _CLAUSE_END = re.compile(r"[.!?;:,\n。！？；：，、…]+")
-
-# What turns the meaning of the words behind it, in seven languages.
-NEGATORS = frozenset(
-    "not no never nothing nobody none neither nor cannot without hardly "
-    "nicht nichts nie niemals kein keine keinen keinem keiner keines ohne kaum "
-    "pas jamais rien aucun aucune sans "
-    "nunca nada ningún ninguna sin "
-    "non mai niente nessun nessuna senza "
-    "não nem niet geen nooit".split()
-)
-_CONTRASTS = frozenset(
-    "but however although though yet aber jedoch obwohl doch mais cependant pourtant pero aunque ma però mas porém maar".split()
-)
-# Articles and possessives; those that are another word of another language (the Italian `i`) are left out.
-DETERMINERS = frozenset(
-    "the a an my your his her its our their "
-    "der die das den dem des ein eine einen einem einer mein meine meinen "
-    "le la les un une des cet cette mon ma mes "
-    "el los las unos unas una mi mis "
-    "il lo gli uno mio mia "
-    "um uma meu minha het een".split()
-)
 _NEGATION_REACH = 4
+
+# English, German, French, Spanish, Italian, Portuguese and Dutch, one a line.
+_NEGATORS = """
+not no never nothing nobody none neither nor cannot without hardly
+nicht nichts nie niemals kein keine keinen keinem keiner keines ohne kaum
+pas jamais rien aucun aucune sans
+nunca nada ningún ninguna sin
+non mai niente nessun nessuna senza
+não nem
+niet geen nooit
+"""
+_CONTRASTS = """
+but however although though yet
+aber jedoch obwohl doch
+mais cependant pourtant
+pero aunque
+ma però
+mas porém
+maar
+"""
+# Articles and possessives; those that mean something else in another language (the Italian `i`) are left out.
+_DETERMINERS = """
+the a an my your his her its our their
+der die das den dem des ein eine einen einem einer mein meine meinen
+le la les un une cet cette mon ma mes
+el los las unos unas una mi mis
+il lo gli uno mio mia
+um uma meu minha
+het een
+"""
+# What turns the meaning of the words behind it.
+NEGATORS = frozenset(_NEGATORS.split())
+CONTRASTS = frozenset(_CONTRASTS.split())
+DETERMINERS = frozenset(_DETERMINERS.split())
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ def clauses(text: str) -> list[str]:
     for piece in _CLAUSE_END.split(text):
         start = 0
         for match in _TOKEN.finditer(piece):
-            if match.group().lower() in _CONTRASTS and match.start() > start:
+            if match.group().lower() in CONTRASTS and match.start() > start:
                 parts.append(piece[start : match.start()])
                 start = match.start()
         parts.append(piece[start:])
@@ -92,7 +105,7 @@ def features(text: str) -> list[tuple[str, str | None]]:
     for clause in clauses(text):
         found = tokens(clause)
         made += [(f"not_{t.word}", t.word) if t.is_negated else (t.word, None) for t in found]
-        made += [(f"{a.word} {b.word}", None) for a, b in zip(found, found[1:], strict=False)]
+        made += [(f"{a.word} {b.word}", None) for a, b in pairwise(found)]
     return made
 
 

@@ -12,6 +12,7 @@ from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig, IngestConfig, ItemsConfig, MediaConfig
 from mmrec_lib.lakehouse.config import MaintenanceConfig, SparkConfig, StoreConfig
 from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.tracking.config import TrackingConfig
@@ -30,6 +31,7 @@ class Settings(Section):
     media: MediaConfig = MediaConfig()
     models: ModelsConfig = ModelsConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
+    opinion: OpinionConfig = OpinionConfig()
     features: FeaturesConfig = FeaturesConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
