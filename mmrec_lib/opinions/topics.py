@@ -21,7 +21,7 @@ from mmrec_lib.opinions.words import clauses, tokens, without_elision
 Floats = npt.NDArray[np.float64]
 
 _MIN_DOCUMENTS, _MAX_FEATURES = 3, 5_000
-_TOP_WORDS, _NAME_WORDS = 8, 4
+_NAME_WORDS = 4
 _FREQUENT_SHARE, _FREQUENT_NOUN_SHARE = 0.02, 0.15
 _SWEEPS = 30
 # Of what a text is about, a topic with a smaller share is noise.
@@ -131,8 +131,11 @@ def _factorised(vectors: csr_array, count: int, seed: int) -> Floats:
 
 
 def _coherence(topics: Floats, vectors: csr_array) -> float:
-    """Mean NPMI of pairs of a topic's top words, as 0 to 1, times the share of top words that no other topic has."""
-    top = [np.argsort(-topic, kind="stable")[:_TOP_WORDS] for topic in topics]
+    """Mean NPMI of pairs of a topic's top words, as 0 to 1, times two shares that keep the topics many and apart.
+
+    These are the share of top words that no other topic has, and the share of reviews that have a top word.
+    """
+    top = [np.argsort(-topic, kind="stable")[:_NAME_WORDS] for topic in topics]
     used = np.unique(np.concatenate(top))
     has = csr_array(vectors[:, used])
     has.data[:] = 1.0
@@ -144,7 +147,9 @@ def _coherence(topics: Floats, vectors: csr_array) -> float:
             for b in columns[first + 1 :]:
                 i, j = place[int(a)], place[int(b)]
                 scores.append(_npmi(together[i, i], together[j, j], together[i, j]))
-    return (1 + float(np.mean(scores))) / 2 * len(used) / (len(topics) * _TOP_WORDS)
+    distinct = len(used) / (len(topics) * _NAME_WORDS)
+    covered = float(np.mean(np.diff(has.indptr) > 0))
+    return (1 + float(np.mean(scores))) / 2 * distinct * covered
 
 
 def _npmi(a: float, b: float, both: float) -> float:
