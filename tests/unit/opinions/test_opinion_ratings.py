@@ -46,9 +46,7 @@ def test_equal_words_are_never_on_both_sides() -> None:
     assert part_of(Review("the same words", "en", None)) == "unrated"
 
 
-@pytest.mark.parametrize(
-    ("number", "reason"), [(30, "50 rated reviews are needed, there are 30"), (0, "there are 0")]
-)
+@pytest.mark.parametrize(("number", "reason"), [(30, "50 rated reviews are needed, there are 30"), (0, "there are 0")])
 def test_too_few_ratings_give_a_reason_and_no_model(config: OpinionConfig, number: int, reason: str) -> None:
     fitted = fit_opinions(planted_reviews(number), config)
     assert fitted.ratings is None
