@@ -188,9 +188,10 @@ def _current_model(
     if found and found[0]["settings_id"] == settings_id(config):
         saved = found[0]
         ours = F.col("fit_part").isNotNull() & F.col("revision").endswith(saved["revision"])
-        marked = stored.where(ours).select("review_id", "content_id")
-        changed = sample.join(marked, ["review_id", "content_id"], "left_anti").count()
-        changed += saved["num_reviews"] - marked.join(sample, ["review_id", "content_id"], "left_semi").count()
+        marked = stored.where(ours).select("review_id", "content_id", F.lit(1).alias("_marked"))
+        both = sample.join(marked, ["review_id", "content_id"], "left")
+        sums = both.agg(F.count(F.lit(1)).alias("now"), F.count("_marked").alias("kept")).collect()[0]
+        changed = int(sums["now"]) + int(saved["num_reviews"]) - 2 * int(sums["kept"])
         if changed <= config.refit_share * saved["num_reviews"]:
             return OpinionModel.of_saved(saved["document"], bytes(saved["arrays"])), saved["revision"], False
     reviews = [
