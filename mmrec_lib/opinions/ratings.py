@@ -165,10 +165,12 @@ def fit_ratings(texts: Sequence[str], ratings: Floats, parts: Sequence[Part], co
         return RatingFit(None, {}, reason)
     reviews = _Reviews(texts, ratings)
     is_train, is_valid = part == TRAIN, part == VALID
-    settings = [(uses, strength) for uses in (False, True) for strength in _STRENGTHS]
-    losses = {setting: reviews.loss(reviews.model(is_train, *setting), is_valid) for setting in settings}
-    # At equal losses the simpler model.
-    best = min(settings, key=lambda setting: (losses[setting], setting))
+    losses = {
+        (uses, strength): reviews.losses(reviews.model(is_train, uses, strength), is_valid)
+        for uses in (False, True)
+        for strength in _STRENGTHS
+    }
+    best = _choice(losses)
     model = reviews.model(part != TEST, *best)
     # What is measured must be what is saved.
     model = RatingModel.of_arrays(model.vocabulary, model.arrays())
@@ -181,7 +183,7 @@ def fit_ratings(texts: Sequence[str], ratings: Floats, parts: Sequence[Part], co
         "num_train": float((part == TRAIN).sum()),
         "num_valid": float((part == VALID).sum()),
         "num_test": float(len(held_out)),
-        "valid.log_loss": losses[best],
+        "valid.log_loss": float(losses[best].mean()),
         "uses_lexicon": float(best[0]),
         "strength": best[1],
         **_baselines(ratings, part, config),
@@ -254,13 +256,31 @@ class _Reviews:
             np.array([values.var() for values in of_class]),
         )
 
-    def loss(self, model: RatingModel, chosen: npt.NDArray[np.bool_]) -> float:
-        """Mean log loss of the ratings of other reviews; a rating that the model has not seen counts as its nearest."""
+    def losses(self, model: RatingModel, chosen: npt.NDArray[np.bool_]) -> Floats:
+        """Log loss of the rating of each chosen review; a rating that the model has not seen counts as its nearest."""
         rows = np.flatnonzero(chosen)
         vectors = model.vocabulary.vectors([self._documents[row] for row in rows])
         chances = model.chances(vectors, self._lexicon_N2[rows])
         nearest = np.abs(self._ratings[rows, None] - model.class_mean_C).argmin(axis=1)
-        return float(-np.log(np.maximum(chances[np.arange(len(rows)), nearest], _LEAST_CHANCE)).mean())
+        result: Floats = -np.log(np.maximum(chances[np.arange(len(rows)), nearest], _LEAST_CHANCE))
+        return result
+
+
+def _choice(losses: Mapping[tuple[bool, float], Floats]) -> tuple[bool, float]:
+    """Whether to use the lexicon, and the inverse regularisation strength: the smallest mean loss.
+
+    A few reviews easily prefer to do without the lexicon by chance, so it must be worse by more than one standard error
+    (Breiman et al. 1984, Classification and regression trees).
+    """
+
+    def best_of(uses_lexicon: bool) -> tuple[bool, float]:
+        # At equal losses the simpler model.
+        return min((s for s in losses if s[0] == uses_lexicon), key=lambda s: (float(losses[s].mean()), s[1]))
+
+    using, without = best_of(True), best_of(False)
+    gain = losses[using] - losses[without]
+    error = float(gain.std()) / np.sqrt(len(gain))
+    return without if float(gain.mean()) > error else using
 
 
 def _too_few(sentiments: npt.NDArray[np.int64], part: npt.NDArray[np.str_], config: OpinionConfig) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.opinions.model import OpinionModel, Review, fit_opinions, fit_revision, part_of
-from mmrec_lib.opinions.ratings import TEST, fit_ratings, measure
+from mmrec_lib.opinions.ratings import TEST, _choice, fit_ratings, measure
 from tests.unit.opinions.planted import planted_reviews
 
 
@@ -58,6 +58,13 @@ def test_a_missing_sentiment_gives_a_reason_and_no_model(config: OpinionConfig) 
     fitted = fit_opinions(only_good, config)
     assert fitted.ratings is None
     assert fitted.no_ratings is not None and "negative ratings are needed, there are 0" in fitted.no_ratings
+
+
+def test_the_lexicon_stays_unless_validation_is_sure_that_it_harms() -> None:
+    even, worse = np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.1, 3.0, 3.9, 5.0])
+    assert _choice({(False, 1.0): even, (True, 1.0): even + np.array([2.0, -1.0, -1.0, 0.2])}) == (True, 1.0)
+    assert _choice({(False, 1.0): even, (True, 1.0): worse}) == (False, 1.0)
+    assert _choice({(False, 1.0): worse, (False, 3.0): even, (True, 1.0): worse, (True, 3.0): even}) == (True, 3.0)
 
 
 def test_measures_of_a_known_case() -> None:
