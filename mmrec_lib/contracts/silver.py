@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql.types import (
     ArrayType,
+    BinaryType,
     BooleanType,
     DoubleType,
     FloatType,
@@ -211,6 +212,76 @@ TRAINING_SNAPSHOT = TableContract(
     key=("snapshot_id",),
 )
 
+ASPECTS = ArrayType(
+    StructType(
+        [
+            StructField("aspect", StringType()),
+            StructField("sentiment", StringType()),
+            StructField("polarity", DoubleType()),
+            StructField("clause", StringType()),
+        ]
+    )
+)
+TOPICS = ArrayType(
+    StructType(
+        [
+            StructField("topic", IntegerType()),
+            StructField("name", StringType()),
+            StructField("share", DoubleType()),
+        ]
+    )
+)
+
+REVIEW_OPINION = TableContract(
+    name="review_opinion",
+    layer="silver",
+    comment="What each review thinks, written or spoken: sentiment or an error, rating, aspects and topics.",
+    columns=(
+        Column("review_id", StringType(), "The review.", required=True),
+        Column("encoder_id", StringType(), "store for the models fitted on it, else a sentiment model.", required=True),
+        Column("revision", StringType(), "Revision of the models; all rows have the same.", required=True),
+        Column("content_id", StringType(), "sha256 of the normalised words; null without words."),
+        Column("sentiment", StringType(), "negative, neutral or positive; null with an error."),
+        Column("p_negative", DoubleType(), "Probability; null with an error, or where only a lexicon judged."),
+        Column("p_neutral", DoubleType(), "Likewise."),
+        Column("p_positive", DoubleType(), "Likewise."),
+        Column("rating", DoubleType(), "The review's own rating, else a pseudo-rating on the same scale."),
+        Column("rating_source", StringType(), "given or predicted; null without a rating."),
+        Column("rating_std", DoubleType(), "Standard deviation of a predicted rating as the model sees it."),
+        Column("aspects", ASPECTS, "What it speaks of, with polarity from -1 to 1; null where nothing is said of it."),
+        Column("topics", TOPICS, "What it is about, largest share first."),
+        Column("fit_part", StringType(), "What the fit used it for: train, valid, test or unrated; null for nothing."),
+        Column("error", StringType(), "Why there is no sentiment; null with one."),
+    ),
+    key=("review_id", "encoder_id", "revision"),
+    checks=(
+        Check("sentiment_or_error", "(sentiment IS NULL) <> (error IS NULL)"),
+        Check("sentiment_known", "sentiment IS NULL OR sentiment IN ('negative', 'neutral', 'positive')"),
+    ),
+)
+
+OPINION_MODEL = TableContract(
+    name="opinion_model",
+    layer="silver",
+    comment="The models that were fitted on the store's reviews, and what they are worth on held-out ones.",
+    columns=(
+        Column("encoder_id", StringType(), "store.", required=True),
+        Column("revision", StringType(), "Hash of the reviews, settings and method of the fit.", required=True),
+        Column("settings_id", StringType(), "Hash of settings and method alone.", required=True),
+        Column("num_reviews", LongType(), "Reviews that the fit looked at.", required=True),
+        Column(
+            "metrics",
+            MapType(StringType(), DoubleType()),
+            "On held-out reviews: accuracy, macro_f1, mae, rmse, spearman and baselines; coherence of topics.",
+            required=True,
+        ),
+        Column("note", StringType(), "Why there is no model of ratings; null with one."),
+        Column("document", StringType(), "The models' words, as JSON.", required=True),
+        Column("arrays", BinaryType(), "The models' weights, as safetensors.", required=True),
+    ),
+    key=("encoder_id",),
+)
+
 SILVER = (
     MEDIA_TEXT,
     ITEM_DOCUMENT,
@@ -221,4 +292,6 @@ SILVER = (
     TRAINING_INTERACTION,
     TRAINING_CONTENT,
     TRAINING_SNAPSHOT,
+    REVIEW_OPINION,
+    OPINION_MODEL,
 )

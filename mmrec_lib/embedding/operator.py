@@ -130,7 +130,7 @@ def encode_udf(encoder: EncoderConfig, models: ModelsConfig) -> Callable[[Column
     Raises:
         EncoderError: When the model's directory is missing.
     """
-    models = _portable(models)
+    models = portable(models)
     spec = encoder_spec(encoder, models)
 
     def vectors(inputs: Iterator[pd.Series]) -> Iterator[pd.Series]:
@@ -152,7 +152,7 @@ def encode_udf(encoder: EncoderConfig, models: ModelsConfig) -> Callable[[Column
 def _inference(
     rows: DataFrame, encoder: EncoderConfig, models: ModelsConfig, columns: Columns, portions: EmbeddingConfig
 ) -> Inference:
-    models = _portable(models)
+    models = portable(models)
     spec = encoder_spec(encoder, models)
     needed = {"text": ("string",), "text_or_image": ("string", "binary")}.get(spec.input_kind, ("binary",))
     got = dict(rows.dtypes).get(columns.input, "no such column")
@@ -174,7 +174,7 @@ def _apply(rows: DataFrame, how: Inference, function: _Partition, fields: Sequen
     )
 
 
-def _portable(models: ModelsConfig) -> ModelsConfig:
+def portable(models: ModelsConfig) -> ModelsConfig:
     """The same models with a root that does not depend on a worker's working directory."""
     if "://" in models.root:
         return models
@@ -198,7 +198,7 @@ def _encoder(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) ->
     key = (spec.revision, models.device)
     if _worker.encoder is None or _worker.key != key:
         made = make_encoder(encoder, models)
-        _check_same(made.spec, spec)
+        check_same(made.spec, spec)
         _worker.key, _worker.encoder, _worker.extractor = None, None, None
         made.load(models.device)
         _worker.key, _worker.encoder = key, made
@@ -210,7 +210,7 @@ def _extractor(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) 
     key = (spec.revision, models.device)
     if _worker.extractor is None or _worker.key != key:
         made = make_extractor(encoder, models)
-        _check_same(made.spec, spec)
+        check_same(made.spec, spec)
         _worker.key, _worker.encoder, _worker.extractor = None, None, None
         made.load(models.device)
         _worker.key, _worker.extractor = key, made
@@ -225,7 +225,12 @@ def _on_this_worker(models: ModelsConfig) -> ModelsConfig:
     return on_this_machine(models, cores=task.cpus(), gpu=gpu.addresses[0] if gpu is not None else None)
 
 
-def _check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
+def check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
+    """Refuse a model that is not the one the driver saw.
+
+    Raises:
+        EncoderError: When the revisions differ.
+    """
     if found != expected:
         raise EncoderError(
             f"Model `{expected.id}`: every worker must see revision {expected.revision}, one sees {found.revision}. "

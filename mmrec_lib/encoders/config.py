@@ -11,7 +11,18 @@ from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError
 
 EncoderKind = Literal[
-    "text", "image", "speech", "video", "labels", "joint", "ocr", "sound", "sound_statistics", "tags", "words"
+    "text",
+    "image",
+    "speech",
+    "video",
+    "labels",
+    "joint",
+    "ocr",
+    "sound",
+    "sound_statistics",
+    "tags",
+    "words",
+    "sentiment",
 ]
 Pooling = Literal["mean", "cls", "last"]
 
@@ -47,6 +58,8 @@ class EncoderConfig(Section):
         heard_seconds: Of longer sound, windows that last so long together are encoded or tagged, spread evenly.
         min_tag_confidence: Probability from which on a sound is named.
         max_tags: Names that a sound gets at most.
+        labels: What the classes of a sentiment model mean (negative, neutral, positive, or stars from 1 to 5) where
+            their names do not tell, such as `LABEL_0: negative`.
     """
 
     id: str = ""
@@ -74,6 +87,7 @@ class EncoderConfig(Section):
     heard_seconds: float = Field(default=600.0, gt=0)
     min_tag_confidence: float = Field(default=0.3, gt=0, le=1)
     max_tags: int = Field(default=5, ge=1)
+    labels: dict[str, str] = Field(default_factory=dict)
 
     @property
     def folder(self) -> str:

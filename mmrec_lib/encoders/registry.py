@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmrec_lib.encoders.config import MOTION_DIM, EncoderConfig, EncoderKind, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
@@ -19,6 +19,9 @@ from mmrec_lib.encoders.sound_families import STATISTICS_DIM, sound_dim
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
 from mmrec_lib.errors import EncoderError
 
+if TYPE_CHECKING:
+    from mmrec_lib.encoders.sentiment import SentimentClassifier
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -27,7 +30,7 @@ class Kind:
     Attributes:
         made_by: `module:class` or `module:function`, imported only when a model is made: importing takes seconds that a
             driver need not spend. It takes (spec, config, directory, models).
-        makes: vectors (an `Encoder`) or words (an `Extractor`).
+        makes: vectors (an `Encoder`), words (an `Extractor`) or sentiments (a `SentimentClassifier`).
         modality: What its vectors or words are, see `EncoderSpec.modality`.
         input_kind: What it reads.
         method: Raised when the code that applies the model changes its results.
@@ -39,7 +42,7 @@ class Kind:
     """
 
     made_by: str
-    makes: Literal["vectors", "words"]
+    makes: Literal["vectors", "words", "sentiments"]
     modality: str
     input_kind: InputKind
     method: int
@@ -143,6 +146,14 @@ KINDS: dict[EncoderKind, Kind] = {
         method=1,
         settings=("normalise",),
     ),
+    "sentiment": Kind(
+        made_by="mmrec_lib.encoders.sentiment:SentimentClassifier",
+        makes="sentiments",
+        modality="sentiment",
+        input_kind="text",
+        method=1,
+        settings=("max_tokens", "max_windows", "batch_tokens", "labels"),
+    ),
 }
 
 
@@ -173,6 +184,16 @@ def make_extractor(config: EncoderConfig, models: ModelsConfig) -> Extractor:
     """
     extractor: Extractor = _make(config, models, "words")
     return extractor
+
+
+def make_classifier(config: EncoderConfig, models: ModelsConfig) -> SentimentClassifier:
+    """The sentiment classifier of a config entry, not yet loaded.
+
+    Raises:
+        EncoderError: When the model's directory is missing, or the entry is no sentiment classifier.
+    """
+    classifier: SentimentClassifier = _make(config, models, "sentiments")
+    return classifier
 
 
 def _make(config: EncoderConfig, models: ModelsConfig, makes: str) -> Any:

@@ -44,6 +44,7 @@ READS = (
     "provided_text",
     "content_embedding",
     "encoder_release",
+    "review_opinion",
     "training_snapshot",
     "training_interaction",
     "user_profile",

@@ -13,6 +13,7 @@ from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig, IngestConfig, ItemsConfig, MediaConfig
 from mmrec_lib.lakehouse.config import MaintenanceConfig, SparkConfig, StoreConfig
 from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.tracking.config import TrackingConfig
@@ -32,6 +33,7 @@ class Settings(Section):
     models: ModelsConfig = ModelsConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
     words: WordsConfig = WordsConfig()
+    opinion: OpinionConfig = OpinionConfig()
     features: FeaturesConfig = FeaturesConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -1,0 +1,51 @@
+"""Job: reviews → sentiment, pseudo-ratings, aspects and topics."""
+
+from __future__ import annotations
+
+import sys
+
+from mmrec_lib.config import Section
+from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.embedding.opinions import OPINION_READS, OPINION_WRITES, extract_opinions
+from mmrec_lib.embedding.run import model_revisions
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.opinions.config import OpinionConfig
+from mmrec_lib.runtime.job import Context, Job, Outcome
+from mmrec_lib.runtime.main import run_main
+
+
+class Config(Section):
+    """How reviews are read, and which models hear and judge them."""
+
+    models: ModelsConfig
+    embedding: EmbeddingConfig
+    opinion: OpinionConfig
+
+
+def run(context: Context, config: Config) -> Outcome:
+    """Analyse new reviews; fit the models again when enough reviews are new or gone."""
+    counts, metrics = extract_opinions(context.lakehouse, config.models, config.embedding, config.opinion)
+    worth = "no model of ratings"
+    if "accuracy" in metrics:
+        worth = f"held out: accuracy {metrics['accuracy']:.3f}, MAE {metrics['mae']:.3f}"
+    return Outcome(counts, f"{counts['analysed']} reviews analysed, {counts['errors']} errors, {worth}")
+
+
+def outside(context: Context, config: Config) -> dict[str, str]:
+    """Revisions of the models."""
+    chosen = {"speech": config.embedding.speech_encoder, "sentiment": config.opinion.sentiment_encoder}
+    return model_revisions(config.models, chosen)
+
+
+JOB = Job(
+    name="extract_opinions",
+    summary="reads what reviews think",
+    config=Config,
+    reads=OPINION_READS,
+    writes=OPINION_WRITES,
+    run=run,
+    outside=outside,
+)
+
+if __name__ == "__main__":
+    sys.exit(run_main(JOB))

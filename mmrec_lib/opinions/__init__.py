@@ -1,0 +1,1 @@
+"""What reviews think of things: sentiment, ratings, aspects and topics; pure, no Spark."""
