@@ -6,8 +6,8 @@ import sys
 
 from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.opinions import OPINION_READS, OPINION_WRITES, extract_opinions
-from mmrec_lib.embedding.run import model_revisions
+from mmrec_lib.embedding.opinions import OPINION_READS, OPINION_WRITES, extract_opinions, sentiment_revision
+from mmrec_lib.embedding.run import extraction_revisions
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
@@ -33,8 +33,10 @@ def run(context: Context, config: Config) -> Outcome:
 
 def outside(context: Context, config: Config) -> dict[str, str]:
     """Revisions of the models."""
-    chosen = {"speech": config.embedding.speech_encoder, "sentiment": config.opinion.sentiment_encoder}
-    return model_revisions(config.models, chosen)
+    return {
+        **extraction_revisions(config.models, config.embedding),
+        **sentiment_revision(config.models, config.opinion),
+    }
 
 
 JOB = Job(

@@ -9,8 +9,13 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from mmrec_lib.config import Section
+from mmrec_lib.encoders.language import known_languages
+from mmrec_lib.encoders.spec import InputKind
 
 DEFAULT_LANGUAGE = "default"
+
+# Fields of `media_link`, and the kind of media in each.
+MEDIA_KINDS: dict[str, InputKind] = {"images": "image", "audio": "audio", "video": "video"}
 
 Names = str | tuple[str, ...] | None
 NamesByLanguage = str | tuple[str, ...] | dict[str, str] | None
@@ -24,8 +29,8 @@ class ImageWords(Section):
         labels: What is to be seen, as words.
     """
 
-    ocr: str | None = None
-    labels: str | None = None
+    ocr: str | None = "rapidocr"
+    labels: str | None = "efficientnet-lite0-labels"
 
 
 class SoundWords(Section):
@@ -37,7 +42,7 @@ class SoundWords(Section):
     """
 
     transcript: str | None = "whisper-tiny-en"
-    tags: str | None = None
+    tags: str | None = "yamnet-tags"
 
 
 class ExtractConfig(Section):
@@ -79,8 +84,8 @@ class ItemFields(Section):
     labels: NamesByLanguage = "all-minilm-l6-v2"
     tags: NamesByLanguage = "all-minilm-l6-v2"
     images: Names = "efficientnet-lite0"
-    audio: Names = None
-    video: Names = None
+    audio: Names = "yamnet"
+    video: Names = "video-frames"
 
 
 class ReviewFields(Section):
@@ -119,6 +124,11 @@ class FieldEncoder:
     field: str
     encoder_id: str
     language: str | None = None
+
+    @property
+    def reads_media(self) -> bool:
+        """Whether the field is media, not text."""
+        return self.field in MEDIA_KINDS
 
 
 @dataclass(frozen=True)
@@ -161,8 +171,16 @@ class EmbeddingConfig(Section):
     @classmethod
     def _with_default_language(cls, encode: EncodeConfig) -> EncodeConfig:
         for name, names in (*encode.item, *encode.review):
-            if isinstance(names, dict) and DEFAULT_LANGUAGE not in names:
+            if not isinstance(names, dict):
+                continue
+            if DEFAULT_LANGUAGE not in names:
                 raise ValueError(f"{name}: encoders by language need an entry `{DEFAULT_LANGUAGE}`, got {names}")
+            unknown = sorted(set(names) - known_languages() - {DEFAULT_LANGUAGE})
+            if unknown:
+                raise ValueError(
+                    f"{name}: codes of languages that can be told are needed ({', '.join(sorted(known_languages()))}), "
+                    f"got {', '.join(unknown)}"
+                )
         return encode
 
     @property

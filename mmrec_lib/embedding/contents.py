@@ -12,7 +12,8 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.embedding.config import FieldEncoder
+from mmrec_lib.embedding.config import DEFAULT_LANGUAGE, FieldEncoder
+from mmrec_lib.embedding.languages import language
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.embedding.words import spoken_words
 from mmrec_lib.encoders.spec import EncoderSpec
@@ -45,8 +46,8 @@ def item_contents(
     Returns:
         `item_id`, `modality`, `field`, `encoder_id`, `content_id`, `text` (null for media), distinct.
     """
-    texts = [(one, spec) for one, spec in encoders if spec.input_kind == "text"]
-    media = [(one, spec) for one, spec in encoders if spec.input_kind != "text"]
+    texts = [(one, spec) for one, spec in encoders if not one.reads_media]
+    media = [(one, spec) for one, spec in encoders if one.reads_media]
     nothing = F.lit(None).cast("string")
     columns = ("item_id", "modality", "field", "encoder_id", "content_id", "text")
     parts = [item.limit(0).select("item_id", *(nothing.alias(name) for name in columns[1:]))]
@@ -65,7 +66,7 @@ def item_contents(
 
 
 def plan_encoding(
-    contents: DataFrame, content_embedding: DataFrame, spec: EncoderSpec, media_asset: DataFrame
+    contents: DataFrame, content_embedding: DataFrame, spec: EncoderSpec, media_asset: DataFrame | None
 ) -> DataFrame:
     """Contents of an encoder that this revision has neither a vector nor an error for.
 
@@ -73,7 +74,7 @@ def plan_encoding(
         contents: See `item_contents`.
         content_embedding: Silver table.
         spec: The encoder.
-        media_asset: Bronze table, where the bytes of media are.
+        media_asset: Bronze table, where the bytes of media are; None plans texts.
 
     Returns:
         For texts `content_id`, `text`; for media `content_id`, `content` (bytes or null), `uri`. One row a content.
@@ -81,13 +82,19 @@ def plan_encoding(
     is_done = (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision)
     done = content_embedding.where(is_done).select("content_id")
     wanted = contents.where(F.col("encoder_id") == spec.id)
-    if spec.input_kind == "text":
+    if media_asset is None:
         return (
-            wanted.select("content_id", "text")
+            wanted.where(F.col("text").isNotNull())
+            .select("content_id", "text")
             .dropDuplicates(["content_id"])
             .join(done, on="content_id", how="left_anti")
         )
-    missing = wanted.select("content_id").distinct().join(done, on="content_id", how="left_anti")
+    missing = (
+        wanted.where(F.col("text").isNull())
+        .select("content_id")
+        .distinct()
+        .join(done, on="content_id", how="left_anti")
+    )
     media = media_asset.select(F.col("asset_id").alias("content_id"), "content", "uri")
     return media.join(missing, on="content_id", how="left_semi")
 
@@ -124,17 +131,31 @@ def review_words(review: DataFrame, words: DataFrame) -> DataFrame:
 
 
 def _assigned(rows: DataFrame, encoders: Sequence[tuple[FieldEncoder, EncoderSpec]]) -> DataFrame:
-    """Each row once for every encoder of its field."""
+    """Each row once for every encoder of its field and language."""
+    with_languages = {one.field for one, _ in encoders if one.language is not None}
+    if with_languages:
+        read = F.when(F.col("field").isin(*with_languages), F.col("text"))
+        rows = rows.withColumn("_language", language(F.coalesce(read, F.lit(""))))
     served = [
         F.when(
-            F.col("field") == one.field,
+            _is_served(one, [other for other, _ in encoders if other.field == one.field]),
             F.struct(F.lit(spec.modality).alias("modality"), F.lit(spec.id).alias("encoder_id")),
         )
         for one, spec in encoders
     ]
     chosen = F.filter(F.array(*served), _is_there)
     assigned = rows.withColumn("_by", F.explode(F.array_distinct(chosen)))
-    return assigned.select("*", "_by.modality", "_by.encoder_id").drop("_by")
+    return assigned.select("*", "_by.modality", "_by.encoder_id").drop("_by", "_language")
+
+
+def _is_served(one: FieldEncoder, of_field: Sequence[FieldEncoder]) -> Column:
+    is_field = F.col("field") == one.field
+    if one.language is None:
+        return is_field
+    if one.language != DEFAULT_LANGUAGE:
+        return is_field & (F.col("_language") == one.language)
+    own = [other.language for other in of_field if other.language != DEFAULT_LANGUAGE]
+    return is_field & ~F.coalesce(F.col("_language").isin(*own), F.lit(False))
 
 
 def _is_there(value: Column) -> Column:

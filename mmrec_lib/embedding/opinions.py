@@ -17,8 +17,9 @@ from mmrec_lib.embedding.batches import bounded
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.contents import review_words
 from mmrec_lib.embedding.operator import check_same, portable
+from mmrec_lib.embedding.run import chosen_readers
 from mmrec_lib.embedding.texts import content_id, normalised
-from mmrec_lib.embedding.transcripts import spoken_words
+from mmrec_lib.embedding.words import found_words, spoken_words
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_classifier
 from mmrec_lib.encoders.spec import EncoderSpec
@@ -46,13 +47,13 @@ def extract_opinions(
     Returns:
         Counts `analysed`, `errors`, `fitted` (1 when the models were), and what was measured on held-out reviews.
     """
-    speech = models.encoder(portions.speech_encoder, "speech") if portions.speech_encoder is not None else None
-    words = spoken_words(
+    found = found_words(
         lakehouse.read("media_link"),
         lakehouse.read("media_text"),
         lakehouse.read("provided_text"),
-        encoder_spec(speech, models) if speech is not None else None,
+        chosen_readers(models, portions),
     )
+    words = spoken_words(found)
     reviews = lakehouse.stage("review_texts", review_texts(lakehouse.read("review"), words))
     stored = lakehouse.read("review_opinion")
     sample = lakehouse.stage("fit_sample", fit_sample(reviews, config.max_fit_reviews))
@@ -76,12 +77,20 @@ def extract_opinions(
     return {"analysed": int(counts[0]), "errors": int(counts[1]), "fitted": int(is_new)}, model.metrics
 
 
+def sentiment_revision(models: ModelsConfig, config: OpinionConfig) -> dict[str, str]:
+    """Revision of the model that tells sentiments in place of the store's own; empty when there is none."""
+    if config.sentiment_encoder is None:
+        return {}
+    spec = encoder_spec(models.encoder(config.sentiment_encoder, "sentiment"), models)
+    return {spec.id: spec.revision}
+
+
 def review_texts(review: DataFrame, words: DataFrame) -> DataFrame:
     """The words of every review, written or spoken.
 
     Args:
         review: Bronze table.
-        words: See `transcripts.spoken_words`.
+        words: See `words.spoken_words`.
 
     Returns:
         `review_id`, `language`, `rating`, `text` in normal form and `content_id`, both null without words.

@@ -11,13 +11,12 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.chunks import ChunkedRun, Say, Work
-from mmrec_lib.embedding.config import EmbeddingConfig, FieldEncoder
+from mmrec_lib.embedding.config import MEDIA_KINDS, EmbeddingConfig, FieldEncoder
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
 from mmrec_lib.embedding.documents import item_documents
 from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_table, extract_table
 from mmrec_lib.embedding.pooling import pool_items, release_rows, stale_keys
 from mmrec_lib.embedding.words import (
-    MEDIA_KINDS,
     Reader,
     found_words,
     media_text_rows,
@@ -72,7 +71,8 @@ def chosen_encoders(models: ModelsConfig, config: EmbeddingConfig) -> list[tuple
     encoders = []
     for one in config.field_encoders:
         reads = MEDIA_KINDS.get(one.field, "text")
-        kinds = [name for name, kind in KINDS.items() if kind.makes == "vectors" and kind.input_kind == reads]
+        reading = (reads, "text_or_image") if reads in ("text", "image") else (reads,)
+        kinds = [name for name, kind in KINDS.items() if kind.makes == "vectors" and kind.input_kind in reading]
         encoder = models.chosen(one.encoder_id, f"embedding.encode, field {one.field}", kinds)
         encoders.append((one, encoder_spec(encoder, models)))
     return encoders
@@ -131,8 +131,8 @@ def embed_contents(lakehouse: Lakehouse, models: ModelsConfig, config: Embedding
             provided=config.provided,
         ),
     )
+    counts = _encode_missing(lakehouse, contents, encoders, models, config, say)
     specs = list({spec.id: spec for _, spec in encoders}.values())
-    counts = _encode_missing(lakehouse, contents, specs, models, config, say)
     pooled = lakehouse.stage(
         "item_embedding", pool_items(item, contents, lakehouse.read("content_embedding"), provided_vector, specs)
     )
@@ -156,35 +156,36 @@ def _reading(
             return lakehouse.stage("media_text", read)
 
     name = f"{spec.id} ({spec.modality} of {reader.media})"
-    return Work(name, todo, run, _SLOW_ROWS_PER_SECOND[spec.input_kind])
+    return Work(name, todo, run, _SLOW_ROWS_PER_SECOND[MEDIA_KINDS[reader.media]])
 
 
 def _encoding(
-    lakehouse: Lakehouse, spec: EncoderSpec, todo: DataFrame, models: ModelsConfig, config: EmbeddingConfig
+    lakehouse: Lakehouse, spec: EncoderSpec, reads: str, todo: DataFrame, models: ModelsConfig, config: EmbeddingConfig
 ) -> Work:
-    encoder, columns = models.encoders[spec.id], TEXT_COLUMNS if spec.input_kind == "text" else MEDIA_COLUMNS
+    encoder, columns = models.encoders[spec.id], TEXT_COLUMNS if reads == "text" else MEDIA_COLUMNS
 
     def run(chunk: DataFrame) -> DataFrame:
         made = content_embedding_rows(encode_table(chunk, encoder, models, columns, config), spec)
-        with contextlib.nullcontext() if spec.input_kind == "text" else lakehouse.large_rows():
+        with contextlib.nullcontext() if reads == "text" else lakehouse.large_rows():
             return lakehouse.stage("content_embedding", made)
 
-    return Work(f"{spec.id} ({spec.modality})", todo, run, _SLOW_ROWS_PER_SECOND[spec.input_kind])
+    return Work(f"{spec.id} ({spec.modality} of {reads})", todo, run, _SLOW_ROWS_PER_SECOND[reads])
 
 
 def _encode_missing(
     lakehouse: Lakehouse,
     contents: DataFrame,
-    specs: Sequence[EncoderSpec],
+    encoders: Sequence[tuple[FieldEncoder, EncoderSpec]],
     models: ModelsConfig,
     config: EmbeddingConfig,
     say: Say,
 ) -> dict[str, int]:
     assets = lakehouse.read("media_asset")
     run = ChunkedRun(lambda made: _merge(lakehouse, "content_embedding", made), config.commit_every * 60, say)
-    for spec in specs:
-        todo = plan_encoding(contents, lakehouse.read("content_embedding"), spec, assets)
-        run.add(_encoding(lakehouse, spec, todo, models, config))
+    for spec, reads in dict.fromkeys((spec, MEDIA_KINDS.get(one.field, "text")) for one, spec in encoders):
+        stored = lakehouse.read("content_embedding")
+        todo = plan_encoding(contents, stored, spec, None if reads == "text" else assets)
+        run.add(_encoding(lakehouse, spec, reads, todo, models, config))
     stored = lakehouse.read("content_embedding")
     unused = stored.join(contents.select("content_id"), "content_id", "left_anti")
     nothing = stored.limit(0).select(*CONTRACTS["content_embedding"].content_columns)

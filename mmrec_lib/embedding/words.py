@@ -13,13 +13,13 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.encoders.spec import EncoderSpec, InputKind
+from mmrec_lib.embedding.config import MEDIA_KINDS
+from mmrec_lib.encoders.spec import EncoderSpec
 
 TRANSCRIPT = "transcript"
 PROVIDED = "provided"
 # Kinds of words in the order in which they stand in an item's document, and what joins those of several media.
 SEPARATORS = {TRANSCRIPT: " ", "ocr": " ", "labels": ", ", "tags": ", "}
-MEDIA_KINDS: dict[str, InputKind] = {"images": "image", "audio": "audio", "video": "video"}
 
 
 @dataclass(frozen=True)

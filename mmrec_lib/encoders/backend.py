@@ -15,7 +15,7 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -48,7 +48,7 @@ class Network(Protocol):
 
 def make_network(
     build: Callable[[], nn.Module],
-    example: tuple[Array, ...],
+    examples: Sequence[tuple[Array, ...]],
     *,
     key: str,
     device: str,
@@ -58,9 +58,9 @@ def make_network(
     """Takes what computes a network fastest.
 
     Args:
-        build: Gives the network in evaluation mode and float32, on the processor; it takes tensors as in `example` and
-            returns `[B, D]`. Not called when this machine has converted the network before.
-        example: Arguments of one batch; B and the lengths of sequences may be others later.
+        build: Gives the network in evaluation mode and float32, on the processor; it takes tensors as in an example
+            and returns `[B, D]`. Not called when this machine has converted the network before.
+        examples: Arguments of batches, of all sizes that may vary later: a converted network is compared on each.
         key: Identity of the network.
         device: cpu, cuda or cuda:<number>.
         threads: Threads on a processor.
@@ -78,11 +78,11 @@ def make_network(
         if backend == "openvino":
             raise EncoderError("Backend openvino: the package openvino is needed, it is not installed.")
         return _TorchNetwork(build(), device)
-    file = _converted_file(key, example)
+    file = _converted_file(key, examples[0])
     if not file.is_file():
         module = build()
         try:
-            _convert(module, example, threads, file)
+            _convert(module, examples, threads, file)
         except EncoderError as error:
             if backend == "openvino":
                 raise
@@ -142,24 +142,21 @@ def _converted_file(key: str, example: tuple[Array, ...]) -> Path:
     return machine_cache() / f"network-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.xml"
 
 
-def _convert(module: nn.Module, example: tuple[Array, ...], threads: int, file: Path) -> None:
+def _convert(module: nn.Module, examples: Sequence[tuple[Array, ...]], threads: int, file: Path) -> None:
     """Converts a network into a file, after what it gives was compared with what torch gives."""
     import openvino
 
-    tensors = tuple(torch.from_numpy(array) for array in example)
+    batches = [tuple(torch.from_numpy(array) for array in example) for example in examples]
     work = Path(tempfile.mkdtemp(prefix=".converting-", dir=file.parent))
     try:
         with warnings.catch_warnings():
             # Tracing warns of everything that a trace fixes; what matters is compared below.
             warnings.simplefilter("ignore")
-            converted = openvino.convert_model(module, example_input=tensors)
+            converted = openvino.convert_model(module, example_input=batches[0])
         openvino.save_model(converted, work / file.name, compress_to_fp16=False)
-        got = _OpenVinoNetwork(work / file.name, threads).at(torch.float32)(*example)
-        with torch.inference_mode():
-            expected = module(*tensors).float().numpy()
-        worst = float(row_cosines(expected, got).min()) if expected.shape == got.shape else 0.0
-        if not worst > _SAME:
-            raise EncoderError(f"Backend openvino: what torch gives is needed, got a cosine of {worst:.4f} to it.")
+        run = _OpenVinoNetwork(work / file.name, threads).at(torch.float32)
+        for example, tensors in zip(examples, batches, strict=True):
+            _require_same(module, tensors, run(*example))
         # The weights first: where the description is, everything is.
         for name in (file.with_suffix(".bin").name, file.name):
             (work / name).replace(file.with_name(name))
@@ -170,6 +167,14 @@ def _convert(module: nn.Module, example: tuple[Array, ...], threads: int, file: 
         raise EncoderError(f"Backend openvino: this network cannot be converted: {_first_line(error)}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _require_same(module: nn.Module, tensors: tuple[torch.Tensor, ...], got: npt.NDArray[np.float32]) -> None:
+    with torch.inference_mode():
+        expected = module(*tensors).float().numpy()
+    worst = float(row_cosines(expected, got).min()) if expected.shape == got.shape else 0.0
+    if not worst > _SAME:
+        raise EncoderError(f"Backend openvino: what torch gives is needed, got a cosine of {worst:.4f} to it.")
 
 
 def row_cosines(a_BD: npt.NDArray[np.float32], b_BD: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

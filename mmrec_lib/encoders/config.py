@@ -11,18 +11,18 @@ from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError
 
 EncoderKind = Literal[
-    "text",
     "image",
-    "speech",
-    "video",
-    "labels",
     "joint",
+    "labels",
     "ocr",
+    "sentiment",
     "sound",
     "sound_statistics",
+    "speech",
     "tags",
+    "text",
+    "video",
     "words",
-    "sentiment",
 ]
 Pooling = Literal["mean", "cls", "last"]
 
@@ -36,7 +36,7 @@ class EncoderConfig(Section):
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
         dtype: float32, bfloat16, float16, or auto: the fastest that the hardware has, unless vectors of a calibration
             sample lose by it (see `precision`).
-        batch_tokens: Tokens a text model sees at once. 256 suits a processor core, 16,384 a GPU.
+        batch_tokens: Tokens a text model sees at once; None takes 256 on a processor, 16,384 on a GPU.
         batch_images: Pictures an image model sees at once; None takes 4 on a processor, 64 on a GPU.
         max_tokens: Longer texts are read in windows of so many tokens, and their vectors pooled.
         max_windows: Windows that are read of one text; what is behind them is not.
@@ -66,7 +66,7 @@ class EncoderConfig(Section):
     kind: EncoderKind = "text"
     directory: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    batch_tokens: int = Field(default=256, ge=1)
+    batch_tokens: int | None = Field(default=None, ge=1)
     batch_images: int | None = Field(default=None, ge=1)
     max_tokens: int = Field(default=256, ge=4)
     max_windows: int = Field(default=8, ge=1)

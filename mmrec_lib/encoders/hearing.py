@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrec_lib.encoders.errors import medium_missing
+from mmrec_lib.encoders.isolation import isolated
 from mmrec_lib.encoders.spec import EncoderInput
 from mmrec_lib.media.audio import SAMPLE_RATE_HZ, decode_audio
 from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.kind import sniff
 
 # Below this root mean square a window is silence.
 SILENCE_RMS = 1e-4
@@ -22,7 +24,11 @@ def samples_or_error(content: EncoderInput, max_seconds: float, sample_rate_hz: 
     """Mono samples of a sound, or why there are none."""
     if not isinstance(content, bytes):
         return medium_missing("sound")
+    found = sniff(content)
     try:
+        if found is not None and found.kind == "video":
+            # Of a video only the container was looked at when it arrived.
+            return isolated(decode_audio, content, max_seconds=max_seconds, sample_rate_hz=sample_rate_hz)
         return decode_audio(content, max_seconds=max_seconds, sample_rate_hz=sample_rate_hz)
     except MediaError as error:
         return str(error)

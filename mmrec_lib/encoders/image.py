@@ -95,7 +95,7 @@ class ImageEncoder:
         self._batch_images = self._config.batch_images or _BATCH_IMAGES[device.partition(":")[0]]
         network = make_network(
             self._build,
-            (self._batch([self._noise()]),),
+            [(self._batch([self._noise()]),), (self._noise()[None],)],
             key=self._spec.revision,
             device=device,
             threads=self._models.threads,

@@ -26,7 +26,7 @@ from mmrec_lib.encoders.labels import PictureClassifier
 from mmrec_lib.encoders.loading import load_tokenizer
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.spec import Encoder, EncodeResult, EncoderInput, EncoderSpec
-from mmrec_lib.encoders.text import TextEncoder
+from mmrec_lib.encoders.text import BATCH_TOKENS, TextEncoder
 from mmrec_lib.encoders.vision import Towers, load_towers
 from mmrec_lib.errors import EncoderError
 
@@ -106,7 +106,7 @@ class TowersEncoder:
         return EncodeResult(vectors, errors)
 
     def _text_vectors(self, texts: list[str], towers: Towers) -> npt.NDArray[np.float32]:
-        num_rows = max(1, self._config.batch_tokens // towers.max_tokens)
+        num_rows = max(1, (self._config.batch_tokens or BATCH_TOKENS["cpu"]) // towers.max_tokens)
         parts: list[npt.NDArray[np.float32]] = []
         for start in range(0, len(texts), num_rows):
             group = texts[start : start + num_rows]

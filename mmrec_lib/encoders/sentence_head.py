@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -33,7 +32,10 @@ class SentenceHead(nn.Module):
 
     def forward(self, hidden_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """Vectors `[B, D]`, not yet of length 1."""
-        vectors_BD: Tensor = self._dense(pooled(hidden_BLD.float(), mask_BL, self._pooling))
+        pooled_BD = pooled(hidden_BLD.float(), mask_BL, self._pooling)
+        for weight in self._dense.parameters():
+            pooled_BD = pooled_BD.to(weight.dtype)
+        vectors_BD: Tensor = self._dense(pooled_BD)
         return vectors_BD
 
 
@@ -43,8 +45,8 @@ def pooled(hidden_BLD: Tensor, mask_BL: Tensor, pooling: Pooling) -> Tensor:
         return hidden_BLD[:, 0]
     if pooling == "last":
         # A causal model has seen the whole text at its last token.
-        last_B = mask_BL.sum(1) - 1
-        return hidden_BLD[torch.arange(len(hidden_BLD), device=hidden_BLD.device), last_B]
+        last_B11 = (mask_BL.sum(1) - 1).reshape(-1, 1, 1)
+        return hidden_BLD.gather(1, last_B11.expand(-1, 1, hidden_BLD.shape[-1])).squeeze(1)
     weight_BL1 = mask_BL.unsqueeze(-1).float()
     return (hidden_BLD * weight_BL1).sum(1) / weight_BL1.sum(1)
 

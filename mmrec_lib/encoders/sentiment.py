@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.loading import load_model, load_tokenizer
 from mmrec_lib.encoders.spec import EncoderSpec
-from mmrec_lib.encoders.text import padded_length
+from mmrec_lib.encoders.text import BATCH_TOKENS, padded_length
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.opinions.ratings import SENTIMENTS, Judgement, sentiment_of
@@ -116,7 +116,7 @@ class SentimentClassifier:
             for ids in self._windows(text):
                 by_length.setdefault(padded_length(len(ids), self._max_tokens), []).append((owner, ids))
         for padded, windows in sorted(by_length.items()):
-            num_rows = max(1, self._config.batch_tokens // padded)
+            num_rows = max(1, (self._config.batch_tokens or BATCH_TOKENS["cpu"]) // padded)
             for start in range(0, len(windows), num_rows):
                 group = windows[start : start + num_rows]
                 found_BC = self._forward([ids for _, ids in group], num_rows, padded)

@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from transformers import AutoModel, AutoModelForTextEncoding
 
+from mmrec_lib.encoders.backend import Run, make_network
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.directory import read_model_config
 from mmrec_lib.encoders.errors import NOT_FINITE, TEXT_UNKNOWN
 from mmrec_lib.encoders.loading import load_model, load_tokenizer
 from mmrec_lib.encoders.plain_text import refusal, well_formed
-from mmrec_lib.encoders.precision import compute_dtype
+from mmrec_lib.encoders.precision import calibration_texts, choose_run
 from mmrec_lib.encoders.sentence_head import SentenceHead
 from mmrec_lib.encoders.sentence_layout import sentence_layout
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
@@ -33,6 +35,26 @@ from mmrec_lib.errors import EncoderError
 _MOST_CHARACTERS_PER_TOKEN = 16
 # Of these an encoder and a decoder are in the directory, and only the encoder is loaded.
 _WITH_DECODER = frozenset({"t5", "mt5", "umt5"})
+
+
+# Tokens that a model sees at once where the config does not say: larger batches are no faster on a processor.
+BATCH_TOKENS = {"cpu": 256, "cuda": 16_384}
+
+Tokens = npt.NDArray[np.int64]
+
+
+class _Sentences(nn.Module):
+    """A model of texts with what makes one vector of its token vectors: ids and mask `[B, L]` → `[B, D]`."""
+
+    def __init__(self, model: nn.Module, head: SentenceHead) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.head = head
+
+    def forward(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+        hidden_BLD = self.model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
+        vectors_BD: torch.Tensor = self.head(hidden_BLD, mask_BL)
+        return vectors_BD
 
 
 class TextEncoder:
@@ -45,17 +67,15 @@ class TextEncoder:
     """
 
     def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
-        self._spec, self._config, self._directory, self._threads = spec, config, directory, models.threads
+        self._spec, self._config, self._directory, self._models = spec, config, directory, models
         self._layout = sentence_layout(config, directory)
-        self._model: Any = None
-        self._head: Any = None
+        self._run: Run | None = None
         self._tokenizer: Any = None
         self._special_ids: frozenset[int] = frozenset()
         self._num_prompt_tokens = 0
         self._pad_id = 0
         self._dim = spec.dim or 0
-        self._device = "cpu"
-        self._dtype = torch.float32
+        self._batch_tokens = config.batch_tokens or BATCH_TOKENS["cpu"]
         self._max_tokens = config.max_tokens
 
     @property
@@ -69,7 +89,6 @@ class TextEncoder:
         Raises:
             EncoderError: When the directory holds no model that transformers can load.
         """
-        torch.set_num_threads(self._threads)
         with_decoder = read_model_config(self._directory).get("model_type") in _WITH_DECODER
         factory = AutoModelForTextEncoding if with_decoder else AutoModel
         try:
@@ -82,11 +101,25 @@ class TextEncoder:
                 f"model with its tokenizer, got: {error}."
             ) from None
         model.config.use_cache = False
-        self._model, self._head = model.to(device), SentenceHead(self._layout).to(device)
-        self._device, self._dtype = device, compute_dtype(self._config.dtype, "text", device)
+        self._batch_tokens = self._config.batch_tokens or BATCH_TOKENS[device.partition(":")[0]]
         limits = (self._config.max_tokens, self._layout.max_tokens, _num_positions(model))
         self._max_tokens = min(limit for limit in limits if limit)
-        self._check_output()
+        module = _Sentences(model, SentenceHead(self._layout)).eval()
+        self._run = choose_run(
+            make_network(
+                lambda: module,
+                self._check_output(module),
+                key=self._spec.revision,
+                device=device,
+                threads=self._models.threads,
+                backend=self._models.backend,
+            ),
+            self._config.dtype,
+            device,
+            key=self._spec.revision,
+            sample=calibration_texts,
+            encode=lambda run, texts: self._encode(run, texts).vectors,
+        )
 
     def encode(self, batch: Sequence[EncoderInput]) -> EncodeResult:
         """Vectors of texts: `[n, dim] float32`; an empty text is a row with an error.
@@ -95,12 +128,17 @@ class TextEncoder:
         text of which the model knows nothing (all its tokens are unknown or dropped, as a text of emoji may be to an
         English model) is a row with an error too: all such texts would get the same vector.
         """
+        if self._run is None:
+            raise EncoderError(f"Text encoder `{self._spec.id}`: call load() before encode().")
+        return self._encode(self._run, batch)
+
+    def _encode(self, run: Run, batch: Sequence[EncoderInput]) -> EncodeResult:
         errors: list[str | None] = [refusal(text) for text in batch]
         rows = [row for row, error in enumerate(errors) if error is None]
         for row in rows:
             errors[row] = TEXT_UNKNOWN
         vectors = np.zeros((len(batch), self._dim), np.float32)
-        for owners, weights_B1, pooled_BD in self._encoded([str(batch[row]) for row in rows]):
+        for owners, weights_B1, pooled_BD in self._encoded(run, [str(batch[row]) for row in rows]):
             np.add.at(vectors, [rows[owner] for owner in owners], weights_B1 * pooled_BD)
             for owner in owners:
                 errors[rows[owner]] = None
@@ -111,13 +149,11 @@ class TextEncoder:
         return EncodeResult(vectors, errors)
 
     def _encoded(
-        self, texts: list[str]
+        self, run: Run, texts: list[str]
     ) -> Iterator[tuple[list[int], npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
         """Groups of windows: index into `texts`, share of the text's tokens `[B, 1]`, vector `[B, D]`."""
         if not texts:
             return
-        if self._model is None:
-            raise EncoderError(f"Text encoder `{self._spec.id}`: call load() before encode().")
         owners, windows = self._windows(texts)
         if not owners:
             return
@@ -127,10 +163,11 @@ class TextEncoder:
         for index, ids in enumerate(windows):
             by_length.setdefault(padded_length(len(ids), self._max_tokens), []).append(index)
         for padded, indices in sorted(by_length.items()):
-            num_rows = max(1, self._config.batch_tokens // padded)
+            num_rows = max(1, self._batch_tokens // padded)
             for start in range(0, len(indices), num_rows):
                 group = indices[start : start + num_rows]
-                pooled_BD = self._forward([windows[index] for index in group], num_rows, padded)
+                ids_BL, mask_BL = self._batch([windows[index] for index in group], num_rows, padded)
+                pooled_BD = run(ids_BL, mask_BL)[: len(group)]
                 yield [owners[index] for index in group], shares[group].reshape(-1, 1), pooled_BD
 
     def _windows(self, texts: list[str]) -> tuple[list[int], list[list[int]]]:
@@ -156,11 +193,10 @@ class TextEncoder:
                 windows.append(ids)
         return owners, windows
 
-    def _prepare_tokenizer(self) -> None:
+    def _prepare_tokenizer(self, num_known: int) -> None:
         # Windows are cut from the left and padded on the right here, whatever the directory is set to for generation.
         self._tokenizer.truncation_side = "right"
         pad_id = self._tokenizer.pad_token_id
-        num_known = self._model.get_input_embeddings().num_embeddings
         # Nothing attends to padding, so any id will do where there is none, or none that the network has a row for.
         self._pad_id = pad_id if pad_id is not None and pad_id < num_known else 0
         prompt_ids = self._tokenizer(self._layout.prompt, add_special_tokens=False)["input_ids"]
@@ -172,32 +208,32 @@ class TextEncoder:
         known = (token for token in ids if token not in self._special_ids)
         return next(islice(known, self._num_prompt_tokens, None), None) is not None
 
-    def _check_output(self) -> None:
+    def _check_output(self, module: _Sentences) -> tuple[tuple[Tokens, Tokens], ...]:
+        """Asks a model for the vectors of two batches of other shapes and gives these batches."""
         needed = f"a model that turns token ids into vectors of {self._spec.dim or 'any'} numbers is needed"
         try:
-            self._prepare_tokenizer()
-            ids = self._tokenizer("a text")["input_ids"][: self._max_tokens] or [self._pad_id]
-            self._dim = self._forward([ids], 1, padded_length(len(ids), self._max_tokens)).shape[1]
+            self._prepare_tokenizer(module.model.get_input_embeddings().num_embeddings)
+            ids = self._tokenizer("a text that stands for others")["input_ids"][: self._max_tokens] or [self._pad_id]
+            padded = padded_length(len(ids), self._max_tokens)
+            examples = self._batch([ids, ids[:2]], 3, padded), self._batch([ids[: padded - 1]], 1, padded - 1)
+            with torch.inference_mode():
+                dims = [module(*map(torch.from_numpy, example)).shape[1] for example in examples]
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise EncoderError(f"Text encoder `{self._spec.id}`: {needed}, got: {error}.") from None
+        self._dim = dims[0]
         if self._spec.dim not in (None, self._dim):
             raise EncoderError(f"Text encoder `{self._spec.id}`: {needed}, got {self._dim}.")
+        return examples
 
-    def _forward(self, tokens: list[list[int]], num_rows: int, padded: int) -> npt.NDArray[np.float32]:
-        ids_BL = torch.full((num_rows, padded), self._pad_id, dtype=torch.long)
-        mask_BL = torch.zeros((num_rows, padded), dtype=torch.long)
+    def _batch(self, tokens: list[list[int]], num_rows: int, padded: int) -> tuple[Tokens, Tokens]:
+        """Token ids and which of them are there, `[B, L] int64` each."""
+        ids_BL = np.full((num_rows, padded), self._pad_id, np.int64)
+        mask_BL = np.zeros((num_rows, padded), np.int64)
         mask_BL[:, 0] = 1  # Rows that only fill the batch up attend to one token, so that nothing divides by zero.
         for row, ids in enumerate(tokens):
-            ids_BL[row, : len(ids)] = torch.tensor(ids)
+            ids_BL[row, : len(ids)] = ids
             mask_BL[row, : len(ids)] = 1
-        ids_BL, mask_BL = ids_BL.to(self._device), mask_BL.to(self._device)
-        uses_bfloat16 = self._dtype == torch.bfloat16
-        with torch.inference_mode(), torch.autocast(self._device, torch.bfloat16, enabled=uses_bfloat16):
-            hidden_BLD = self._model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
-        with torch.inference_mode():
-            pooled_BD = self._head(hidden_BLD, mask_BL)
-        result: npt.NDArray[np.float32] = pooled_BD[: len(tokens)].cpu().numpy()
-        return result
+        return ids_BL, mask_BL
 
 
 def padded_length(num_tokens: int, max_tokens: int) -> int:

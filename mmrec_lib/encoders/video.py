@@ -17,6 +17,7 @@ import torch
 from mmrec_lib.encoders.config import MOTION_DIM, EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.errors import NOT_FINITE, medium_missing
 from mmrec_lib.encoders.image import ImageEncoder
+from mmrec_lib.encoders.isolation import isolated
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.prefetch import map_ahead
 from mmrec_lib.encoders.preprocessing import ImagePreprocessing
@@ -60,7 +61,7 @@ class VideoEncoder:
     With `motion`, the mean and the spread of the motion (see `VideoFrames`) follow, times the length of the vector, so
     that they weigh the same in a cosine whatever the model.
 
-    Threads decode a few videos ahead of the model, which sees one at a time.
+    Videos are decoded in child processes, a few ahead of the model, which sees one at a time.
     """
 
     def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
@@ -121,8 +122,12 @@ class VideoEncoder:
             return medium_missing("video")
         wanted = self._model
         try:
-            return sample_frames(
-                content, num_even=wanted.num_even, num_scenes=wanted.num_scenes, short_side_px=wanted.short_side_px
+            return isolated(
+                sample_frames,
+                content,
+                num_even=wanted.num_even,
+                num_scenes=wanted.num_scenes,
+                short_side_px=wanted.short_side_px,
             )
         except MediaError as error:
             return str(error)

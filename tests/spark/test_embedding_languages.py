@@ -1,44 +1,37 @@
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
+
 from pyspark.sql import SparkSession
 
-from mmrec_lib.embedding.languages import with_encoder
-from mmrec_lib.encoders.choice import EncoderChoice
-from mmrec_lib.errors import ConfigError
+from mmrec_lib.embedding.config import FieldEncoder
+from mmrec_lib.embedding.contents import item_contents
+from tests.spark.test_embedding_contents import TEXT, rows
 
 TEXTS = {
     "german": "Eine leise Liebesgeschichte über zwei Musiker in einer kleinen Stadt. ",
     "japanese": "娘のために買いましたが、とても気に入っています。",
     "french": "La batterie dure toute la journée et se recharge en moins d'une heure.",
     "code": "XR-2000",
-    "picture": None,
 }
+BY_LANGUAGE = [("default", "general"), ("de", "my-german"), ("ja", "my-japanese")]
 
 
-def test_each_content_goes_to_the_encoder_of_its_language(spark: SparkSession) -> None:
-    contents = spark.createDataFrame(
-        [*TEXTS.items(), ("long", TEXTS["german"] * 20_000)], "content_id string, text string"
+def test_each_text_goes_to_the_encoder_of_its_language(spark: SparkSession) -> None:
+    items = rows(
+        spark, "item", *({"item_id": name, "description": text, "title": text} for name, text in TEXTS.items())
     )
-    choice = EncoderChoice.model_validate({"default": "general", "de": "my-german", "ja": "my-japanese"})
-    rows = with_encoder(contents, choice).collect()
-    assert {row["content_id"]: (row["language"], row["encoder_id"]) for row in rows} == {
-        "german": ("de", "my-german"),
-        "japanese": ("ja", "my-japanese"),
-        "french": ("fr", "general"),
-        "code": (None, "general"),
-        "picture": (None, "general"),
-        "long": ("de", "my-german"),
+    fields = [FieldEncoder("description", name, code) for code, name in BY_LANGUAGE]
+    encoders = [(one, replace(TEXT, id=one.encoder_id)) for one in (*fields, FieldEncoder("title", "other"))]
+    none = rows(spark, "provided_vector")
+    words = spark.createDataFrame([], "owner_kind string, owner_id string, kind string, text string")
+    found = item_contents(
+        items, rows(spark, "review"), rows(spark, "media_link"), words=words, provided_vector=none, encoders=encoders
+    ).collect()
+    assert {(row["item_id"], row["field"], row["encoder_id"]) for row in found} == {
+        ("german", "description", "my-german"),
+        ("japanese", "description", "my-japanese"),
+        ("french", "description", "general"),
+        ("code", "description", "general"),
+        *((name, "title", "other") for name in TEXTS),
     }
-
-
-def test_one_encoder_for_all_detects_nothing(spark: SparkSession) -> None:
-    contents = spark.createDataFrame(list(TEXTS.items()), "content_id string, text string")
-    found = with_encoder(contents, EncoderChoice.model_validate("general"))
-    assert {(row["language"], row["encoder_id"]) for row in found.collect()} == {(None, "general")}
-
-
-def test_a_language_that_is_never_detected_is_an_error_before_anything_runs(spark: SparkSession) -> None:
-    contents = spark.createDataFrame(list(TEXTS.items()), "content_id string, text string")
-    with pytest.raises(ConfigError, match="jp"):
-        with_encoder(contents, EncoderChoice.model_validate({"default": "general", "jp": "my-japanese"}))

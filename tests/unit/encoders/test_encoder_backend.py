@@ -41,8 +41,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_openvino_gives_what_torch_gives() -> None:
     module = Convolution().eval()
-    by_torch = make_network(lambda: module, EXAMPLE, key="a", device="cpu", threads=1, backend="torch")
-    by_openvino = make_network(lambda: module, EXAMPLE, key="a", device="cpu", threads=1, backend="openvino")
+    by_torch = make_network(lambda: module, [EXAMPLE], key="a", device="cpu", threads=1, backend="torch")
+    by_openvino = make_network(lambda: module, [EXAMPLE], key="a", device="cpu", threads=1, backend="openvino")
     expected = by_torch.at(torch.float32)(*EXAMPLE)
     got = by_openvino.at(torch.float32)(*EXAMPLE)
     assert got.shape == (2, 16) and got.dtype == np.float32
@@ -57,10 +57,10 @@ def test_a_network_that_was_converted_is_not_built_again(cache: Path) -> None:
         built.append(1)
         return Convolution().eval()
 
-    first = make_network(build, EXAMPLE, key="a", device="cpu", threads=1)
-    again = make_network(build, EXAMPLE, key="a", device="cpu", threads=1)
+    first = make_network(build, [EXAMPLE], key="a", device="cpu", threads=1)
+    again = make_network(build, [EXAMPLE], key="a", device="cpu", threads=1)
     assert np.array_equal(first.at(torch.float32)(*EXAMPLE), again.at(torch.float32)(*EXAMPLE))
-    make_network(build, EXAMPLE, key="b", device="cpu", threads=1)
+    make_network(build, [EXAMPLE], key="b", device="cpu", threads=1)
     assert len(built) == 2
     assert sorted(path.suffix for path in cache.iterdir()) == [".bin", ".bin", ".xml", ".xml"]
 
@@ -68,15 +68,15 @@ def test_a_network_that_was_converted_is_not_built_again(cache: Path) -> None:
 def test_torch_computes_what_openvino_does_otherwise(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     module = OtherWhenTraced().eval()
     with caplog.at_level(logging.WARNING):
-        made = make_network(lambda: module, EXAMPLE, key="a", device="cpu", threads=1)
+        made = make_network(lambda: module, [EXAMPLE], key="a", device="cpu", threads=1)
     with torch.inference_mode():
         assert np.allclose(made.at(torch.float32)(*EXAMPLE), module(torch.from_numpy(EXAMPLE[0])).numpy())
     assert "torch computes network a" in caplog.text
     assert list(cache.iterdir()) == []
     with pytest.raises(EncoderError, match="Backend openvino"):
-        make_network(lambda: module, EXAMPLE, key="a", device="cpu", threads=1, backend="openvino")
+        make_network(lambda: module, [EXAMPLE], key="a", device="cpu", threads=1, backend="openvino")
 
 
 def test_openvino_is_for_processors() -> None:
     with pytest.raises(EncoderError, match="got device cuda"):
-        make_network(Convolution, EXAMPLE, key="a", device="cuda", threads=1, backend="openvino")
+        make_network(Convolution, [EXAMPLE], key="a", device="cuda", threads=1, backend="openvino")
