@@ -21,7 +21,8 @@ TEXTS = ("red shoe", "old boot by the river", "stone")
 
 
 def models_of(root: Path, **entry: object) -> ModelsConfig:
-    return ModelsConfig.model_validate({"root": str(root), "encoders": {"it": {"kind": "joint", **entry}}})
+    encoders = {"it": {"kind": "joint", "dtype": "float32", **entry}}
+    return ModelsConfig.model_validate({"root": str(root), "encoders": encoders, "backend": "torch", "threads": 1})
 
 
 def encoder_of(models: ModelsConfig) -> Encoder:

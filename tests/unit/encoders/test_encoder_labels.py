@@ -18,8 +18,8 @@ from tests.unit.encoders.tiny_vision import LABELS, make_vision_model, resnet, r
 
 
 def labels_model(directory: Path, **settings: object) -> ModelsConfig:
-    entry = {"kind": "labels", "directory": directory.name, **settings}
-    return ModelsConfig.model_validate({"root": str(directory.parent), "encoders": {"tiny-labels": entry}})
+    encoders = {"tiny-labels": {"kind": "labels", "directory": directory.name, "dtype": "float32", **settings}}
+    return ModelsConfig.model_validate({"root": str(directory.parent), "encoders": encoders, "backend": "torch"})
 
 
 def extractor_of(models: ModelsConfig) -> Extractor:

@@ -42,7 +42,11 @@ FAMILIES: list[tuple[Callable[[], PreTrainedModel], Callable[..., torch.Tensor]]
 
 def encoder_of(directory: Path) -> Encoder:
     models = ModelsConfig.model_validate(
-        {"root": str(directory.parent), "encoders": {"it": {"kind": "image", "directory": directory.name}}}
+        {
+            "root": str(directory.parent),
+            "encoders": {"it": {"kind": "image", "directory": directory.name, "dtype": "float32"}},
+            "backend": "torch",
+        }
     )
     encoder = make_encoder(models.encoders["it"], models)
     encoder.load()

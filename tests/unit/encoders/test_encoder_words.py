@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.errors import TEXT_UNKNOWN
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder
 from mmrec_lib.encoders.spec import Encoder
 from mmrec_lib.encoders.words import save_words
@@ -54,7 +55,7 @@ def test_texts_without_a_known_word_are_rows_with_an_error(models: ModelsConfig)
     is_encoded = [True, False, False, False, False, False, False, False, True, True, True]
     assert [error is None for error in result.errors] == is_encoded
     assert np.linalg.norm(result.vectors, axis=1) == pytest.approx(np.array(is_encoded, float), abs=1e-6)
-    assert "no word" in str(result.errors[4])
+    assert result.errors[4] == TEXT_UNKNOWN
 
 
 def test_what_is_behind_the_limit_does_not_count(models: ModelsConfig) -> None:

@@ -95,7 +95,7 @@ def make_families(root: Path) -> ModelsConfig:
         (root / family).mkdir()
         make_text_model(root / family, family)
     encoders = {family: {"kind": "text", "dtype": "float32"} for family in FAMILIES}
-    return ModelsConfig.model_validate({"root": str(root), "encoders": encoders})
+    return ModelsConfig.model_validate({"root": str(root), "encoders": encoders, "backend": "torch"})
 
 
 def add_sentence_layout(
