@@ -21,7 +21,8 @@ class Config(Section):
 
 def run(context: Context, config: Config) -> Outcome:
     """Encode new content, pool it by item, release the encoders."""
-    counts = embed_contents(context.lakehouse, config.models, config.embedding, context.progress.line)
+    counts, metrics = embed_contents(context.lakehouse, config.models, config.embedding, context.progress.line)
+    context.log_metrics(JOB.name, metrics)
     return Outcome(counts, f"{counts['encoded']} contents encoded, {counts['errors']} errors")
 
 

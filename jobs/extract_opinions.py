@@ -25,6 +25,7 @@ class Config(Section):
 def run(context: Context, config: Config) -> Outcome:
     """Analyse new reviews; fit the models again when enough reviews are new or gone."""
     counts, metrics = extract_opinions(context.lakehouse, config.models, config.embedding, config.opinion)
+    context.log_metrics(JOB.name, metrics if counts["fitted"] else {})
     worth = "no model of ratings"
     if "accuracy" in metrics:
         worth = f"held out: accuracy {metrics['accuracy']:.3f}, MAE {metrics['mae']:.3f}"

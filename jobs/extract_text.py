@@ -21,7 +21,8 @@ class Config(Section):
 
 def run(context: Context, config: Config) -> Outcome:
     """Read words out of new media; take ready-made ones as they are; put the documents of items together."""
-    counts = extract_texts(context.lakehouse, config.models, config.embedding, context.progress.line)
+    counts, metrics = extract_texts(context.lakehouse, config.models, config.embedding, context.progress.line)
+    context.log_metrics(JOB.name, metrics)
     return Outcome(
         counts, f"{counts['extracted']} media read, {counts['provided']} ready-made, {counts['errors']} errors"
     )

@@ -21,7 +21,7 @@ class Work:
     """One model over the contents that it has not seen.
 
     Attributes:
-        name: What a person reads.
+        name: What a person reads, and metrics are named after.
         todo: Contents, with a column `content_id` (sha256, hexadecimal).
         run: Turns some of the contents into rows that are written down, and returns them.
         rows_per_second: What the model does at least, before it has been measured.
@@ -43,6 +43,7 @@ class ChunkedRun:
         say: Shows a line to a person.
         clock: Seconds, for measuring.
         counts: Rows and errors so far.
+        metrics: For each piece of work `<name>/rows`, `/errors` and `/rows_per_second`.
     """
 
     commit: Callable[[list[DataFrame]], None]
@@ -50,6 +51,7 @@ class ChunkedRun:
     say: Say
     clock: Callable[[], float] = time.monotonic
     counts: dict[str, int] = field(default_factory=lambda: {"rows": 0, "errors": 0})
+    metrics: dict[str, float] = field(default_factory=dict)
     _waiting: list[DataFrame] = field(default_factory=list)
     _last_commit: float | None = None
 
@@ -58,7 +60,7 @@ class ChunkedRun:
         num_rows = work.todo.count()
         if not num_rows:
             return
-        started, done, errors = self.clock(), 0, 0
+        started, done, errors, seconds = self.clock(), 0, 0, 1e-3
         if self._last_commit is None:
             self._last_commit = started
         for chunk in self._chunks(work, num_rows):
@@ -77,6 +79,8 @@ class ChunkedRun:
                 self._last_commit = self.clock()
         self.counts["rows"] += done
         self.counts["errors"] += errors
+        for name, value in (("rows", done), ("errors", errors), ("rows_per_second", done / seconds)):
+            self.metrics[f"{work.name}/{name}"] = float(value)
 
     def take(self) -> list[DataFrame]:
         """What is done and not yet committed; the caller commits it."""

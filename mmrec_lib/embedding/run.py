@@ -78,11 +78,13 @@ def chosen_encoders(models: ModelsConfig, config: EmbeddingConfig) -> list[tuple
     return encoders
 
 
-def extract_texts(lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig, say: Say) -> dict[str, int]:
+def extract_texts(
+    lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig, say: Say
+) -> tuple[dict[str, int], dict[str, float]]:
     """Bring media_text and item_document up to date: ready-made words, and those that models find.
 
     Returns:
-        Counts `extracted`, `provided`, `errors`, `spans`.
+        Counts `extracted`, `provided`, `errors`, `spans`; rows, errors and speed of each model.
     """
     media_asset, media_link = lakehouse.read("media_asset"), lakehouse.read("media_link")
     provided_text, item = lakehouse.read("provided_text"), lakehouse.read("item")
@@ -98,22 +100,25 @@ def extract_texts(lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingC
     words = media_words(media_link, lakehouse.read("media_text"), readers)
     documents = lakehouse.stage("item_document", item_documents(item, words, provided_text))
     _replace_all(lakehouse, "item_document", documents)
-    return {
+    counts = {
         "extracted": run.counts["rows"] - run.counts["errors"],
         "provided": provided.count(),
         "errors": run.counts["errors"],
         "spans": documents.count(),
     }
+    return counts, run.metrics
 
 
-def embed_contents(lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig, say: Say) -> dict[str, int]:
+def embed_contents(
+    lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig, say: Say
+) -> tuple[dict[str, int], dict[str, float]]:
     """Bring vectors of contents and items, and the release of their encoders, up to date.
 
     What a new revision made stands beside what the old one made until one commit of encoder_release lets readers use
     it; only then the old item vectors go.
 
     Returns:
-        Counts `encoded`, `errors`, `contents`, `item_vectors`.
+        Counts `encoded`, `errors`, `contents`, `item_vectors`; rows, errors and speed of each encoder.
     """
     readers, encoders = chosen_readers(models, config), chosen_encoders(models, config)
     item, provided_vector = lakehouse.read("item"), lakehouse.read("provided_vector")
@@ -131,18 +136,19 @@ def embed_contents(lakehouse: Lakehouse, models: ModelsConfig, config: Embedding
             provided=config.provided,
         ),
     )
-    counts = _encode_missing(lakehouse, contents, encoders, models, config, say)
+    run = _encode_missing(lakehouse, contents, encoders, models, config, say)
     specs = list({spec.id: spec for _, spec in encoders}.values())
     pooled = lakehouse.stage(
         "item_embedding", pool_items(item, contents, lakehouse.read("content_embedding"), provided_vector, specs)
     )
     _release(lakehouse, pooled, readers)
-    return {
-        "encoded": counts["rows"] - counts["errors"],
-        "errors": counts["errors"],
+    counts = {
+        "encoded": run.counts["rows"] - run.counts["errors"],
+        "errors": run.counts["errors"],
         "contents": contents.select("content_id").distinct().count(),
         "item_vectors": pooled.count(),
     }
+    return counts, run.metrics
 
 
 def _reading(
@@ -155,7 +161,7 @@ def _reading(
         with lakehouse.large_rows():
             return lakehouse.stage("media_text", read)
 
-    name = f"{spec.id} ({spec.modality} of {reader.media})"
+    name = f"{spec.modality} of {reader.media} by {spec.id}"
     return Work(name, todo, run, _SLOW_ROWS_PER_SECOND[MEDIA_KINDS[reader.media]])
 
 
@@ -169,7 +175,7 @@ def _encoding(
         with contextlib.nullcontext() if reads == "text" else lakehouse.large_rows():
             return lakehouse.stage("content_embedding", made)
 
-    return Work(f"{spec.id} ({spec.modality} of {reads})", todo, run, _SLOW_ROWS_PER_SECOND[reads])
+    return Work(f"{spec.modality} of {reads} by {spec.id}", todo, run, _SLOW_ROWS_PER_SECOND[reads])
 
 
 def _encode_missing(
@@ -179,7 +185,7 @@ def _encode_missing(
     models: ModelsConfig,
     config: EmbeddingConfig,
     say: Say,
-) -> dict[str, int]:
+) -> ChunkedRun:
     assets = lakehouse.read("media_asset")
     run = ChunkedRun(lambda made: _merge(lakehouse, "content_embedding", made), config.commit_every * 60, say)
     for spec, reads in dict.fromkeys((spec, MEDIA_KINDS.get(one.field, "text")) for one, spec in encoders):
@@ -190,7 +196,7 @@ def _encode_missing(
     unused = stored.join(contents.select("content_id"), "content_id", "left_anti")
     nothing = stored.limit(0).select(*CONTRACTS["content_embedding"].content_columns)
     _merge(lakehouse, "content_embedding", [nothing, *run.take()], delete_keys=unused)
-    return run.counts
+    return run
 
 
 def _release(lakehouse: Lakehouse, pooled: DataFrame, readers: Sequence[Reader]) -> None:

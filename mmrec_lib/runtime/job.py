@@ -44,6 +44,12 @@ class Context:
     registry: Registry
     progress: Progress
 
+    def log_metrics(self, job: str, metrics: Mapping[str, float]) -> None:
+        """Write what a job measured into a run of MLflow; no metrics make no run."""
+        if metrics:
+            with self.registry.run(job, {"run_id": self.run_id}) as run:
+                run.log_metrics(metrics)
+
 
 @dataclass(frozen=True)
 class Outcome:

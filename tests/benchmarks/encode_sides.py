@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.operator import TEXT_COLUMNS, Columns, encode_table, extract_table
 from mmrec_lib.encoders.config import ModelsConfig
 from tests.benchmarks.pinned_daemon import CORES_VARIABLE
+from tests.benchmarks.processes import cpu_seconds, peak_mb, python_workers
 
 Run = Callable[[], dict[str, float]]
 PICTURES = Columns("content")
 _KINDS = {"text": "all-minilm-l6-v2", "image": "efficientnet-lite0", "speech": "whisper-tiny-en"}
-_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 _SIDE_PX, _SHORT_PX = 224, 256
 
 
@@ -221,38 +221,18 @@ def _spark_run(options: Options, transform: Callable[[Any], Any]) -> Run:
     write(transform(spark.read.format("delta").load(table).limit(16)))
 
     def run() -> dict[str, float]:
-        before = _cpu_seconds(jvm)
+        before = cpu_seconds(jvm)
         seconds = write(transform(spark.read.format("delta").load(table)))
         return {
             "rows": options.num_rows,
             "seconds": seconds,
-            "jvm_cpu_seconds": _cpu_seconds(jvm) - before,
+            "jvm_cpu_seconds": cpu_seconds(jvm) - before,
             "commit_seconds": write(spark.read.format("delta").load(f"{table}-one")),
             "session_seconds": session_seconds,
-            "worker_peak_mb": max(_peak_mb(pid) for pid in _workers(jvm)),
+            "worker_peak_mb": max(peak_mb(pid) for pid in python_workers(jvm)),
         }
 
     return run
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
-
-
-def _peak_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-
-
-def _workers(jvm: int) -> list[int]:
-    """Python workers of a JVM: the children of its daemon."""
-    return [worker for daemon in _children(jvm) for worker in _children(daemon)]
-
-
-def _children(pid: int) -> Iterator[int]:
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        yield from map(int, (task / "children").read_text(encoding="utf-8").split())
 
 
 SIDES: dict[str, Callable[[Options], Run]] = {
