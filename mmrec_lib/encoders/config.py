@@ -34,8 +34,8 @@ class EncoderConfig(Section):
         id: Name; set from the key under `models.encoders`.
         kind: What it is for; see the README's table of kinds.
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
-        dtype: float32, bfloat16, float16, or auto: the fastest that the hardware has, unless vectors of a calibration
-            sample lose by it (see `precision`).
+        dtype: float32, bfloat16, float16, int8 (texts and pictures on a processor), or auto: the fastest that the
+            hardware has, unless vectors of a calibration sample lose by it (see `precision`).
         batch_tokens: Tokens a text model sees at once; None takes 256 on a processor, 16,384 on a GPU.
         batch_images: Pictures an image model sees at once; None takes 4 on a processor, 64 on a GPU.
         max_tokens: Longer texts are read in windows of so many tokens, and their vectors pooled.
@@ -65,7 +65,7 @@ class EncoderConfig(Section):
     id: str = ""
     kind: EncoderKind = "text"
     directory: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     batch_tokens: int | None = Field(default=None, ge=1)
     batch_images: int | None = Field(default=None, ge=1)
     max_tokens: int = Field(default=256, ge=4)

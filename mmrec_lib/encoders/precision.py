@@ -32,6 +32,7 @@ MOST_CLASS_LOSS = 0.01
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _NATIVE_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+_NATIVE_INT8_FLAGS = frozenset({"avx512_vnni", "amx_int8"})
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ def choose_run(
 ) -> Run:
     """The function that computes a network in the number format of a config's `dtype`.
 
-    `auto` takes what the hardware computes natively (bfloat16 or float16), when vectors of a calibration sample stay
-    within the bounds of this module; else it takes float32 and the log says so. A verdict is remembered in the
-    machine's temporary folder.
+    `auto` takes the fastest format that the hardware computes natively, when vectors of a calibration sample stay
+    within the bounds of this module; else the next one, and the log says so. A verdict is remembered in the machine's
+    temporary folder.
 
     Args:
         network: What is computed.
@@ -95,21 +96,19 @@ def choose_run(
         encode: Gives the vectors `[n, D]` of inputs through a function that computes the network.
     """
     if dtype != "auto":
-        return network.at(DTYPES[dtype])
-    fast = fast_dtype(device)
-    if fast == torch.float32:
-        return network.at(fast)
-    memory = _memory(key, device, fast)
-    verdict = _remembered(memory)
-    if verdict is None:
-        inputs = sample()
-        slow_vectors = encode(network.at(torch.float32), inputs.inputs)
-        verdict = judge(slow_vectors, encode(network.at(fast), inputs.inputs), inputs.labels)
-        _remember(memory, verdict)
-    if verdict.is_good:
-        return network.at(fast)
-    _log.warning("model %s computes in float32: %s costs too much (%s)", key, fast, verdict)
-    return network.at(torch.float32)
+        return network.at(dtype)
+    for form in fast_formats(device, can_quantise=network.can_quantise):
+        memory = _memory(key, device, form)
+        verdict = _remembered(memory)
+        if verdict is None:
+            inputs = sample()
+            slow_vectors = encode(network.at("float32"), inputs.inputs)
+            verdict = judge(slow_vectors, encode(network.at(form), inputs.inputs), inputs.labels)
+            _remember(memory, verdict)
+        if verdict.is_good:
+            return network.at(form)
+        _log.warning("model %s does not compute in %s, which costs too much: %s", key, form, verdict)
+    return network.at("float32")
 
 
 def judge(slow_ND: npt.NDArray[np.float32], fast_ND: npt.NDArray[np.float32], labels: Sequence[str]) -> Verdict:
@@ -149,20 +148,23 @@ def compute_dtype(dtype: str, kind: str, device: str) -> torch.dtype:
     """
     if dtype != "auto":
         return DTYPES[dtype]
-    return torch.float32 if device == "cpu" and kind != "speech" else fast_dtype(device)
+    if device == "cpu" and kind != "speech":
+        return torch.float32
+    return DTYPES[(*fast_formats(device, can_quantise=False), "float32")[0]]
 
 
-def fast_dtype(device: str) -> torch.dtype:
-    """The number format that a device computes fastest."""
-    if device == "cpu":
-        return torch.bfloat16 if has_native_bfloat16() else torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+def fast_formats(device: str, *, can_quantise: bool) -> tuple[str, ...]:
+    """Number formats that a device computes faster than float32, the fastest first."""
+    if device != "cpu":
+        return ("bfloat16",) if torch.cuda.is_bf16_supported() else ("float16",)
+    int8 = ("int8",) if can_quantise and has_native(_NATIVE_INT8_FLAGS) else ()
+    return (*int8, "bfloat16") if has_native(_NATIVE_BFLOAT16_FLAGS) else int8
 
 
 @functools.cache
-def has_native_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; False where it cannot be told."""
-    return not _NATIVE_BFLOAT16_FLAGS.isdisjoint(_processor_flags(cpuinfo))
+def has_native(flags: frozenset[str], cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor has one of these instructions; False where it cannot be told."""
+    return not flags.isdisjoint(_processor_flags(cpuinfo))
 
 
 def _processor_flags(cpuinfo: Path) -> list[str]:
@@ -177,10 +179,10 @@ def _calibration_file(name: str) -> bytes:
     return resources.files("mmrec_lib.encoders").joinpath("calibration", name).read_bytes()
 
 
-def _memory(key: str, device: str, dtype: torch.dtype) -> Path:
+def _memory(key: str, device: str, form: str) -> Path:
     flags = _processor_flags(Path("/proc/cpuinfo"))
     hardware = " ".join(flags) if device == "cpu" else torch.cuda.get_device_name(device)
-    about = [key, str(dtype), hardware, platform.machine(), torch.__version__]
+    about = [key, form, hardware, platform.machine(), torch.__version__]
     digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
     return machine_cache() / f"precision-{digest}.json"
 

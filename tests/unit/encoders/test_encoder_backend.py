@@ -43,11 +43,11 @@ def test_openvino_gives_what_torch_gives() -> None:
     module = Convolution().eval()
     by_torch = make_network(lambda: module, [EXAMPLE], key="a", device="cpu", threads=1, backend="torch")
     by_openvino = make_network(lambda: module, [EXAMPLE], key="a", device="cpu", threads=1, backend="openvino")
-    expected = by_torch.at(torch.float32)(*EXAMPLE)
-    got = by_openvino.at(torch.float32)(*EXAMPLE)
+    expected = by_torch.at("float32")(*EXAMPLE)
+    got = by_openvino.at("float32")(*EXAMPLE)
     assert got.shape == (2, 16) and got.dtype == np.float32
     assert row_cosines(expected, got).min() > 0.9999
-    assert row_cosines(expected, by_torch.at(torch.bfloat16)(*EXAMPLE)).min() > 0.999
+    assert row_cosines(expected, by_torch.at("bfloat16")(*EXAMPLE)).min() > 0.999
 
 
 def test_a_network_that_was_converted_is_not_built_again(cache: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_network_that_was_converted_is_not_built_again(cache: Path) -> None:
 
     first = make_network(build, [EXAMPLE], key="a", device="cpu", threads=1)
     again = make_network(build, [EXAMPLE], key="a", device="cpu", threads=1)
-    assert np.array_equal(first.at(torch.float32)(*EXAMPLE), again.at(torch.float32)(*EXAMPLE))
+    assert np.array_equal(first.at("float32")(*EXAMPLE), again.at("float32")(*EXAMPLE))
     make_network(build, [EXAMPLE], key="b", device="cpu", threads=1)
     assert len(built) == 2
     assert sorted(path.suffix for path in cache.iterdir()) == [".bin", ".bin", ".xml", ".xml"]
@@ -70,11 +70,35 @@ def test_torch_computes_what_openvino_does_otherwise(cache: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         made = make_network(lambda: module, [EXAMPLE], key="a", device="cpu", threads=1)
     with torch.inference_mode():
-        assert np.allclose(made.at(torch.float32)(*EXAMPLE), module(torch.from_numpy(EXAMPLE[0])).numpy())
+        assert np.allclose(made.at("float32")(*EXAMPLE), module(torch.from_numpy(EXAMPLE[0])).numpy())
     assert "torch computes network a" in caplog.text
     assert list(cache.iterdir()) == []
     with pytest.raises(EncoderError, match="Backend openvino"):
         make_network(lambda: module, [EXAMPLE], key="a", device="cpu", threads=1, backend="openvino")
+
+
+class Products(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(192, 256), nn.ReLU(), nn.Linear(256, 32))
+
+    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        x_BD = x_BHWC.flatten(1).to(self.layers[0].weight.dtype) / 255 - 0.5
+        vectors: torch.Tensor = self.layers(x_BD)
+        return vectors
+
+
+def test_weights_of_products_can_be_small_integers() -> None:
+    network = make_network(lambda: Products().eval(), [EXAMPLE], key="a", device="cpu", threads=1)
+    assert network.can_quantise
+    exact, quantised = network.at("float32")(*EXAMPLE), network.at("int8")(*EXAMPLE)
+    assert 0.99 < row_cosines(exact, quantised).min() < 0.9999999
+    convolution = make_network(lambda: Convolution().eval(), [EXAMPLE], key="b", device="cpu", threads=1)
+    assert not convolution.can_quantise
+    by_torch = make_network(Convolution, [EXAMPLE], key="c", device="cpu", threads=1, backend="torch")
+    with pytest.raises(EncoderError, match="int8"):
+        by_torch.at("int8")
 
 
 def test_openvino_is_for_processors() -> None:

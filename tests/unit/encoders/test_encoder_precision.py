@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from mmrec_lib.encoders import precision
 from mmrec_lib.encoders.backend import Run
@@ -16,7 +15,7 @@ from mmrec_lib.encoders.precision import (
     calibration_pictures,
     calibration_texts,
     choose_run,
-    has_native_bfloat16,
+    has_native,
     judge,
     same_class_share,
 )
@@ -28,15 +27,17 @@ VECTORS = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], np.float32)
 
 
 class Fake:
-    """A network whose results in bfloat16 are turned by an angle."""
+    """A network whose results in faster formats are turned by an angle."""
 
-    def __init__(self, degrees: float) -> None:
-        self.turn = np.deg2rad(degrees)
-        self.made: list[torch.dtype] = []
+    can_quantise = True
 
-    def at(self, dtype: torch.dtype) -> Run:
-        self.made.append(dtype)
-        angle = self.turn if dtype == torch.bfloat16 else 0.0
+    def __init__(self, degrees: float, quantised_degrees: float = 30.0) -> None:
+        self.turn = {"bfloat16": np.deg2rad(degrees), "int8": np.deg2rad(quantised_degrees)}
+        self.made: list[str] = []
+
+    def at(self, form: str) -> Run:
+        self.made.append(form)
+        angle = self.turn.get(form, 0.0)
         turned = VECTORS @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
         return lambda *_: turned
 
@@ -44,7 +45,7 @@ class Fake:
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "machine_cache", lambda: tmp_path)
-    monkeypatch.setattr(precision, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(precision, "has_native", lambda flags: True)
 
 
 def choose(network: Fake, dtype: str = "auto") -> Run:
@@ -55,29 +56,36 @@ def choose(network: Fake, dtype: str = "auto") -> Run:
 
 
 def test_fast_arithmetic_is_taken_when_vectors_stay(caplog: pytest.LogCaptureFixture) -> None:
-    network = Fake(1.0)
-    assert np.array_equal(choose(network)(), network.at(torch.bfloat16)())
+    network = Fake(1.0, quantised_degrees=1.0)
+    assert np.array_equal(choose(network)(), network.at("int8")())
     assert not caplog.records
+
+
+def test_the_next_format_is_taken_when_the_fastest_loses(caplog: pytest.LogCaptureFixture) -> None:
+    network = Fake(1.0)
+    with caplog.at_level(logging.WARNING):
+        assert np.array_equal(choose(network)(), network.at("bfloat16")())
+    assert "model k does not compute in int8" in caplog.text
 
 
 def test_fast_arithmetic_that_moves_vectors_is_refused_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     network = Fake(12.0)  # the cosine of 12 degrees is .978
     with caplog.at_level(logging.WARNING):
         assert np.array_equal(choose(network)(), VECTORS)
-    assert "model k computes in float32" in caplog.text and "0.978" in caplog.text
+    assert "model k does not compute in bfloat16" in caplog.text and "0.978" in caplog.text
 
 
 def test_a_verdict_is_reached_once_a_machine() -> None:
     choose(Fake(12.0))
     again = Fake(12.0)
     choose(again)
-    assert again.made == [torch.float32]
+    assert again.made == ["float32"]
 
 
 def test_a_configured_format_is_not_judged() -> None:
     network = Fake(12.0)
     choose(network, "bfloat16")
-    assert network.made == [torch.bfloat16]
+    assert network.made == ["bfloat16"]
 
 
 def test_neighbours_that_change_class_count_as_loss() -> None:
@@ -96,8 +104,9 @@ def test_calibration_samples_are_whole() -> None:
     assert isinstance(first, bytes) and min(decode_image(first).shape[:2]) == 192
 
 
-def test_bfloat16_is_known_from_the_flags_of_the_processor(tmp_path: Path) -> None:
+def test_native_formats_are_known_from_the_flags_of_the_processor(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor : 0\nflags : fpu avx2 avx512_bf16\n", encoding="utf-8")
-    assert has_native_bfloat16(cpuinfo)
-    assert not has_native_bfloat16(tmp_path / "absent")
+    assert has_native(frozenset({"avx512_bf16", "amx_bf16"}), cpuinfo)
+    assert not has_native(frozenset({"avx512_vnni"}), cpuinfo)
+    assert not has_native(frozenset({"avx2"}), tmp_path / "absent")
