@@ -194,7 +194,7 @@ _worker = _Worker()
 
 
 def _encoder(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) -> Encoder:
-    models = _on_this_worker(models)
+    models = on_this_worker(models)
     key = (spec.revision, models.device)
     if _worker.encoder is None or _worker.key != key:
         made = make_encoder(encoder, models)
@@ -206,7 +206,7 @@ def _encoder(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) ->
 
 
 def _extractor(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) -> Extractor:
-    models = _on_this_worker(models)
+    models = on_this_worker(models)
     key = (spec.revision, models.device)
     if _worker.extractor is None or _worker.key != key:
         made = make_extractor(encoder, models)
@@ -217,7 +217,8 @@ def _extractor(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) 
     return _worker.extractor
 
 
-def _on_this_worker(models: ModelsConfig) -> ModelsConfig:
+def on_this_worker(models: ModelsConfig) -> ModelsConfig:
+    """The same models with the device and the cores that Spark gave to this task."""
     task = TaskContext.get()
     if task is None:
         return on_this_machine(models)

@@ -16,7 +16,7 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.batches import bounded
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.contents import review_words
-from mmrec_lib.embedding.operator import check_same, portable
+from mmrec_lib.embedding.operator import check_same, on_this_worker, portable
 from mmrec_lib.embedding.run import chosen_readers
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.embedding.words import found_words, spoken_words
@@ -240,10 +240,11 @@ def _classifier(how: Analysis) -> Judge | None:
     if how.classifier is None or how.spec is None:
         return None
     if _worker.classifier is None or _worker.revision != how.spec.revision:
-        made = make_classifier(how.classifier, how.models)
+        models = on_this_worker(how.models)
+        made = make_classifier(how.classifier, models)
         check_same(made.spec, how.spec)
         _worker.revision, _worker.classifier = None, None
-        made.load(how.models.device)
+        made.load(models.device)
         _worker.revision, _worker.classifier = how.spec.revision, made
     return _worker.classifier
 

@@ -29,10 +29,7 @@ from mmrec_lib.lakehouse.ddl import add_check_statement, column_ddl, conform, co
 _OP = "_mmrec_op"
 
 # Rows that Spark's Parquet reader decodes, and that Arrow batches to Python workers hold, at once.
-LARGE_ROWS = {
-    "spark.sql.parquet.columnarReaderBatchSize": "4",
-    "spark.sql.execution.arrow.maxRecordsPerBatch": "16",
-}
+LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execution.arrow.maxRecordsPerBatch": "16"}
 
 
 @dataclass(frozen=True)
@@ -149,9 +146,9 @@ class Lakehouse:
     def large_rows(self) -> Iterator[None]:
         """Inside the block rows of tens of megabytes are read and handed to workers, a few at a time."""
         before = {key: str(self.spark.conf.get(key)) for key in LARGE_ROWS}
+        for key, value in LARGE_ROWS.items():
+            self.spark.conf.set(key, value)
         try:
-            for key, value in LARGE_ROWS.items():
-                self.spark.conf.set(key, value)
             yield
         finally:
             for key, value in before.items():

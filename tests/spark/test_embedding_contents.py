@@ -223,7 +223,7 @@ def test_only_what_has_neither_vector_nor_error_is_encoded(spark: SparkSession, 
         "media_asset",
         *({"asset_id": name, "media_kind": "image", "content": bytearray(b"x")} for name in ("p1", "p2", "p3")),
     )
-    texts = plan_encoding(contents, stored, TEXT, assets)
+    texts = plan_encoding(contents, stored, TEXT, None)
     assert texts.columns == ["content_id", "text"]
     assert {row["text"] for row in texts.collect()} == {"warm", "spoken", "by owner", "first part by path"}
     pictures = plan_encoding(contents, stored, IMAGE, assets)

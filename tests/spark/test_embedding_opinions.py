@@ -14,7 +14,14 @@ from tests.spark.test_embedding_contents import rows
 from tests.unit.encoders.tiny_sentiment import make_sentiment_model
 from tests.unit.opinions.planted import planted_reviews
 
-PORTIONS = EmbeddingConfig(speech_encoder=None, num_partitions=2, batch_rows=50)
+NOTHING_IS_READ = {"images": ("ocr", "labels"), "audio": ("transcript", "tags"), "video": ("transcript", "tags")}
+PORTIONS = EmbeddingConfig.model_validate(
+    {
+        "extract": {media: dict.fromkeys(kinds) for media, kinds in NOTHING_IS_READ.items()},
+        "num_partitions": 2,
+        "batch_rows": 50,
+    }
+)
 CONFIG = OpinionConfig(min_aspect_share=0.05, topic_counts=(4,), refit_share=0.1)
 MODELS = ModelsConfig()
 
