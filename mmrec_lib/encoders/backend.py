@@ -1,7 +1,7 @@
 """What computes a network: OpenVINO on a processor, torch elsewhere.
 
-On processors OpenVINO is three to six times as fast as torch for convolutional nets, and up to twice as fast for
-transformers of texts (measured; see the README), with the same results in float32.
+On processors OpenVINO is about three times as fast as torch for convolutional nets and one and a half times for
+transformers of texts in float32, with the same results; in bfloat16 and int8 it gains more (figures in the README).
 """
 
 from __future__ import annotations
