@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -31,3 +33,10 @@ def isolated(function: Callable[Concatenate[bytes, P], R], content: bytes, *args
         return child.call(function, content, *args, **kwargs)
     finally:
         _idle.put(child)
+
+
+@atexit.register
+def _close_all() -> None:
+    with suppress(Empty):
+        while True:
+            _idle.get_nowait().close()
