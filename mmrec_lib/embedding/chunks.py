@@ -74,7 +74,8 @@ class ChunkedRun:
                 f"  {work.name}: {done:,} of {num_rows:,} rows, {done / seconds:,.1f} a second, "
                 f"{errors:,} errors, {left / 60:.0f} min left"
             )
-            if self.clock() - self._last_commit >= self.commit_seconds:
+            # What remains of the time bounds the next chunk, so that no more than it can be lost.
+            if done < num_rows or self.clock() - self._last_commit >= self.commit_seconds / 2:
                 self.commit(self.take())
                 self._last_commit = self.clock()
         self.counts["rows"] += done
@@ -92,7 +93,8 @@ class ChunkedRun:
         rate, start = work.rows_per_second, 0
         while start < _SPACE:
             began = self.clock()
-            share = rate * self.commit_seconds / num_rows
+            waiting_seconds = began - (self._last_commit or began)
+            share = rate * (self.commit_seconds - waiting_seconds) / num_rows
             end = min(_SPACE, start + max(1, round(_SPACE * share)))
             chunk = work.todo
             if start:

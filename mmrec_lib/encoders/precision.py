@@ -22,6 +22,7 @@ import torch
 from mmrec_lib.encoders.backend import Network, Run, row_cosines
 from mmrec_lib.encoders.directory import machine_cache
 from mmrec_lib.encoders.spec import EncoderInput
+from mmrec_lib.errors import EncoderError
 
 _log = logging.getLogger(__name__)
 
@@ -145,8 +146,13 @@ def compute_dtype(dtype: str, kind: str, device: str) -> torch.dtype:
 
     `auto` is float32 on a processor, but for speech: there bfloat16, where the processor has it, writes as many wrong
     words in nearly half the time.
+
+    Raises:
+        EncoderError: When such a model cannot compute in the format.
     """
     if dtype != "auto":
+        if dtype not in DTYPES:
+            raise EncoderError(f"Models of kind {kind}: dtype auto, {', '.join(DTYPES)} is needed, got {dtype}.")
         return DTYPES[dtype]
     if device == "cpu" and kind != "speech":
         return torch.float32

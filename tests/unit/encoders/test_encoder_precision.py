@@ -15,11 +15,13 @@ from mmrec_lib.encoders.precision import (
     calibration_pictures,
     calibration_texts,
     choose_run,
+    compute_dtype,
     has_native,
     judge,
     same_class_share,
 )
 from mmrec_lib.encoders.spec import EncoderInput
+from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.images import decode_image
 
 LABELS = ["a", "a", "b", "b"]
@@ -86,6 +88,11 @@ def test_a_configured_format_is_not_judged() -> None:
     network = Fake(12.0)
     choose(network, "bfloat16")
     assert network.made == ["bfloat16"]
+
+
+def test_a_format_that_a_kind_cannot_compute_in_is_refused() -> None:
+    with pytest.raises(EncoderError, match=r"kind speech.*got int8"):
+        compute_dtype("int8", "speech", "cpu")
 
 
 def test_neighbours_that_change_class_count_as_loss() -> None:
