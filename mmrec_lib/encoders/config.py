@@ -104,7 +104,13 @@ PACKAGED: dict[str, dict[str, str]] = {
     "whisper-tiny-en": {"kind": "speech"},
     "video-frames": {"kind": "video", "directory": "efficientnet-lite0"},
     "efficientnet-lite0-labels": {"kind": "labels", "directory": "efficientnet-lite0", "language": "en"},
-    "conse-imagenet": {"kind": "joint", "directory": "efficientnet-lite0", "text_directory": "all-minilm-l6-v2"},
+    # In float32: the most probable names change with less, and with them what words find.
+    "conse-imagenet": {
+        "kind": "joint",
+        "directory": "efficientnet-lite0",
+        "text_directory": "all-minilm-l6-v2",
+        "dtype": "float32",
+    },
     "rapidocr": {"kind": "ocr"},
     "whisper-base": {"kind": "speech"},
     "yamnet": {"kind": "sound"},
