@@ -125,7 +125,7 @@ KINDS: dict[EncoderKind, Kind] = {
         makes="vectors",
         modality="joint",
         input_kind="text_or_image",
-        method=1,
+        method=2,
         settings=("dtype", "max_tokens", "max_windows", "pooling"),
     ),
     "ocr": Kind(
@@ -151,7 +151,7 @@ KINDS: dict[EncoderKind, Kind] = {
         makes="sentiments",
         modality="sentiment",
         input_kind="text",
-        method=1,
+        method=2,
         settings=("max_tokens", "max_windows", "batch_tokens", "labels"),
     ),
 }
