@@ -96,7 +96,10 @@ def test_retrieval_loss_counts_the_neighbours_that_are_kept() -> None:
     assert worse.mean_cosine == pytest.approx(10 / 12, abs=1e-6)
 
 
-def test_vectors_without_a_neighbour_have_no_retrieval_loss() -> None:
-    assert retrieval_loss(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32)) is None
-    zeros = np.zeros((3, 2), np.float32)
-    assert retrieval_loss(zeros, zeros) is None
+def test_few_vectors_tell_nothing_and_zeros_do_not_count() -> None:
+    few = np.eye(11, dtype=np.float32)
+    assert retrieval_loss(few, few) is None
+    assert retrieval_loss(np.vstack([few, 0 * few]), np.vstack([few, 0 * few])) is None
+    assert retrieval_loss(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)) is None
+    loss = retrieval_loss(np.vstack([few, few[:1], 0 * few]), np.vstack([few, few[:1], 0 * few]))
+    assert loss is not None and (loss.recall, loss.num_vectors) == (1.0, 12)
