@@ -20,18 +20,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.contracts.table import Column, TableContract
-from mmrec_lib.errors import StoreError
+from mmrec_lib.contracts.table import TableContract
 from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
-from mmrec_lib.lakehouse.ddl import (
-    CONSTRAINTS,
-    add_check_statement,
-    column_ddl,
-    conform,
-    constraint_property,
-    create_statement,
-)
+from mmrec_lib.lakehouse.ddl import conform, create_statement
+from mmrec_lib.lakehouse.evolution import add_checks, evolve, with_gained_columns
 
 _OP = "_mmrec_op"
 
@@ -114,9 +107,7 @@ class Lakehouse:
         """
         if not self.exists(name):
             return self.spark.createDataFrame([], CONTRACTS[name].schema)
-        rows = self._load(name, version)
-        gained = [column for column in _missing(CONTRACTS[name], rows) if not column.required]
-        return rows.withColumns({column.name: F.lit(None).cast(column.type) for column in gained}) if gained else rows
+        return with_gained_columns(self._load(name, version), CONTRACTS[name])
 
     def _load(self, name: str, version: int | None = None) -> DataFrame:
         if version is not None:
@@ -213,54 +204,14 @@ class Lakehouse:
             return
         contract = CONTRACTS[name]
         if self.data_version(name) is not None:
-            self._evolve(contract)
+            evolve(self.spark, contract, self.table(name), self._load(name))
         else:
             # Also when a killed run made the table and no more.
             in_path_mode = bool(self.store.out)
             self.spark.sql(create_statement(contract, self.table(name), with_checks=in_path_mode))
             if not in_path_mode:
-                self._add_checks(contract)
+                add_checks(self.spark, contract, self.table(name))
         self._ensured.add(name)
-
-    def _evolve(self, contract: TableContract) -> None:
-        stored = self._load(contract.name)
-        gained = _missing(contract, stored)
-        if not gained:
-            return
-        if any(column.required for column in gained):
-            raise StoreError(
-                f"Table {contract.name}: the store lacks the required columns {[c.name for c in gained]}, so it was "
-                "made by an incompatible version. Start a new OUT."
-            )
-        columns = ", ".join(column_ddl(column) for column in gained)
-        self.spark.sql(f"ALTER TABLE {self.table(contract.name)} ADD COLUMNS ({columns})")
-        may_be_null = {column.name for column in contract.all_columns if not column.required}
-        for field in stored.schema.fields:
-            if field.name in may_be_null and not field.nullable:
-                self.spark.sql(f"ALTER TABLE {self.table(contract.name)} ALTER COLUMN `{field.name}` DROP NOT NULL")
-        self._drop_checks(contract)
-        self._add_checks(contract)
-
-    def _drop_checks(self, contract: TableContract) -> None:
-        """Drop the constraints that a contract no longer has; one that says something else has another name."""
-        current = {constraint_property(check).lower() for check in contract.checks}
-        for key in self._properties(contract) - current:
-            if key.startswith(CONSTRAINTS):
-                name = key.removeprefix(CONSTRAINTS)
-                self.spark.sql(f"ALTER TABLE {self.table(contract.name)} DROP CONSTRAINT `{name}`")
-
-    def _add_checks(self, contract: TableContract) -> None:
-        if not contract.checks:
-            return
-        have = self._properties(contract)
-        for check in contract.checks:
-            if constraint_property(check).lower() not in have:
-                self.spark.sql(add_check_statement(check, self.table(contract.name)))
-
-    def _properties(self, contract: TableContract) -> set[str]:
-        """Names of the table's properties, in lower case."""
-        rows = self.spark.sql(f"SHOW TBLPROPERTIES {self.table(contract.name)}").collect()
-        return {row["key"].lower() for row in rows}
 
     def merge(self, name: str, rows: DataFrame, *, delete_keys: DataFrame | None = None) -> WriteResult:
         """Bring a keyed table to contain `rows`, in one commit or none.
@@ -414,12 +365,6 @@ class Lakehouse:
             self.spark.sql(f"DELETE FROM {identifier} WHERE {condition}")
         finally:
             self.spark.conf.unset(key)
-
-
-def _missing(contract: TableContract, rows: DataFrame) -> list[Column]:
-    """Columns of a contract that stored rows lack."""
-    have = set(rows.columns)
-    return [column for column in contract.all_columns if column.name not in have]
 
 
 def _nullable(schema: StructType) -> StructType:
