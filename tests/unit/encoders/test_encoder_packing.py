@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmrec_lib.encoders.packing import STORAGES, Storage, pack, unpack
+from mmrec_lib.encoders.packing import Storage, pack, unpack
 from mmrec_lib.encoders.retrieval import retrieval_loss
 
 FLOATS = pa.list_(pa.float32())
+STORAGES: tuple[Storage, ...] = get_args(Storage)
 LARGEST = float(np.finfo(np.float32).max)
 
 
