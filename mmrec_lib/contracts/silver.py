@@ -6,6 +6,7 @@ from pyspark.sql.types import (
     ArrayType,
     BinaryType,
     BooleanType,
+    ByteType,
     DoubleType,
     FloatType,
     IntegerType,
@@ -74,6 +75,15 @@ ITEM_DOCUMENT = TableContract(
     key=("item_id", "position"),
 )
 
+# How a vector is kept; `vector` or `codes`, and never both. See `encoders.packing`.
+_STORED_VECTOR = (
+    Column("storage", StringType(), "How the vector is kept: float32, float16 or int8; null without a vector."),
+    Column("scale", FloatType(), "In int8 the value of one code; else null."),
+    Column("vector", VECTOR, "The vector, float32 or rounded to half precision; null in int8 or with an error."),
+    Column("codes", ArrayType(ByteType()), "In int8 the vector as transform(codes, c -> c * scale); else null."),
+)
+_CODES_AND_SCALE = Check("codes_and_scale", "(codes IS NULL) = (scale IS NULL)")
+
 CONTENT_EMBEDDING = TableContract(
     name="content_embedding",
     layer="silver",
@@ -85,10 +95,17 @@ CONTENT_EMBEDDING = TableContract(
         Column("modality", StringType(), "text, image, audio, video or joint.", required=True),
         Column("dim", IntegerType(), "Length of the vector; null with an error."),
         Column("error", StringType(), "Why there is no vector, beginning with a reason; null with a vector."),
-        Column("vector", VECTOR, "The vector, float32; null with an error."),
+        *_STORED_VECTOR,
     ),
     key=("content_id", "encoder_id", "revision"),
-    checks=(Check("vector_or_error", "(vector IS NULL) <> (error IS NULL)"), ERROR_REASON),
+    checks=(
+        Check(
+            "vector_codes_or_error",
+            "CAST(vector IS NULL AS INT) + CAST(codes IS NULL AS INT) + CAST(error IS NULL AS INT) = 2",
+        ),
+        _CODES_AND_SCALE,
+        ERROR_REASON,
+    ),
 )
 
 ITEM_EMBEDDING = TableContract(
@@ -108,9 +125,10 @@ ITEM_EMBEDDING = TableContract(
         Column("revision", StringType(), "Revision of the encoder.", required=True),
         Column("num_contents", IntegerType(), "How many contents were pooled.", required=True),
         Column("dim", IntegerType(), "Length of the vector.", required=True),
-        Column("vector", VECTOR, "The pooled vector, float32.", required=True),
+        *_STORED_VECTOR,
     ),
     key=("item_id", "modality", "field", "encoder_id", "revision"),
+    checks=(Check("vector_or_codes", "(vector IS NULL) <> (codes IS NULL)"), _CODES_AND_SCALE),
     change_feed=True,
 )
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from mmrec_lib.config import Section
 from mmrec_lib.encoders.language import known_languages
+from mmrec_lib.encoders.packing import Storage
 from mmrec_lib.encoders.spec import InputKind
 
 DEFAULT_LANGUAGE = "default"
@@ -156,6 +157,9 @@ class EmbeddingConfig(Section):
         num_partitions: Tasks that encoding is cut into; at least the number of cores of the cluster.
         batch_bytes: Most bytes of input that a worker holds at once.
         batch_rows: Most rows that a worker holds at once; texts are sorted by length within them.
+        storage: How `content_embedding` and `item_embedding` keep vectors: `float32`, `float16` (rounded) or `int8`
+            (codes and a scale). When this changes, what is stored in float32 is packed as it stands; what was packed
+            before is not what the encoder gave, and its contents are encoded again.
         commit_every: Minutes after which what is done is committed; a killed run loses no more.
     """
 
@@ -165,6 +169,7 @@ class EmbeddingConfig(Section):
     num_partitions: int = Field(default=4, ge=1)
     batch_bytes: int = Field(default=32 * 2**20, ge=1)
     batch_rows: int = Field(default=4096, ge=1)
+    storage: Storage = "float32"
     commit_every: float = Field(default=5.0, gt=0)
 
     @field_validator("encode")

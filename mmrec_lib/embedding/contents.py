@@ -14,8 +14,10 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.config import DEFAULT_LANGUAGE, FieldEncoder
 from mmrec_lib.embedding.languages import language
+from mmrec_lib.embedding.storage import stored_as
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.embedding.words import spoken_words
+from mmrec_lib.encoders.packing import Storage
 from mmrec_lib.encoders.spec import EncoderSpec
 
 
@@ -66,20 +68,27 @@ def item_contents(
 
 
 def plan_encoding(
-    contents: DataFrame, content_embedding: DataFrame, spec: EncoderSpec, media_asset: DataFrame | None
+    contents: DataFrame,
+    content_embedding: DataFrame,
+    spec: EncoderSpec,
+    media_asset: DataFrame | None,
+    storage: Storage = "float32",
 ) -> DataFrame:
-    """Contents of an encoder that this revision has neither a vector nor an error for.
+    """Contents of an encoder that this revision has neither an error for nor a vector in the wanted form.
+
+    A vector in float32 counts, because it can be packed as it stands.
 
     Args:
         contents: See `item_contents`.
         content_embedding: Silver table.
         spec: The encoder.
         media_asset: Bronze table, where the bytes of media are; None plans texts.
+        storage: The form in which vectors are to be stored.
 
     Returns:
         For texts `content_id`, `text`; for media `content_id`, `content` (bytes or null), `uri`. One row a content.
     """
-    is_done = (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision)
+    is_done = (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision) & stored_as("float32", storage)
     done = content_embedding.where(is_done).select("content_id")
     wanted = contents.where(F.col("encoder_id") == spec.id)
     if media_asset is None:
@@ -100,7 +109,7 @@ def plan_encoding(
 
 
 def content_embedding_rows(encoded: DataFrame, spec: EncoderSpec) -> DataFrame:
-    """Rows of `content_embedding` from the operator's output (`content_id`, `vector`, `dim`, `error`)."""
+    """Rows of `content_embedding`, not yet packed, from the operator's `content_id`, `vector`, `dim` and `error`."""
     return encoded.select(
         "content_id",
         F.lit(spec.id).alias("encoder_id"),

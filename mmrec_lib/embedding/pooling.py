@@ -14,8 +14,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegerType, StructField, StructType
 
-from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.batches import vector_array
+from mmrec_lib.embedding.storage import with_vectors
 from mmrec_lib.embedding.words import PROVIDED
 from mmrec_lib.encoders.spec import EncoderSpec
 
@@ -30,7 +30,7 @@ def pool_items(
     provided_vector: DataFrame,
     specs: Sequence[EncoderSpec],
 ) -> DataFrame:
-    """Rows of `item_embedding` for the given encoders, and the ready-made vectors as field `provided`.
+    """Rows of `item_embedding`, not yet packed, for the given encoders, and ready-made vectors as field `provided`.
 
     The vector of an item and field is the mean of the vectors of its distinct contents, summed in double precision in
     the order of their ids, so that it does not depend on how Spark cut the data. Contents with an error do not count.
@@ -41,6 +41,9 @@ def pool_items(
         content_embedding: Silver table.
         provided_vector: Bronze table.
         specs: The encoders of `contents`.
+
+    Returns:
+        The key of `item_embedding`, `num_contents`, `dim` and `vector` (float32).
     """
     ready = (
         provided_vector.join(item.select("item_id"), on="item_id", how="left_semi")
@@ -56,8 +59,7 @@ def pool_items(
             "vector",
         )
     )
-    rows = _pooled(contents, content_embedding, specs).unionByName(ready)
-    return rows.select(*CONTRACTS["item_embedding"].content_columns)
+    return _pooled(contents, content_embedding, specs).unionByName(ready)
 
 
 def release_rows(item_embedding_rows: DataFrame) -> DataFrame:
@@ -73,9 +75,7 @@ def stale_keys(stored: DataFrame, current: DataFrame, key: Sequence[str]) -> Dat
 def _pooled(contents: DataFrame, content_embedding: DataFrame, specs: Sequence[EncoderSpec]) -> DataFrame:
     current = [(F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision) for spec in specs]
     is_current = reduce(lambda a, b: a | b, current, F.lit(False))
-    vectors = content_embedding.where(is_current & F.col("vector").isNotNull()).select(
-        "content_id", "encoder_id", "revision", "vector"
-    )
+    vectors = with_vectors(content_embedding.where(is_current)).select("content_id", "encoder_id", "revision", "vector")
     rows = contents.select("item_id", "modality", "field", "encoder_id", "content_id").join(
         vectors, on=["content_id", "encoder_id"], how="inner"
     )

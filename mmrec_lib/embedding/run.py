@@ -16,6 +16,7 @@ from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, 
 from mmrec_lib.embedding.documents import item_documents
 from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_table, extract_table
 from mmrec_lib.embedding.pooling import pool_items, release_rows, stale_keys
+from mmrec_lib.embedding.storage import LossMeter, packed, stored_as, with_vectors
 from mmrec_lib.embedding.words import (
     Reader,
     found_words,
@@ -26,6 +27,7 @@ from mmrec_lib.embedding.words import (
 )
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import KINDS, encoder_spec
+from mmrec_lib.encoders.retrieval import NEIGHBOURS
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.tables import Lakehouse
 
@@ -138,9 +140,8 @@ def embed_contents(
     )
     run = _encode_missing(lakehouse, contents, encoders, models, config, say)
     specs = list({spec.id: spec for _, spec in encoders}.values())
-    pooled = lakehouse.stage(
-        "item_embedding", pool_items(item, contents, lakehouse.read("content_embedding"), provided_vector, specs)
-    )
+    vectors = pool_items(item, contents, lakehouse.read("content_embedding"), provided_vector, specs)
+    pooled = lakehouse.stage("item_embedding", packed(vectors, config.storage))
     _release(lakehouse, pooled, readers)
     counts = {
         "encoded": run.counts["rows"] - run.counts["errors"],
@@ -166,16 +167,51 @@ def _reading(
 
 
 def _encoding(
-    lakehouse: Lakehouse, spec: EncoderSpec, reads: str, todo: DataFrame, models: ModelsConfig, config: EmbeddingConfig
+    meter: LossMeter, spec: EncoderSpec, reads: str, todo: DataFrame, models: ModelsConfig, config: EmbeddingConfig
 ) -> Work:
     encoder, columns = models.encoders[spec.id], TEXT_COLUMNS if reads == "text" else MEDIA_COLUMNS
+    name, lakehouse = _encoding_name(spec, reads), meter.lakehouse
 
     def run(chunk: DataFrame) -> DataFrame:
         made = content_embedding_rows(encode_table(chunk, encoder, models, columns, config), spec)
         with contextlib.nullcontext() if reads == "text" else lakehouse.large_rows():
-            return lakehouse.stage("content_embedding", made)
+            exact = lakehouse.stage("content_embedding", made)
+        rows = packed(exact, config.storage)
+        if config.storage == "float32":
+            return rows
+        meter.look_at(exact, name)
+        return lakehouse.stage("content_embedding", rows)
 
-    return Work(f"{spec.modality} of {reads} by {spec.id}", todo, run, _SLOW_ROWS_PER_SECOND[reads])
+    return Work(name, todo, run, _SLOW_ROWS_PER_SECOND[reads])
+
+
+def _encoding_name(spec: EncoderSpec, reads: str) -> str:
+    return f"{spec.modality} of {reads} by {spec.id}"
+
+
+def _repack(meter: LossMeter, stored: DataFrame, spec: EncoderSpec, name: str, say: Say) -> None:
+    """Pack what an encoder made while vectors were kept in float32."""
+    lakehouse, storage = meter.lakehouse, meter.storage
+    if storage == "float32":
+        return
+    is_made = (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision)
+    exact = with_vectors(stored.where(is_made & stored_as("float32")))
+    rows = lakehouse.stage("content_embedding", packed(exact, storage)).where(stored_as(storage))
+    if num_rows := rows.count():
+        meter.look_at(exact, name)
+        lakehouse.merge("content_embedding", rows)
+        say(f"  {name}: {num_rows:,} stored vectors packed in {storage}")
+
+
+def _loss_metrics(meter: LossMeter, name: str, say: Say) -> dict[str, float]:
+    loss = meter.loss(name)
+    if loss is None:
+        return {}
+    say(
+        f"  {name}: {meter.storage} keeps {loss.recall:.2%} of the {NEIGHBOURS} nearest neighbours, "
+        f"mean cosine {loss.mean_cosine:.6f}, on {loss.num_vectors:,} vectors"
+    )
+    return {f"{name}/storage_recall@{NEIGHBOURS}": loss.recall, f"{name}/storage_cosine": loss.mean_cosine}
 
 
 def _encode_missing(
@@ -186,12 +222,14 @@ def _encode_missing(
     config: EmbeddingConfig,
     say: Say,
 ) -> ChunkedRun:
-    assets = lakehouse.read("media_asset")
+    assets, meter = lakehouse.read("media_asset"), LossMeter(lakehouse, config.storage)
     run = ChunkedRun(lambda made: _merge(lakehouse, "content_embedding", made), config.commit_every * 60, say)
     for spec, reads in dict.fromkeys((spec, MEDIA_KINDS.get(one.field, "text")) for one, spec in encoders):
         stored = lakehouse.read("content_embedding")
-        todo = plan_encoding(contents, stored, spec, None if reads == "text" else assets)
-        run.add(_encoding(lakehouse, spec, reads, todo, models, config))
+        todo = plan_encoding(contents, stored, spec, None if reads == "text" else assets, config.storage)
+        _repack(meter, stored, spec, _encoding_name(spec, reads), say)
+        run.add(_encoding(meter, spec, reads, todo, models, config))
+        run.metrics.update(_loss_metrics(meter, _encoding_name(spec, reads), say))
     stored = lakehouse.read("content_embedding")
     unused = stored.join(contents.select("content_id"), "content_id", "left_anti")
     nothing = stored.limit(0).select(*CONTRACTS["content_embedding"].content_columns)

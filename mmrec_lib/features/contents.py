@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.contents import review_words
 from mmrec_lib.embedding.pooling import mean_vectors
+from mmrec_lib.embedding.storage import with_vectors
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.features.interactions import Cuts
 
@@ -30,7 +31,8 @@ def released_vectors(item_embedding: DataFrame, encoder_release: DataFrame) -> D
         fit, feature, item_id, tokens (null), vector.
     """
     blocks = _blocks(encoder_release).where(F.col("field") != "review")
-    released = item_embedding.join(F.broadcast(blocks), ["modality", "field", "encoder_id", "revision"])
+    vectors = with_vectors(item_embedding)
+    released = vectors.join(F.broadcast(blocks), ["modality", "field", "encoder_id", "revision"])
     return released.select(
         F.lit(ALL_FITS).alias("fit"),
         "feature",
@@ -60,7 +62,7 @@ def review_contents(
         encoder_release: Silver table.
     """
     blocks = _blocks(encoder_release).where(F.col("field") == "review").drop("modality", "field")
-    vectors = content_embedding.where(F.col("vector").isNotNull()).join(F.broadcast(blocks), ["encoder_id", "revision"])
+    vectors = with_vectors(content_embedding).join(F.broadcast(blocks), ["encoder_id", "revision"])
     texts = review_words(review, words).select(
         "item_id", "review_ts", content_id(normalised(F.col("raw"))).alias("content_id")
     )

@@ -9,6 +9,9 @@ from pyspark.sql.types import MapType
 from mmrec_lib.contracts.table import Check, TableContract
 from mmrec_lib.contracts.table import Column as ContractColumn
 
+# Prefix of the table properties in which Delta keeps CHECK constraints.
+CONSTRAINTS = "delta.constraints."
+
 
 def quoted(text: str) -> str:
     """SQL string literal."""
@@ -47,7 +50,7 @@ def create_statement(contract: TableContract, identifier: str, *, with_checks: b
 
 def constraint_property(check: Check) -> str:
     """Table property in which Delta keeps a CHECK constraint."""
-    return f"delta.constraints.{check.name}"
+    return f"{CONSTRAINTS}{check.name}"
 
 
 def add_check_statement(check: Check, identifier: str) -> str:

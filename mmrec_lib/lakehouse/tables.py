@@ -21,10 +21,10 @@ from pyspark.sql.types import StructType
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import TableContract
-from mmrec_lib.errors import StoreError
 from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
-from mmrec_lib.lakehouse.ddl import add_check_statement, column_ddl, conform, constraint_property, create_statement
+from mmrec_lib.lakehouse.ddl import conform, create_statement
+from mmrec_lib.lakehouse.evolution import add_checks, evolve, with_gained_columns
 
 _OP = "_mmrec_op"
 
@@ -101,9 +101,15 @@ class Lakehouse:
     # reading
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
-        """A table with its audit columns; an empty frame of the same schema when it does not exist yet."""
+        """A table with its audit columns; an empty frame of the same schema when it does not exist yet.
+
+        Columns that the contract has gained since the table was written are there, and null.
+        """
         if not self.exists(name):
             return self.spark.createDataFrame([], CONTRACTS[name].schema)
+        return with_gained_columns(self._load(name, version), CONTRACTS[name])
+
+    def _load(self, name: str, version: int | None = None) -> DataFrame:
         if version is not None:
             return self.spark.sql(f"SELECT * FROM {self.table(name)} VERSION AS OF {version}")
         if self.store.out:
@@ -193,42 +199,19 @@ class Lakehouse:
     # writing
 
     def ensure(self, name: str) -> None:
-        """Create the table if it is missing; add columns that its contract has gained."""
+        """Create the table if it is missing; else bring columns and constraints to what its contract has now."""
         if name in self._ensured:
             return
         contract = CONTRACTS[name]
         if self.data_version(name) is not None:
-            self._evolve(contract)
+            evolve(self.spark, contract, self.table(name), self._load(name))
         else:
             # Also when a killed run made the table and no more.
             in_path_mode = bool(self.store.out)
             self.spark.sql(create_statement(contract, self.table(name), with_checks=in_path_mode))
             if not in_path_mode:
-                self._add_checks(contract)
+                add_checks(self.spark, contract, self.table(name))
         self._ensured.add(name)
-
-    def _evolve(self, contract: TableContract) -> None:
-        have = set(self.read(contract.name).columns)
-        gained = [column for column in contract.all_columns if column.name not in have]
-        if not gained:
-            return
-        if any(column.required for column in gained):
-            raise StoreError(
-                f"Table {contract.name}: the store lacks the required columns {[c.name for c in gained]}, so it was "
-                "made by an incompatible version. Start a new OUT."
-            )
-        columns = ", ".join(column_ddl(column) for column in gained)
-        self.spark.sql(f"ALTER TABLE {self.table(contract.name)} ADD COLUMNS ({columns})")
-
-    def _add_checks(self, contract: TableContract) -> None:
-        if not contract.checks:
-            return
-        have = {
-            row["key"].lower() for row in self.spark.sql(f"SHOW TBLPROPERTIES {self.table(contract.name)}").collect()
-        }
-        for check in contract.checks:
-            if constraint_property(check).lower() not in have:
-                self.spark.sql(add_check_statement(check, self.table(contract.name)))
 
     def merge(self, name: str, rows: DataFrame, *, delete_keys: DataFrame | None = None) -> WriteResult:
         """Bring a keyed table to contain `rows`, in one commit or none.

@@ -11,6 +11,7 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import FieldEncoder
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
 from mmrec_lib.embedding.pooling import pool_items, release_rows, stale_keys
+from mmrec_lib.embedding.storage import packed
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.embedding.words import Reader, found_words, media_text_rows, plan_extraction, provided_media_text
 from mmrec_lib.encoders.spec import EncoderSpec
@@ -218,6 +219,7 @@ def test_only_what_has_neither_vector_nor_error_is_encoded(spark: SparkSession, 
         done(sha("warm"), "words", "r0"),
         done("p1", "pixels"),
     )
+    in_half = stored.withColumn("storage", F.when(F.col("vector").isNotNull(), F.lit("float16")))
     assets = rows(
         spark,
         "media_asset",
@@ -229,6 +231,9 @@ def test_only_what_has_neither_vector_nor_error_is_encoded(spark: SparkSession, 
     pictures = plan_encoding(contents, stored, IMAGE, assets)
     assert pictures.columns == ["content_id", "content", "uri"]
     assert {row["content_id"] for row in pictures.collect()} == {"p2"}
+    assert plan_encoding(contents, in_half, TEXT, None, "float16").count() == texts.count()
+    again = plan_encoding(contents, in_half, TEXT, None, "int8")
+    assert {row["text"] for row in again.join(texts, "content_id", "left_anti").collect()} == {"Red shoe"}
 
 
 def test_items_are_the_mean_of_their_distinct_contents(
@@ -261,7 +266,7 @@ def test_items_are_the_mean_of_their_distinct_contents(
         {"item_id": "gone", "modality": "image", "encoder_id": "shop", "vector": [1.0, 2.0, 3.0]},
     )
     pooled = pool_items(item, contents, stored, provided, [TEXT, IMAGE])
-    assert pooled.columns == CONTRACTS["item_embedding"].content_columns
+    assert set(packed(pooled, "float32").columns) == set(CONTRACTS["item_embedding"].content_columns)
     found = {(r["item_id"], r["field"]): (r["num_contents"], r["dim"], r["vector"]) for r in pooled.collect()}
     assert found == {
         ("i1", "title"): (1, 2, [1.0, 0.0]),
@@ -311,5 +316,5 @@ def test_operator_output_fits_the_contracts(spark: SparkSession) -> None:
     encoded = spark.createDataFrame(
         [("c", [1.0], 1, None)], "content_id string, vector array<float>, dim int, error string"
     )
-    made = content_embedding_rows(encoded, TEXT)
-    assert made.columns == CONTRACTS["content_embedding"].content_columns
+    made = packed(content_embedding_rows(encoded, TEXT), "float32")
+    assert set(made.columns) == set(CONTRACTS["content_embedding"].content_columns)

@@ -190,10 +190,16 @@ def test_a_review_enters_only_the_fits_whose_cut_it_precedes(spark: SparkSession
 def test_blocks_of_a_field_with_several_encoders_are_named_by_them(spark: SparkSession) -> None:
     keys = "modality string, field string, encoder_id string, revision string"
     released = [("text", "title", "en", "r1"), ("text", "title", "de", "r1"), ("image", "images", "eyes", "r2")]
-    made = [(*one, "a", [1.0]) for one in (*released, ("image", "images", "eyes", "r1"))]
-    embedding = spark.createDataFrame(made, f"{keys}, item_id string, vector array<float>")
+    made = [(*one, "a", [1.0], None, None, "float32") for one in (*released[:2], ("image", "images", "eyes", "r1"))]
+    made.append((*released[2], "a", None, [-127, 3], 0.5, "int8"))
+    vectors = "vector array<float>, codes array<tinyint>, scale float, storage string"
+    embedding = spark.createDataFrame(made, f"{keys}, item_id string, {vectors}")
     found = released_vectors(embedding, spark.createDataFrame(released, keys)).collect()
-    assert sorted(row["feature"] for row in found) == ["image:images", "text:title:de", "text:title:en"]
+    assert {row["feature"]: row["vector"] for row in found} == {
+        "image:images": [-63.5, 1.5],
+        "text:title:de": [1.0],
+        "text:title:en": [1.0],
+    }
 
 
 def test_tokens_come_from_categories_lists_and_price_and_must_be_shared(spark: SparkSession) -> None:

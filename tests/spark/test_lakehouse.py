@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.contracts.table import Check
 from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.lakehouse.ddl import conform, create_statement
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult
 
@@ -108,7 +111,7 @@ def test_an_error_of_encoding_must_begin_with_a_listed_reason(lakehouse: Lakehou
     schema = CONTRACTS["content_embedding"].input_schema
 
     def rows(error: str) -> DataFrame:
-        return lakehouse.spark.createDataFrame([("c", "e", "r", "text", None, error, None)], schema)
+        return lakehouse.spark.createDataFrame([("c", "e", "r", "text", None, error, *[None] * 4)], schema)
 
     lakehouse.merge("content_embedding", rows("text_empty: a text is needed"))
     with pytest.raises(Exception, match="error_reason"):
@@ -141,6 +144,34 @@ def test_a_table_has_its_constraints_from_its_first_commit(lakehouse: Lakehouse)
     assert made.version() == 0 and checks
     for check in checks:
         assert made.metadata().configuration[f"delta.constraints.{check.name}"] == check.condition
+
+
+def test_a_table_of_an_older_contract_is_read_as_of_now_and_brought_there_by_the_first_write(
+    lakehouse: Lakehouse,
+) -> None:
+    contract = CONTRACTS["item_embedding"]
+    older = replace(
+        contract,
+        columns=tuple(
+            replace(column, required=column.required or column.name == "vector")
+            for column in contract.columns
+            if column.name not in ("codes", "scale", "storage")
+        ),
+        checks=(Check("vector_is_long", "size(vector) > 0"),),
+    )
+    lakehouse.spark.sql(create_statement(older, lakehouse.table("item_embedding"), with_checks=True))
+    old_row = ("i", "text", "title", "e", "r", 1, 2, [1.0, 2.0])
+    old = conform(lakehouse.spark.createDataFrame([old_row], older.input_schema), older)
+    stamped = old.selectExpr("*", "'run-0' AS run_id", "timestamp'2025-01-01' AS written_at")
+    stamped.writeTo(lakehouse.table("item_embedding")).append()
+    assert lakehouse.read("item_embedding").select("vector", "codes", "storage").collect() == [([1.0, 2.0], None, None)]
+
+    packed = ("j", "text", "title", "e", "r", 1, 2, "int8", 0.5, None, [1, 127])
+    lakehouse.merge("item_embedding", lakehouse.spark.createDataFrame([packed], contract.input_schema))
+    made = DeltaTable(lakehouse.location("item_embedding"))
+    kept = {key for key in made.metadata().configuration if key.startswith("delta.constraints.")}
+    assert kept == {f"delta.constraints.{check.name}" for check in contract.checks}
+    assert {row["item_id"]: row["codes"] for row in made.to_pyarrow_table().to_pylist()} == {"i": None, "j": [1, 127]}
 
 
 def test_catalogue_mode_reads_and_writes_the_same_way(lakehouse: Lakehouse, tmp_path: Path) -> None:

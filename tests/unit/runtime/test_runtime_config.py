@@ -43,6 +43,11 @@ def test_of_two_files_the_later_one_wins(conf: Path, tmp_path: Path) -> None:
     assert load_config(Settings, conf, "local", files).scoring.k == 8
 
 
+def test_an_unknown_form_of_vectors_is_refused_with_those_there_are(conf: Path) -> None:
+    with pytest.raises(ConfigError, match=r"embedding\.storage.*'float32', 'float16' or 'int8'"):
+        load_config(Settings, conf, "local", (), ["embedding.storage=int4"])
+
+
 def test_assignments_are_yaml(conf: Path) -> None:
     overrides = ["training.use_content=false", "evaluation.ks=[5,10]", "embedding.encode.review.text=null"]
     settings = load_config(Settings, conf, "local", (), overrides)
