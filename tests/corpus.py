@@ -1,8 +1,8 @@
 """Damaged media through everything that reads them: `python -m tests.corpus --count 5000` (`make test-slow`).
 
-Each file of `tests.data.mutate` goes through decoding in a child, the probe of the ingest, and a tiny encoder with its
-preprocessing. Each must end as a result or as an error with a reason of the closed list; a crash, a hang, a warning or
-any other exception is a failure.
+Each file of `tests.data.mutate` goes through decoding in a child (of a video the frames and the sound), the probe of
+the ingest, and a tiny encoder with its preprocessing. Each must end as a result or as an error with a reason of the
+closed list; a crash, a hang, a warning or any other exception is a failure.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.errors import reason_of
 from mmrec_lib.encoders.registry import make_encoder, make_extractor
 from mmrec_lib.encoders.spec import Encoder, Extractor
 from mmrec_lib.media.audio import decode_audio
 from mmrec_lib.media.child import DecoderChild, DecoderLimits
 from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.frames import sample_frames
 from mmrec_lib.media.images import decode_image
 from mmrec_lib.media.probe import probe
 from tests.data.mutate import Medium, mutated
@@ -65,10 +66,14 @@ def run(count: int, models: ModelsConfig, seed: int = 0, transcribe_every: int =
         transcribe_every: Of so many files one is transcribed, if it is sound: that takes longer than all else.
     """
     report = Report()
-    encoder = make_encoder(models.encoders["tiny-image"], models)
+    of_frames = EncoderConfig(id="tiny-video", kind="video", directory="tiny-image")
+    encoders = {
+        "image": make_encoder(models.encoders["tiny-image"], models),
+        "video": make_encoder(of_frames, models),
+    }
     extractor = make_extractor(models.encoders["tiny-speech"], models)
-    encoder.load()
-    extractor.load()
+    for model in (*encoders.values(), extractor):
+        model.load()
     with DecoderChild(LIMITS) as child, _unraisable_errors() as unraisable:
         for number, medium in enumerate(mutated(count, seed)):
             start = time.perf_counter()
@@ -76,7 +81,7 @@ def run(count: int, models: ModelsConfig, seed: int = 0, transcribe_every: int =
                 if _is_safe(medium, child, report):
                     _probe(medium, report)
                     if medium.kind != "audio" or number % transcribe_every == 0:
-                        _encode(medium, encoder, extractor, report)
+                        _encode(medium, encoders, extractor, report)
             except Exception as error:
                 unraisable.append(error)
             report.failures += [f"{medium.name}: {type(error).__name__}: {error}" for error in unraisable]
@@ -100,37 +105,35 @@ def _unraisable_errors() -> Iterator[list[BaseException]]:
 
 
 def _is_safe(medium: Medium, child: DecoderChild, report: Report) -> bool:
-    """Whether the medium's decoder survives; what would crash this process must not be tried in it."""
-    if medium.kind == "video":
-        return True
-    outcome = _outcome(
-        lambda: (
-            child.call(decode_image, medium.content)
-            if medium.kind == "image"
-            else child.call(decode_audio, medium.content)
-        )
-    )
-    report.count(f"decode {medium.kind}", outcome)
-    if outcome not in {"media_decoder_crashed", "media_decoder_timeout"}:
-        return True
-    report.failures.append(f"{medium.name}: {outcome}")
-    return False
+    """Whether the medium's decoders survive; what would crash this process must not be tried in it."""
+    steps: dict[str, Callable[[], object]] = {
+        "image": {"decode image": lambda: child.call(decode_image, medium.content)},
+        "audio": {"decode audio": lambda: child.call(decode_audio, medium.content)},
+        "video": {
+            "decode video": lambda: child.call(sample_frames, medium.content),
+            "decode sound of video": lambda: child.call(decode_audio, medium.content),
+        },
+    }[medium.kind]
+    outcomes = {step: _outcome(work) for step, work in steps.items()}
+    for step, outcome in outcomes.items():
+        report.count(step, outcome)
+        if outcome in {"media_decoder_crashed", "media_decoder_timeout"}:
+            report.failures.append(f"{medium.name}: {step}: {outcome}")
+    return set(outcomes.values()).isdisjoint({"media_decoder_crashed", "media_decoder_timeout"})
 
 
 def _probe(medium: Medium, report: Report) -> None:
     report.count(f"probe {medium.kind}", _outcome(lambda: probe(medium.content, medium.kind)))
 
 
-def _encode(medium: Medium, encoder: Encoder, extractor: Extractor, report: Report) -> None:
-    if medium.kind == "image":
-        result = encoder.encode([medium.content])
-        (error,) = result.errors
-        is_whole = bool(np.isfinite(result.vectors).all()) and bool(result.vectors.any()) == (error is None)
-    elif medium.kind == "audio":
+def _encode(medium: Medium, encoders: Mapping[str, Encoder], extractor: Extractor, report: Report) -> None:
+    if medium.kind == "audio":
         (words,) = extractor.extract([medium.content])
         error, is_whole = words.error, (words.text is None) == (words.error is not None)
     else:
-        return
+        result = encoders[medium.kind].encode([medium.content])
+        (error,) = result.errors
+        is_whole = bool(np.isfinite(result.vectors).all()) and bool(result.vectors.any()) == (error is None)
     report.count(f"encode {medium.kind}", "ok" if error is None else reason_of(error))
     if not is_whole:
         report.failures.append(f"{medium.name}: neither a whole result nor an error")
@@ -156,7 +159,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = run(options.count, make_models(Path(folder)), options.seed)
     for step, outcomes in sorted(report.outcomes.items()):
-        print(f"{step:13s} {dict(outcomes.most_common())}")
+        print(f"{step:21s} {dict(outcomes.most_common())}")
     print(f"{options.count:,} files in {time.monotonic() - start:.0f} s, slowest {report.slowest}")
     for failure in report.failures:
         print(f"FAILED {failure}", file=sys.stderr)

@@ -20,13 +20,14 @@ import torch
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.directory import local_directory
-from mmrec_lib.encoders.errors import medium_missing
+from mmrec_lib.encoders.errors import NOT_FINITE, TEXT_UNKNOWN, medium_missing
 from mmrec_lib.encoders.image import ImageEncoder
 from mmrec_lib.encoders.labels import PictureClassifier
 from mmrec_lib.encoders.loading import load_tokenizer
+from mmrec_lib.encoders.plain_text import refusal, well_formed
 from mmrec_lib.encoders.precision import compute_dtype
 from mmrec_lib.encoders.spec import Encoder, EncodeResult, EncoderInput, EncoderSpec
-from mmrec_lib.encoders.text import BATCH_TOKENS, TextEncoder
+from mmrec_lib.encoders.text import BATCH_TOKENS, MOST_CHARACTERS_PER_TOKEN, TextEncoder
 from mmrec_lib.encoders.vision import Towers, load_towers
 from mmrec_lib.errors import EncoderError
 
@@ -45,7 +46,8 @@ class TowersEncoder:
     """Encodes texts (`str`) and pictures (`bytes`) with a CLIP or SigLIP directory; see the `Encoder` protocol.
 
     Vectors have length 1. A text is cut at the longest that the model was trained on and padded to it, and batches are
-    filled up, so that the same kernels see it whatever its neighbours are.
+    filled up, so that the same kernels see it whatever its neighbours are. One of which no token is known is a row with
+    an error, as with `TextEncoder`.
     """
 
     def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
@@ -77,7 +79,7 @@ class TowersEncoder:
             ) from None
         towers.texts.to(device, compute_dtype(self._config.dtype, "image", device))
         self._towers, self._device = towers, device
-        dim = self._text_vectors(["a text"], towers).shape[1]
+        dim = self._text_vectors(["a text"], towers)[0].shape[1]
         if self._spec.dim not in (None, dim):
             raise EncoderError(
                 f"Joint encoder `{self._spec.id}`: text vectors of {self._spec.dim} numbers are needed, got {dim}."
@@ -100,12 +102,19 @@ class TowersEncoder:
 
     def _encode_texts(self, batch: Sequence[EncoderInput]) -> EncodeResult:
         assert self._towers is not None
-        texts = [str(text) for text in batch]
-        errors = [None if text.strip() else "the text is empty" for text in texts]
-        vectors = self._text_vectors(texts, self._towers)
+        most_characters = self._towers.max_tokens * MOST_CHARACTERS_PER_TOKEN
+        texts = [well_formed(str(text)[:most_characters]) for text in batch]
+        vectors, is_known = self._text_vectors(texts, self._towers)
+        errors: list[str | None] = [
+            refusal(text) or (None if known else TEXT_UNKNOWN) for text, known in zip(batch, is_known, strict=True)
+        ]
+        for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
+            errors[row] = errors[row] or NOT_FINITE
         return EncodeResult(vectors, errors)
 
-    def _text_vectors(self, texts: list[str], towers: Towers) -> npt.NDArray[np.float32]:
+    def _text_vectors(self, texts: list[str], towers: Towers) -> tuple[npt.NDArray[np.float32], list[bool]]:
+        """Vectors of texts, and whether a token of each is known."""
+        special, is_known = set(self._tokenizer.all_special_ids), list[bool]()
         num_rows = max(1, (self._config.batch_tokens or BATCH_TOKENS["cpu"]) // towers.max_tokens)
         parts: list[npt.NDArray[np.float32]] = []
         for start in range(0, len(texts), num_rows):
@@ -120,7 +129,8 @@ class TowersEncoder:
             with torch.inference_mode():
                 found_BD = towers.texts(**{name: tokens[name].to(self._device) for name in towers.text_inputs})
             parts.append(found_BD[: len(group)].float().cpu().numpy())
-        return np.concatenate(parts)
+            is_known += [not special.issuperset(ids) for ids in tokens["input_ids"][: len(group)].tolist()]
+        return np.concatenate(parts), is_known
 
 
 class ConseEncoder:

@@ -17,7 +17,7 @@ from mmrec_lib.encoders.hardware import on_this_machine
 from mmrec_lib.encoders.sentence_layout import sentence_layout
 from mmrec_lib.encoders.sound_families import STATISTICS_DIM, sound_dim
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
-from mmrec_lib.errors import EncoderError
+from mmrec_lib.errors import ConfigError, EncoderError
 
 if TYPE_CHECKING:
     from mmrec_lib.encoders.sentiment import SentimentClassifier
@@ -35,6 +35,7 @@ class Kind:
         input_kind: What it reads.
         method: Raised when the code that applies the model changes its results.
         settings: Fields of `EncoderConfig` that change results and are therefore part of a revision.
+        unseen: Further fields that it reads and that change no results, or have an identity of their own.
         needs_directory: Whether it reads a model directory; the class gets None for it otherwise.
         package: Distribution whose weights it uses instead; its version is part of a revision.
         dim: Length of its vectors, or how the `config.json` of a directory tells it; None for what models of text and
@@ -47,6 +48,7 @@ class Kind:
     input_kind: InputKind
     method: int
     settings: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
     needs_directory: bool = True
     package: str | None = None
     dim: int | Callable[[Mapping[str, Any]], int | None] | None = None
@@ -60,6 +62,7 @@ KINDS: dict[EncoderKind, Kind] = {
         input_kind="text",
         method=3,
         settings=("dtype", "max_tokens", "max_windows", "pooling", "normalise", "prompt"),
+        unseen=("batch_tokens",),
     ),
     "image": Kind(
         made_by="mmrec_lib.encoders.image:ImageEncoder",
@@ -68,6 +71,7 @@ KINDS: dict[EncoderKind, Kind] = {
         input_kind="image",
         method=2,
         settings=("dtype",),
+        unseen=("batch_images",),
     ),
     "speech": Kind(
         made_by="mmrec_lib.encoders.speech:WhisperExtractor",
@@ -111,6 +115,7 @@ KINDS: dict[EncoderKind, Kind] = {
         input_kind="video",
         method=1,
         settings=("dtype", "num_frames", "num_scenes", "motion"),
+        unseen=("batch_images",),
     ),
     "labels": Kind(
         made_by="mmrec_lib.encoders.labels:LabelExtractor",
@@ -119,14 +124,16 @@ KINDS: dict[EncoderKind, Kind] = {
         input_kind="image",
         method=1,
         settings=("dtype", "language", "max_labels", "min_probability"),
+        unseen=("batch_images",),
     ),
     "joint": Kind(
         made_by="mmrec_lib.encoders.joint:make_joint",
         makes="vectors",
         modality="joint",
         input_kind="text_or_image",
-        method=1,
+        method=2,
         settings=("dtype", "max_tokens", "max_windows", "pooling"),
+        unseen=("batch_tokens", "batch_images", "text_directory"),
     ),
     "ocr": Kind(
         made_by="mmrec_lib.encoders.ocr:TextInPictures",
@@ -151,7 +158,7 @@ KINDS: dict[EncoderKind, Kind] = {
         makes="sentiments",
         modality="sentiment",
         input_kind="text",
-        method=1,
+        method=2,
         settings=("max_tokens", "max_windows", "batch_tokens", "labels"),
     ),
 }
@@ -161,8 +168,10 @@ def encoder_spec(config: EncoderConfig, models: ModelsConfig) -> EncoderSpec:
     """Identity of a configured model, read from its directory without loading it.
 
     Raises:
+        ConfigError: When the entry has settings that models of its kind do not read.
         EncoderError: When the model's directory is missing or unsafe to load.
     """
+    _require_read(config)
     return _spec(config, models, _directory(config, models))
 
 
@@ -171,6 +180,7 @@ def make_encoder(config: EncoderConfig, models: ModelsConfig) -> Encoder:
 
     Raises:
         EncoderError: When the model's directory is missing, or the entry is no encoder.
+        ConfigError: When the entry has settings that models of its kind do not read.
     """
     encoder: Encoder = _make(config, models, "vectors")
     return encoder
@@ -181,6 +191,7 @@ def make_extractor(config: EncoderConfig, models: ModelsConfig) -> Extractor:
 
     Raises:
         EncoderError: When the model's directory is missing, or the entry is no extractor.
+        ConfigError: When the entry has settings that models of its kind do not read.
     """
     extractor: Extractor = _make(config, models, "words")
     return extractor
@@ -191,6 +202,7 @@ def make_classifier(config: EncoderConfig, models: ModelsConfig) -> SentimentCla
 
     Raises:
         EncoderError: When the model's directory is missing, or the entry is no sentiment classifier.
+        ConfigError: When the entry has settings that models of its kind do not read.
     """
     classifier: SentimentClassifier = _make(config, models, "sentiments")
     return classifier
@@ -200,6 +212,7 @@ def _make(config: EncoderConfig, models: ModelsConfig, makes: str) -> Any:
     if KINDS[config.kind].makes != makes:
         kinds = ", ".join(name for name, kind in KINDS.items() if kind.makes == makes)
         raise EncoderError(f"Model `{config.id}`: a kind that makes {makes} is needed ({kinds}), got {config.kind}.")
+    _require_read(config)
     models = on_this_machine(models)
     directory = _directory(config, models)
     module, _, name = KINDS[config.kind].made_by.partition(":")
@@ -232,6 +245,22 @@ def _spec(config: EncoderConfig, models: ModelsConfig, directory: Path | None) -
     if dim is not None and config.kind == "video" and config.motion:
         dim += MOTION_DIM
     return EncoderSpec(config.id, revision, kind.modality, kind.input_kind, dim)
+
+
+def _require_read(config: EncoderConfig) -> None:
+    """Refuse settings that models of a kind do not read, so that nobody believes that they do something."""
+    kind = KINDS[config.kind]
+    read = {*kind.settings, *kind.unseen, *(("directory",) if kind.needs_directory else ())}
+    unread = [
+        name
+        for name, field in EncoderConfig.model_fields.items()
+        if name not in {"id", "kind", *read} and getattr(config, name) != field.get_default(call_default_factory=True)
+    ]
+    if unread:
+        raise ConfigError(
+            f"Model `{config.id}`: settings that models of kind {config.kind} read are needed "
+            f"({', '.join(sorted(read))}), got {', '.join(unread)}."
+        )
 
 
 def _vector_dim(config: EncoderConfig, directory: Path | None) -> int | None:

@@ -17,15 +17,15 @@ from transformers import AutoModelForSequenceClassification
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.loading import load_model, load_tokenizer
+from mmrec_lib.encoders.plain_text import well_formed
 from mmrec_lib.encoders.spec import EncoderSpec
-from mmrec_lib.encoders.text import BATCH_TOKENS, padded_length
+from mmrec_lib.encoders.text import BATCH_TOKENS, MOST_CHARACTERS_PER_TOKEN, num_positions, padded_length
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.opinions.ratings import SENTIMENTS, Judgement, sentiment_of
 
 Floats = npt.NDArray[np.float64]
 
-_MOST_CHARACTERS_PER_TOKEN = 16
 _NAMES = {"neg": "negative", "neu": "neutral", "pos": "positive"}
 _STARS = re.compile(r"([1-5])(?:\.0)?(?:[ _-]?stars?)?|stars?[ _-]?([1-5])")
 
@@ -54,7 +54,8 @@ class SentimentClassifier:
     """Judges texts; the result of one does not depend on the others.
 
     Windows are computed in batches whose shape follows from the window alone, as `TextEncoder` does; the probabilities
-    of a long text are the mean over its windows, weighted by their tokens.
+    of a long text are the mean over its windows, weighted by their tokens. Batches are filled up with a window that is
+    there: models that read the vector of a text's end need one in every row.
     """
 
     def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
@@ -63,6 +64,7 @@ class SentimentClassifier:
         self._tokenizer: Any = None
         self._device = "cpu"
         self._max_tokens = config.max_tokens
+        self._pad_id = 0
         self._meanings: list[str | float] = []
 
     @property
@@ -87,8 +89,20 @@ class SentimentClassifier:
                 f"or stars with its tokenizer, got: {error}."
             ) from None
         self._model, self._device = model.to(device), device
-        positions = getattr(model.config, "max_position_embeddings", None)
-        self._max_tokens = min(self._config.max_tokens, positions or self._config.max_tokens)
+        self._max_tokens = min(self._config.max_tokens, num_positions(model) or self._config.max_tokens)
+        # Windows are cut from the left, whatever the directory is set to for generation.
+        self._tokenizer.truncation_side = "right"
+        # Decoders read the last token that is no padding, and find it by the id that their config names.
+        known = (model.config.pad_token_id, self._tokenizer.pad_token_id, self._tokenizer.eos_token_id, 0)
+        self._pad_id = model.config.pad_token_id = next(one for one in known if one is not None)
+        try:
+            ids = (self._tokenizer("a text")["input_ids"] or [self._pad_id])[: self._max_tokens]
+            self._forward([ids], 2, padded_length(len(ids), self._max_tokens))
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise EncoderError(
+                f"Sentiment model `{self._spec.id}`: a classifier that takes texts of {self._max_tokens} tokens is "
+                f"needed, got: {error}."
+            ) from None
 
     def judge(self, texts: Sequence[str], config: OpinionConfig) -> Judgement:
         """Sentiments of texts, and ratings where the classes are stars."""
@@ -129,19 +143,18 @@ class SentimentClassifier:
 
     def _windows(self, text: str) -> list[list[int]]:
         """Token ids of each window; none where the tokenizer knows no token of the text."""
-        most = self._config.max_windows * self._max_tokens * _MOST_CHARACTERS_PER_TOKEN
+        most = self._config.max_windows * self._max_tokens * MOST_CHARACTERS_PER_TOKEN
         encoded = self._tokenizer(
-            text[:most], truncation=True, max_length=self._max_tokens, return_overflowing_tokens=True
+            well_formed(text[:most]), truncation=True, max_length=self._max_tokens, return_overflowing_tokens=True
         )
         windows: list[list[int]] = encoded["input_ids"][: self._config.max_windows]
         special = set(self._tokenizer.all_special_ids)
         return windows if any(token not in special for ids in windows for token in ids) else []
 
     def _forward(self, tokens: list[list[int]], num_rows: int, padded: int) -> Floats:
-        ids_BL = torch.full((num_rows, padded), self._tokenizer.pad_token_id or 0, dtype=torch.long)
+        ids_BL = torch.full((num_rows, padded), self._pad_id, dtype=torch.long)
         mask_BL = torch.zeros((num_rows, padded), dtype=torch.long)
-        mask_BL[:, 0] = 1  # Rows that only fill the batch up attend to one token, so that nothing divides by zero.
-        for row, ids in enumerate(tokens):
+        for row, ids in enumerate(tokens + tokens[:1] * (num_rows - len(tokens))):
             ids_BL[row, : len(ids)] = torch.tensor(ids)
             mask_BL[row, : len(ids)] = 1
         with torch.inference_mode():

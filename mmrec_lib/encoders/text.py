@@ -32,7 +32,7 @@ from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
 from mmrec_lib.errors import EncoderError
 
 # Texts are cut here before they are cut into tokens, so that a megabyte without an end costs no more than its windows.
-_MOST_CHARACTERS_PER_TOKEN = 16
+MOST_CHARACTERS_PER_TOKEN = 16
 # Of these an encoder and a decoder are in the directory, and only the encoder is loaded.
 _WITH_DECODER = frozenset({"t5", "mt5", "umt5"})
 
@@ -102,7 +102,7 @@ class TextEncoder:
             ) from None
         model.config.use_cache = False
         self._batch_tokens = self._config.batch_tokens or BATCH_TOKENS[device.partition(":")[0]]
-        limits = (self._config.max_tokens, self._layout.max_tokens, _num_positions(model))
+        limits = (self._config.max_tokens, self._layout.max_tokens, num_positions(model))
         self._max_tokens = min(limit for limit in limits if limit)
         module = _Sentences(model, SentenceHead(self._layout)).eval()
         self._run = choose_run(
@@ -175,7 +175,7 @@ class TextEncoder:
 
         The prompt is in the first. Texts of which no token is known have no window.
         """
-        most_characters = self._config.max_windows * self._max_tokens * _MOST_CHARACTERS_PER_TOKEN
+        most_characters = self._config.max_windows * self._max_tokens * MOST_CHARACTERS_PER_TOKEN
         encoded = self._tokenizer(
             [self._layout.prompt + well_formed(text[:most_characters]) for text in texts],
             truncation=True,
@@ -245,7 +245,7 @@ def padded_length(num_tokens: int, max_tokens: int) -> int:
     return min(-(-num_tokens // step) * step, max_tokens)
 
 
-def _num_positions(model: Any) -> int | None:
+def num_positions(model: Any) -> int | None:
     """Longest input of a network; None where positions are relative.
 
     Families after RoBERTa count positions from behind the one of padding: 514 of them hold 512 tokens.

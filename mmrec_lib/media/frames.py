@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ import av
 import av.error
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from mmrec_lib.media.containers import declared_seconds, open_container, video_stream
 from mmrec_lib.media.errors import MediaError
@@ -23,8 +21,6 @@ from mmrec_lib.media.schedule import Packets, Schedule
 MAX_DECODED_PIXELS = 4_000_000_000
 MAX_DECODED_FRAMES = 20_000
 MAX_PACKETS = 2_000_000
-
-JPEG_QUALITY = 92
 
 
 @dataclass(frozen=True)
@@ -105,20 +101,6 @@ def sample_frames(
         num_decoded=kept.num_seen,
         is_complete=packets.is_complete and not num_damaged,
     )
-
-
-def as_pictures(pixels: npt.NDArray[np.uint8]) -> list[bytes]:
-    """Frames as the bytes of JPEG files, for encoders and extractors that read pictures (labels, text in pictures).
-
-    Args:
-        pixels: `[num_frames, height, width, 3] uint8`.
-    """
-    pictures = []
-    for frame in pixels:
-        file = io.BytesIO()
-        Image.fromarray(frame).save(file, "JPEG", quality=JPEG_QUALITY)
-        pictures.append(file.getvalue())
-    return pictures
 
 
 def _read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Packets:

@@ -145,7 +145,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _16_BIT_MODES or image.mode == "I":
         image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
     elif image.mode == "F":
-        image = Image.fromarray(_as_grey(np.asarray(image, np.float64)))
+        with np.errstate(invalid="ignore"):  # of numbers that signal that they are none
+            values = np.asarray(image, np.float64)
+        image = Image.fromarray(_as_grey(values))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

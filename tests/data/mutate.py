@@ -75,7 +75,8 @@ def originals() -> tuple[Medium, ...]:
         *(Medium(path.name, "audio", path.read_bytes()) for path in sounds),
         *_pictures(),
         *_sounds(),
-        Medium("clip.mp4", "video", clip("mp4")),
+        *(Medium(f"clip in {form}", "video", clip(form)) for form in ("mp4", "matroska", "avi")),
+        Medium("sound in ipod", "audio", clip("ipod", with_pictures=False)),
     )
 
 
@@ -147,23 +148,26 @@ def _sounds() -> Iterator[Medium]:
         yield Medium(f"{form} {subtype}", "audio", file.getvalue())
 
 
-def clip(form: str, num_frames: int = 10) -> bytes:
-    """A video of a moving bar, 64 x 48 pixels, with a tone."""
+def clip(form: str, num_frames: int = 10, *, with_pictures: bool = True) -> bytes:
+    """A video of a moving bar, 64 x 48 pixels, with a tone; or the tone alone."""
     file = io.BytesIO()
     with av.open(file, "w", format=form) as container:
-        video = container.add_stream("mpeg4", rate=10)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video = container.add_stream("mpeg4", rate=10) if with_pictures else None
+        if video is not None:
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         sound = container.add_stream("aac", rate=16_000, layout="mono")
         for number in range(num_frames):
             pixels = np.zeros((48, 64, 3), np.uint8)
             pixels[:, 5 * number : 5 * number + 9] = (255, 40 * number % 256, 0)
-            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels)))
+            if video is not None:
+                container.mux(video.encode(av.VideoFrame.from_ndarray(pixels)))
             samples = np.sin(np.arange(1_600) / 9, dtype=np.float32)[None]
             frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
             frame.sample_rate, frame.pts = 16_000, 1_600 * number
             container.mux(sound.encode(frame))
         for stream in (video, sound):
-            container.mux(stream.encode())
+            if stream is not None:
+                container.mux(stream.encode())
     return file.getvalue()
 
 

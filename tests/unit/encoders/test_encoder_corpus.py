@@ -27,8 +27,9 @@ def test_every_damaged_file_is_accounted_for_with_a_listed_reason(report: Report
     kinds = [medium.kind for medium in mutated(500)]
     for kind, num_files in ((kind, kinds.count(kind)) for kind in ("image", "audio", "video")):
         assert num_files == report.outcomes[f"probe {kind}"].total() > 0
-        if kind != "video":
-            assert num_files == report.outcomes[f"decode {kind}"].total()
+        assert num_files == report.outcomes[f"decode {kind}"].total()
+    assert report.outcomes["decode video"].total() == report.outcomes["decode sound of video"].total()
+    assert report.outcomes["encode video"] == report.outcomes["decode video"]
     assert report.outcomes["encode image"] == report.outcomes["decode image"]
     assert report.outcomes["encode audio"].total() > 20
 
@@ -37,6 +38,7 @@ def test_the_damage_is_real_and_not_all_there_is(report: Report) -> None:
     for kind in ("image", "audio"):
         outcomes = report.outcomes[f"decode {kind}"]
         assert outcomes["ok"] > 40 and outcomes["media_truncated"] > 40
+    assert report.outcomes["decode video"]["ok"] > 5 and len(report.outcomes["decode video"]) > 1
 
 
 def test_originals_are_whole() -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory
-from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
+from mmrec_lib.encoders.registry import KINDS, encoder_spec, make_encoder, make_extractor
 from mmrec_lib.errors import ConfigError, EncoderError
 
 
@@ -248,6 +248,35 @@ def test_settings_that_only_change_speed_do_not(tmp_path: Path) -> None:
     config = EncoderConfig(id="mine", kind="text")
     changed = config.model_copy(update={"batch_tokens": 7})
     assert encoder_spec(config, models) == encoder_spec(changed, models)
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"),
+    [
+        ("text", {"max_labels": 3}),
+        ("image", {"pooling": "cls"}),
+        ("speech", {"batch_tokens": 64}),
+        ("joint", {"prompt": "query: "}),
+        ("sentiment", {"dtype": "bfloat16"}),
+        ("sound_statistics", {"directory": "mine"}),
+        ("image", {"text_directory": "mine"}),
+    ],
+)
+def test_a_setting_that_a_kind_does_not_read_is_refused_by_name(
+    tmp_path: Path, kind: str, setting: dict[str, object]
+) -> None:
+    write_model(tmp_path / "mine")
+    config = EncoderConfig.model_validate({"id": "mine", "kind": kind, **setting})
+    with pytest.raises(ConfigError, match=rf"mine.*kind {kind} read.*got {next(iter(setting))}"):
+        encoder_spec(config, ModelsConfig(root=str(tmp_path)))
+
+
+def test_every_setting_is_read_by_some_kind_and_packaged_entries_have_no_other() -> None:
+    read = {name for kind in KINDS.values() for name in (*kind.settings, *kind.unseen)}
+    assert set(EncoderConfig.model_fields) - {"id", "kind", "directory"} == read
+    for config in ModelsConfig().encoders.values():
+        with contextlib.suppress(EncoderError):
+            encoder_spec(config, ModelsConfig(root="nowhere"))
 
 
 def test_packaged_models_stay_when_one_is_added() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from transformers import AutoModel, PreTrainedModel
 
 from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.errors import reason_of
 from mmrec_lib.encoders.labels import PictureClassifier
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder
 from mmrec_lib.encoders.spec import Encoder
@@ -69,6 +71,39 @@ def test_a_vector_has_the_same_bits_whatever_is_in_the_batch(encoder: Encoder) -
     alone = np.stack([encoder.encode([content]).vectors[0] for content in batch])
     assert np.array_equal(encoder.encode(batch[::-1]).vectors[::-1], alone)
     assert len(np.unique(alone.round(6), axis=0)) == len(batch)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "text_empty"),
+        (" \n", "text_empty"),
+        ("\x00\x00", "text_unknown"),
+        ("\U0001f45f", "text_unknown"),
+        ("\u05e0\u05e2\u05dc", "text_unknown"),
+        ("x" * 2**20, "text_unknown"),
+        ("red shoe " * 2**17, None),  # a megabyte in one line
+        ("red \x00 shoe", None),
+        ("red \ud83d shoe", None),  # half of a pair
+    ],
+)
+def test_a_bad_text_is_a_vector_or_an_error_with_a_reason_in_bounded_time(
+    encoder: Encoder, text: str, reason: str | None
+) -> None:
+    start = time.process_time()
+    result = encoder.encode([text, "old boot"])
+    assert time.process_time() - start < 1.5
+    assert [error and reason_of(error) for error in result.errors] == [reason, None]
+    assert np.linalg.norm(result.vectors, axis=1) == pytest.approx([float(reason is None), 1.0], abs=1e-5)
+
+
+def test_text_vectors_that_are_not_finite_are_an_error_with_a_reason(root: Path) -> None:
+    encoder = encoder_of(models_of(root, directory="clip"))
+    (weights,) = (p for name, p in encoder._towers.texts.named_parameters() if name == "projection.weight")  # type: ignore[attr-defined]
+    weights.data[:] = float("nan")
+    result = encoder.encode(["red shoe", picture_bytes(0)])
+    assert reason_of(str(result.errors[0])) == "not_finite" and result.errors[1] is None
+    assert not result.vectors[0].any()
 
 
 def test_batches_of_nothing_have_the_right_shape(encoder: Encoder) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from mmrec_lib.encoders.registry import encoder_spec, make_classifier, make_enco
 from mmrec_lib.encoders.sentiment import SentimentClassifier, read_labels
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.opinions.config import OpinionConfig
+from tests.unit.encoders.tiny_classifiers import FAMILIES, make_classifier_of_family, plain_logits
 from tests.unit.encoders.tiny_sentiment import make_sentiment_model
 
 OPINION = OpinionConfig()
@@ -64,6 +66,41 @@ def test_a_text_of_unknown_tokens_is_not_known(root: Path, text: str) -> None:
 def test_a_megabyte_is_read_in_a_few_windows(root: Path) -> None:
     found = classifier(root, "words", max_windows=2).judge(["good " * 200_000], OPINION)
     assert found.is_known[0]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(root: Path, request: pytest.FixtureRequest) -> Path:
+    make_classifier_of_family(root / request.param, request.param)
+    return root / request.param
+
+
+def test_every_family_judges_as_a_plain_call_whatever_is_in_the_batch(family: Path) -> None:
+    made = classifier(family.parent, family.name)
+    texts = {"good shoe": [2, 4, 7, 3], "not bad": [2, 8, 5, 3], "fine fine shoe good bad not good shoe": None}
+    found = made.judge(list(texts), OPINION).probabilities
+    for (text, ids), probabilities in zip(texts.items(), found, strict=True):
+        assert np.array_equal(made.judge([text], OPINION).probabilities[0], probabilities)
+        if ids is not None:
+            assert probabilities == pytest.approx(plain_logits(family, ids).softmax(0).numpy(), abs=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
+def test_a_long_text_fits_the_positions_of_every_family(family: Path) -> None:
+    assert classifier(family.parent, family.name, max_tokens=1_000).judge(["good " * 300], OPINION).is_known.all()
+
+
+def test_half_of_a_surrogate_pair_costs_nothing(root: Path) -> None:
+    found = classifier(root, "words").judge(["good \ud83d shoe", "good \ufffd shoe"], OPINION)
+    assert found.is_known.all() and np.array_equal(*found.probabilities)
+
+
+def test_a_model_that_cannot_judge_is_refused_by_name(root: Path, tmp_path: Path) -> None:
+    make_classifier_of_family(tmp_path / "gpt2", "gpt2")
+    # Padding that the network has no row for.
+    settings = json.loads((tmp_path / "gpt2" / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "gpt2" / "config.json").write_text(json.dumps({**settings, "pad_token_id": 99}), encoding="utf-8")
+    with pytest.raises(EncoderError, match=r"gpt2.*needed, got"):
+        classifier(tmp_path, "gpt2")
 
 
 def test_nameless_classes_are_refused_unless_told(root: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
@@ -79,6 +81,24 @@ def test_long_sound_is_heard_in_pieces_from_its_whole_length(sound_models: Model
         other[place * 10_240 : (place + 1) * 10_240] = 0.5 * tone(0.64)
         changed[name] = not np.allclose(*encoder.encode([wave_bytes(samples), wave_bytes(other)]).vectors, atol=1e-4)
     assert changed == {"first": True, "middle": False, "last": True}
+
+
+def test_an_hour_of_sound_is_sound_and_more_is_refused_with_a_reason() -> None:
+    samples = np.zeros(3_600 * 8_000, np.int16)
+    samples[:8_000] = (tone(0.5) * 30_000).astype(np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, samples, 8_000, "PCM_U8", format="WAV")
+    entries = {"hour": {"heard_seconds": 60.0}, "less": {"max_seconds": 3_599.0}}
+    models = ModelsConfig.model_validate(
+        {"encoders": {name: {"kind": "sound_statistics", **settings} for name, settings in entries.items()}}
+    )
+    results = {}
+    for name in entries:
+        encoder = make_encoder(models.encoders[name], models)
+        encoder.load()
+        results[name] = encoder.encode([file.getvalue()])
+    assert results["hour"].errors == [None] and results["hour"].vectors.any()
+    assert str(results["less"].errors[0]).startswith("media_oversized: 3,600 seconds")
 
 
 def test_what_is_heard_at_most_is_part_of_the_revision(sound_models: ModelsConfig) -> None:

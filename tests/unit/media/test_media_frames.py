@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from mmrec_lib.media import containers
 from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
-from mmrec_lib.media.frames import VideoFrames, as_pictures, sample_frames
+from mmrec_lib.media.frames import VideoFrames, sample_frames
 from tests.unit.media.clips import RATE, SIZE, clip, scene
 
 X264 = {"codec": "libx264", "options": {"preset": "ultrafast"}}
@@ -186,13 +184,6 @@ def test_a_child_process_finds_the_same_frames() -> None:
     expected = sample_frames(content, num_even=4)
     for field in dataclasses.fields(VideoFrames):
         assert np.array_equal(getattr(found, field.name), getattr(expected, field.name))
-
-
-def test_frames_become_pictures() -> None:
-    video = sample_frames(clip(scene(0, 4)))
-    pictures = as_pictures(video.pixels)
-    again = np.stack([np.asarray(Image.open(io.BytesIO(picture))) for picture in pictures])
-    assert np.abs(again.astype(int) - video.pixels).mean() < 5
 
 
 def test_frames_that_are_shown_at_a_time() -> None:

@@ -127,6 +127,11 @@ def test_numbers_of_any_range_become_grey_levels(values: list[float], levels: li
     assert decode_image(content)[0, :, 0].tolist() == levels
 
 
+def test_numbers_that_signal_that_they_are_none_cost_no_warning() -> None:
+    values = np.array([[0x7FA00000, 0x3F800000, 0]], np.uint32).view(np.float32)
+    assert decode_image(encoded(Image.fromarray(values), "TIFF"))[0, :, 0].tolist() == [0, 255, 0]
+
+
 @pytest.mark.parametrize("value", [0, 1])
 def test_one_bit_pictures_are_black_and_white(value: int) -> None:
     for kind in ("PNG", "TIFF", "BMP", "GIF"):
