@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -55,11 +56,13 @@ class ChunkedRun:
     _waiting: list[DataFrame] = field(default_factory=list)
     _last_commit: float | None = None
 
-    def add(self, work: Work) -> None:
-        """Run one piece of work; what is done stays if a later chunk fails."""
-        num_rows = work.todo.count()
-        if not num_rows:
-            return
+    def add(self, *works: Work) -> None:
+        """Run pieces of work one after the other; what is done stays if a later chunk fails."""
+        for work, num_rows in zip(works, _sizes(works), strict=True):
+            if num_rows:
+                self._add(work, num_rows)
+
+    def _add(self, work: Work, num_rows: int) -> None:
         started, done, errors, seconds = self.clock(), 0, 0, 1e-3
         if self._last_commit is None:
             self._last_commit = started
@@ -105,3 +108,13 @@ class ChunkedRun:
             seconds = max(self.clock() - began, 1e-3)
             rate = max(num_rows * (end - start) / _SPACE / seconds, 1e-3)
             start = end
+
+
+def _sizes(works: Sequence[Work]) -> list[int]:
+    """Rows of each piece of work. One query tells them all, because most have none and a query is dear."""
+    if not works:
+        return []
+    numbered = [work.todo.select(F.lit(number).alias("number")) for number, work in enumerate(works)]
+    counted = reduce(DataFrame.unionByName, numbered).groupBy("number").agg(F.count(F.lit(1)).alias("rows"))
+    sizes = {row["number"]: int(row["rows"]) for row in counted.collect()}
+    return [sizes.get(number, 0) for number in range(len(works))]

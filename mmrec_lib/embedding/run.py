@@ -93,9 +93,9 @@ def extract_texts(
     provided = lakehouse.stage("provided_media_text", provided_media_text(provided_text, media_link))
     run = ChunkedRun(lambda made: _merge(lakehouse, "media_text", made), config.commit_every * 60, say)
     readers = chosen_readers(models, config)
-    for reader in readers:
-        todo = plan_extraction(media_asset, media_link, lakehouse.read("media_text"), provided_text, reader)
-        run.add(_reading(lakehouse, reader, todo, models, config))
+    stored = lakehouse.read("media_text")
+    plans = [(reader, plan_extraction(media_asset, media_link, stored, provided_text, reader)) for reader in readers]
+    run.add(*(_reading(lakehouse, reader, todo, models, config) for reader, todo in plans))
     assets = media_link.select(F.col("asset_id").alias("content_id"))
     unused = lakehouse.read("media_text").join(assets, "content_id", "left_anti")
     _merge(lakehouse, "media_text", [*run.take(), provided], delete_keys=unused)
@@ -224,12 +224,14 @@ def _encode_missing(
 ) -> ChunkedRun:
     assets, meter = lakehouse.read("media_asset"), LossMeter(lakehouse, config.storage)
     run = ChunkedRun(lambda made: _merge(lakehouse, "content_embedding", made), config.commit_every * 60, say)
+    stored, works = lakehouse.read("content_embedding"), []
     for spec, reads in dict.fromkeys((spec, MEDIA_KINDS.get(one.field, "text")) for one, spec in encoders):
-        stored = lakehouse.read("content_embedding")
-        todo = plan_encoding(contents, stored, spec, None if reads == "text" else assets, config.storage)
         _repack(meter, stored, spec, _encoding_name(spec, reads), say)
-        run.add(_encoding(meter, spec, reads, todo, models, config))
-        run.metrics.update(_loss_metrics(meter, _encoding_name(spec, reads), say))
+        todo = plan_encoding(contents, stored, spec, None if reads == "text" else assets, config.storage)
+        works.append(_encoding(meter, spec, reads, todo, models, config))
+    run.add(*works)
+    for work in works:
+        run.metrics.update(_loss_metrics(meter, work.name, say))
     stored = lakehouse.read("content_embedding")
     unused = stored.join(contents.select("content_id"), "content_id", "left_anti")
     nothing = stored.limit(0).select(*CONTRACTS["content_embedding"].content_columns)

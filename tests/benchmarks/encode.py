@@ -29,11 +29,13 @@ import pyarrow.parquet as pq
 from mmrec_lib.media.audio import SAMPLE_RATE_HZ, decode_audio
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.images import check_image
+from tests.benchmarks import encode_store
 from tests.conftest import MODELS_ROOT, PROJECT
 
 SAMPLE_STORE = PROJECT / "tests" / "data" / "store"
 _NAIVE_TEXTS, _NAIVE_PICTURES = 1000, 300
 _MEMORY_ROWS = (500, 50_000)
+_PARTS = ("text", "image", "slots", "speech", "memory", "store")
 
 
 @dataclass
@@ -163,6 +165,14 @@ class Bench:
         self.results["worker_peak_mb"] = dict(zip(map(str, _MEMORY_ROWS), peaks, strict=True))
         self.add_ratio(f"memory of a worker: {_MEMORY_ROWS[1]:,} / {_MEMORY_ROWS[0]:,} rows", [peaks[1] / peaks[0]])
 
+    def measure_store(self, data: Path, num_items: int | None) -> None:
+        """What a store costs that changes a little or not at all."""
+        costs = encode_store.measure(data, self.scratch, self.rounds, num_items)
+        print(costs.table(), flush=True)
+        self.results["store"] = costs.as_json()
+        self.add_ratio("store: 1 % of the items / full run", costs.shares)
+        self.add_ratio("store: rows encoded with nothing new", [float(cost.rows) for cost in costs.unchanged])
+
     def add_ratio(self, name: str, values: Sequence[float]) -> None:
         """Note a ratio and print it."""
         bound, wanted = TARGETS[name]
@@ -187,6 +197,8 @@ TARGETS: dict[str, tuple[str, float]] = {
     "text: two slots / one, as a share of two bare processes / one": ("at least", 0.95),
     "speech: seconds of sound / second": ("at least", 12.0),
     f"memory of a worker: {_MEMORY_ROWS[1]:,} / {_MEMORY_ROWS[0]:,} rows": ("at most", 1.1),
+    "store: 1 % of the items / full run": ("at most", 0.05),
+    "store: rows encoded with nothing new": ("at most", 0.0),
 }
 
 
@@ -234,14 +246,16 @@ def plot(results: dict[str, Any], path: Path) -> None:
     for row, name in enumerate(names):
         found = ratios[name]
         target = found.get("at least", found.get("at most"))
-        values = np.array(found["rounds"]) / target
-        middle = found["median"] / target
+        scale = target or 1.0  # a target of nothing is shown by what there is
+        values = np.array(found["rounds"]) / scale
+        middle = found["median"] / scale
         axes.barh(row, middle, color="#2a6f97" if found["met"] else "#c1666b", height=0.6)
         axes.errorbar(middle, row, xerr=[[middle - values.min()], [values.max() - middle]], color="black", capsize=3)
-        axes.text(0.02, row, f"{found['median']:.2f}", color="white", va="center", fontsize=9)
+        colour = "white" if middle > 0.2 else "black"
+        axes.text(0.02, row, f"{found['median']:.2f}", color=colour, va="center", fontsize=9)
     axes.axvline(1.0, color="black", linewidth=1, linestyle="--")
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set_xlabel("measured / asked (memory: lower is better)")
+    axes.set_xlabel("measured / asked (memory and store: lower is better)")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -257,11 +271,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--texts", type=int, default=10_000)
     parser.add_argument("--sounds", type=int, default=40)
+    parser.add_argument("--store-items", type=int, default=None, help="items of the store; default: all")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", choices=["text", "image", "slots", "speech", "memory"], default=None)
+    parser.add_argument("--only", nargs="*", choices=_PARTS, default=None)
     parser.add_argument("--out", type=Path, default=PROJECT / "bench")
     options = parser.parse_args(arguments)
-    wanted = set(options.only or ["text", "image", "slots", "speech", "memory"])
+    wanted = set(options.only or _PARTS)
     texts = texts_of(options.data)
     pictures = readable(sorted((options.data / "images").rglob("*.jpg")), check_image)
     sounds = readable(sorted((options.speech or SAMPLE_STORE / "audio").iterdir()), decode_audio)
@@ -291,6 +306,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bench.measure_speech(rows, options.sounds, total)
         if "memory" in wanted:
             bench.measure_memory(text_rows)
+        if "store" in wanted:
+            bench.measure_store(options.data, options.store_items)
     bench.results["machine"] = {
         "processor": platform.processor() or platform.machine(),
         "python": sys.version.split()[0],

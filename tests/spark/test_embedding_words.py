@@ -153,8 +153,15 @@ def test_work_that_fits_is_one_chunk_and_left_to_the_last_commit(todo: DataFrame
     clock, sizes, commits = Clock(), list[int](), list[int]()
     run = _chunked(clock, commits, [])
     run.add(_work(todo.limit(90), clock, 0.5, sizes))
-    run.add(_work(todo.limit(0), clock, 0.5, sizes))
     assert sizes == [90] and commits == [] and len(run.take()) == 1
+
+
+def test_of_several_pieces_of_work_only_those_with_rows_are_run(todo: DataFrame) -> None:
+    clock, sizes = Clock(), list[int]()
+    run = _chunked(clock, [], [])
+    run.add(*(_work(todo.limit(number), clock, 0.5, sizes) for number in (0, 7, 0, 5)))
+    run.add()
+    assert sizes == [7, 5] and run.counts["rows"] == 12
 
 
 def test_what_was_committed_stays_when_a_later_chunk_fails(todo: DataFrame) -> None:
