@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmrec_lib.encoders.spec import Words
+from mmrec_lib.encoders.spec import EncoderInput, Words
 
 
-def bounded(batches: Iterable[pa.RecordBatch], column: str, max_bytes: int, max_rows: int) -> Iterator[pa.RecordBatch]:
-    """Cuts and joins batches so that each has as many rows as fit.
+def bounded(batches: Iterable[pa.RecordBatch], column: str, max_bytes: int, max_rows: int) -> Iterator[pa.Table]:
+    """Cuts and joins batches into portions that have as many rows as fit; nothing is copied.
 
     Args:
         batches: Batches of any size, all of one schema.
         column: Strings or binaries whose bytes are counted; a null counts as `max_bytes`, because what it stands for
             (bytes behind a URI) is not known.
-        max_bytes: Most bytes of that column in a batch; one row may have more and is then alone.
-        max_rows: Most rows in a batch.
+        max_bytes: Most bytes of that column in a portion; one row may have more and is then alone.
+        max_rows: Most rows in a portion.
     """
     waiting: list[pa.RecordBatch] = []
     num_bytes = num_rows = 0
@@ -32,14 +33,45 @@ def bounded(batches: Iterable[pa.RecordBatch], column: str, max_bytes: int, max_
             if num_rows and (num_bytes + size > max_bytes or num_rows >= max_rows):
                 if row > start:
                     waiting.append(batch.slice(start, row - start))
-                yield _joined(waiting)
+                yield pa.Table.from_batches(waiting)
                 waiting, num_bytes, num_rows, start = [], 0, 0, row
             num_bytes += size
             num_rows += 1
         if start < batch.num_rows:
             waiting.append(batch.slice(start))
     if waiting:
-        yield _joined(waiting)
+        yield pa.Table.from_batches(waiting)
+
+
+class Rows(Sequence[EncoderInput]):
+    """A column as models read it: each value is copied out of Arrow when it is asked for.
+
+    Beside the column itself no more is held than what a model works on. It costs less than a list, too: memory that is
+    used again needs no new pages from the operating system.
+
+    Args:
+        column: Strings or binaries.
+        read: Gives the value of a row that has none, by its number.
+    """
+
+    def __init__(self, column: pa.ChunkedArray, read: Callable[[int], EncoderInput] = lambda _: None) -> None:
+        self._column, self._read = column, read
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    @overload
+    def __getitem__(self, row: int) -> EncoderInput: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[EncoderInput]: ...
+
+    def __getitem__(self, row: int | slice) -> EncoderInput | Sequence[EncoderInput]:
+        """A value, or a list of values."""
+        if isinstance(row, slice):
+            return [self[number] for number in range(len(self))[row]]
+        value: EncoderInput = self._column[row].as_py()
+        return self._read(row) if value is None else value
 
 
 def vector_array(vectors: npt.NDArray[np.float32], is_valid: Sequence[bool]) -> pa.ListArray:
@@ -73,10 +105,3 @@ def words_arrays(found: Sequence[Words]) -> dict[str, pa.Array]:
         "spans": pa.array(spans, _SPANS),
         "error": pa.array([words.error for words in found], pa.string()),
     }
-
-
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    if len(batches) == 1:
-        return batches[0]
-    (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
-    return batch

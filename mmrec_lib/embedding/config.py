@@ -75,7 +75,7 @@ class ItemFields(Section):
         tags: What is to be heard in its sound and video, in words.
         images: Its pictures.
         audio: Its sound.
-        video: Its video.
+        video: Its video: what is to be seen, and an encoder of sound hears its sound track.
     """
 
     title: NamesByLanguage = "all-minilm-l6-v2"
@@ -86,7 +86,7 @@ class ItemFields(Section):
     tags: NamesByLanguage = "all-minilm-l6-v2"
     images: Names = "efficientnet-lite0"
     audio: Names = "yamnet"
-    video: Names = "video-frames"
+    video: Names = ("video-frames", "yamnet")
 
 
 class ReviewFields(Section):

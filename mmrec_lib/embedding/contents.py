@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.config import DEFAULT_LANGUAGE, FieldEncoder
 from mmrec_lib.embedding.languages import language
+from mmrec_lib.embedding.revisions import made_by
 from mmrec_lib.embedding.storage import stored_as
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.embedding.words import spoken_words
@@ -88,7 +89,7 @@ def plan_encoding(
     Returns:
         For texts `content_id`, `text`; for media `content_id`, `content` (bytes or null), `uri`. One row a content.
     """
-    is_done = (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision) & stored_as("float32", storage)
+    is_done = made_by(spec) & stored_as("float32", storage)
     done = content_embedding.where(is_done).select("content_id")
     wanted = contents.where(F.col("encoder_id") == spec.id)
     if media_asset is None:

@@ -21,7 +21,7 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.batches import bounded, vector_array, words_arrays
+from mmrec_lib.embedding.batches import Rows, bounded, vector_array, words_arrays
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.hardware import on_this_machine
@@ -240,12 +240,12 @@ def check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
 
 
 def _encode_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:
-    for batch in _portions(batches, how):
-        result = _encoder(how.encoder, how.models, how.spec).encode(_inputs(batch, how))
+    for portion in _portions(batches, how):
+        result = _encoder(how.encoder, how.models, how.spec).encode(_inputs(portion, how))
         is_valid = [error is None for error in result.errors]
         dims = [result.vectors.shape[1] if valid else None for valid in is_valid]
         yield _with_keys(
-            batch,
+            portion,
             how,
             vector=vector_array(result.vectors, is_valid),
             dim=pa.array(dims, pa.int32()),
@@ -254,39 +254,41 @@ def _encode_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iter
 
 
 def _extract_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:
-    for batch in _portions(batches, how):
-        found = _extractor(how.encoder, how.models, how.spec).extract(_inputs(batch, how))
-        yield _with_keys(batch, how, **words_arrays(found))
+    for portion in _portions(batches, how):
+        found = _extractor(how.encoder, how.models, how.spec).extract(_inputs(portion, how))
+        yield _with_keys(portion, how, **words_arrays(found))
 
 
-def _portions(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:
+def _portions(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.Table]:
     return bounded(batches, how.columns.input, how.portions.batch_bytes, how.portions.batch_rows)
 
 
-def _with_keys(batch: pa.RecordBatch, how: Inference, **made: pa.Array) -> pa.RecordBatch:
-    arrays = [batch.column(name) for name in how.columns.keys]
+def _with_keys(portion: pa.Table, how: Inference, **made: pa.Array) -> pa.RecordBatch:
+    arrays = [portion.column(name).combine_chunks() for name in how.columns.keys]
     return pa.RecordBatch.from_arrays([*arrays, *made.values()], names=[*how.columns.keys, *made])
 
 
-def _inputs(batch: pa.RecordBatch, how: Inference) -> list[EncoderInput]:
-    inputs: list[EncoderInput] = batch.column(how.columns.input).to_pylist()
+def _inputs(portion: pa.Table, how: Inference) -> Sequence[EncoderInput]:
     if how.columns.uri is None:
-        return inputs
-    uris: list[str | None] = batch.column(how.columns.uri).to_pylist()
-    return [
-        _read(uri) if content is None and uri is not None else content
-        for content, uri in zip(inputs, uris, strict=True)
-    ]
+        return Rows(portion.column(how.columns.input))
+    uris: list[str | None] = portion.column(how.columns.uri).to_pylist()
+    return Rows(portion.column(how.columns.input), lambda row: _read(uris[row]))
 
 
-def _read(uri: str) -> bytes | None:
-    """Bytes behind a URI or path; None when they are gone, which the encoder turns into an error row."""
+def _read(uri: str | None) -> bytes | None:
+    """Bytes behind a URI or path; None when they are gone, which the encoder turns into an error row.
+
+    Anything else that goes wrong, such as a storage that does not answer, ends the task, and Spark tries it again: an
+    error row would say for good that the medium is missing.
+    """
+    if uri is None:
+        return None
+    files, path = fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).absolute().as_uri())
     try:
-        files, path = fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).absolute().as_uri())
         with files.open_input_stream(path) as stream:
             content: bytes = stream.read()
             return content
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
 
 

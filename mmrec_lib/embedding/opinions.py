@@ -251,8 +251,8 @@ def _classifier(how: Analysis) -> Judge | None:
 
 def _analyse_partition(batches: Iterator[pa.RecordBatch], how: Analysis, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     model, classifier = OpinionModel.of_saved(*how.model), _classifier(how)
-    for batch in bounded(batches, "text", how.portions.batch_bytes, how.portions.batch_rows):
-        rows = batch.to_pylist()
+    for portion in bounded(batches, "text", how.portions.batch_bytes, how.portions.batch_rows):
+        rows = portion.to_pylist()
         opinions = analyse([row["text"] for row in rows], model, how.config, classifier)
         made = [_row(row, opinion) for row, opinion in zip(rows, opinions, strict=True)]
         yield pa.RecordBatch.from_pylist(made, schema)

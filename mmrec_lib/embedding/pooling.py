@@ -15,8 +15,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import IntegerType, StructField, StructType
 
 from mmrec_lib.embedding.batches import vector_array
+from mmrec_lib.embedding.revisions import PROVIDED, made_by
 from mmrec_lib.embedding.storage import with_vectors
-from mmrec_lib.embedding.words import PROVIDED
 from mmrec_lib.encoders.spec import EncoderSpec
 
 # In the order in which rows are laid out: vectors of one length stand together.
@@ -67,15 +67,10 @@ def release_rows(item_embedding_rows: DataFrame) -> DataFrame:
     return item_embedding_rows.select("modality", "field", "encoder_id", "revision").distinct()
 
 
-def stale_keys(stored: DataFrame, current: DataFrame, key: Sequence[str]) -> DataFrame:
-    """Keys of stored rows that are no longer made: of deleted items, emptied fields, or replaced encoders."""
-    return stored.select(*key).join(current.select(*key), on=list(key), how="left_anti")
-
-
 def _pooled(contents: DataFrame, content_embedding: DataFrame, specs: Sequence[EncoderSpec]) -> DataFrame:
-    current = [(F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision) for spec in specs]
-    is_current = reduce(lambda a, b: a | b, current, F.lit(False))
-    vectors = with_vectors(content_embedding.where(is_current)).select("content_id", "encoder_id", "revision", "vector")
+    vectors = with_vectors(content_embedding.where(made_by(*specs))).select(
+        "content_id", "encoder_id", "revision", "vector"
+    )
     rows = contents.select("item_id", "modality", "field", "encoder_id", "content_id").join(
         vectors, on=["content_id", "encoder_id"], how="inner"
     )

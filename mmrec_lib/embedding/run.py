@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
@@ -15,7 +15,8 @@ from mmrec_lib.embedding.config import MEDIA_KINDS, EmbeddingConfig, FieldEncode
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
 from mmrec_lib.embedding.documents import item_documents
 from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_table, extract_table
-from mmrec_lib.embedding.pooling import pool_items, release_rows, stale_keys
+from mmrec_lib.embedding.pooling import pool_items, release_rows
+from mmrec_lib.embedding.revisions import in_use, made_by
 from mmrec_lib.embedding.storage import LossMeter, packed, stored_as, with_vectors
 from mmrec_lib.embedding.words import (
     Reader,
@@ -36,6 +37,13 @@ EXTRACT_WRITES = ("media_text", "item_document")
 EMBED_READS = ("item", "review", "media_asset", "media_link", "media_text", "provided_text", "provided_vector")
 EMBED_WRITES = ("content_embedding", "item_embedding", "encoder_release")
 
+# What an encoder must read to serve a field of such contents; of video its sound track can be encoded too.
+_READING = {
+    "text": ("text", "text_or_image"),
+    "image": ("image", "text_or_image"),
+    "audio": ("audio",),
+    "video": ("video", "audio"),
+}
 # Rows a second that a slow machine does with a slow model: how large the first chunk may be before it was measured.
 _SLOW_ROWS_PER_SECOND = {"text": 50.0, "image": 5.0, "audio": 0.5, "video": 0.1}
 
@@ -72,8 +80,7 @@ def chosen_encoders(models: ModelsConfig, config: EmbeddingConfig) -> list[tuple
     """
     encoders = []
     for one in config.field_encoders:
-        reads = MEDIA_KINDS.get(one.field, "text")
-        reading = (reads, "text_or_image") if reads in ("text", "image") else (reads,)
+        reading = _READING[MEDIA_KINDS.get(one.field, "text")]
         kinds = [name for name, kind in KINDS.items() if kind.makes == "vectors" and kind.input_kind in reading]
         encoder = models.chosen(one.encoder_id, f"embedding.encode, field {one.field}", kinds)
         encoders.append((one, encoder_spec(encoder, models)))
@@ -97,7 +104,8 @@ def extract_texts(
     plans = [(reader, plan_extraction(media_asset, media_link, stored, provided_text, reader)) for reader in readers]
     run.add(*(_reading(lakehouse, reader, todo, models, config) for reader, todo in plans))
     assets = media_link.select(F.col("asset_id").alias("content_id"))
-    unused = lakehouse.read("media_text").join(assets, "content_id", "left_anti")
+    is_in_use = in_use(lakehouse.read("encoder_release"), [reader.spec for reader in readers])
+    unused = _unused(lakehouse.read("media_text"), assets, is_in_use)
     _merge(lakehouse, "media_text", [*run.take(), provided], delete_keys=unused)
     words = media_words(media_link, lakehouse.read("media_text"), readers)
     documents = lakehouse.stage("item_document", item_documents(item, words, provided_text))
@@ -189,13 +197,18 @@ def _encoding_name(spec: EncoderSpec, reads: str) -> str:
     return f"{spec.modality} of {reads} by {spec.id}"
 
 
+def _reads(one: FieldEncoder, spec: EncoderSpec) -> str:
+    """What an encoder takes of the contents of a field: of sound and video the same, so both are one piece of work."""
+    kind = MEDIA_KINDS.get(one.field, "text")
+    return kind if spec.input_kind == "text_or_image" else spec.input_kind
+
+
 def _repack(meter: LossMeter, stored: DataFrame, spec: EncoderSpec, name: str, say: Say) -> None:
     """Pack what an encoder made while vectors were kept in float32."""
     lakehouse, storage = meter.lakehouse, meter.storage
     if storage == "float32":
         return
-    is_made = (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision)
-    exact = with_vectors(stored.where(is_made & stored_as("float32")))
+    exact = with_vectors(stored.where(made_by(spec) & stored_as("float32")))
     rows = lakehouse.stage("content_embedding", packed(exact, storage)).where(stored_as(storage))
     if num_rows := rows.count():
         meter.look_at(exact, name)
@@ -225,7 +238,8 @@ def _encode_missing(
     assets, meter = lakehouse.read("media_asset"), LossMeter(lakehouse, config.storage)
     run = ChunkedRun(lambda made: _merge(lakehouse, "content_embedding", made), config.commit_every * 60, say)
     stored, works = lakehouse.read("content_embedding"), []
-    for spec, reads in dict.fromkeys((spec, MEDIA_KINDS.get(one.field, "text")) for one, spec in encoders):
+    specs = [spec for _, spec in encoders]
+    for spec, reads in dict.fromkeys((spec, _reads(one, spec)) for one, spec in encoders):
         _repack(meter, stored, spec, _encoding_name(spec, reads), say)
         todo = plan_encoding(contents, stored, spec, None if reads == "text" else assets, config.storage)
         works.append(_encoding(meter, spec, reads, todo, models, config))
@@ -233,21 +247,29 @@ def _encode_missing(
     for work in works:
         run.metrics.update(_loss_metrics(meter, work.name, say))
     stored = lakehouse.read("content_embedding")
-    unused = stored.join(contents.select("content_id"), "content_id", "left_anti")
+    unused = _unused(stored, contents.select("content_id"), in_use(lakehouse.read("encoder_release"), specs))
     nothing = stored.limit(0).select(*CONTRACTS["content_embedding"].content_columns)
     _merge(lakehouse, "content_embedding", [nothing, *run.take()], delete_keys=unused)
     return run
 
 
+def _unused(stored: DataFrame, contents: DataFrame, is_in_use: Column) -> DataFrame:
+    """Rows of contents that are gone, or of models that nobody needs."""
+    wanted = contents.select(F.col("content_id").alias("_wanted")).distinct()
+    return stored.join(wanted, (F.col("content_id") == F.col("_wanted")) & is_in_use, "left_anti")
+
+
 def _release(lakehouse: Lakehouse, pooled: DataFrame, readers: Sequence[Reader]) -> None:
-    """Write vectors of items beside those that are there, let readers use them, then remove what nobody uses."""
+    """Write vectors of items beside those that are there, let readers use them, then remove what nobody uses.
+
+    What a model that is no longer released made of contents goes with the next run.
+    """
     key = ("modality", "field", "encoder_id", "revision")
     released = {tuple(row) for row in release_rows(pooled).select(*key).collect()}
     released |= {(one.spec.modality, one.media, one.spec.id, one.spec.revision) for one in readers}
     before = {tuple(row) for row in lakehouse.read("encoder_release").select(*key).collect()}
-    if before - released:
-        lakehouse.merge("item_embedding", pooled)
     if before != released:
+        lakehouse.merge("item_embedding", pooled)
         schema = lakehouse.read("encoder_release").select(*key).schema
         _replace_all(lakehouse, "encoder_release", lakehouse.spark.createDataFrame(sorted(released), schema))
     _replace_all(lakehouse, "item_embedding", pooled)
@@ -259,4 +281,4 @@ def _merge(lakehouse: Lakehouse, name: str, rows: Sequence[DataFrame], delete_ke
 
 def _replace_all(lakehouse: Lakehouse, name: str, rows: DataFrame) -> None:
     """Make a keyed table hold exactly these rows."""
-    lakehouse.merge(name, rows, delete_keys=stale_keys(lakehouse.read(name), rows, CONTRACTS[name].key))
+    lakehouse.merge(name, rows, delete_keys=lakehouse.read(name))

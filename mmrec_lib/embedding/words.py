@@ -14,10 +14,10 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import MEDIA_KINDS
+from mmrec_lib.embedding.revisions import PROVIDED, made_by
 from mmrec_lib.encoders.spec import EncoderSpec
 
 TRANSCRIPT = "transcript"
-PROVIDED = "provided"
 # Kinds of words in the order in which they stand in an item's document, and what joins those of several media.
 SEPARATORS = {TRANSCRIPT: " ", "ocr": " ", "labels": ", ", "tags": ", "}
 
@@ -62,7 +62,7 @@ def plan_extraction(
             .join(by_path, on="media_path", how="left_anti")
             .join(known, on="asset_id", how="left_anti")
         )
-    done = media_text.where(_made_by(reader.spec)).select("content_id")
+    done = media_text.where(made_by(reader.spec)).select("content_id")
     missing = (
         needed.select(F.col("asset_id").alias("content_id")).distinct().join(done, on="content_id", how="left_anti")
     )
@@ -143,7 +143,7 @@ def media_words(media_link: DataFrame, media_text: DataFrame, readers: Sequence[
     """
     is_ready = F.col("encoder_id") == PROVIDED
     is_wanted = reduce(
-        lambda a, b: a | b, [_made_by(reader.spec) & (F.col("media") == reader.media) for reader in readers], is_ready
+        lambda a, b: a | b, [made_by(reader.spec) & (F.col("media") == reader.media) for reader in readers], is_ready
     )
     ready_first = Window.partitionBy("owner_kind", "owner_id", "media", "position", "kind").orderBy(
         F.when(is_ready, 0).otherwise(1)
@@ -232,10 +232,6 @@ def _links(media_link: DataFrame, media: Sequence[str]) -> DataFrame:
     return media_link.where(F.col("field").isin(*media)).select(
         "owner_kind", "owner_id", F.col("field").alias("media"), "position", "asset_id", "media_path"
     )
-
-
-def _made_by(spec: EncoderSpec) -> Column:
-    return (F.col("kind") == spec.modality) & (F.col("encoder_id") == spec.id) & (F.col("revision") == spec.revision)
 
 
 def _in_contract_order(table: str, **made: Column) -> list[Column]:

@@ -24,7 +24,7 @@ from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.operator import TEXT_COLUMNS, Columns, encode_table, extract_table
 from mmrec_lib.encoders.config import ModelsConfig
 from tests.benchmarks.pinned_daemon import CORES_VARIABLE
-from tests.benchmarks.processes import cpu_seconds, peak_mb, python_workers
+from tests.benchmarks.processes import cpu_seconds, peak_mb, pin, python_workers
 
 Run = Callable[[], dict[str, float]]
 PICTURES = Columns("content")
@@ -203,10 +203,8 @@ def _spark_run(options: Options, transform: Callable[[Any], Any]) -> Run:
     spark = build_session(SparkConfig(master=f"local[{len(options.cores)}]", driver_memory="3g", conf=conf))
     session_seconds = time.perf_counter() - start
     jvm = spark.sparkContext._gateway.proc.pid  # type: ignore[union-attr]
-    others = set(range(os.cpu_count() or 1)) - set(options.cores)
-    if others:
-        for task in Path(f"/proc/{jvm}/task").iterdir():
-            os.sched_setaffinity(int(task.name), others)
+    if others := set(range(os.cpu_count() or 1)) - set(options.cores):
+        pin(jvm, others)
     table = f"{options.scratch}/in-{uuid.uuid4().hex}"
     rows = spark.read.parquet(options.rows).limit(options.num_rows)
     rows.write.format("delta").save(table)
@@ -257,7 +255,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints, prints beside the answers
     if options.side not in ("job", "pattern"):
-        os.sched_setaffinity(0, set(options.cores))
+        pin(os.getpid(), set(options.cores))
     run = SIDES[options.side](options)
     print("ready", file=answers, flush=True)
     for _ in sys.stdin:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -41,3 +41,13 @@ def _children(pid: int) -> Iterator[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
             yield from map(int, (task / "children").read_text(encoding="utf-8").split())
+
+
+def pin(pid: int, cores: Iterable[int]) -> None:
+    """Bind every thread that a process has, and those that they start, to some cores.
+
+    Libraries start threads while they are imported, so to bind the calling thread alone is not enough.
+    """
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(task.name), cores)

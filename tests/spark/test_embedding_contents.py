@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import FieldEncoder
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
-from mmrec_lib.embedding.pooling import pool_items, release_rows, stale_keys
+from mmrec_lib.embedding.pooling import pool_items, release_rows
 from mmrec_lib.embedding.storage import packed
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.embedding.words import Reader, found_words, media_text_rows, plan_extraction, provided_media_text
@@ -281,9 +281,6 @@ def test_items_are_the_mean_of_their_distinct_contents(
         ("image", "images", "pixels", "r1"),
         ("image", "provided", "shop", "provided"),
     }
-    key = CONTRACTS["item_embedding"].key
-    old = pooled.where(F.col("item_id") == "i2").withColumn("revision", F.lit("r0"))
-    assert stale_keys(old.unionByName(pooled), pooled, key).count() == 2
 
 
 def test_only_sound_without_a_transcript_is_transcribed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,8 @@ from mmrec_lib.embedding.storage import packed, stored_as, with_vectors
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.packing import Storage
 from mmrec_lib.encoders.registry import encoder_spec
-from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.features.contents import released_vectors
+from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult
 from tests.compare import versions
 from tests.spark.test_embedding_contents import rows, sha
 from tests.unit.encoders.tiny_models import WORDS, make_models
@@ -54,6 +56,10 @@ def titles(num: int) -> list[str]:
 def vectors(lakehouse: Lakehouse, table: str) -> dict[str, np.ndarray]:
     found = with_vectors(lakehouse.read(table)).select(CONTRACTS[table].key[0], "vector").collect()
     return {row[0]: np.array(row["vector"], np.float32) for row in found}
+
+
+def revisions(lakehouse: Lakehouse, table: str) -> set[str]:
+    return {row["revision"] for row in lakehouse.read(table).select("revision").distinct().collect()}
 
 
 def test_what_readers_get_is_the_vector_packed_or_not(spark: SparkSession) -> None:
@@ -101,7 +107,46 @@ def test_a_change_to_int8_packs_what_is_stored_encodes_what_is_new_and_tells_wha
             # A vector of an item is rounded once as content, and once more as item.
             assert 0 < np.abs(found - vector).max() <= np.abs(vector).max() / 127
 
-    before = versions(Path(lakehouse.store.out or ""))
-    counts, metrics = embed_contents(lakehouse, models, settings("int8"), said.append)
+
+def test_a_new_revision_is_released_in_one_commit_and_the_old_one_goes_with_the_next_run(
+    lakehouse: Lakehouse, models: ModelsConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spark, made = lakehouse.spark, {"encoder_id": "tiny-text", "modality": "text", "dim": 2, "storage": "float32"}
+    named = {f"i{n}": title for n, title in enumerate(titles(3))}
+    old = {"revision": "r0", "vector": [1.0, 0.0], **made}
+    of_items = [{"item_id": i, "field": "title", "num_contents": 1, **old} for i in named]
+    of_contents = [{"content_id": sha(title), **old} for title in named.values()]
+    block = {"modality": "text", "field": "title", "encoder_id": "tiny-text", "revision": "r0"}
+    lakehouse.merge("item", rows(spark, "item", *({"item_id": i, "title": title} for i, title in named.items())))
+    lakehouse.merge("content_embedding", rows(spark, "content_embedding", *of_contents))
+    lakehouse.merge("item_embedding", rows(spark, "item_embedding", *of_items))
+    lakehouse.merge("encoder_release", rows(spark, "encoder_release", block))
+
+    seen = []
+    merge = lakehouse.merge
+
+    def merge_and_look(name: str, *args: Any, **kwargs: Any) -> WriteResult:
+        result = merge(name, *args, **kwargs)
+        vectors = released_vectors(lakehouse.read("item_embedding"), lakehouse.read("encoder_release")).collect()
+        seen.append((name, sorted((row["item_id"], len(row["vector"])) for row in vectors)))
+        return result
+
+    monkeypatch.setattr(lakehouse, "merge", merge_and_look)
+    counts, _ = embed_contents(lakehouse, models, settings("int8"), print)
+    assert counts["encoded"] == 3
+    before, after = [(i, 2) for i in named], [(i, 16) for i in named]
+    assert seen == [
+        ("content_embedding", before),
+        ("item_embedding", before),
+        ("encoder_release", after),
+        ("item_embedding", after),
+    ]
+    assert revisions(lakehouse, "item_embedding") == {encoder_spec(models.encoders["tiny-text"], models).revision}
+    assert revisions(lakehouse, "content_embedding") == {"r0"} | revisions(lakehouse, "item_embedding")
+
+    stood = versions(Path(lakehouse.store.out or ""))
+    counts, metrics = embed_contents(lakehouse, models, settings("int8"), print)
     assert (counts["encoded"], metrics) == (0, {})
-    assert versions(Path(lakehouse.store.out or "")) == before
+    assert revisions(lakehouse, "content_embedding") == revisions(lakehouse, "item_embedding")
+    stands = versions(Path(lakehouse.store.out or ""))
+    assert {name for name in stands if stands[name] != stood[name]} == {"content_embedding"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrec_lib.embedding.batches import bounded, vector_array
+from mmrec_lib.embedding.batches import Rows, bounded, vector_array
 from mmrec_lib.embedding.pooling import mean_of_runs
 from mmrec_lib.embedding.texts import normalise
 
@@ -91,3 +91,17 @@ def test_means_do_not_depend_on_where_batches_end(sizes: list[int], step: int, s
     assert out["num_contents"].to_pylist() == sizes
     for group, mean in enumerate(out["vector"].to_pylist()):
         assert np.allclose(mean, vectors[np.array(groups) == group].mean(axis=0), atol=1e-6)
+
+
+def test_rows_are_read_one_by_one_and_missing_ones_elsewhere() -> None:
+    column = pa.chunked_array([pa.array([b"a", None], pa.binary()), pa.array([b"c"], pa.binary())])
+    asked = list[int]()
+
+    def read(row: int) -> bytes:
+        asked.append(row)
+        return b"read"
+
+    rows = Rows(column, read)
+    assert (len(rows), rows[0], rows[-1], asked) == (3, b"a", b"c", [])
+    assert list(rows) == rows[:] == [b"a", b"read", b"c"] and asked == [1, 1]
+    assert list(Rows(column)) == [b"a", None, b"c"] and list(Rows(column)[1:]) == [None, b"c"]
