@@ -17,7 +17,8 @@ from mmrec_lib.embedding.documents import item_documents
 from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_table, extract_table
 from mmrec_lib.embedding.pooling import pool_items, release_rows
 from mmrec_lib.embedding.revisions import in_use, made_by
-from mmrec_lib.embedding.storage import LossMeter, packed, stored_as, with_vectors
+from mmrec_lib.embedding.storage import packed, stored_as, with_vectors
+from mmrec_lib.embedding.storage_loss import LossMeter
 from mmrec_lib.embedding.words import (
     Reader,
     found_words,
