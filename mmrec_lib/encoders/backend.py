@@ -6,6 +6,7 @@ transformers of texts in float32, with the same results; in bfloat16 and int8 it
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import importlib.metadata
@@ -15,7 +16,7 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -24,6 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from mmrec_lib.encoders import quantisation
 from mmrec_lib.encoders.directory import machine_cache
 from mmrec_lib.errors import EncoderError
 
@@ -36,10 +38,12 @@ Run = Callable[..., npt.NDArray[np.float32]]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _OPENVINO_FORMATS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "bf16"}
-# Larger groups are faster and less exact: at 128 texts lose a thousandth of their cosine.
-_QUANTISED_TOGETHER = 128
 # Lowest cosine between what torch and a converted network give in float32.
 _SAME = 0.9999
+
+
+def _no_sample(_: Run) -> None:
+    raise EncoderError("Number format int8: a sample of inputs is needed, none is given.")
 
 
 class Network(Protocol):
@@ -49,8 +53,13 @@ class Network(Protocol):
     def can_quantise(self) -> bool:
         """Whether it can be computed in int8."""
 
-    def at(self, form: str) -> Run:
-        """The function of NumPy arrays that computes it in this format: float32, bfloat16, float16 or int8."""
+    def at(self, form: str, calibrate: Callable[[Run], object] = _no_sample) -> Run:
+        """The function of NumPy arrays that computes it in a format.
+
+        Args:
+            form: float32, bfloat16, float16 or int8.
+            calibrate: Computes inputs such as are to come, with a function that it is given; called for int8 only.
+        """
 
 
 def make_network(
@@ -104,7 +113,7 @@ class _TorchNetwork:
 
     can_quantise = False
 
-    def at(self, form: str) -> Run:
+    def at(self, form: str, calibrate: Callable[[Run], object] = _no_sample) -> Run:
         if form not in _DTYPES:
             raise EncoderError(f"Number format {form}: torch computes in {', '.join(_DTYPES)} here.")
         network = copy.deepcopy(self._module).to(self._device, _DTYPES[form])
@@ -133,24 +142,38 @@ class _OpenVinoNetwork:
 
     @property
     def can_quantise(self) -> bool:
-        return bool(_products_with_weights(self._network))
+        return quantisation.can_quantise(self._network)
 
-    def at(self, form: str) -> Run:
-        network = self._network
-        settings = {
-            "INFERENCE_PRECISION_HINT": _OPENVINO_FORMATS[form],
-            "INFERENCE_NUM_THREADS": self._threads,
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            # The operating system places workers; two of them must not be bound to the same core.
-            "ENABLE_CPU_PINNING": False,
-        }
-        if form == "int8":
-            network = self._core.read_model(self._file)
-            _quantise_weights(network)
-            # What is multiplied with them is quantised in groups of so many numbers while it passes.
-            settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _QUANTISED_TOGETHER
-        request = self._core.compile_model(network, "CPU", settings).create_infer_request()
+    def at(self, form: str, calibrate: Callable[[Run], object] = _no_sample) -> Run:
+        if form != "int8":
+            return self._compiled(self._network, form)
+        small = self._file.with_name(f"{self._file.stem}-int8-{_digest(quantisation.RECIPE)}.xml")
+        if not small.is_file():
+            self._quantise(small, calibrate)
+        # What is multiplied with small weights is quantised in groups of so many numbers while it passes.
+        group_size = quantisation.group_size(self._network)
+        return self._compiled(self._core.read_model(small), form, DYNAMIC_QUANTIZATION_GROUP_SIZE=group_size)
+
+    def _quantise(self, target: Path, calibrate: Callable[[Run], object]) -> None:
+        network = self._core.read_model(self._file)
+        largest_in = quantisation.watched(network)
+        request = self._request(network, "float32")
+        largest: list[Array] = []
+
+        def watching(*inputs: Array) -> npt.NDArray[np.float32]:
+            vectors: npt.NDArray[np.float32] = np.array(request.infer(list(inputs))[0], np.float32)
+            found = largest_in(request)
+            largest[:] = map(np.maximum, largest, found) if largest else found
+            return vectors
+
+        calibrate(watching)
+        network = self._core.read_model(self._file)
+        quantisation.quantise(network, largest)
+        with _saved(network, target):
+            pass
+
+    def _compiled(self, network: Any, form: str, **settings: object) -> Run:
+        request = self._request(network, form, **settings)
 
         def run(*inputs: Array) -> npt.NDArray[np.float32]:
             vectors: npt.NDArray[np.float32] = np.array(request.infer(list(inputs), share_inputs=True)[0], np.float32)
@@ -158,35 +181,25 @@ class _OpenVinoNetwork:
 
         return run
 
-
-def _products_with_weights(network: Any) -> list[Any]:
-    """Matrix products with constant matrices."""
-    products = [operation for operation in network.get_ordered_ops() if operation.get_type_name() == "MatMul"]
-    return [product for product in products if _weights_of(product) is not None]
-
-
-def _weights_of(product: Any) -> Any:
-    source = product.input_value(1).get_node()
-    while source.get_type_name() == "Convert":
-        source = source.input_value(0).get_node()
-    return source if source.get_type_name() == "Constant" and len(source.shape) == 2 else None
-
-
-def _quantise_weights(network: Any) -> None:
-    """Stores constant matrices as int8 with a scale for each row of results, in place."""
-    from openvino import opset13
-
-    for product in _products_with_weights(network):
-        weights = _weights_of(product).data.astype(np.float32)
-        axis = 1 if product.get_attributes()["transpose_b"] else 0
-        scale = np.maximum(np.abs(weights).max(axis=axis, keepdims=True), np.float32(1e-12)) / np.float32(127)
-        small = opset13.convert(opset13.constant(np.round(weights / scale).astype(np.int8)), "f32")
-        product.input(1).replace_source_output(opset13.multiply(small, opset13.constant(scale)).output(0))
+    def _request(self, network: Any, form: str, **settings: object) -> Any:
+        common = {
+            "INFERENCE_PRECISION_HINT": _OPENVINO_FORMATS[form],
+            "INFERENCE_NUM_THREADS": self._threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            # The operating system places workers; two of them must not be bound to the same core.
+            "ENABLE_CPU_PINNING": False,
+        }
+        return self._core.compile_model(network, "CPU", {**common, **settings}).create_infer_request()
 
 
 def _converted_file(key: str, example: tuple[Array, ...]) -> Path:
     about = [key, importlib.metadata.version("openvino"), [[str(array.dtype), array.ndim] for array in example]]
-    return machine_cache() / f"network-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.xml"
+    return machine_cache() / f"network-{_digest(json.dumps(about))}.xml"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _convert(module: nn.Module, examples: Sequence[tuple[Array, ...]], threads: int, file: Path) -> None:
@@ -194,24 +207,34 @@ def _convert(module: nn.Module, examples: Sequence[tuple[Array, ...]], threads: 
     import openvino
 
     batches = [tuple(torch.from_numpy(array) for array in example) for example in examples]
-    work = Path(tempfile.mkdtemp(prefix=".converting-", dir=file.parent))
     try:
         with warnings.catch_warnings():
             # Tracing warns of everything that a trace fixes; what matters is compared below.
             warnings.simplefilter("ignore")
             converted = openvino.convert_model(module, example_input=batches[0])
-        openvino.save_model(converted, work / file.name, compress_to_fp16=False)
-        run = _OpenVinoNetwork(work / file.name, threads).at("float32")
-        for example, tensors in zip(examples, batches, strict=True):
-            _require_same(module, tensors, run(*example))
-        # The weights first: where the description is, everything is.
-        for name in (file.with_suffix(".bin").name, file.name):
-            (work / name).replace(file.with_name(name))
+        with _saved(converted, file) as saved:
+            run = _OpenVinoNetwork(saved, threads).at("float32")
+            for example, tensors in zip(examples, batches, strict=True):
+                _require_same(module, tensors, run(*example))
     except EncoderError:
         raise
     except Exception as error:
         # Whatever a converter of foreign networks raises means that it cannot do this one.
         raise EncoderError(f"Backend openvino: this network cannot be converted: {_first_line(error)}") from None
+
+
+@contextlib.contextmanager
+def _saved(network: Any, file: Path) -> Iterator[Path]:
+    """Writes a network beside a file, for a look at it; what raises no error takes its place."""
+    import openvino
+
+    work = Path(tempfile.mkdtemp(prefix=".converting-", dir=file.parent))
+    try:
+        openvino.save_model(network, work / file.name, compress_to_fp16=False)
+        yield work / file.name
+        # The weights first: where the description is, everything is.
+        for name in (file.with_suffix(".bin").name, file.name):
+            (work / name).replace(file.with_name(name))
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -21,6 +21,7 @@ import torch
 
 from mmrec_lib.encoders.backend import Network, Run, row_cosines
 from mmrec_lib.encoders.directory import machine_cache
+from mmrec_lib.encoders.quantisation import RECIPE
 from mmrec_lib.encoders.spec import EncoderInput
 from mmrec_lib.errors import EncoderError
 
@@ -96,20 +97,24 @@ def choose_run(
         sample: Gives the calibration sample.
         encode: Gives the vectors `[n, D]` of inputs through a function that computes the network.
     """
+
+    def at(form: str) -> Run:
+        return network.at(form, lambda run: encode(run, sample().inputs))
+
     if dtype != "auto":
-        return network.at(dtype)
+        return at(dtype)
     for form in fast_formats(device, can_quantise=network.can_quantise):
         memory = _memory(key, device, form)
         verdict = _remembered(memory)
         if verdict is None:
             inputs = sample()
-            slow_vectors = encode(network.at("float32"), inputs.inputs)
-            verdict = judge(slow_vectors, encode(network.at(form), inputs.inputs), inputs.labels)
+            slow_vectors = encode(at("float32"), inputs.inputs)
+            verdict = judge(slow_vectors, encode(at(form), inputs.inputs), inputs.labels)
             _remember(memory, verdict)
         if verdict.is_good:
-            return network.at(form)
+            return at(form)
         _log.warning("model %s does not compute in %s, which costs too much: %s", key, form, verdict)
-    return network.at("float32")
+    return at("float32")
 
 
 def judge(slow_ND: npt.NDArray[np.float32], fast_ND: npt.NDArray[np.float32], labels: Sequence[str]) -> Verdict:
@@ -188,7 +193,8 @@ def _calibration_file(name: str) -> bytes:
 def _memory(key: str, device: str, form: str) -> Path:
     flags = _processor_flags(Path("/proc/cpuinfo"))
     hardware = " ".join(flags) if device == "cpu" else torch.cuda.get_device_name(device)
-    about = [key, form, hardware, platform.machine(), torch.__version__]
+    recipe = RECIPE if form == "int8" else None
+    about = [key, form, recipe, hardware, platform.machine(), torch.__version__]
     digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
     return machine_cache() / f"precision-{digest}.json"
 

@@ -140,12 +140,14 @@ class Bench:
             "first": {"side": "bare", **same},
             "second": {"side": "bare", **same, "cores": [1]},
         }
-        shares = []
+        shares, rates = [], []
         with self.sides(**wanted) as sides:
             for _ in range(self.rounds):
                 rate = {name: _rate([sides[name]]) for name in ("one_slot", "two_slots", "first")}
-                both = _rate([sides["first"], sides["second"]])
-                shares.append((rate["two_slots"] / rate["one_slot"]) / (both / rate["first"]))
+                rate["both"] = _rate([sides["first"], sides["second"]])
+                rates.append(rate)
+                shares.append((rate["two_slots"] / rate["one_slot"]) / (rate["both"] / rate["first"]))
+        self.results["slots"] = {"rows_per_second": {name: [rate[name] for rate in rates] for name in rates[0]}}
         self.add_ratio("text: two slots / one, as a share of two bare processes / one", shares)
 
     def measure_speech(self, rows: Path, num_rows: int, sound_seconds: float) -> None:

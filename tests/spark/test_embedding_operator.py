@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
 from mmrec_lib.embedding import operator
@@ -79,6 +80,15 @@ def test_pictures_come_inline_or_by_uri(spark: SparkSession, models: ModelsConfi
         "broken": False,
     }
     assert found["stored"]["vector"] == found["by path"]["vector"] != found["inline"]["vector"]
+
+
+def test_storage_that_cannot_be_read_fails_the_task_so_that_it_is_tried_again(
+    spark: SparkSession, models: ModelsConfig, tmp_path: Path
+) -> None:
+    rows = table(spark, [("a", None, tmp_path.as_uri())], "content_id string, content binary, uri string")
+    encoded = encode_table(rows, models.encoders["tiny-image"], models, MEDIA_COLUMNS, EmbeddingConfig())
+    with pytest.raises(PythonException, match="directory"):
+        encoded.collect()
 
 
 def test_speech_becomes_text_or_an_error(spark: SparkSession, models: ModelsConfig) -> None:

@@ -4,11 +4,13 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 import torch
+from openvino import opset13
 from torch import nn
 
-from mmrec_lib.encoders import backend
+from mmrec_lib.encoders import backend, quantisation
 from mmrec_lib.encoders.backend import make_network, row_cosines
 from mmrec_lib.errors import EncoderError
 
@@ -78,27 +80,61 @@ def test_torch_computes_what_openvino_does_otherwise(cache: Path, caplog: pytest
 
 
 class Products(nn.Module):
-    def __init__(self) -> None:
+    """Two products; of the inputs of the first, every 64th is as large as given."""
+
+    def __init__(self, largest: float = 1.0) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layers = nn.Sequential(nn.Linear(192, 256), nn.ReLU(), nn.Linear(256, 32))
+        self.sizes = torch.ones(192)
+        self.sizes[::64] = largest
+        with torch.no_grad():
+            self.layers[0].weight /= self.sizes
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        x_BD = x_BHWC.flatten(1).to(self.layers[0].weight.dtype) / 255 - 0.5
-        vectors: torch.Tensor = self.layers(x_BD)
+        x_BD = (x_BHWC.flatten(1) / 255 - 0.5) * self.sizes
+        vectors: torch.Tensor = self.layers(x_BD.to(self.layers[0].weight.dtype))
         return vectors
 
 
-def test_weights_of_products_can_be_small_integers() -> None:
-    network = make_network(lambda: Products().eval(), [EXAMPLE], key="a", device="cpu", threads=1)
+def quantised(largest: float, key: str) -> float:
+    """Worst cosine of vectors in int8."""
+    network = make_network(lambda: Products(largest).eval(), [EXAMPLE], key=key, device="cpu", threads=1)
     assert network.can_quantise
-    exact, quantised = network.at("float32")(*EXAMPLE), network.at("int8")(*EXAMPLE)
-    assert 0.99 < row_cosines(exact, quantised).min() < 0.9999999
-    convolution = make_network(lambda: Convolution().eval(), [EXAMPLE], key="b", device="cpu", threads=1)
+    exact = network.at("float32")(*EXAMPLE)
+    return float(row_cosines(exact, network.at("int8", lambda run: run(*EXAMPLE))(*EXAMPLE)).min())
+
+
+def test_weights_of_products_can_be_small_integers(cache: Path) -> None:
+    assert 0.99 < quantised(1.0, "a") < 0.9999999
+    assert len(list(cache.iterdir())) == 4
+    network = make_network(Products, [EXAMPLE], key="a", device="cpu", threads=1)
+    network.at("int8")(*EXAMPLE)  # as kept before
+    with pytest.raises(EncoderError, match="a sample of inputs is needed"):
+        make_network(lambda: Products(2.0).eval(), [EXAMPLE], key="b", device="cpu", threads=1).at("int8")
+    convolution = make_network(lambda: Convolution().eval(), [EXAMPLE], key="c", device="cpu", threads=1)
     assert not convolution.can_quantise
-    by_torch = make_network(Convolution, [EXAMPLE], key="c", device="cpu", threads=1, backend="torch")
+    by_torch = make_network(Convolution, [EXAMPLE], key="d", device="cpu", threads=1, backend="torch")
     with pytest.raises(EncoderError, match="int8"):
         by_torch.at("int8")
+
+
+def test_large_channels_cost_the_others_nothing_in_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    evened = quantised(1000.0, "a")
+    monkeypatch.setattr(quantisation, "_divisors", lambda inputs_K, weights_K: np.ones_like(inputs_K))
+    monkeypatch.setattr(quantisation, "RECIPE", "as they are")
+    as_they_are = quantised(1000.0, "b")
+    assert as_they_are < 0.99
+    assert evened > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("widths", "group_size"), [((192, 256), 64), ((384, 1536), 384), ((1024, 4096), 256), ((100,), 32)]
+)
+def test_groups_divide_the_inputs_of_all_products(widths: tuple[int, ...], group_size: int) -> None:
+    inputs = [opset13.parameter([1, width], np.float32) for width in widths]
+    products = [opset13.matmul(x, opset13.constant(np.ones((x.shape[1], 8), np.float32)), False, False) for x in inputs]
+    assert quantisation.group_size(openvino.Model(products, inputs)) == group_size
 
 
 def test_openvino_is_for_processors() -> None:

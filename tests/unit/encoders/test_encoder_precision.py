@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ class Fake:
         self.turn = {"bfloat16": np.deg2rad(degrees), "int8": np.deg2rad(quantised_degrees)}
         self.made: list[str] = []
 
-    def at(self, form: str) -> Run:
+    def at(self, form: str, calibrate: Callable[[Run], object] | None = None) -> Run:
         self.made.append(form)
         angle = self.turn.get(form, 0.0)
         turned = VECTORS @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
@@ -50,10 +50,11 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_native", lambda flags: True)
 
 
-def choose(network: Fake, dtype: str = "auto") -> Run:
-    def encode(run: Run, inputs: Sequence[EncoderInput]) -> npt.NDArray[np.float32]:
-        return run()
+def encode(run: Run, inputs: Sequence[EncoderInput] = ()) -> npt.NDArray[np.float32]:
+    return run()
 
+
+def choose(network: Fake, dtype: str = "auto") -> Run:
     return choose_run(network, dtype, "cpu", key="k", sample=lambda: Sample(["x"] * 4, LABELS), encode=encode)
 
 

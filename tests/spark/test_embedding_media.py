@@ -1,0 +1,96 @@
+"""Sound and video, from original bytes to vectors of items."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.embedding.run import embed_contents
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.lakehouse.tables import Lakehouse
+from tests.spark.test_embedding_contents import link, rows
+from tests.unit.encoders.tiny_models import make_models, sound_bytes
+from tests.unit.media.clips import clip, scene
+
+FRAMES_AND_SOUND = ["frames", "sound"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> ModelsConfig:
+    made = make_models(tmp_path_factory.mktemp("models"))
+    others = {
+        "frames": {"kind": "video", "directory": "tiny-image", "dtype": "float32"},
+        "sound": {"kind": "sound_statistics"},
+    }
+    return ModelsConfig.model_validate({**made.model_dump(), "encoders": {**made.model_dump()["encoders"], **others}})
+
+
+def settings() -> EmbeddingConfig:
+    nothing = dict.fromkeys(("title", "description", "transcript", "ocr", "labels", "tags", "images"))
+    unheard = {"transcript": None, "tags": None}
+    return EmbeddingConfig.model_validate(
+        {
+            "extract": {"images": {"ocr": None, "labels": None}, "audio": unheard, "video": unheard},
+            "encode": {
+                "item": {**nothing, "audio": "sound", "video": FRAMES_AND_SOUND},
+                "review": {"text": None},
+            },
+            "num_partitions": 1,
+        }
+    )
+
+
+def asset(name: str, kind: str, content: bytes) -> dict[str, object]:
+    return {"asset_id": name, "media_kind": kind, "bytes_len": len(content), "content": bytearray(content)}
+
+
+def test_an_item_gets_vectors_of_its_sound_and_of_both_tracks_of_its_video(
+    lakehouse: Lakehouse, models: ModelsConfig
+) -> None:
+    spark = lakehouse.spark
+    pictures, said = scene(1, 24), list[str]()
+    media = {
+        "tone": ("audio", sound_bytes(2.0)),
+        "clip": ("video", clip(pictures, sound_seconds=2.0)),
+        "mute": ("video", clip(pictures)),
+        "cut": ("video", clip(pictures, sound_seconds=2.0)[:300]),
+    }
+    lakehouse.merge("item", rows(spark, "item", *({"item_id": name} for name in ("i1", "i2", "i3"))))
+    lakehouse.merge("media_asset", rows(spark, "media_asset", *(asset(name, *what) for name, what in media.items())))
+    links = [
+        link("item", "i1", "audio", "tone"),
+        link("item", "i1", "video", "clip"),
+        link("item", "i2", "video", "mute"),
+        link("item", "i3", "video", "cut"),
+    ]
+    lakehouse.merge("media_link", rows(spark, "media_link", *links))
+
+    counts, _ = embed_contents(lakehouse, models, settings(), said.append)
+    assert counts == {"encoded": 4, "errors": 3, "contents": 4, "item_vectors": 4}
+    made = lakehouse.read("content_embedding").select("content_id", "encoder_id", "modality", "error").collect()
+    # Sound of both kinds is one piece of work, and nothing is encoded twice.
+    assert {(row["content_id"], row["encoder_id"], row["modality"]) for row in made if row["error"] is None} == {
+        ("tone", "sound", "audio"),
+        ("clip", "sound", "audio"),
+        ("clip", "frames", "video"),
+        ("mute", "frames", "video"),
+    }
+    assert {(row["content_id"], row["encoder_id"], row["error"].split(":")[0]) for row in made if row["error"]} == {
+        ("mute", "sound", "media_no_sound"),
+        ("cut", "sound", "media_truncated"),
+        ("cut", "frames", "media_truncated"),
+    }
+    assert len(made) == 7
+    assert sorted(line.split(":")[0].strip() for line in said if "rows" in line) == [
+        "audio of audio by sound",
+        "video of video by frames",
+    ]
+    items = lakehouse.read("item_embedding").select("item_id", "field", "modality", "encoder_id", "dim").collect()
+    assert {tuple(row) for row in items} == {
+        ("i1", "audio", "audio", "sound", 308),
+        ("i1", "video", "audio", "sound", 308),
+        ("i1", "video", "video", "frames", 16),
+        ("i2", "video", "video", "frames", 16),
+    }
+    released = lakehouse.read("encoder_release").select("field", "encoder_id").collect()
+    assert {tuple(row) for row in released} == {("audio", "sound"), ("video", "sound"), ("video", "frames")}
