@@ -15,8 +15,9 @@ import json
 import logging
 import shutil
 import tempfile
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -117,18 +118,25 @@ class _TorchNetwork:
         if form not in _DTYPES:
             raise EncoderError(f"Number format {form}: torch computes in {', '.join(_DTYPES)} here.")
         network = copy.deepcopy(self._module).to(self._device, _DTYPES[form])
-        is_on_gpu = self._device != "cpu"
+        if self._device == "cpu":
+            return lambda *inputs: _computed(network, map(torch.from_numpy, inputs))
+        streams = threading.local()
 
         def run(*inputs: Array) -> npt.NDArray[np.float32]:
-            tensors = [torch.from_numpy(array) for array in inputs]
-            if is_on_gpu:
-                # From pinned memory a copy runs beside the computation.
-                tensors = [tensor.pin_memory().to(self._device, non_blocking=True) for tensor in tensors]
-            with torch.inference_mode():
-                vectors: npt.NDArray[np.float32] = network(*tensors).float().cpu().numpy()
-            return vectors
+            # Each thread has a stream of its own, so that one copies from pinned memory while another computes.
+            if not hasattr(streams, "own"):
+                streams.own = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            with torch.cuda.stream(streams.own):
+                pinned = (torch.from_numpy(array).pin_memory() for array in inputs)
+                return _computed(network, (tensor.to(self._device, non_blocking=True) for tensor in pinned))
 
         return run
+
+
+def _computed(network: nn.Module, inputs: Iterable[torch.Tensor]) -> npt.NDArray[np.float32]:
+    with torch.inference_mode():
+        vectors: npt.NDArray[np.float32] = network(*inputs).float().cpu().numpy()
+    return vectors
 
 
 class _OpenVinoNetwork:

@@ -5,7 +5,7 @@ Shape legend: B pictures, C colours, H and W pixels, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.errors import NOT_FINITE, medium_missing
 from mmrec_lib.encoders.fusion import fused
 from mmrec_lib.encoders.precision import calibration_pictures, choose_run
-from mmrec_lib.encoders.prefetch import map_ahead
+from mmrec_lib.encoders.prefetch import map_ahead, map_batches
 from mmrec_lib.encoders.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
 from mmrec_lib.encoders.vision import load_vision
@@ -80,6 +80,7 @@ class ImageEncoder:
         self._preprocessing = ImagePreprocessing.from_directory(directory)
         self._batch_images = config.batch_images or _BATCH_IMAGES["cpu"]
         self._run: Run | None = None
+        self._device = "cpu"
 
     @property
     def spec(self) -> EncoderSpec:
@@ -92,6 +93,7 @@ class ImageEncoder:
         Raises:
             EncoderError: When the directory holds no vision model that can be loaded, or one that gives no vectors.
         """
+        self._device = device
         self._batch_images = self._config.batch_images or _BATCH_IMAGES[device.partition(":")[0]]
         network = make_network(
             self._build,
@@ -137,21 +139,29 @@ class ImageEncoder:
         """Vectors of pictures that fit the model, or of what is said where there is none."""
         errors: list[str | None] = [None] * num_rows
         vectors: npt.NDArray[np.float32] = np.zeros((num_rows, self._spec.dim or 0), np.float32)
-        size = self._batch_images
-        rows: list[int] = []
-        pictures: list[npt.NDArray[np.uint8]] = []
-        for row, picture in enumerate(prepared):
-            if isinstance(picture, str):
-                errors[row] = picture
-            else:
-                rows.append(row)
-                pictures.append(picture)
-            if rows and (len(rows) == size or row == num_rows - 1):
-                pooled_BD = run(self._batch(pictures))[: len(pictures)]
-                if vectors.shape[1] != pooled_BD.shape[1]:
-                    vectors = np.zeros((num_rows, pooled_BD.shape[1]), np.float32)
-                vectors[rows] = pooled_BD
-                rows, pictures = [], []
+
+        def batches() -> Iterator[tuple[list[int], list[npt.NDArray[np.uint8]]]]:
+            rows, pictures = list[int](), list[npt.NDArray[np.uint8]]()
+            for row, picture in enumerate(prepared):
+                if isinstance(picture, str):
+                    errors[row] = picture
+                else:
+                    rows.append(row)
+                    pictures.append(picture)
+                if rows and (len(rows) == self._batch_images or row == num_rows - 1):
+                    yield rows, pictures
+                    rows, pictures = [], []
+
+        def computed(
+            batch: tuple[list[int], list[npt.NDArray[np.uint8]]],
+        ) -> tuple[list[int], npt.NDArray[np.float32]]:
+            rows, pictures = batch
+            return rows, run(self._batch(pictures))[: len(rows)]
+
+        for rows, pooled_BD in map_batches(computed, batches(), self._device):
+            if vectors.shape[1] != pooled_BD.shape[1]:
+                vectors = np.zeros((num_rows, pooled_BD.shape[1]), np.float32)
+            vectors[rows] = pooled_BD
         for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
             vectors[row], errors[row] = 0.0, NOT_FINITE
         return EncodeResult(vectors, errors)

@@ -8,6 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+# Batches that a device has at once: one is copied while another is computed. A processor does one after the other.
+_BATCHES_AT_ONCE = {"cpu": 1, "cuda": 2}
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -30,3 +33,9 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], num_threads: int, 
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def map_batches(function: Callable[[T], R], batches: Iterable[T], device: str) -> Iterator[R]:
+    """Like `map`, with as many batches at a time as a device (cpu, cuda or cuda:<number>) is kept busy with."""
+    num_batches = _BATCHES_AT_ONCE[device.partition(":")[0]]
+    return map(function, batches) if num_batches == 1 else map_ahead(function, batches, num_batches, num_batches)

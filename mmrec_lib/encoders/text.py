@@ -26,6 +26,7 @@ from mmrec_lib.encoders.errors import NOT_FINITE, TEXT_UNKNOWN
 from mmrec_lib.encoders.loading import load_model, load_tokenizer
 from mmrec_lib.encoders.plain_text import refusal, well_formed
 from mmrec_lib.encoders.precision import calibration_texts, choose_run
+from mmrec_lib.encoders.prefetch import map_batches
 from mmrec_lib.encoders.sentence_head import SentenceHead
 from mmrec_lib.encoders.sentence_layout import sentence_layout
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
@@ -70,6 +71,7 @@ class TextEncoder:
         self._spec, self._config, self._directory, self._models = spec, config, directory, models
         self._layout = sentence_layout(config, directory)
         self._run: Run | None = None
+        self._device = "cpu"
         self._tokenizer: Any = None
         self._special_ids: frozenset[int] = frozenset()
         self._num_prompt_tokens = 0
@@ -101,6 +103,7 @@ class TextEncoder:
                 f"model with its tokenizer, got: {error}."
             ) from None
         model.config.use_cache = False
+        self._device = device
         self._batch_tokens = self._config.batch_tokens or BATCH_TOKENS[device.partition(":")[0]]
         limits = (self._config.max_tokens, self._layout.max_tokens, num_positions(model))
         self._max_tokens = min(limit for limit in limits if limit)
@@ -162,13 +165,20 @@ class TextEncoder:
         by_length: dict[int, list[int]] = {}
         for index, ids in enumerate(windows):
             by_length.setdefault(padded_length(len(ids), self._max_tokens), []).append(index)
-        for padded, indices in sorted(by_length.items()):
-            num_rows = max(1, self._batch_tokens // padded)
-            for start in range(0, len(indices), num_rows):
-                group = indices[start : start + num_rows]
-                ids_BL, mask_BL = self._batch([windows[index] for index in group], num_rows, padded)
-                pooled_BD = run(ids_BL, mask_BL)[: len(group)]
-                yield [owners[index] for index in group], shares[group].reshape(-1, 1), pooled_BD
+        groups = (
+            (padded, num_rows, indices[start : start + num_rows])
+            for padded, indices in sorted(by_length.items())
+            for num_rows in [max(1, self._batch_tokens // padded)]
+            for start in range(0, len(indices), num_rows)
+        )
+
+        def computed(group: tuple[int, int, list[int]]) -> tuple[list[int], npt.NDArray[np.float32]]:
+            padded, num_rows, indices = group
+            ids_BL, mask_BL = self._batch([windows[index] for index in indices], num_rows, padded)
+            return indices, run(ids_BL, mask_BL)[: len(indices)]
+
+        for indices, pooled_BD in map_batches(computed, groups, self._device):
+            yield [owners[index] for index in indices], shares[indices].reshape(-1, 1), pooled_BD
 
     def _windows(self, texts: list[str]) -> tuple[list[int], list[list[int]]]:
         """Token ids of each window, with the index of its text; special tokens are in every window.

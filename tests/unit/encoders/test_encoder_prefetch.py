@@ -3,11 +3,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrec_lib.encoders.prefetch import map_ahead
+from mmrec_lib.encoders import prefetch
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.prefetch import map_ahead, map_batches
+from mmrec_lib.encoders.registry import make_encoder
+from mmrec_lib.encoders.spec import EncoderInput
+from tests.unit.encoders.tiny_models import WORDS, picture_bytes
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 4), st.integers(1, 5))
@@ -55,3 +61,38 @@ def test_work_is_done_while_the_caller_waits() -> None:
     results = map_ahead(work, range(3), 1, 2)
     next(results)
     assert done.wait(timeout=10)
+
+
+def test_a_gpu_has_two_batches_at_once_and_a_processor_one() -> None:
+    both = threading.Barrier(2)
+    assert list(map_batches(lambda x: both.wait(timeout=10) * 0 + x, range(4), "cuda:1")) == [0, 1, 2, 3]
+    assert set(map_batches(lambda _: threading.current_thread(), range(4), "cpu")) == {threading.current_thread()}
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size", "batch"),
+    [
+        ("tiny-text", {"batch_tokens": 16}, [*WORDS, " ".join(WORDS), "", " ".join(WORDS * 3)]),
+        (
+            "tiny-image",
+            {"batch_images": 2},
+            [*(picture_bytes(seed) for seed in range(9)), b"no picture", picture_bytes(0)],
+        ),
+    ],
+)
+def test_batches_side_by_side_give_the_same_vectors(
+    tiny_models: ModelsConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    batch_size: dict[str, int],
+    batch: list[EncoderInput],
+) -> None:
+    config = tiny_models.encoders[name].model_copy(update=batch_size)
+    encoder = make_encoder(config, tiny_models)
+    encoder.load()
+    alone = encoder.encode(batch)
+    monkeypatch.setitem(prefetch._BATCHES_AT_ONCE, "cpu", 2)
+    beside = encoder.encode(batch)
+    assert beside.errors == alone.errors
+    assert np.array_equal(beside.vectors, alone.vectors)
+    assert sum(error is None for error in alone.errors) == len(batch) - 1
