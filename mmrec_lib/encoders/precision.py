@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import logging
-import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 
 from mmrec_lib.encoders.backend import Network, Run, row_cosines
-from mmrec_lib.encoders.directory import machine_cache
+from mmrec_lib.encoders.memory import recalled
 from mmrec_lib.encoders.quantisation import RECIPE
 from mmrec_lib.encoders.spec import EncoderInput
 from mmrec_lib.errors import EncoderError
@@ -101,16 +99,14 @@ def choose_run(
     def at(form: str) -> Run:
         return network.at(form, lambda run: encode(run, sample().inputs))
 
+    def reach_verdict(form: str) -> Verdict:
+        inputs = sample()
+        return judge(encode(at("float32"), inputs.inputs), encode(at(form), inputs.inputs), inputs.labels)
+
     if dtype != "auto":
         return at(dtype)
     for form in fast_formats(device, can_quantise=network.can_quantise):
-        memory = _memory(key, device, form)
-        verdict = _remembered(memory)
-        if verdict is None:
-            inputs = sample()
-            slow_vectors = encode(at("float32"), inputs.inputs)
-            verdict = judge(slow_vectors, encode(at(form), inputs.inputs), inputs.labels)
-            _remember(memory, verdict)
+        verdict = recalled(Verdict, _circumstances(key, device, form), functools.partial(reach_verdict, form))
         if verdict.is_good:
             return at(form)
         _log.warning("model %s does not compute in %s, which costs too much: %s", key, form, verdict)
@@ -190,26 +186,8 @@ def _calibration_file(name: str) -> bytes:
     return resources.files("mmrec_lib.encoders").joinpath("calibration", name).read_bytes()
 
 
-def _memory(key: str, device: str, form: str) -> Path:
+def _circumstances(key: str, device: str, form: str) -> list[str | None]:
+    """What a verdict depends on."""
     flags = _processor_flags(Path("/proc/cpuinfo"))
     hardware = " ".join(flags) if device == "cpu" else torch.cuda.get_device_name(device)
-    recipe = RECIPE if form == "int8" else None
-    about = [key, form, recipe, hardware, platform.machine(), torch.__version__]
-    digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
-    return machine_cache() / f"precision-{digest}.json"
-
-
-def _remembered(memory: Path) -> Verdict | None:
-    try:
-        return Verdict(**json.loads(memory.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _remember(memory: Path, verdict: Verdict) -> None:
-    part = memory.with_name(f".{memory.name}-{os.getpid()}")
-    try:
-        part.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
-        part.replace(memory)
-    except OSError as error:
-        _log.warning("the verdict on %s is not remembered: %s", memory.name, error)
+    return [key, form, RECIPE if form == "int8" else None, hardware, platform.machine(), torch.__version__]

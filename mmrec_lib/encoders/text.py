@@ -8,7 +8,9 @@ Shape legend: B rows, L tokens, D dimensions.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import transformers
 from torch import nn
 from transformers import AutoModel, AutoModelForTextEncoding
 
@@ -24,6 +27,7 @@ from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.directory import read_model_config
 from mmrec_lib.encoders.errors import NOT_FINITE, TEXT_UNKNOWN
 from mmrec_lib.encoders.loading import load_model, load_tokenizer
+from mmrec_lib.encoders.memory import recalled
 from mmrec_lib.encoders.plain_text import refusal, well_formed
 from mmrec_lib.encoders.precision import calibration_texts, choose_run
 from mmrec_lib.encoders.prefetch import map_batches
@@ -58,6 +62,21 @@ class _Sentences(nn.Module):
         return vectors_BD
 
 
+@dataclass(frozen=True)
+class _Sizes:
+    """Sizes of a network.
+
+    Attributes:
+        dim: Of its vectors.
+        num_known: Token ids that it has a row for.
+        num_positions: Tokens that it takes at once; None where positions are relative.
+    """
+
+    dim: int
+    num_known: int
+    num_positions: int | None
+
+
 class TextEncoder:
     """Encodes texts; see the `Encoder` protocol.
 
@@ -86,32 +105,29 @@ class TextEncoder:
         return self._spec
 
     def load(self, device: str = "cpu") -> None:
-        """Loads tokenizer and weights.
+        """Loads tokenizer and weights; no weights where this machine has converted the network before.
 
         Raises:
             EncoderError: When the directory holds no model that transformers can load.
         """
-        with_decoder = read_model_config(self._directory).get("model_type") in _WITH_DECODER
-        factory = AutoModelForTextEncoding if with_decoder else AutoModel
         try:
             self._tokenizer = load_tokenizer(self._directory)
-            # The part that makes one vector of a BERT's first token is not used here.
-            model = load_model(factory, self._directory, torch.float32, unused=("pooler.",))
         except (OSError, ValueError, KeyError) as error:
-            raise EncoderError(
-                f"Text encoder `{self._spec.id}`: `{self._directory}` must hold a BERT-like, decoder-only or T5-like "
-                f"model with its tokenizer, got: {error}."
-            ) from None
-        model.config.use_cache = False
+            raise self._not_loaded(error) from None
+        # Windows are cut from the left and padded on the right here, whatever the directory is set to for generation.
+        self._tokenizer.truncation_side = "right"
+        prompt_ids = self._tokenizer(self._layout.prompt, add_special_tokens=False)["input_ids"]
+        self._special_ids = frozenset(self._tokenizer.all_special_ids)
+        self._num_prompt_tokens = sum(token not in self._special_ids for token in prompt_ids)
         self._device = device
         self._batch_tokens = self._config.batch_tokens or BATCH_TOKENS[device.partition(":")[0]]
-        limits = (self._config.max_tokens, self._layout.max_tokens, num_positions(model))
-        self._max_tokens = min(limit for limit in limits if limit)
-        module = _Sentences(model, SentenceHead(self._layout)).eval()
+        module = functools.cache(self._build)
+        sizes = recalled(_Sizes, [self._spec.revision, transformers.__version__], lambda: self._sizes(module()))
+        self._fit(sizes)
         self._run = choose_run(
             make_network(
-                lambda: module,
-                self._check_output(module),
+                module,
+                self._examples(),
                 key=self._spec.revision,
                 device=device,
                 threads=self._models.threads,
@@ -122,6 +138,23 @@ class TextEncoder:
             key=self._spec.revision,
             sample=calibration_texts,
             encode=lambda run, texts: self._encode(run, texts).vectors,
+        )
+
+    def _build(self) -> _Sentences:
+        with_decoder = read_model_config(self._directory).get("model_type") in _WITH_DECODER
+        factory = AutoModelForTextEncoding if with_decoder else AutoModel
+        try:
+            # The part that makes one vector of a BERT's first token is not used here.
+            model = load_model(factory, self._directory, torch.float32, unused=("pooler.",))
+        except (OSError, ValueError, KeyError) as error:
+            raise self._not_loaded(error) from None
+        model.config.use_cache = False
+        return _Sentences(model, SentenceHead(self._layout)).eval()
+
+    def _not_loaded(self, error: Exception) -> EncoderError:
+        return EncoderError(
+            f"Text encoder `{self._spec.id}`: `{self._directory}` must hold a BERT-like, decoder-only or T5-like "
+            f"model with its tokenizer, got: {error}."
         )
 
     def encode(self, batch: Sequence[EncoderInput]) -> EncodeResult:
@@ -203,37 +236,39 @@ class TextEncoder:
                 windows.append(ids)
         return owners, windows
 
-    def _prepare_tokenizer(self, num_known: int) -> None:
-        # Windows are cut from the left and padded on the right here, whatever the directory is set to for generation.
-        self._tokenizer.truncation_side = "right"
-        pad_id = self._tokenizer.pad_token_id
-        # Nothing attends to padding, so any id will do where there is none, or none that the network has a row for.
-        self._pad_id = pad_id if pad_id is not None and pad_id < num_known else 0
-        prompt_ids = self._tokenizer(self._layout.prompt, add_special_tokens=False)["input_ids"]
-        self._special_ids = frozenset(self._tokenizer.all_special_ids)
-        self._num_prompt_tokens = sum(token not in self._special_ids for token in prompt_ids)
-
     def _knows_any(self, ids: list[int]) -> bool:
         """Whether a first window has a token of the text that is neither special nor unknown."""
         known = (token for token in ids if token not in self._special_ids)
         return next(islice(known, self._num_prompt_tokens, None), None) is not None
 
-    def _check_output(self, module: _Sentences) -> tuple[tuple[Tokens, Tokens], ...]:
-        """Asks a model for the vectors of two batches of other shapes and gives these batches."""
+    def _sizes(self, module: _Sentences) -> _Sizes:
+        """Asks a model for its sizes, and for the vectors of two batches of other shapes."""
         needed = f"a model that turns token ids into vectors of {self._spec.dim or 'any'} numbers is needed"
         try:
-            self._prepare_tokenizer(module.model.get_input_embeddings().num_embeddings)
-            ids = self._tokenizer("a text that stands for others")["input_ids"][: self._max_tokens] or [self._pad_id]
-            padded = padded_length(len(ids), self._max_tokens)
-            examples = self._batch([ids, ids[:2]], 3, padded), self._batch([ids[: padded - 1]], 1, padded - 1)
+            num_known = module.model.get_input_embeddings().num_embeddings
+            sizes = _Sizes(self._spec.dim or 0, num_known, num_positions(module.model))
+            self._fit(sizes)
             with torch.inference_mode():
-                dims = [module(*map(torch.from_numpy, example)).shape[1] for example in examples]
+                dims = [module(*map(torch.from_numpy, example)).shape[1] for example in self._examples()]
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise EncoderError(f"Text encoder `{self._spec.id}`: {needed}, got: {error}.") from None
-        self._dim = dims[0]
-        if self._spec.dim not in (None, self._dim):
-            raise EncoderError(f"Text encoder `{self._spec.id}`: {needed}, got {self._dim}.")
-        return examples
+        if self._spec.dim not in (None, dims[0]):
+            raise EncoderError(f"Text encoder `{self._spec.id}`: {needed}, got {dims[0]}.")
+        return replace(sizes, dim=dims[0])
+
+    def _fit(self, sizes: _Sizes) -> None:
+        pad_id = self._tokenizer.pad_token_id
+        # Nothing attends to padding, so any id will do where there is none, or none that the network has a row for.
+        self._pad_id = pad_id if pad_id is not None and pad_id < sizes.num_known else 0
+        limits = (self._config.max_tokens, self._layout.max_tokens, sizes.num_positions)
+        self._max_tokens = min(limit for limit in limits if limit)
+        self._dim = sizes.dim
+
+    def _examples(self) -> tuple[tuple[Tokens, Tokens], ...]:
+        """Batches of two shapes."""
+        ids = self._tokenizer("a text that stands for others")["input_ids"][: self._max_tokens] or [self._pad_id]
+        padded = padded_length(len(ids), self._max_tokens)
+        return self._batch([ids, ids[:2]], 3, padded), self._batch([ids[: padded - 1]], 1, padded - 1)
 
     def _batch(self, tokens: list[list[int]], num_rows: int, padded: int) -> tuple[Tokens, Tokens]:
         """Token ids and which of them are there, `[B, L] int64` each."""

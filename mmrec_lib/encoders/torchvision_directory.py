@@ -19,11 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from mmrec_lib.encoders.directory import read_model_config
 
@@ -78,6 +76,8 @@ class _Pooled(nn.Module):
 
 
 def _build(settings: Mapping[str, Any]) -> nn.Module:
+    import torchvision  # It takes seconds, and most workers do not need it.
+
     name = settings.get("architecture")
     # Detection and segmentation are left out: they give no vector, and fetch weights of their own.
     known = torchvision.models.list_models(torchvision.models)
@@ -92,6 +92,8 @@ def _build(settings: Mapping[str, Any]) -> nn.Module:
 
 
 def _without_head(model: nn.Module, output_layer: object) -> nn.Module:
+    from torchvision.models.feature_extraction import create_feature_extractor
+
     if output_layer is not None:
         if output_layer not in dict(model.named_modules()):
             raise ValueError(f"output_layer {output_layer!r} in config.json is no layer of the architecture")

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoModel, AutoModelForImageClassification, CLIPModel, SiglipModel
 
 from mmrec_lib.encoders.loading import load_model
 from mmrec_lib.encoders.torchvision_directory import is_torchvision, load_torchvision
@@ -105,8 +105,8 @@ def load_vision(directory: Path, dtype: torch.dtype) -> nn.Module:
     """
     if is_torchvision(directory):
         return load_torchvision(directory, dtype)
-    model = load_model(AutoModel, directory, dtype, unused=(_POOLER,))
-    if isinstance(model, CLIPModel | SiglipModel):
+    model = load_model(transformers.AutoModel, directory, dtype, unused=(_POOLER,))
+    if isinstance(model, transformers.CLIPModel | transformers.SiglipModel):
         return _towers(model).pictures
     reads = getattr(model, "main_input_name", _PICTURES)
     if reads != _PICTURES:
@@ -128,8 +128,8 @@ def load_towers(directory: Path, dtype: torch.dtype) -> Towers:
         ValueError: When weights are missing or damaged, or the model is neither CLIP nor SigLIP.
         KeyError: When the family of the model is unknown.
     """
-    model = load_model(AutoModel, directory, dtype)
-    if not isinstance(model, CLIPModel | SiglipModel):
+    model = load_model(transformers.AutoModel, directory, dtype)
+    if not isinstance(model, transformers.CLIPModel | transformers.SiglipModel):
         raise ValueError(f"a model of class {type(model).__name__}, known are CLIPModel and SiglipModel")
     return _towers(model)
 
@@ -151,7 +151,7 @@ def load_classifier(directory: Path, dtype: torch.dtype) -> nn.Module:
     """
     if is_torchvision(directory):
         return load_torchvision(directory, dtype, with_head=True)
-    return _Output(load_model(AutoModelForImageClassification, directory, dtype), "logits").eval()
+    return _Output(load_model(transformers.AutoModelForImageClassification, directory, dtype), "logits").eval()
 
 
 def _towers(model: Any) -> Towers:
@@ -159,7 +159,7 @@ def _towers(model: Any) -> Towers:
     return Towers(
         pictures=_Projected(model.vision_model, getattr(model, "visual_projection", nothing)).eval(),
         texts=_Projected(model.text_model, getattr(model, "text_projection", nothing)).eval(),
-        text_inputs=("input_ids", "attention_mask") if isinstance(model, CLIPModel) else ("input_ids",),
+        text_inputs=("input_ids", "attention_mask") if isinstance(model, transformers.CLIPModel) else ("input_ids",),
         max_tokens=model.config.text_config.max_position_embeddings,
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mmrec_lib.encoders import precision
+from mmrec_lib.encoders import memory, precision
 from mmrec_lib.encoders.backend import Run
 from mmrec_lib.encoders.precision import (
     Sample,
@@ -46,7 +46,7 @@ class Fake:
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "machine_cache", lambda: tmp_path)
+    monkeypatch.setattr(memory, "machine_cache", lambda: tmp_path)
     monkeypatch.setattr(precision, "has_native", lambda flags: True)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
+from mmrec_lib.encoders import backend, memory
+from mmrec_lib.encoders import text as text_module
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.errors import TEXT_UNKNOWN
 from mmrec_lib.encoders.precision import fast_formats
@@ -48,6 +51,18 @@ def test_texts_that_cannot_be_encoded_are_rows_with_an_error(encoder: Encoder) -
     result = encoder.encode(["red", None, " \t", b"bytes", "blue"])
     assert [error is None for error in result.errors] == [True, False, False, False, True]
     assert not result.vectors[1:4].any()
+
+
+def test_weights_are_loaded_once_a_machine(
+    tiny_models: ModelsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (backend, memory):
+        monkeypatch.setattr(module, "machine_cache", lambda: tmp_path)
+    models = tiny_models.model_copy(update={"backend": "openvino"})
+    texts = ["red shoe", "blue boot river " * 20]
+    first = loaded(models, dtype="float32").encode(texts).vectors
+    monkeypatch.setattr(text_module, "load_model", None)
+    assert np.array_equal(loaded(models, dtype="float32").encode(texts).vectors, first)
 
 
 def test_batches_of_nothing_have_the_right_shape(encoder: Encoder) -> None:
