@@ -130,13 +130,36 @@ class _TorchNetwork:
                 pinned = (torch.from_numpy(array).pin_memory() for array in inputs)
                 return _computed(network, (tensor.to(self._device, non_blocking=True) for tensor in pinned))
 
-        return run
+        return _in_pieces(run)
 
 
 def _computed(network: nn.Module, inputs: Iterable[torch.Tensor]) -> npt.NDArray[np.float32]:
     with torch.inference_mode():
         vectors: npt.NDArray[np.float32] = network(*inputs).float().cpu().numpy()
     return vectors
+
+
+def _in_pieces(run: Run) -> Run:
+    """Halves batches until the memory of a GPU holds them, and takes no larger ones from then on."""
+    most_numbers: int | None = None
+
+    def run_pieces(*inputs: Array) -> npt.NDArray[np.float32]:
+        nonlocal most_numbers
+        num_rows = len(inputs[0])
+        a_row = inputs[0].size // num_rows
+        step = num_rows if most_numbers is None else max(1, min(num_rows, most_numbers // a_row))
+        starts = range(0, num_rows, step)
+        try:
+            return np.concatenate([run(*(array[start : start + step] for array in inputs)) for start in starts])
+        except torch.OutOfMemoryError as error:
+            if step == 1:
+                raise
+            _log.warning("a batch of %d rows is halved: %s", step, _first_line(error))
+            most_numbers = step // 2 * a_row
+        torch.cuda.empty_cache()
+        return run_pieces(*inputs)
+
+    return run_pieces
 
 
 class _OpenVinoNetwork:

@@ -137,6 +137,30 @@ def test_groups_divide_the_inputs_of_all_products(widths: tuple[int, ...], group
     assert quantisation.group_size(openvino.Model(products, inputs)) == group_size
 
 
+def test_batches_that_a_gpu_has_no_memory_for_are_halved(caplog: pytest.LogCaptureFixture) -> None:
+    sizes = []
+
+    def run(x_BD: np.ndarray, y_BD: np.ndarray) -> np.ndarray:
+        sizes.append(x_BD.shape)
+        if x_BD.size > 12:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return x_BD + y_BD
+
+    in_pieces = backend._in_pieces(run)
+    x_BD = np.arange(28, dtype=np.float32).reshape(14, 2)
+    with caplog.at_level(logging.WARNING):
+        assert np.array_equal(in_pieces(x_BD, 2 * x_BD), 3 * x_BD)
+    assert sizes == [(14, 2), (7, 2), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2)]
+    assert "a batch of 14 rows is halved: CUDA out of memory." in caplog.text
+    # Rows that are twice as long: half as many.
+    sizes.clear()
+    long_BD = x_BD.reshape(7, 4)
+    assert np.array_equal(in_pieces(long_BD, long_BD), 2 * long_BD)
+    assert sizes == [(1, 4)] * 7
+    with pytest.raises(torch.OutOfMemoryError):
+        in_pieces(np.ones((2, 13), np.float32), np.ones((2, 13), np.float32))
+
+
 def test_openvino_is_for_processors() -> None:
     with pytest.raises(EncoderError, match="got device cuda"):
         make_network(Convolution, [EXAMPLE], key="a", device="cuda", threads=1, backend="openvino")
