@@ -1,8 +1,20 @@
 """The errors that mmrec raises: one root, each a sentence with the subject, the rule, what came and a hint."""
 
+from __future__ import annotations
+
+
+from mmrec_lib.safe_text import for_people
+
 
 class MmrecError(Exception):
-    """Root of every error that a user of mmrec can cause or must know about."""
+    """Root of every error that a user of mmrec can cause or must know about.
+
+    Its message may be shown to anybody: secrets in it are masked and control characters are visible.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        """Keep the message as it may be shown."""
+        super().__init__(for_people(message))
 
 
 class ConfigError(MmrecError):
@@ -10,7 +22,15 @@ class ConfigError(MmrecError):
 
 
 class MachineError(MmrecError):
-    """Raised when the machine lacks something: Java, a model directory, a writable folder."""
+    """Raised when the machine lacks something: Java, memory, disk space, a model directory, a writable folder."""
+
+
+class InterruptedRunError(MmrecError):
+    """Raised when somebody or the scheduler ended a run (Ctrl-C, SIGTERM)."""
+
+
+class UnexpectedError(MmrecError):
+    """Raised in place of an error that nobody foresaw; the error itself is its cause."""
 
 
 class StoreError(MmrecError):

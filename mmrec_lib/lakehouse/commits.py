@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 
 import pyarrow.fs
 
+from mmrec_lib.errors import StoreError
+from mmrec_lib.lakehouse.staging import filesystem_of
+
 MAINTENANCE = "mmrec-maintenance"
+_COMMIT = re.compile(r"\d{20}\.json")
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\..*")
 # Operations that change no rows: they do not make readers run again.
 _NO_ROWS_CHANGED = (
     "OPTIMIZE",
@@ -27,7 +33,7 @@ def changes_rows(operation: str, user_metadata: str | None) -> bool:
     return user_metadata != MAINTENANCE and not any(word in operation for word in _NO_ROWS_CHANGED)
 
 
-def newest_data_commit(log_folder: str) -> int | None:
+def newest_data_commit(log_folder: str) -> int:
     """Version of the last commit that changed rows, read from the log's JSON files.
 
     `DESCRIBE HISTORY` tells the same, but costs Spark half a second a table.
@@ -36,24 +42,60 @@ def newest_data_commit(log_folder: str) -> int | None:
         log_folder: `<table>/_delta_log`, a path or a URI.
 
     Returns:
-        The version, -1 when no commit from the first on changed rows, None when the log does not go back far enough.
+        The version; -1 when no commit from the first on changed rows; when the log does not go back to the last change
+        of rows, the version before its oldest commit, which Delta keeps for a month at least.
+
+    Raises:
+        StoreError: When a commit is missing or cut short, so that rows would be missing without a word.
     """
-    if "://" in log_folder:
-        fs, root = pyarrow.fs.FileSystem.from_uri(log_folder)
-    else:
-        fs, root = pyarrow.fs.LocalFileSystem(), log_folder
-    names = [info.path for info in fs.get_file_info(pyarrow.fs.FileSelector(root)) if info.path.endswith(".json")]
-    versions = {int(stem): path for path in names if (stem := path.rsplit("/", 1)[-1][:-5]).isdigit()}
-    for version, path in sorted(versions.items(), reverse=True):
-        for commit in _commit_infos(fs, path):
+    fs, root = filesystem_of(log_folder)
+    infos = {info.base_name: info for info in fs.get_file_info(pyarrow.fs.FileSelector(root))}
+    commits = {int(name[:20]): info for name, info in infos.items() if _COMMIT.fullmatch(name)}
+    checkpoints = {int(found[1]) for name in infos if (found := _CHECKPOINT.fullmatch(name))}
+    _require_whole(root, {version: info.size for version, info in commits.items()}, checkpoints)
+    for version in sorted(commits, reverse=True):
+        for commit in _commit_infos(fs, commits[version].path):
             if changes_rows(commit.get("operation", ""), commit.get("userMetadata")):
                 return version
-    return -1 if 0 in versions else None
+    if 0 in commits:
+        return -1
+    return min(commits) - 1 if commits else max(checkpoints)
+
+
+def _require_whole(root: str, sizes: Mapping[int, int | None], checkpoints: Collection[int]) -> None:
+    """Check that a log has every commit from the first, or from a checkpoint on, and none of them is empty."""
+    if not sizes:
+        return
+    oldest, newest = min(sizes), max(sizes)
+    # Delta itself removes old commits, but only those before a checkpoint.
+    start = oldest if oldest == 0 else max((c for c in checkpoints if c + 1 >= oldest), default=None)
+    if start is None:
+        raise _damaged(root, f"commits 0 to {oldest - 1} are missing, and there is no checkpoint")
+    missing = [version for version in range(max(start + 1, oldest), newest) if version not in sizes]
+    if missing:
+        raise _damaged(root, f"commit {missing[0]} is missing")
+    empty = [version for version in sorted(sizes) if sizes[version] == 0]
+    if empty:
+        raise _damaged(root, f"commit {empty[0]} is empty")
 
 
 def _commit_infos(fs: pyarrow.fs.FileSystem, path: str) -> Iterator[dict[str, str]]:
     with fs.open_input_stream(path) as stream:
-        for line in stream.read().splitlines():
-            # Only the commit's own line is parsed: a commit of many files has long lines for each of them.
-            if line.startswith(b'{"commitInfo"'):
+        lines = stream.read().splitlines()
+    if not lines or not lines[-1].rstrip().endswith(b"}"):
+        raise _damaged(path.rpartition("/")[0], f"commit {int(path.rpartition('/')[2][:20])} is cut short")
+    for line in lines:
+        # Only the commit's own line is parsed: a commit of many files has long lines for each of them.
+        if line.startswith(b'{"commitInfo"'):
+            try:
                 yield json.loads(line)["commitInfo"]
+            except ValueError as error:
+                raise _damaged(path.rpartition("/")[0], f"{path} is no JSON") from error
+
+
+def _damaged(log_folder: str, what: str) -> StoreError:
+    table = log_folder.rstrip("/").rpartition("/")[0]
+    return StoreError(
+        f"Table {table.rpartition('/')[2]}: its log {log_folder} is damaged ({what}). Restore the folder {table} from a "
+        "backup; or move it away and run again: it is made anew from the landing files and tables that are there."
+    )

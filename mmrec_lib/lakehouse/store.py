@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+import stat
+import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mmrec_lib import __version__
 from mmrec_lib.errors import StoreError
+from mmrec_lib.files import write_text_atomic
 from mmrec_lib.lakehouse.config import StoreConfig
 
 FORMAT_VERSION = 1
@@ -38,7 +43,9 @@ def check_store(store: StoreConfig) -> dict[str, Any] | None:
         raise StoreError(f"OUT {out} cannot be written ({existing} is read-only for this user). Choose another OUT.")
     card_path = out / CARD
     if not card_path.exists():
-        foreign = [p.name for p in out.iterdir() if p.name != LOCK] if out.exists() else []
+        # A run that ended while it wrote the card left a part of it.
+        names = [p.name for p in out.iterdir()] if out.exists() else []
+        foreign = [name for name in names if name != LOCK and not name.startswith(f".{CARD}-")]
         if foreign:
             raise StoreError(
                 f"OUT {out} is not empty and holds no {CARD} ({foreign[0]} is there). Choose an empty folder."
@@ -71,10 +78,46 @@ def create_card(store: StoreConfig) -> None:
         "data": store.data,
         "library_version": __version__,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "store_id": uuid.uuid4().hex,
+        "tables": [],
     }
-    part = out / f".{CARD}.part"
-    part.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    part.replace(out / CARD)
+    _write_card(out, card)
+
+
+def note_tables(store: StoreConfig, names: Iterable[str]) -> None:
+    """Keep in store.json that tables have rows, so that their loss is seen even when the run ledger is lost too."""
+    out = _local_out(store)
+    card = _read_card(store)
+    if out is None or card is None:
+        return
+    tables = sorted({*card.get("tables", []), *names})
+    if tables != card.get("tables"):
+        _write_card(out, {**card, "tables": tables})
+
+
+def noted_tables(store: StoreConfig) -> tuple[str, ...]:
+    """Tables that had rows at some time, as store.json knows; none without a card."""
+    return tuple((_read_card(store) or {}).get("tables", ()))
+
+
+def store_id(store: StoreConfig) -> str:
+    """Name of a store among all that may share a staging folder; a copy of a store has another one."""
+    card = _read_card(store) or {}
+    parts = [card.get("store_id") or card.get("created_at"), store.out, store.catalog, store.schema_name]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _read_card(store: StoreConfig) -> dict[str, Any] | None:
+    out = _local_out(store)
+    try:
+        card = json.loads((out / CARD).read_text(encoding="utf-8")) if out is not None else None
+    except (OSError, ValueError):
+        return None
+    return card if isinstance(card, dict) else None
+
+
+def _write_card(out: Path, card: dict[str, Any]) -> None:
+    write_text_atomic(out / CARD, json.dumps(card, indent=2) + "\n")
 
 
 @contextmanager
@@ -90,10 +133,9 @@ def locked(store: StoreConfig) -> Iterator[None]:
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / LOCK).touch()
     except OSError as error:
         raise StoreError(f"OUT {out} cannot be written ({error.strerror}). Choose another OUT.") from error
-    with (out / LOCK).open("a+", encoding="utf-8") as lock:
+    with _open_lock(out / LOCK) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -107,6 +149,35 @@ def locked(store: StoreConfig) -> Iterator[None]:
         lock.write(f"{os.getpid()} on {os.uname().nodename}\n")
         lock.flush()
         yield
+
+
+def _open_lock(path: Path) -> TextIO:
+    """Open the lock file for reading and writing, made if it is missing.
+
+    Raises:
+        StoreError: When it cannot be written, or is not a plain file of its own: what a link leads to, or a file that
+            has another name too, would be overwritten.
+    """
+    # Without O_NONBLOCK a pipe of that name would wait for a reader.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+            raise _no_lock(path) from error
+        raise StoreError(f"OUT {path.parent} cannot be written ({error.strerror}). Choose another OUT.") from error
+    state = os.fstat(handle)
+    if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
+        os.close(handle)
+        raise _no_lock(path)
+    return os.fdopen(handle, "r+", encoding="utf-8")
+
+
+def _no_lock(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} is not a plain file, but a link or something else that mmrec did not make and will not write to. "
+        "Look who put it there, remove it, and run again."
+    )
 
 
 def _local_out(store: StoreConfig) -> Path | None:

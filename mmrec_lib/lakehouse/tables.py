@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import itertools
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import reduce
-from pathlib import Path
+from functools import cached_property, reduce
 
 import pyarrow as pa
 import pyarrow.dataset
@@ -23,8 +22,11 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import TableContract
 from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
-from mmrec_lib.lakehouse.ddl import conform, create_statement
-from mmrec_lib.lakehouse.evolution import add_checks, evolve, with_gained_columns
+from mmrec_lib.lakehouse.creation import create_table, has_commits
+from mmrec_lib.lakehouse.ddl import conform
+from mmrec_lib.lakehouse.evolution import evolve, with_gained_columns
+from mmrec_lib.lakehouse.staging import Staging, filesystem_of
+from mmrec_lib.lakehouse.store import store_id
 
 _OP = "_mmrec_op"
 
@@ -61,10 +63,9 @@ class Lakehouse:
         self.store = store
         self.run_id = run_id
         self.written_at = written_at
-        self._staging = f"{store.staging_root}/{run_id}"
         self._ensured: set[str] = set()
         self._versions: dict[str, int | None] = {}
-        self._num_stages = 0
+        self._stage_numbers = itertools.count(1)
 
     # names
 
@@ -91,11 +92,8 @@ class Lakehouse:
         """Whether the table has been created."""
         if name in self._ensured:
             return True
-        if self.store.out and "://" not in self.store.out:
-            return (Path(self.location(name)) / "_delta_log").is_dir()
         if self.store.out:
-            fs, path = pyarrow.fs.FileSystem.from_uri(f"{self.location(name)}/_delta_log")
-            return bool(fs.get_file_info(path).type == pyarrow.fs.FileType.Directory)
+            return has_commits(self.location(name))
         return self.spark.catalog.tableExists(f"{self.store.catalog}.{self.store.schema_name}.{name}")
 
     # reading
@@ -134,14 +132,16 @@ class Lakehouse:
         if not self.exists(name):
             return None
         if self.store.out:
-            found = newest_data_commit(f"{self.location(name)}/_delta_log")
-            if found is not None:
-                return found if found >= 0 else None
+            newest = newest_data_commit(f"{self.location(name)}/_delta_log")
+            return newest if newest >= 0 else None
         history = self.spark.sql(f"DESCRIBE HISTORY {self.table(name)}").select("version", "operation", "userMetadata")
+        oldest = 0
         for row in history.orderBy(F.col("version").desc()).toLocalIterator():
+            oldest = int(row["version"])
             if changes_rows(row["operation"], row["userMetadata"]):
-                return int(row["version"])
-        return None
+                return oldest
+        # Delta keeps a month of history: where it does not go back to the last change of rows, there is one before it.
+        return oldest - 1 if oldest > 0 else None
 
     def stage(self, name: str, rows: DataFrame) -> DataFrame:
         """Compute rows once into this run's staging folder and read them back, cutting their lineage."""
@@ -162,39 +162,40 @@ class Lakehouse:
 
     def stage_path(self, name: str, rows: DataFrame) -> str:
         """Write rows as Parquet into the staging folder; returns the folder."""
-        self._num_stages += 1
-        path = f"{self._staging}/{name}-{self._num_stages}"
-        rows.write.mode("overwrite").parquet(path)
+        path = self.staging_path(f"{name}-{next(self._stage_numbers)}")
+        rows.write.mode("error").parquet(path)
         return path
 
     def staging_path(self, name: str) -> str:
-        """A folder of this run for files that workers read; gone when the run ends."""
-        return f"{self._staging}/{name}"
+        """A place in this run's folder for files that workers read; gone when the run ends."""
+        return self._staging.path(name)
+
+    @cached_property
+    def _staging(self) -> Staging:
+        return Staging(self.store.staging_root, store_id(self.store), self.run_id)
 
     def from_arrow(self, table: pa.Table, contract: TableContract) -> DataFrame:
         """Rows made in this process as a frame, through a staged Parquet file; columns as in the contract."""
-        self._num_stages += 1
-        path = self.staging_path(f"{contract.name}-{self._num_stages}")
-        fs, root = pyarrow.fs.FileSystem.from_uri(path) if "://" in path else (pyarrow.fs.LocalFileSystem(), path)
+        path = self.staging_path(f"{contract.name}-{next(self._stage_numbers)}")
+        fs, root = filesystem_of(path)
         fs.create_dir(root)
         pyarrow.parquet.write_table(table, f"{root}/rows.parquet", filesystem=fs)
         return self.spark.read.schema(_nullable(contract.input_schema)).parquet(path)
 
     def stream_arrow(self, name: str, rows: DataFrame, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """Bring rows to this process as Arrow batches through staged files; memory holds one batch at a time."""
-        path = self.stage_path(name, rows)
-        fs, root = pyarrow.fs.FileSystem.from_uri(path) if "://" in path else (pyarrow.fs.LocalFileSystem(), path)
+        fs, root = filesystem_of(self.stage_path(name, rows))
         infos = fs.get_file_info(pyarrow.fs.FileSelector(root))
         files = sorted(info.path for info in infos if info.path.endswith(".parquet"))
         yield from pyarrow.dataset.dataset(files, filesystem=fs, format="parquet").to_batches(batch_size=batch_rows)
 
     def remove_staging(self) -> None:
         """Delete this run's temporary files."""
-        _remove_tree(self._staging)
+        self._staging.remove()
 
-    def remove_stale_staging(self) -> None:
-        """Delete what killed runs left behind; call only while holding the store's lock."""
-        _remove_tree(self.store.staging_root)
+    def remove_stale_staging(self, *, holds_lock: bool) -> None:
+        """Delete what runs of this store left that were killed; see `Staging.remove_stale`."""
+        self._staging.remove_stale(holds_lock=holds_lock)
 
     # writing
 
@@ -207,10 +208,7 @@ class Lakehouse:
             evolve(self.spark, contract, self.table(name), self._load(name))
         else:
             # Also when a killed run made the table and no more.
-            in_path_mode = bool(self.store.out)
-            self.spark.sql(create_statement(contract, self.table(name), with_checks=in_path_mode))
-            if not in_path_mode:
-                add_checks(self.spark, contract, self.table(name))
+            create_table(self.spark, contract, self.table(name), self.location(name) if self.store.out else None)
         self._ensured.add(name)
 
     def merge(self, name: str, rows: DataFrame, *, delete_keys: DataFrame | None = None) -> WriteResult:
@@ -370,12 +368,3 @@ class Lakehouse:
 def _nullable(schema: StructType) -> StructType:
     """The schema as Parquet gives it back: every column nullable."""
     return StructType.fromJson({**schema.jsonValue(), "fields": [{**f.jsonValue(), "nullable": True} for f in schema]})
-
-
-def _remove_tree(path: str) -> None:
-    if "://" not in path:
-        shutil.rmtree(path, ignore_errors=True)
-        return
-    fs, root = pyarrow.fs.FileSystem.from_uri(path)
-    if fs.get_file_info(root).type == pyarrow.fs.FileType.Directory:
-        fs.delete_dir(root)

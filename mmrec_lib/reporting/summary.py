@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmrec_lib.evaluation.rows import MetricRow, flat_metrics
+from mmrec_lib.files import write_text_atomic
 from mmrec_lib.reporting.data import ModelInfo
 
 RANKER = "ranker"
@@ -76,24 +75,6 @@ def write_json_atomic(path: Path, data: Mapping[str, Any]) -> None:
         ValueError: When a number is NaN or infinite, which JSON cannot say.
     """
     write_text_atomic(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all; characters that UTF-8 has no bytes for become question marks."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode("utf-8", "replace"))
-            file.flush()
-            os.fsync(file.fileno())
-        # A temporary file is private; what people read follows the usual mask.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -272,5 +273,29 @@ def test_the_newest_commit_of_rows_is_found(tmp_path: Path, operations: list[str
     assert newest_data_commit(write_log(tmp_path, *operations)) == expected
 
 
-def test_a_log_that_was_cut_gives_no_answer_when_nothing_is_found(tmp_path: Path) -> None:
-    assert newest_data_commit(write_log(tmp_path, "OPTIMIZE", first=10)) is None
+def test_a_log_that_was_cleaned_up_tells_a_version_before_its_oldest_commit(tmp_path: Path) -> None:
+    log = write_log(tmp_path, "OPTIMIZE", "VACUUM END", first=10)
+    (tmp_path / "_delta_log" / f"{10:020d}.checkpoint.parquet").write_bytes(b"x")
+    assert newest_data_commit(log) == 9
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda log: (log / f"{1:020d}.json").unlink(), "commit 1 is missing"),
+        (lambda log: (log / f"{0:020d}.json").unlink(), "commits 0 to 0 are missing, and there is no checkpoint"),
+        (lambda log: (log / f"{1:020d}.json").write_bytes(b""), "commit 1 is empty"),
+        (lambda log: (log / f"{2:020d}.json").write_bytes(b'{"commitInfo":{"oper'), "commit 2 is cut short"),
+        (lambda log: (log / f"{2:020d}.json").write_bytes(b'{"commitInfo":oper}'), "is no JSON"),
+    ],
+)
+def test_a_damaged_log_is_named_with_what_to_do(
+    tmp_path: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    table = tmp_path / "item"
+    table.mkdir()
+    log = write_log(table, "CREATE TABLE", "WRITE", "MERGE")
+    assert newest_data_commit(log) == 2
+    damage(table / "_delta_log")
+    with pytest.raises(StoreError, match=rf"Table item: its log .* is damaged \(.*{message}\).*backup.*made anew"):
+        newest_data_commit(log)

@@ -1,0 +1,219 @@
+"""Temporary files of runs: each run has one folder, which it makes, marks and removes; nothing else is ever removed.
+
+`<staging>/mmrec-<store>/run-<run>/` holds a marker that names store, run and process. What a killed run left is
+removed by a later run of the same store, once that process is known to have ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import socket
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow.fs
+
+MARKER = ".mmrec-run.json"
+# Processes of other machines cannot be asked; as long as Delta keeps files for readers, so long may a run take.
+ABANDONED_AFTER = timedelta(days=7)
+_STORE, _RUN = "mmrec-", "run-"
+_log = logging.getLogger(__name__)
+
+
+class Staging:
+    """The staging folders of one store.
+
+    Attributes:
+        folder: `<staging>/mmrec-<store>`.
+    """
+
+    def __init__(self, root: str, store_id: str, run_id: str) -> None:
+        """Name the folders; nothing is made before it is needed.
+
+        Args:
+            root: `store.staging`, or the folder of path mode; a path or a URI.
+            store_id: Names the store among all that share the root.
+            run_id: Names the run.
+        """
+        root = _local_path(root) or root
+        self._store_id = store_id
+        self._run_id = run_id
+        self.folder = f"{root.rstrip('/')}/{_STORE}{store_id}"
+        self._run = f"{self.folder}/{_RUN}{run_id}"
+        self._is_made = False
+        self._lock = threading.Lock()
+
+    def path(self, name: str) -> str:
+        """A place in this run's folder, which is made and marked at the first call."""
+        with self._lock:
+            if not self._is_made:
+                self._make()
+                self._is_made = True
+        return f"{self._run}/{name}"
+
+    def _make(self) -> None:
+        fs, folder = filesystem_of(self._run)
+        if isinstance(fs, pyarrow.fs.LocalFileSystem):
+            Path(self.folder).mkdir(parents=True, exist_ok=True)
+            # Never a folder that is there already, whoever made it.
+            Path(folder).mkdir()
+        else:
+            fs.create_dir(folder)
+        marker = {
+            "store": self._store_id,
+            "run": self._run_id,
+            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "process": process_identity(os.getpid()),
+        }
+        try:
+            with fs.open_output_stream(f"{folder}/{MARKER}") as stream:
+                stream.write(json.dumps(marker).encode())
+        except OSError:
+            # A folder without a whole marker would stay for good.
+            with contextlib.suppress(OSError):
+                fs.delete_file(f"{folder}/{MARKER}")
+            raise
+
+    def remove(self) -> None:
+        """Remove this run's folder, if it made one."""
+        with self._lock:
+            if self._is_made:
+                self._remove(self._run)
+                self._is_made = False
+
+    def remove_stale(self, *, holds_lock: bool) -> list[str]:
+        """Remove the folders of this store's runs that have ended; returns their names.
+
+        Args:
+            holds_lock: Whether this process holds the store's lock, so that no other run of the store is alive. Else
+                a run counts as ended when its process is gone from this machine, or, when it ran on another one, a
+                week after its start.
+        """
+        removed = []
+        for path in self._run_folders():
+            marker = self._marker(path)
+            if marker is None:
+                # A run that was killed before it could write its marker left nothing but an empty folder.
+                if not is_link(path):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(path)  # noqa: PTH106  (a URI is no Path, and no empty folder either)
+                continue
+            if path != self._run and (holds_lock or not is_alive(marker, datetime.now(UTC))):
+                self._remove(path)
+                removed.append(path.rsplit("/", 1)[-1])
+        if removed:
+            _log.info("removed temporary files of %d runs that did not end", len(removed))
+        return removed
+
+    def _run_folders(self) -> list[str]:
+        fs, folder = filesystem_of(self.folder)
+        if is_link(folder) or fs.get_file_info(folder).type != pyarrow.fs.FileType.Directory:
+            return []
+        infos = fs.get_file_info(pyarrow.fs.FileSelector(folder))
+        names = [info.base_name for info in infos if info.type == pyarrow.fs.FileType.Directory]
+        return sorted(f"{self.folder}/{name}" for name in names if name.startswith(_RUN))
+
+    def _marker(self, path: str) -> dict[str, Any] | None:
+        """The marker of a folder that a run of this store made; None for any other folder."""
+        fs, folder = filesystem_of(path)
+        if is_link(folder) or is_link(f"{folder}/{MARKER}"):
+            return None
+        try:
+            with fs.open_input_stream(f"{folder}/{MARKER}") as stream:
+                marker = json.loads(stream.read(65_536))
+        except (OSError, ValueError):
+            return None
+        is_ours = isinstance(marker, dict) and marker.get("store") == self._store_id
+        return marker if is_ours and f"{_RUN}{marker.get('run')}" == path.rsplit("/", 1)[-1] else None
+
+    def _remove(self, path: str) -> None:
+        """Remove a run's folder; links in it are removed, what they point at is not."""
+        fs, folder = filesystem_of(path)
+        if isinstance(fs, pyarrow.fs.LocalFileSystem):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif fs.get_file_info(folder).type == pyarrow.fs.FileType.Directory:
+            fs.delete_dir(folder)
+
+
+def filesystem_of(path: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """File system and path in it, of a local path or a URI."""
+    local = _local_path(path)
+    if local is not None:
+        return pyarrow.fs.LocalFileSystem(), local
+    fs, root = pyarrow.fs.FileSystem.from_uri(path)
+    return fs, root
+
+
+def is_link(path: str) -> bool:
+    """Whether a path is a symbolic link; never for a URI."""
+    return os.path.islink(path)  # noqa: PTH114
+
+
+def _local_path(path: str) -> str | None:
+    if "://" not in path:
+        return path
+    parts = urlsplit(path)
+    return unquote(parts.path) if parts.scheme == "file" and parts.netloc in ("", "localhost") else None
+
+
+def process_identity(pid: int) -> dict[str, Any]:
+    """What tells a process of this machine from all others: host, boot, name space of process ids, id and start."""
+    return {
+        "host": socket.gethostname(),
+        "boot": _read("/proc/sys/kernel/random/boot_id"),
+        "pids": _link("/proc/self/ns/pid"),
+        "pid": pid,
+        "start": _start_of(pid),
+    }
+
+
+def is_alive(marker: dict[str, Any], now: datetime) -> bool:
+    """Whether the run that wrote a marker may still be running."""
+    process = marker.get("process")
+    here = process_identity(os.getpid())
+    if isinstance(process, dict) and all(process.get(part) == here[part] for part in ("host", "boot", "pids")):
+        pid = process.get("pid")
+        return isinstance(pid, int) and _is_running(pid) and process.get("start") == _start_of(pid)
+    try:
+        started_at = datetime.fromisoformat(str(marker["started_at"]))
+        return now - started_at < ABANDONED_AFTER
+    except (KeyError, ValueError, TypeError):
+        return True
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _start_of(pid: int) -> str | None:
+    """Ticks from boot to the start of a process, where the system tells: a process id alone may be used again."""
+    stat = _read(f"/proc/{pid}/stat")
+    # The name in brackets may hold anything; the start is the 22nd field.
+    return stat.rpartition(")")[2].split()[19] if stat else None
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _link(path: str) -> str | None:
+    try:
+        return os.readlink(path)  # noqa: PTH115
+    except OSError:
+        return None
