@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from mmrec_lib.contracts.runs import DATA_QUALITY_RESULT
 from mmrec_lib.ingest.config import LandingConfig
+from mmrec_lib.ingest.reread import read_all_again
 from mmrec_lib.ingest.run import WRITES, ingest, landing_state
+from mmrec_lib.lakehouse.ledger import LostTable
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
 
@@ -26,6 +29,11 @@ def outside(context: Context, config: LandingConfig) -> dict[str, str]:
     return landing_state(context.lakehouse)
 
 
+def before_remaking(context: Context, config: LandingConfig, lost: Sequence[LostTable]) -> None:
+    """Read all landing files again."""
+    read_all_again(context.lakehouse, lost)
+
+
 JOB = Job(
     name="ingest_landing",
     summary="reads new and changed landing files and media",
@@ -34,6 +42,7 @@ JOB = Job(
     writes=(*WRITES, "data_quality_result"),
     run=run,
     outside=outside,
+    before_remaking=before_remaking,
 )
 
 if __name__ == "__main__":

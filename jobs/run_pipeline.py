@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrec_lib.errors import MmrecError
 from mmrec_lib.reporting.summary import replace_seconds
 from mmrec_lib.runtime.graph import Task, load_graph, run_graph
 from mmrec_lib.runtime.job import Job
-from mmrec_lib.runtime.main import (
-    conf_root_of,
-    configure_logging,
-    fail,
-    make_parser,
-    open_context,
-    parse_command,
-    print_config,
-    summary_of,
-)
+from mmrec_lib.runtime.main import Command, conf_root_of, open_context, run_program, summary_of
 
 NAME = "run_pipeline"
 
@@ -42,27 +31,22 @@ def load_jobs(tasks: Sequence[Task], resources: Path) -> dict[str, Job[Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all jobs in order; returns the exit status."""
-    configure_logging()
     root = conf_root_of(main).parent
-    try:
-        command = parse_command(make_parser(NAME, "runs the whole pipeline"), argv, root / "conf")
-        if command.print_config:
-            print_config(command.settings)
-            return 0
+
+    def work(command: Command) -> dict[str, Any]:
         tasks = load_graph(root / "resources" / "pipeline.job.yml")
         jobs = load_jobs(tasks, root / "resources")
         with open_context(command) as context:
             runs = run_graph(tasks, jobs, context, command.settings, force=command.force, dry_run=command.dry_run)
             if command.dry_run:
-                return 0
-            seconds = {run.job: run.run_seconds for run in runs}
+                return {"job": NAME, "status": "dry_run"}
             published = Path(command.settings.store.publish_root)
-            replace_seconds(published / "summary.json", seconds)
-            context.progress.line(f"\nReport:  {published / 'report.html'}\nTables:  {context.lakehouse.tables_root}")
-        print(json.dumps({"job": NAME, "status": "succeeded", "jobs": [summary_of(run) for run in runs]}))
-        return 0
-    except MmrecError as error:
-        return fail(NAME, error)
+            replace_seconds(published / "summary.json", {run.job: run.run_seconds for run in runs})
+            for line in ("", f"Report:  {published / 'report.html'}", f"Tables:  {context.lakehouse.tables_root}"):
+                context.progress.line(line)
+        return {"job": NAME, "status": "succeeded", "jobs": [summary_of(run) for run in runs]}
+
+    return run_program(NAME, "runs the whole pipeline", argv, root / "conf", work, lambda command: command.settings)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmrec_lib.errors import ConfigError
+from mmrec_lib.safe_text import mask_config
 
 
 class Section(BaseModel):
@@ -104,7 +105,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
             hint = f"did you mean `{close[0]}`?" if close else f"known keys here: {', '.join(known)}."
             lines.append(f"config key `{key}` is unknown; {hint}")
         else:
-            lines.append(f"config key `{key}`: {problem['msg']}, got {problem['input']!r}.")
+            lines.append(f"config key `{key}`: {problem['msg']}, got {mask_config(problem['input'], key)!r}.")
     return " ".join(lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from mmrec_lib.safe_text import for_people
 
 
@@ -12,9 +11,9 @@ class MmrecError(Exception):
     Its message may be shown to anybody: secrets in it are masked and control characters are visible.
     """
 
-    def __init__(self, message: object = "") -> None:
+    def __init__(self, *parts: object) -> None:
         """Keep the message as it may be shown."""
-        super().__init__(for_people(message))
+        super().__init__(*(for_people(part) if isinstance(part, str) else part for part in parts))
 
 
 class ConfigError(MmrecError):

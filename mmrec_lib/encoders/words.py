@@ -137,7 +137,15 @@ def save_words(
         vectors: `[num_words, dim] float32`.
         weights: `[num_words] float32`.
         settings: What it was fitted with, `max_characters` among it; kept for people and for its identity.
+
+    Raises:
+        EncoderError: When the directory holds something else.
     """
+    if directory.exists() and not _may_be_replaced(directory):
+        raise EncoderError(
+            f"Model directory `{directory}`: it holds something that is no fitted words model, which would be lost. Choose "
+            "another name or models.root, or move it away."
+        )
     directory.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".making-{directory.name}-", dir=directory.parent))
     try:
@@ -153,3 +161,15 @@ def save_words(
         made.replace(directory)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _may_be_replaced(directory: Path) -> bool:
+    """Whether a directory is empty or a words model."""
+    if not directory.is_dir() or directory.is_symlink():
+        return False
+    if not any(directory.iterdir()):
+        return True
+    try:
+        return read_model_config(directory).get("model_type") == MODEL_TYPE
+    except EncoderError:
+        return False

@@ -96,6 +96,6 @@ def _commit_infos(fs: pyarrow.fs.FileSystem, path: str) -> Iterator[dict[str, st
 def _damaged(log_folder: str, what: str) -> StoreError:
     table = log_folder.rstrip("/").rpartition("/")[0]
     return StoreError(
-        f"Table {table.rpartition('/')[2]}: its log {log_folder} is damaged ({what}). Restore the folder {table} from a "
-        "backup; or move it away and run again: it is made anew from the landing files and tables that are there."
+        f"Table {table.rpartition('/')[2]}: its log {log_folder} is damaged ({what}). Restore the folder {table} from "
+        "a backup; or move it away and run again: it is made anew from the landing files and tables that are there."
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from mmrec_lib.config import Section
+from mmrec_lib.safe_text import holds_secret
 
 
 class StoreConfig(Section):
@@ -17,7 +18,8 @@ class StoreConfig(Section):
         out: Output folder of path mode; None in catalogue mode.
         catalog: Catalogue of catalogue mode.
         schema_name: Schema of catalogue mode.
-        staging: Folder for a run's temporary files in catalogue mode (a volume); path mode uses `<out>/staging`.
+        staging: Folder for runs' temporary files, which may be shared: each store has a folder of its own in it. Needed
+            in catalogue mode (a volume); path mode uses `<out>/staging` where none is given.
         report_folder: Folder for report.html and summary.json in catalogue mode; path mode uses `out`.
     """
 
@@ -32,6 +34,18 @@ class StoreConfig(Section):
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         return value if value is None or "://" in value else str(Path(value).expanduser().absolute())
+
+    @field_validator("data", "out", "staging", "report_folder")
+    @classmethod
+    def _without_secrets(cls, value: str | None) -> str | None:
+        # These are kept in store.json, media_asset.uri and the lineage of models, where anybody may read them.
+        if value is not None and holds_secret(value):
+            raise ValueError(
+                "a URI here must hold no password, key or token, because it is kept in tables and shown. Give "
+                "credentials by the environment (AWS_ACCESS_KEY_ID, AZURE_STORAGE_KEY, GOOGLE_APPLICATION_CREDENTIALS) "
+                "or to Spark by `spark.conf`"
+            )
+        return value
 
     @model_validator(mode="after")
     def _one_mode(self) -> StoreConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,7 +11,10 @@ from pyspark.sql import functions as F
 
 from mmrec_lib import __version__
 from mmrec_lib.contracts.runs import JOB_RUN
+from mmrec_lib.lakehouse.store import note_tables, noted_tables
 from mmrec_lib.lakehouse.tables import Lakehouse
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,29 @@ class JobRun:
     message: str | None = None
 
 
+@dataclass(frozen=True)
+class LostTable:
+    """A table that is not there, or older than a run left it.
+
+    Attributes:
+        name: Table.
+        version: Version that it has now; None when it is gone.
+        recorded: Version that its last writer left; None when only store.json knows of the table.
+        job: That writer.
+    """
+
+    name: str
+    version: int | None
+    recorded: int | None = None
+    job: str | None = None
+
+    def __str__(self) -> str:
+        """Such as `item (gone; ingest_landing left version 12)`."""
+        now = "gone" if self.version is None else f"only version {self.version}"
+        left = f"{self.job} left version {self.recorded}" if self.job else "an earlier run wrote it"
+        return f"{self.name} ({now}; {left})"
+
+
 class Ledger:
     """Reads and writes job_run. Skipped runs are kept back and written with the next row that matters."""
 
@@ -42,7 +70,28 @@ class Ledger:
             self._last_good = self._read_last_good()
         return self._last_good.get(job)
 
+    def lost(self, names: Iterable[str]) -> list[LostTable]:
+        """Those of some tables that are gone, or older than the last good run of their writer left them.
+
+        A table that does not exist reads as empty: whoever reads one must know that it never had rows.
+        """
+        if self._last_good is None:
+            self._last_good = self._read_last_good()
+        recorded: dict[str, tuple[int | None, str | None]] = dict.fromkeys(
+            noted_tables(self._lakehouse.store), (None, None)
+        )
+        for run in sorted(self._last_good.values(), key=lambda run: run.started_at):
+            recorded |= {name: (version, run.job) for name, version in run.output_versions.items()}
+        lost = []
+        for name in sorted(set(names) & recorded.keys()):
+            version, (left, job) = self._lakehouse.data_version(name), recorded[name]
+            if version is None or (left is not None and version < left):
+                lost.append(LostTable(name, version, left, job))
+        return lost
+
     def _read_last_good(self) -> dict[str, JobRun]:
+        if not self._lakehouse.exists("job_run") and "job_run" in noted_tables(self._lakehouse.store):
+            _log.warning("table job_run is gone: what ran before is not known, so every job runs again")
         runs = self._lakehouse.read("job_run").where(F.col("status") == "succeeded")
         names = [
             "job",
@@ -91,4 +140,5 @@ class Ledger:
         ]
         frame = self._lakehouse.spark.createDataFrame(rows, JOB_RUN.input_schema)
         self._lakehouse.merge("job_run", frame)
+        note_tables(self._lakehouse.store, ["job_run", *(n for run in self._pending for n in run.output_versions)])
         self._pending.clear()

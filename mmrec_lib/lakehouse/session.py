@@ -6,11 +6,13 @@ import importlib.metadata
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pyspark
 from pyspark.sql import SparkSession
 
+from mmrec_lib.files import process_umask
 from mmrec_lib.lakehouse.config import SparkConfig
 from mmrec_lib.lakehouse.java import check_java
 
@@ -39,7 +41,8 @@ LOCAL = {
     "spark.sql.adaptive.enabled": "false",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.log.level": "ERROR",
+    # What Java reports comes back as an error, which is told in one sentence; `--log-level debug` shows it all.
+    "spark.log.level": "OFF",
     "spark.sql.files.maxPartitionBytes": "64m",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
@@ -62,11 +65,16 @@ def has_delta_jars() -> bool:
     return any(jars_folder().glob("delta-spark_*.jar"))
 
 
-def build_session(config: SparkConfig, app_name: str = "mmrec") -> SparkSession:
+def build_session(config: SparkConfig, app_name: str = "mmrec", *, is_debug: bool = False) -> SparkSession:
     """The session for this process.
 
     With `remote` a Spark Connect session, with `master` a local one, with neither the one that spark-submit or
     Databricks provides.
+
+    Args:
+        config: Where and how.
+        app_name: Name for people.
+        is_debug: A local session shows what Java reports.
 
     Raises:
         MachineError: When a local session is asked for and Java is missing or too old.
@@ -78,7 +86,12 @@ def build_session(config: SparkConfig, app_name: str = "mmrec") -> SparkSession:
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     # Workers must be this Python, not the system's, and find this package.
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    settings = {**DELTA, **LOCAL, **NEEDED, "spark.driver.memory": config.driver_memory, **config.conf}
+    settings = {**DELTA, **LOCAL, **NEEDED, "spark.driver.memory": config.driver_memory}
+    # Java sets the modes of table files by a mask of its own.
+    settings["spark.hadoop.fs.permissions.umask-mode"] = f"{process_umask():03o}"
+    if is_debug:
+        settings["spark.log.level"] = "WARN"
+    settings |= config.conf
     if not has_delta_jars():
         settings["spark.jars.packages"] = delta_coordinates()
     for key, value in settings.items():
@@ -103,27 +116,25 @@ def install_delta_jars() -> list[str]:
     if has_delta_jars():
         return []
     check_java()
-    ivy = jars_folder().parent / "ivy-delta"
-    session = (
-        SparkSession.builder.appName("mmrec-setup")
-        .master("local[1]")
-        .config("spark.jars.packages", delta_coordinates())
-        .config("spark.jars.ivy", str(ivy))
-        .config("spark.ui.enabled", "false")
-        .getOrCreate()
-    )
-    session.stop()
-    names = []
-    for jar in sorted((ivy / "jars").glob("io.*.jar")):
-        if jar.name.startswith(("io.delta_", "io.unitycatalog_")):
-            name = jar.name.split("_", 1)[1]
-            # Moved under a temporary name first: a killed set-up never leaves half a jar behind.
-            part = jars_folder() / f".{name}.part"
-            shutil.copyfile(jar, part)
-            names.append(name)
+    with tempfile.TemporaryDirectory(prefix="ivy-delta-", dir=jars_folder().parent) as ivy:
+        session = (
+            SparkSession.builder.appName("mmrec-setup")
+            .master("local[1]")
+            .config("spark.jars.packages", delta_coordinates())
+            .config("spark.jars.ivy", ivy)
+            .config("spark.ui.enabled", "false")
+            .getOrCreate()
+        )
+        session.stop()
+        names = []
+        for jar in sorted((Path(ivy) / "jars").glob("io.*.jar")):
+            if jar.name.startswith(("io.delta_", "io.unitycatalog_")):
+                name = jar.name.split("_", 1)[1]
+                # Moved under a temporary name first: a killed set-up never leaves half a jar behind.
+                shutil.copyfile(jar, jars_folder() / f".{name}.part")
+                names.append(name)
     for name in sorted(names, key=lambda n: n.startswith("delta-spark_")):
         (jars_folder() / f".{name}.part").rename(jars_folder() / name)
-    shutil.rmtree(ivy)
     return names
 
 

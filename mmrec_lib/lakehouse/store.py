@@ -73,7 +73,7 @@ def create_card(store: StoreConfig) -> None:
     out = _local_out(store)
     if out is None or (out / CARD).exists():
         return
-    card = {
+    card: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "data": store.data,
         "library_version": __version__,
@@ -118,6 +118,11 @@ def _read_card(store: StoreConfig) -> dict[str, Any] | None:
 
 def _write_card(out: Path, card: dict[str, Any]) -> None:
     write_text_atomic(out / CARD, json.dumps(card, indent=2) + "\n")
+
+
+def has_lock(store: StoreConfig) -> bool:
+    """Whether a store has a lock: in path mode on a local path."""
+    return _local_out(store) is not None
 
 
 @contextmanager

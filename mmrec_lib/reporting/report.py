@@ -6,9 +6,9 @@ from pathlib import Path
 
 import jinja2
 
+from mmrec_lib.files import write_text_atomic
 from mmrec_lib.reporting import view
 from mmrec_lib.reporting.data import ReportData
-from mmrec_lib.files import write_text_atomic
 from mmrec_lib.reporting.thumbnails import Thumbnails
 
 # Text, tables and styles stay far below 1 MB, so that a page stays below 5 MB.

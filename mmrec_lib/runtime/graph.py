@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from mmrec_lib.errors import ConfigError, MmrecError
+from mmrec_lib.errors import ConfigError
 from mmrec_lib.lakehouse.ledger import JobRun
+from mmrec_lib.runtime.explain import explain
 from mmrec_lib.runtime.job import Context, Job, plan_job, run_job
 from mmrec_lib.runtime.main import job_config
 from mmrec_lib.runtime.settings import Settings
@@ -96,9 +97,10 @@ def run_graph(
         with context.progress.working(f"{label} {job.summary}"):
             try:
                 run = run_job(job, context, job_config(job, settings), force=force)
-            except MmrecError as error:
+            except Exception as error:
                 context.progress.line(f"{label} failed")
-                raise type(error)(f"{job.name}: {error}") from error
+                explained = explain(error, context.lakehouse.store)
+                raise type(explained)(f"{job.name}: {explained}") from error
         took = "   nothing new" if run.status == "skipped" else f"{run.run_seconds:7.1f} s  {run.message or ''}"
         context.progress.line(f"{label} {took}")
         runs.append(run)

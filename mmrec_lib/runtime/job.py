@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any, Generic, TypeVar
 import mmrec_lib
 from mmrec_lib.config import Section
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.lakehouse.ledger import JobRun, Ledger
+from mmrec_lib.errors import StoreError
+from mmrec_lib.lakehouse.ledger import JobRun, Ledger, LostTable
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.runtime.explain import explain
 from mmrec_lib.runtime.progress import Progress
 from mmrec_lib.tracking.registry import Registry
 
 ConfigT = TypeVar("ConfigT", bound=Section)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,10 @@ def always_complete(context: Context) -> bool:
     return True
 
 
+def written_whole(context: Context, config: Any, lost: Sequence[LostTable]) -> None:
+    """For jobs that write their tables whole from what they read, whatever was there before."""
+
+
 @dataclass(frozen=True)
 class Job(Generic[ConfigT]):
     """A job: reads tables, writes tables, can be run again alone.
@@ -82,6 +90,8 @@ class Job(Generic[ConfigT]):
         run: The work.
         outside: Versions of what it reads besides tables, such as landing files or model directories.
         is_complete: Whether what it writes besides tables is still there.
+        before_remaking: Called before the work when tables that it wrote are gone or older than it left them, so that
+            it makes them whole again; raises when it cannot.
         is_dated: Whether the as-of date of the command line matters to it; others follow what it wrote.
     """
 
@@ -93,6 +103,7 @@ class Job(Generic[ConfigT]):
     run: Callable[[Context, ConfigT], Outcome]
     outside: Callable[[Context, ConfigT], Mapping[str, str]] = nothing_outside
     is_complete: Callable[[Context], bool] = always_complete
+    before_remaking: Callable[[Context, ConfigT, Sequence[LostTable]], None] = written_whole
     is_dated: bool = False
 
     @property
@@ -159,7 +170,8 @@ def run_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool
     """Run a job if there is something to do, and record how it ended.
 
     Raises:
-        Exception: Whatever the job raised, after the failure was recorded.
+        StoreError: When a table that it reads is gone or older than its writer left it.
+        MmrecError: What the job raised, explained, after the failure was recorded.
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
     plan = plan_job(job, context, config, force=force)
@@ -168,13 +180,21 @@ def run_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool
         context.ledger.record(run)
         return run
     try:
+        _require_tables(job, context)
+        lost = context.ledger.lost(job.tables_written)
+        if lost:
+            _log.warning("made anew: %s; what only they knew of earlier runs is lost", _listed(lost))
+            job.before_remaking(context, config, lost)
         outcome = job.run(context, config)
     except Exception as error:
+        explained = explain(error, context.lakehouse.store)
+        message = f"{type(explained).__name__}: {explained}"[:4000]
         seconds = time.perf_counter() - start
-        message = f"{type(error).__name__}: {error}"[:4000]
         failed = JobRun(job.name, "failed", started_at, seconds, plan.fingerprint, plan.input_versions, message=message)
-        context.ledger.record(failed)
-        raise
+        _record_failure(context, failed)
+        if explained is error:
+            raise
+        raise explained from error
     run = JobRun(
         job=job.name,
         status="succeeded",
@@ -184,7 +204,35 @@ def run_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool
         input_versions=plan.input_versions,
         output_versions=_known(context.lakehouse.data_versions(job.tables_written)),
         counts=outcome.counts,
-        message=outcome.message,
+        message=_message(outcome, lost),
     )
     context.ledger.record(run)
     return run
+
+
+def _require_tables(job: Job[Any], context: Context) -> None:
+    """Raise when a table that a job reads from others was there once and is not now."""
+    lost = context.ledger.lost(set(job.tables_read) - set(job.tables_written))
+    if lost:
+        writers = sorted({table.job for table in lost if table.job}) or ["the whole pipeline"]
+        raise StoreError(
+            f"tables that {job.name} reads are not as they were left: {_listed(lost)}. Restore them from a backup, or "
+            f"run {', '.join(writers)} again, which makes anew what can be made."
+        )
+
+
+def _record_failure(context: Context, failed: JobRun) -> None:
+    """Write a failure to job_run; where that fails too, such as on a full disk, the first failure is the one told."""
+    try:
+        context.ledger.record(failed)
+    except Exception as error:
+        _log.warning("the failure of %s could not be written to job_run: %s", failed.job, explain(error))
+
+
+def _message(outcome: Outcome, lost: Sequence[LostTable]) -> str | None:
+    parts = [outcome.message, f"made anew: {_listed(lost)}" if lost else None]
+    return "; ".join(part for part in parts if part) or None
+
+
+def _listed(lost: Sequence[LostTable]) -> str:
+    return ", ".join(str(table) for table in lost)

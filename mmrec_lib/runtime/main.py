@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import json
-import logging
+import signal
 import sys
+import threading
+import traceback
 import uuid
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -24,11 +27,14 @@ from mmrec_lib.lakehouse.java import check_java
 from mmrec_lib.lakehouse.landing import LandingFolder
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
 from mmrec_lib.lakehouse.session import build_session
-from mmrec_lib.lakehouse.store import check_store, create_card, locked
+from mmrec_lib.lakehouse.store import check_store, create_card, has_lock, locked
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.runtime.explain import Terminated, explain
 from mmrec_lib.runtime.job import ConfigT, Context, Job, plan_job, run_job
+from mmrec_lib.runtime.logs import LOG_LEVELS, configure_logging
 from mmrec_lib.runtime.progress import Progress
 from mmrec_lib.runtime.settings import Settings
+from mmrec_lib.safe_text import for_people, mask_config
 from mmrec_lib.tracking.registry import Registry
 
 
@@ -42,6 +48,7 @@ class Command:
         force: Run although nothing changed.
         dry_run: Say what would run, write nothing.
         print_config: Print the configuration and stop.
+        log_level: Messages from this level on are shown; see `LOG_LEVELS`.
     """
 
     settings: Settings
@@ -49,6 +56,7 @@ class Command:
     force: bool
     dry_run: bool
     print_config: bool
+    log_level: str = "info"
 
 
 def make_parser(name: str, summary: str) -> argparse.ArgumentParser:
@@ -77,6 +85,12 @@ def make_parser(name: str, summary: str) -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="run although nothing changed")
     parser.add_argument("--dry-run", action="store_true", help="say what would run; write nothing")
     parser.add_argument("--print-config", action="store_true", help="print the configuration and stop")
+    parser.add_argument(
+        "--log-level",
+        choices=LOG_LEVELS,
+        default="info",
+        help="messages from this level on are shown; debug adds Java's and the trace of a failure (default: info)",
+    )
     return parser
 
 
@@ -99,7 +113,7 @@ def parse_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None, c
     flags = parser.parse_args(argv)
     overrides = [override for group in flags.overrides for override in group]
     settings = load_config(Settings, conf_root, flags.env, flags.conf, overrides)
-    return Command(settings, flags.as_of, flags.force, flags.dry_run, flags.print_config)
+    return Command(settings, flags.as_of, flags.force, flags.dry_run, flags.print_config, flags.log_level)
 
 
 def conf_root_of(function: Callable[..., Any]) -> Path:
@@ -118,20 +132,19 @@ def open_context(command: Command) -> Iterator[Context]:
     card = check_store(store)
     if store.data is not None and card is None:
         LandingFolder(store.data).require_sources()
-    now = datetime.now(UTC)
+    now, is_debug = datetime.now(UTC), command.log_level == "debug"
     run_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     if command.dry_run:
-        spark = build_session(command.settings.spark)
+        spark = build_session(command.settings.spark, is_debug=is_debug)
         yield _context(command, Lakehouse(spark, store, run_id, now), run_id, now)
         return
     if command.settings.spark.master or command.settings.spark.remote:
         check_java()
     with locked(store):
         create_card(store)
-        spark = build_session(command.settings.spark)
+        spark = build_session(command.settings.spark, is_debug=is_debug)
         lakehouse = Lakehouse(spark, store, run_id, now)
-        if store.out:
-            lakehouse.remove_stale_staging()
+        lakehouse.remove_stale_staging(holds_lock=has_lock(store))
         context = _context(command, lakehouse, run_id, now)
         try:
             yield context
@@ -157,31 +170,105 @@ def run_main(job: Job[Any], argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when the job succeeded or had nothing to do, 1 when it failed.
     """
-    configure_logging()
-    try:
-        command = parse_command(make_parser(job.name, job.summary), argv, conf_root_of(job.run))
-        if command.print_config:
-            print_config(job_config(job, command.settings))
-            return 0
+
+    def work(command: Command) -> dict[str, Any]:
         config = job_config(job, command.settings)
         with open_context(command) as context:
             if command.dry_run:
                 plan = plan_job(job, context, config, force=command.force)
-                print(json.dumps({"job": job.name, "would_run": plan.due, "reason": plan.reason}))
-                return 0
+                return {"job": job.name, "would_run": plan.due, "reason": plan.reason}
             with context.progress.working(job.name):
-                run = run_job(job, context, config, force=command.force)
-        print(json.dumps(summary_of(run)))
-        return 0
-    except MmrecError as error:
-        return fail(job.name, error)
+                return summary_of(run_job(job, context, config, force=command.force))
+
+    def shown(command: Command) -> Section:
+        config: Section = job_config(job, command.settings)
+        return config
+
+    return run_program(job.name, job.summary, argv, conf_root_of(job.run), work, shown)
+
+
+def run_program(
+    name: str,
+    summary: str,
+    argv: Sequence[str] | None,
+    conf_root: Path,
+    work: Callable[[Command], dict[str, Any]],
+    shown: Callable[[Command], Section],
+) -> int:
+    """Run a program of this project: whatever happens, the last line of its output is JSON.
+
+    Args:
+        name: The program, in messages.
+        summary: One sentence for --help.
+        argv: Command line; None takes the process's own.
+        conf_root: The conf folder.
+        work: What the program does; returns what it prints.
+        shown: The configuration that --print-config prints.
+
+    Returns:
+        0 when it succeeded, 1 when it failed; the failure is one sentence for a person and JSON for a program.
+
+    Raises:
+        SystemExit: With status 2 for a wrong command line, after the JSON.
+    """
+    configure_logging()
+    command: Command | None = None
+    try:
+        with ending_on_signals():
+            command = parse_command(make_parser(name, summary), argv, conf_root)
+            configure_logging(command.log_level)
+            if command.print_config:
+                print_config(shown(command))
+                return 0
+            answer = work(command)
+    except SystemExit as end:
+        if end.code not in (0, None):
+            message = "the command line is wrong; standard error says where."
+            _print_json({"job": name, "status": "failed", "error": "UsageError", "message": message})
+        raise
+    except BaseException as error:
+        if command is not None and command.log_level == "debug":
+            trace = "".join(traceback.format_exception(error))
+            print(for_people(trace, keep_lines=True), file=sys.stderr)
+        return fail(name, explain(error, command.settings.store if command is not None else None))
+    _print_json(answer)
+    return 0
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Inside the block SIGTERM and SIGHUP raise `Terminated`, once, so that the run cleans up and tells its end."""
+    before: dict[int, Any] = {}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        raise Terminated(signal.Signals(number).name)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # A handler of somebody else, or nohup's wish to ignore it, stays.
+            if signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
 
 
 def fail(name: str, error: MmrecError) -> int:
     """Tell a person and a machine what went wrong; returns the exit status."""
-    print(f"{name}: {error}", file=sys.stderr)
-    print(json.dumps({"job": name, "status": "failed", "error": type(error).__name__, "message": str(error)}))
+    with contextlib.suppress(OSError):
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+    _print_json({"job": name, "status": "failed", "error": type(error).__name__, "message": str(error)})
     return 1
+
+
+def _print_json(answer: Mapping[str, Any]) -> None:
+    # Where standard output is closed, or a file on a full disk, the exit status has to do.
+    with contextlib.suppress(OSError):
+        print(json.dumps(answer), flush=True)
 
 
 def summary_of(run: JobRun) -> dict[str, Any]:
@@ -196,14 +283,5 @@ def summary_of(run: JobRun) -> dict[str, Any]:
 
 
 def print_config(config: Section) -> None:
-    """Print a configuration as YAML."""
-    print(OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json"))), end="")
-
-
-def configure_logging() -> None:
-    """Entry points only: warnings of other libraries stay out of the way, ours are shown."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("mmrec").setLevel(logging.INFO)
-    for noisy in ("py4j", "alembic", "mlflow", "pyspark"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(mlflow|pyspark)\b.*")
+    """Print a configuration as YAML, secrets masked."""
+    print(OmegaConf.to_yaml(OmegaConf.create(mask_config(config.model_dump(mode="json")))), end="")

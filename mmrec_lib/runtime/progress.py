@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
+
+from mmrec_lib.safe_text import for_people
 
 
 class Progress:
@@ -17,8 +20,8 @@ class Progress:
         self._console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
     def line(self, text: str) -> None:
-        """One line that stays."""
-        self._console.print(text, markup=False)
+        """One line that stays; names in it are harmless to a terminal."""
+        self._console.print(for_people(text), markup=False)
 
     @contextmanager
     def working(self, text: str) -> Iterator[None]:
@@ -26,5 +29,5 @@ class Progress:
         if not self._console.is_terminal:
             yield
             return
-        with self._console.status(text):
+        with self._console.status(escape(for_people(text))):
             yield

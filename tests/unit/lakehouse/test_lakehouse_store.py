@@ -289,9 +289,7 @@ def test_a_log_that_was_cleaned_up_tells_a_version_before_its_oldest_commit(tmp_
         (lambda log: (log / f"{2:020d}.json").write_bytes(b'{"commitInfo":oper}'), "is no JSON"),
     ],
 )
-def test_a_damaged_log_is_named_with_what_to_do(
-    tmp_path: Path, damage: Callable[[Path], None], message: str
-) -> None:
+def test_a_damaged_log_is_named_with_what_to_do(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
     table = tmp_path / "item"
     table.mkdir()
     log = write_log(table, "CREATE TABLE", "WRITE", "MERGE")

@@ -42,7 +42,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     def conf_root(function: object) -> Path:
         return PROJECT / "conf"
 
-    monkeypatch.setattr(main, "configure_logging", lambda: None)
+    monkeypatch.setattr(main, "configure_logging", lambda *_: None)
     monkeypatch.setattr(main, "conf_root_of", conf_root)
 
     def no_spark(*_: object, **__: object) -> None:
@@ -140,7 +140,7 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path, capsys: pytest.Cap
 def test_a_locked_store_names_its_process(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_session(*_: object) -> None:
+    def no_session(*_: object, **__: object) -> None:
         return None
 
     monkeypatch.setattr(main, "build_session", no_session)
