@@ -14,7 +14,7 @@ SET ?=
 
 RUN_FLAGS = --set "store.data=$(DATA)" "store.out=$(OUT)" $(foreach pair,$(SET),"$(pair)") $(if $(AS_OF),--as-of $(AS_OF))
 
-.PHONY: demo maintain test test-fast test-slow test-wheel chaos bench-encode lint setup models clean help
+.PHONY: demo maintain test test-fast test-slow test-wheel chaos faults bench-encode lint setup models clean help
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,8 +43,11 @@ test-slow: setup  ## Pass 5,000 damaged media through everything that reads them
 test-wheel: setup models  ## The wheel in an empty environment
 	$(BIN)/python -m tests.wheel
 
-chaos: setup models  ## Kill the pipeline 20 times and compare
+chaos: setup models  ## Kill the pipeline 20 times, and while it makes tables; fill its disk; compare
 	$(BIN)/python -m tests.chaos
+
+faults: setup models  ## Full disks, lost tables, killed processes, refused access: each told and mended
+	$(BIN)/python -m tests.faults
 
 bench-encode: setup models  ## Measure the encode engine: make bench-encode [DATA=folder] writes bench/encode.json
 	$(BIN)/python -m tests.benchmarks.encode --data "$(DATA)"

@@ -1,9 +1,10 @@
 """Kill the pipeline at random moments, run it again, and compare with a run that was left alone.
 
-    python -m tests.chaos [--kills 20] [--in-a-row 5] [--seed 0]
+    python -m tests.chaos [--kills 20] [--in-a-row 5] [--births 3] [--seed 0]
 
-Each of a few small stores is killed several times in a row (SIGKILL to the process group), then run to its end. All its
-tables must equal those of an undisturbed run in keys and content, audit columns aside.
+Each of a few small stores is killed several times in a row (SIGKILL to the process group), then run to its end. Another
+is killed just when a table is being made, between its log folder and its first commit; a third lies on a disk that
+fills. All tables must equal those of an undisturbed run in keys and content, audit columns aside.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mmrec_lib.lakehouse.creation import has_commits
 from tests.compare import differences
 from tests.conftest import MODELS_ROOT, PROJECT, QUICK
 from tests.data.tiny import write_tiny_store
@@ -68,6 +71,63 @@ def run_and_kill(data: Path, out: Path, after_seconds: float) -> tuple[bool, str
     return was_running, f"after {done[-1] if done else 'no job'}"
 
 
+def run_and_kill_at_birth(data: Path, out: Path, number: int) -> str | None:
+    """Kill a run while it makes its table of that number; the table, or None when the run was quicker."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command(data, out), stdout=log, stderr=log, start_new_session=True)
+        tables, seen = out / "tables", set[str]()
+        while process.poll() is None:
+            time.sleep(0.0005)
+            with contextlib.suppress(OSError):
+                for entry in os.scandir(tables):
+                    if entry.name in seen or not (tables / entry.name / "_delta_log").is_dir():
+                        continue
+                    seen.add(entry.name)
+                    if len(seen) >= number:
+                        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    unborn = [p.name for p in tables.iterdir() if p.name in seen and not has_commits(str(p))] if tables.exists() else []
+    return unborn[0] if unborn else None
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, kilobytes: int, skip: Callable[[str], Exception]) -> Iterator[Callable[[int], None]]:
+    """A folder on a disk of its own that is soon full; yields a function that makes it larger.
+
+    Args:
+        folder: Where; made.
+        kilobytes: Its size.
+        skip: Makes what is raised where a disk cannot be mounted, from the reason.
+    """
+
+    def mount(*arguments: str) -> None:
+        result = subprocess.run(["mount", *arguments, str(folder)], capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise skip(f"a small disk cannot be mounted here ({result.stderr.strip()}); it needs the superuser")
+
+    folder.mkdir(parents=True)
+    if os.geteuid() != 0:
+        raise skip("a small disk cannot be mounted here; it needs the superuser")
+    mount("-t", "tmpfs", "-o", f"size={kilobytes}k", "none")
+    try:
+        yield lambda larger: mount("-o", f"remount,size={larger}k")
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+def fill_disk(data: Path, out: Path, kilobytes: int) -> str:
+    """Run on a disk that fills, then on one with room, in place; returns what differs from the calm store."""
+    with small_disk(out, kilobytes, RuntimeError) as grow:
+        result = subprocess.run(command(data, out), capture_output=True, text=True, check=False)
+        answer = json.loads(result.stdout.strip().splitlines()[-1])
+        if result.returncode != 1 or "disk is full" not in answer["message"]:
+            return f"a full disk ended with status {result.returncode} and {answer}"
+        grow(1_000_000)
+        run_to_end(data, out)
+        return "; ".join(differences(out.parent / "calm", out))
+
+
 def disturb(data: Path, out: Path, label: str, *, most_kills: int, longest: float, rng: random.Random) -> int:
     """Kill a store's runs one after the other until there is nothing left to run; returns the number of kills."""
     kills = 0
@@ -81,11 +141,27 @@ def disturb(data: Path, out: Path, label: str, *, most_kills: int, longest: floa
     return kills
 
 
+def _at_births(data: Path, calm: Path, births: int, rng: random.Random) -> int:
+    """Kill one store's runs while they make tables; returns 1 when it did not end equal."""
+    out, inside = calm.with_name("unborn"), 0
+    for number in sorted(rng.sample(range(1, 13), births)):
+        table = run_and_kill_at_birth(data, out, number)
+        inside += table is not None
+        print(f"birth: killed while table {number} was made, {table or 'which had its commit'}", flush=True)
+    if not births:
+        return 0
+    run_to_end(data, out)
+    found = differences(calm, out)
+    print(f"birth: {inside} of {births} inside, {'; '.join(found) or 'equal to the undisturbed run'}", flush=True)
+    return int(bool(found))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the experiment; returns 0 when every store ended equal."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="runs that are killed before they end")
     parser.add_argument("--in-a-row", type=int, default=5, help="kills of one store, at most")
+    parser.add_argument("--births", type=int, default=3, help="tables while whose making a run is killed")
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args(argv)
     rng = random.Random(flags.seed)
@@ -105,6 +181,13 @@ def main(argv: list[str] | None = None) -> int:
             found = differences(calm, out)
             failures += bool(found)
             print(f"{label}: last run {last:.0f} s, {'; '.join(found) or 'equal to the undisturbed run'}", flush=True)
+        failures += _at_births(data, calm, flags.births, rng)
+        try:
+            found_full = fill_disk(data, Path(scratch) / "small", rng.randint(500, 3_000))
+            print(f"small disk: {found_full or 'told, and then equal to the undisturbed run'}", flush=True)
+            failures += bool(found_full)
+        except RuntimeError as reason:
+            print(f"small disk: skipped, {reason}", flush=True)
     print(json.dumps({"kills": kills, "stores": stores, "unequal_stores": failures}))
     return 1 if failures else 0
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.lakehouse.creation import has_commits
 
 # About runs, not about content.
 NOT_COMPARED = {"job_run", "data_quality_result"}
@@ -45,7 +46,7 @@ def differences(one: Path, other: Path, names: Iterable[str] = CONTRACTS) -> lis
     for name in names:
         if name in NOT_COMPARED:
             continue
-        there = [(out / "tables" / name / "_delta_log").is_dir() for out in (one, other)]
+        there = [has_commits(str(out / "tables" / name)) for out in (one, other)]
         if there != [True, True]:
             if any(there):
                 rows = content_of(one if there[0] else other, name)
@@ -68,5 +69,5 @@ def versions(out: Path) -> dict[str, int]:
     return {
         name: DeltaTable(str(out / "tables" / name)).version()
         for name in CONTRACTS
-        if name not in NOT_COMPARED and (out / "tables" / name / "_delta_log").is_dir()
+        if name not in NOT_COMPARED and has_commits(str(out / "tables" / name))
     }

@@ -200,8 +200,8 @@ def _require_own(package: ModelPackage, target: Path) -> None:
     is_empty = target.is_dir() and not any(target.iterdir())
     if target.is_symlink() or (target.exists() and not is_empty and description.get("id") != package.name):
         raise EncoderError(
-            f"Model directory `{target}`: it holds something that mmrec did not make, and {package.name} belongs there. "
-            "Move it away, or set models.root."
+            f"Model directory `{target}`: it holds something that mmrec did not make, and {package.name} belongs "
+            "there. Move it away, or set models.root."
         )
 
 

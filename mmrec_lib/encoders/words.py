@@ -143,8 +143,8 @@ def save_words(
     """
     if directory.exists() and not _may_be_replaced(directory):
         raise EncoderError(
-            f"Model directory `{directory}`: it holds something that is no fitted words model, which would be lost. Choose "
-            "another name or models.root, or move it away."
+            f"Model directory `{directory}`: it holds something that is no fitted words model, which would be lost. "
+            "Choose another name or models.root, or move it away."
         )
     directory.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".making-{directory.name}-", dir=directory.parent))

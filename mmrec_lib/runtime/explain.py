@@ -38,7 +38,8 @@ _TABLE_DAMAGED = re.compile(
     r"DELTA_(?:TRUNCATED_TRANSACTION_LOG|LOG_FILE_NOT_FOUND|STATE_RECOVER_ERROR|MISSING_TRANSACTION_LOG|TABLE_NOT_FOUND"
     r"|VERSIONS_NOT_CONTIGUOUS|PATH_DOES_NOT_EXIST|FILE_NOT_FOUND|CHECKPOINT|INVALID_FORMAT|LOG_ALREADY_EXISTS"
     r"|SCHEMA_NOT_SET|MISSING_PART_FILES|VERSION_INVALID|CANNOT_RECONSTRUCT)|versions are not contiguous"
-    r"|ChecksumException|FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER|is not a Parquet file|Could not read footer|FileNotFoundException"
+    r"|ChecksumException|FAILED_READ_FILE"
+    r"|CANNOT_READ_FILE_FOOTER|is not a Parquet file|Could not read footer|FileNotFoundException"
     r"|PATH_NOT_FOUND|Parquet magic bytes not found",
     re.I,
 )

@@ -105,12 +105,27 @@ def test_optional_model_is_made_only_when_asked_for(
 
 def test_leftovers_of_a_killed_run_are_removed_in_time(package: ModelPackage, tmp_path: Path) -> None:
     root = tmp_path / "models"
-    old, young = root / ".making-tiny-old", root / ".making-tiny-young"
-    for folder in (old, young):
-        folder.mkdir(parents=True)
-    os.utime(old, (time.time() - 7200,) * 2)
+    names = ("old_0001", "young_01", "foreign1")
+    old, young, foreign = (root / f".making-tiny-{name}" for name in names)
+    for folder in (old, young, foreign):
+        (folder / "model").mkdir(parents=True)
+    (foreign / "thesis.tex").touch()
+    for folder in (old, foreign):
+        os.utime(folder, (time.time() - 7200,) * 2)
+    (root / ".making-tiny-link0000").symlink_to(tmp_path / "wheels")
     prepare_models(root, (package,), tmp_path / "wheels")
     assert not old.exists() and young.exists()
+    # What a run cannot have made stays, and so does what a link leads to.
+    assert (foreign / "thesis.tex").exists() and any((tmp_path / "wheels").iterdir())
+
+
+def test_a_foreign_folder_in_the_place_of_a_package_is_kept(package: ModelPackage, tmp_path: Path) -> None:
+    own = tmp_path / "models" / package.name
+    own.mkdir(parents=True)
+    (own / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(EncoderError, match=r"Move it away, or set models\.root"):
+        prepare_models(tmp_path / "models", (package,), tmp_path / "wheels")
+    assert (own / "config.json").read_text(encoding="utf-8") == "{}"
 
 
 def test_command_line_says_what_is_there(
