@@ -157,7 +157,7 @@ def small_disk_fills(bench: Bench) -> None:
     for share in (0.02, 0.35, 0.75):
         out = bench.new_out()
         with small_disk(out, max(64, int(share * need)), SkipError) as grow:
-            require_told(run(bench.data, out), "MachineError", r"disk is full.*MB free.*Free space")
+            require_told(run(bench.data, out), "MachineError", r"disk is full.*B free.*Free space")
             grow(4 * need + 200_000)
             require_healed(bench, out)
 
@@ -555,12 +555,13 @@ def wait_for_table(out: Path, name: str, process: subprocess.Popen[str]) -> None
 
 
 @contextlib.contextmanager
-def made_bench() -> Iterator[Bench]:
-    """A tiny store that went through the pipeline."""
+def made_bench(kept: Path | None) -> Iterator[Bench]:
+    """A tiny store that went through the pipeline; `kept` is where it stays for the next time."""
     with tempfile.TemporaryDirectory(prefix="mmrec-faults-") as folder:
-        scratch = Path(folder)
-        bench = Bench(scratch, scratch / "landing", scratch / "calm" / "out")
-        write_tiny_store(bench.data)
+        home = kept or Path(folder)
+        bench = Bench(Path(folder), home / "landing", home / "calm" / "out")
+        if not bench.data.exists():
+            write_tiny_store(bench.data)
         ended = run(bench.data, bench.calm)
         if ended.status != 0:
             raise SystemExit(f"an undisturbed run failed: {ended.answer}\n{ended.stderr[-2000:]}")
@@ -571,13 +572,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run the cases; returns 0 when all faults were told and mended."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
+    parser.add_argument("--keep", type=Path, help="folder where the undisturbed store stays for the next time")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     flags = parser.parse_args(argv)
     if flags.list:
         print("\n".join(f"{name:40} {(case.__doc__ or '').splitlines()[0]}" for name, case in CASES.items()))
         return 0
     outcomes: dict[str, str] = {}
-    with made_bench() as bench:
+    with made_bench(flags.keep) as bench:
         for name in flags.only:
             began = time.monotonic()
             try:

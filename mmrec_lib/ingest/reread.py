@@ -49,7 +49,7 @@ def read_all_again(lakehouse: Lakehouse, lost: Sequence[LostTable]) -> None:
             "choose a new OUT, which is made from the files that are there."
         )
     keys = lakehouse.read("landing_file")
-    nothing = keys.limit(0).select(*CONTRACTS["landing_file"].content_columns)
+    nothing = keys.limit(0).select(*CONTRACTS["landing_file"].input_schema.names)
     lakehouse.merge("landing_file", nothing, delete_keys=keys)
 
 

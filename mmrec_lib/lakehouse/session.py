@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pyspark
+from pyspark import accumulators
 from pyspark.sql import SparkSession
 
 from mmrec_lib.files import process_umask
@@ -96,6 +97,8 @@ def build_session(config: SparkConfig, app_name: str = "mmrec", *, is_debug: boo
         settings["spark.jars.packages"] = delta_coordinates()
     for key, value in settings.items():
         builder = builder.config(key, value)
+    if not is_debug:
+        _keep_quiet_when_java_ends()
     if config.remote:
         return builder.remote(config.remote).getOrCreate()
     assert config.master is not None
@@ -106,6 +109,15 @@ def _prepare(session: SparkSession, config: SparkConfig) -> SparkSession:
     for key, value in {**NEEDED, **config.conf}.items():
         session.conf.set(key, value)
     return session
+
+
+def _keep_quiet_when_java_ends() -> None:
+    """Print no trace when Java ends first: whoever calls Java next gets an error, which is told in one sentence."""
+
+    def handle_error(server: object, request: object, address: object) -> None:
+        return
+
+    accumulators.AccumulatorTCPServer.handle_error = handle_error  # type: ignore[method-assign, assignment]
 
 
 def install_delta_jars() -> list[str]:

@@ -69,8 +69,8 @@ def explain(error: BaseException, store: StoreConfig | None = None) -> MmrecErro
         _java_gone,
         _worker_gone,
         _registry,
-        _damaged_table,
         _denied,
+        _damaged_table,
     ):
         explained = rule(chain, text, store)
         if explained is not None:
@@ -172,7 +172,8 @@ def _denied(chain: list[BaseException], text: str, store: StoreConfig | None) ->
     denied = next((e for e in chain if isinstance(e, PermissionError)), None)
     if denied is None and not (_DENIED.search(text) and any(_is_of_spark(e) for e in chain)):
         return None
-    found = _PATH.search(text[match.start() :] if (match := _DENIED.search(text)) else text) or _PATH.search(text)
+    line = next((line for line in text.splitlines() if _DENIED.search(line)), "")
+    found = _PATH.search(line)
     where = (denied.filename if denied is not None else None) or (found[1] if found else "a file or folder")
     return MachineError(f"{where}: permission denied. Give this user access to it, and {_AGAIN}.")
 
