@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pyspark.sql import functions as F
 
@@ -80,7 +80,8 @@ class Ledger:
         recorded: dict[str, tuple[int | None, str | None]] = dict.fromkeys(
             noted_tables(self._lakehouse.store), (None, None)
         )
-        for run in sorted(self._last_good.values(), key=lambda run: run.started_at):
+        # Times out of a table are naive and local, those of this run are aware.
+        for run in sorted(self._last_good.values(), key=lambda run: run.started_at.astimezone(UTC)):
             recorded |= {name: (version, run.job) for name, version in run.output_versions.items()}
         lost = []
         for name in sorted(set(names) & recorded.keys()):

@@ -64,7 +64,7 @@ def of_java(text: str) -> PySparkException:
         (
             of_java("java.io.FileNotFoundException: /o/x.bin (Permission denied)"),
             MachineError,
-            r"^/o/x.bin: permission denied",
+            r"^/o/x.bin: perm",
         ),
         (KeyboardInterrupt(), InterruptedRunError, r"told to end; run it again"),
         (Terminated("SIGTERM"), InterruptedRunError, r"told to end"),
