@@ -477,6 +477,19 @@ def staging_is_shared(bench: Bench) -> None:
     require(all(path.read_text(encoding="utf-8") == "precious" for path in precious), "files of others are gone")
 
 
+def umask_is_strict(bench: Bench) -> None:
+    """A process whose files are its own: nobody else can read what it writes, Java's files included."""
+    out = bench.new_out()
+    before = os.umask(0o077)
+    try:
+        ended = run(bench.data, out)
+    finally:
+        os.umask(before)
+    require(ended.status == 0, f"the run failed: {ended.answer}")
+    open_files = [path for path in (out, *out.rglob("*")) if path.lstat().st_mode & 0o077 and not path.is_symlink()]
+    require(not open_files, f"{len(open_files)} files are open to others, such as {open_files[:3]}")
+
+
 CASES: dict[str, Callable[[Bench], None]] = {
     case.__name__: case
     for case in (
@@ -503,6 +516,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
         registry_damaged,
         links_planted,
         staging_is_shared,
+        umask_is_strict,
     )
 }
 
