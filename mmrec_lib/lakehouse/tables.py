@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cached_property, reduce
+from functools import reduce
 
 import pyarrow as pa
 import pyarrow.dataset
@@ -58,13 +58,14 @@ class Lakehouse:
     """
 
     def __init__(self, spark: SparkSession, store: StoreConfig, run_id: str, written_at: datetime) -> None:
-        """Bind the store to a session and a run; touches nothing yet."""
+        """Bind the store to a session and a run; writes nothing yet."""
         self.spark = spark
         self.store = store
         self.run_id = run_id
         self.written_at = written_at
         self._ensured: set[str] = set()
         self._versions: dict[str, int | None] = {}
+        self._staging = Staging(store.staging_root, store_id(store), run_id)
         self._stage_numbers = itertools.count(1)
 
     # names
@@ -169,10 +170,6 @@ class Lakehouse:
     def staging_path(self, name: str) -> str:
         """A place in this run's folder for files that workers read; gone when the run ends."""
         return self._staging.path(name)
-
-    @cached_property
-    def _staging(self) -> Staging:
-        return Staging(self.store.staging_root, store_id(self.store), self.run_id)
 
     def from_arrow(self, table: pa.Table, contract: TableContract) -> DataFrame:
         """Rows made in this process as a frame, through a staged Parquet file; columns as in the contract."""
