@@ -149,6 +149,11 @@ def open_context(command: Command) -> Iterator[Context]:
         try:
             yield context
             context.ledger.flush()
+        except (KeyboardInterrupt, Terminated):
+            # What other threads have Spark do must not go on when the lock is gone.
+            with contextlib.suppress(Exception):
+                spark.interruptAll()
+            raise
         finally:
             lakehouse.remove_staging()
 
