@@ -131,21 +131,35 @@ class _SplitReader:
                 yield from self._refused(split, part.rows() if isinstance(part, LostRows) else [part])
 
     def _refused(self, split: Split, rows: Iterable[RawRow]) -> Iterator[pa.RecordBatch]:
-        builder = _BatchBuilder(self.kind)
-        for row in rows:
-            builder.add(
-                Parsed(None, row.reason, row.problem, None), (split.path, split.file_id, row.line), row.raw, None
-            )
-            if builder.is_full:
-                yield builder.flush()
-        yield builder.flush()
+        yield from RecordBatches(self.kind, split.path, split.file_id, self.rules).of(rows, plain=False, given={})
 
     def _read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        builder = _BatchBuilder(self.kind)
         plain, given = split.format in ("csv", "tsv"), split_fields(split)
-        for row in iter_rows(self.landing, split, self.rules.max_record_bytes):
+        rows = iter_rows(self.landing, split, self.rules.max_record_bytes)
+        yield from RecordBatches(self.kind, split.path, split.file_id, self.rules).of(rows, plain=plain, given=given)
+
+
+@dataclass(frozen=True)
+class RecordBatches:
+    """Turns the rows of one delivery into Arrow batches of parsed records."""
+
+    kind: str
+    path: str
+    file_id: str
+    rules: Rules
+
+    def of(self, rows: Iterable[RawRow], *, plain: bool, given: Mapping[str, str | None]) -> Iterator[pa.RecordBatch]:
+        """Batches of bounded size.
+
+        Args:
+            rows: Rows as their format gives them.
+            plain: True when all values are text.
+            given: Fields that the folders of the file give.
+        """
+        builder = _BatchBuilder(self.kind)
+        for row in rows:
             parsed = _judge(self.kind, row, self.rules, plain=plain, given=given)
-            builder.add(parsed, (split.path, split.file_id, row.line), row.raw, row.values)
+            builder.add(parsed, (self.path, self.file_id, row.line), row.raw, row.values)
             if builder.is_full:
                 yield builder.flush()
         yield builder.flush()

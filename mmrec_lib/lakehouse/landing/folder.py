@@ -188,14 +188,14 @@ class LandingFolder:
                 continue
         raise FileNotFoundError(f"there is no file {path}")
 
-    def read_bytes(self, path: str) -> bytes:
-        """The bytes of a file of the folder.
+    def read_bytes(self, path: str, at_most: int = -1) -> bytes:
+        """The bytes of a file of the folder, the first `at_most` of them unless that is negative.
 
         Raises:
             OSError: When it cannot be read.
         """
         with self.open(path) as stream:
-            return bytes(stream.read())
+            return bytes(stream.read(at_most) if at_most >= 0 else stream.read())
 
     def state_of(self, stream: Any, path: str) -> tuple[int, int]:
         """Size and modification time (microseconds since the epoch) of an open file as they are now."""
@@ -223,6 +223,8 @@ class LandingFolder:
             name = next((name for name in spellings(path) if Path(self._root, name).exists()), path)
             real_root = os.path.realpath(self._root)
             path = Path(os.path.realpath(f"{self._root}/{name}")).relative_to(real_root).as_posix()
+            if "://" not in self.uri:
+                return f"{self._root.rstrip('/')}/{path}"
         return f"{self.uri.rstrip('/')}/{path}"
 
 
