@@ -42,6 +42,12 @@ class Loss:
     num_lost: int
     example: Example
 
+    @property
+    def first(self) -> str:
+        """The first loss, for a message; what is wrong with a file as a whole stands in no line."""
+        where = f"first in line {self.example.line}: " if self.example.line else ""
+        return where + shown_path(self.example.detail)
+
 
 @dataclass(frozen=True)
 class QualityCheck:
@@ -119,9 +125,8 @@ class Books:
         Vectors are extras of items, which a file of them does not take along.
         """
         return [
-            f"{shown_path(loss.example.path)}: {loss.num_lost:,} of {size:,} records ({share:.1%}) cannot be understood, "
-            f"at most {config.max_quarantine_share:.1%} of a file may be; for example line {loss.example.line}: "
-            f"{loss.example.detail}"
+            f"{shown_path(loss.example.path)}: {loss.num_lost:,} of {size:,} records ({share:.1%}) cannot be "
+            f"understood, at most {config.max_quarantine_share:.1%} of a file may be; {loss.first}"
             for loss, size, share in self.lost_shares().values()
             if share > config.max_quarantine_share and loss.kind != _EXTRA_KIND
         ]
@@ -129,8 +134,7 @@ class Books:
     def not_read_whole(self) -> str:
         """The part of the job's message that names every file that was not read whole; empty when all were."""
         parts = [
-            f"{shown_path(loss.example.path)} ({loss.num_lost:,} of {size:,} lost, first in line {loss.example.line}: "
-            f"{loss.example.detail})"
+            f"{shown_path(loss.example.path)} ({loss.num_lost:,} of {size:,} lost; {loss.first})"
             for loss, size, _ in sorted(self.lost_shares().values(), key=lambda entry: entry[0].example.path)
         ]
         parts.extend(shown_path(sentence) for sentence in self.unread)
@@ -194,8 +198,10 @@ def keep_books(
             example = Example(delivery.file.path, 1, delivery.problem.detail)
             reason = delivery.problem.reason
             books.add(delivery.file_id, FILE_KIND, QUARANTINED, reason=reason, count=1, example=example)
+            books.losses.pop(delivery.file_id, None)
             if delivery.problem.is_lost:
-                books.losses[delivery.file_id] = Loss(delivery.kind, delivery.problem.num_records, example)
+                whole = Example(delivery.file.path, 0, delivery.problem.detail)
+                books.losses[delivery.file_id] = Loss(delivery.kind, delivery.problem.num_records, whole)
             else:
                 books.unread.append(delivery.problem.detail)
     if not settled:

@@ -216,7 +216,8 @@ def plan_media(
 
     Returns:
         A row each with `_action`: keep, read, bad (then with `_reason` and `_detail`) or gone; `_linked_asset` where
-        there is a link, `_linked_here` where that link is to this path and kind of medium, and `_is_refused` where quarantine has the reference as it is.
+        there is a link, `_linked_here` where that link is to this path and kind of medium, and
+        `_is_refused` where quarantine has the reference as it is.
     """
     held = assets.select(
         F.col("asset_id").alias("_linked_asset"),
