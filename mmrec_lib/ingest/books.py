@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -50,6 +50,14 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """Files of a kind that nothing can be read of: their share of the kind's bytes, and what is wrong with the first."""
+
+    share: float
+    detail: str
+
+
+@dataclass(frozen=True)
 class QualityCheck:
     """A row of `data_quality_result` without its run: what was measured, what is allowed, whether it passed."""
 
@@ -71,6 +79,7 @@ class Books:
         num_returned: kind → records that came back from quarantine; they are in no file's books of this run.
         num_deleted: kind → records that delete.
         losses: file_id → what could not be understood of the file.
+        unreadable: kind → its files that are damaged so that nobody knows how many records they had.
         unread: Sentences about places that could not be read at all.
         changed: file_id of the files that changed while they were read; nothing of this run may be written then.
     """
@@ -81,6 +90,7 @@ class Books:
     num_returned: Counter[str] = field(default_factory=Counter)
     num_deleted: Counter[str] = field(default_factory=Counter)
     losses: dict[str, Loss] = field(default_factory=dict)
+    unreadable: dict[str, Unreadable] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     changed: set[str] = field(default_factory=set)
 
@@ -122,9 +132,16 @@ class Books:
     def lost_files(self, config: IngestConfig) -> list[str]:
         """Sentences about files of which more is lost than may be, however few records they have.
 
+        A file that does not tell how many records it had is weighed by its bytes among those of its kind in the run.
         Vectors are extras of items, which a file of them does not take along.
         """
-        return [
+        unreadable = [
+            f"{kind}: files with {one.share:.1%} of the bytes cannot be read, at most "
+            f"{config.max_quarantine_share:.1%} may be; {shown_path(one.detail)}"
+            for kind, one in sorted(self.unreadable.items())
+            if one.share > config.max_quarantine_share and kind != _EXTRA_KIND
+        ]
+        return unreadable + [
             f"{shown_path(loss.example.path)}: {loss.num_lost:,} of {size:,} records ({share:.1%}) cannot be "
             f"understood, at most {config.max_quarantine_share:.1%} of a file may be; {loss.first}"
             for loss, size, share in self.lost_shares().values()
@@ -172,6 +189,10 @@ class Books:
         for kind, share in sorted(worst.items()):
             limit = None if kind == _EXTRA_KIND else config.max_quarantine_share
             checks.append(QualityCheck(kind, "worst_file_lost_share", share, limit, limit is None or share <= limit))
+        for kind, one in sorted(self.unreadable.items()):
+            limit = None if kind == _EXTRA_KIND else config.max_quarantine_share
+            is_good = limit is None or one.share <= limit
+            checks.append(QualityCheck(kind, "unreadable_bytes_share", one.share, limit, is_good))
         return tuple(checks)
 
 
@@ -181,7 +202,7 @@ def shown_path(text: str) -> str:
 
 
 def keep_books(
-    settled: Mapping[str, DataFrame], deliveries: Iterable[Delivery], unread: Iterable[Delivery] = ()
+    settled: Mapping[str, DataFrame], deliveries: Sequence[Delivery], unread: Iterable[Delivery] = ()
 ) -> Books:
     """Count settled records by file, kind, status and reason; one Spark action over all kinds.
 
@@ -199,11 +220,12 @@ def keep_books(
             reason = delivery.problem.reason
             books.add(delivery.file_id, FILE_KIND, QUARANTINED, reason=reason, count=1, example=example)
             books.losses.pop(delivery.file_id, None)
-            if delivery.problem.is_lost:
+            if delivery.problem.is_lost and delivery.problem.num_records is not None:
                 whole = Example(delivery.file.path, 0, delivery.problem.detail)
                 books.losses[delivery.file_id] = Loss(delivery.kind, delivery.problem.num_records, whole)
             else:
                 books.unread.append(delivery.problem.detail)
+    books.unreadable = _unreadable(deliveries)
     if not settled:
         return books
     fates = union([_fates(frame, kind) for kind, frame in settled.items()])
@@ -229,6 +251,24 @@ def keep_books(
             example=example,
         )
     return books
+
+
+def _unreadable(deliveries: Sequence[Delivery]) -> dict[str, Unreadable]:
+    """Kind → its files that do not even tell how many records they had."""
+    sizes: Counter[str] = Counter()
+    lost: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        sizes[delivery.kind] += delivery.file.bytes_len
+        problem = delivery.problem
+        if problem is not None and problem.is_lost and problem.num_records is None:
+            lost.setdefault(delivery.kind, []).append(delivery)
+    return {
+        kind: Unreadable(
+            sum(one.file.bytes_len for one in parts) / max(sizes[kind], 1),
+            parts[0].problem.detail if parts[0].problem is not None else "",
+        )
+        for kind, parts in lost.items()
+    }
 
 
 def _fates(settled: DataFrame, kind: str) -> DataFrame:

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmrec_lib.ingest.reasons import Reason, RecordError
-from mmrec_lib.ingest.values import Fields, Rules, first_readable_id, json_text, shown
+from mmrec_lib.ingest.values import Fields, Rules, first_readable_id, json_text
 from mmrec_lib.lakehouse.landing import Split
-from mmrec_lib.lakehouse.landing.parquet import MAX_VECTOR_LENGTH
+from mmrec_lib.lakehouse.landing.parquet import MAX_VECTOR_LENGTH, arrow_bytes
 from mmrec_lib.lakehouse.landing.rows import split_fields
 
 
@@ -130,5 +130,5 @@ def _raw(row: pa.RecordBatch, length: int) -> bytes:
         if length > MAX_VECTOR_LENGTH:
             row = row.drop_columns(["vector"])
         return json_text(row.to_pylist()[0], allow_nan=True).encode("utf-8", "replace")
-    except (ValueError, OverflowError, TypeError) as error:
-        return shown(error).encode()
+    except (ValueError, OverflowError, TypeError):
+        return arrow_bytes(row)

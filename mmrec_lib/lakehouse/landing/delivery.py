@@ -139,14 +139,14 @@ class FileProblem:
         raw: Its first bytes.
         is_lost: Whether records were delivered and cannot be read; false for what is not of a format that is read, and
             for a file that is read as soon as it can be opened.
-        num_records: How many records are lost, as far as the file tells.
+        num_records: How many records are lost; None when the file does not tell.
     """
 
     reason: str
     detail: str
     raw: bytes
     is_lost: bool = True
-    num_records: int = 1
+    num_records: int | None = None
 
 
 @dataclass(frozen=True)

@@ -190,11 +190,16 @@ def _single_row(row: pa.RecordBatch, number: int) -> RawRow:
     try:
         return RawRow(number, None, row.to_pylist()[0])
     except (ValueError, OverflowError) as error:
-        sink = io.BytesIO()
-        with pa.ipc.new_stream(sink, row.schema) as writer:
-            writer.write_batch(row)
         reason = "invalid_utf8" if isinstance(error, UnicodeDecodeError) else "wrong_type"
-        return RawRow(number, sink.getvalue(), None, f"the row cannot be read: {error}", reason)
+        return RawRow(number, arrow_bytes(row), None, f"the row cannot be read: {error}", reason)
+
+
+def arrow_bytes(row: pa.RecordBatch) -> bytes:
+    """A row that Python cannot hold, as an Arrow stream."""
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, row.schema) as writer:
+        writer.write_batch(row)
+    return sink.getvalue()
 
 
 def _said(error: BaseException) -> str:

@@ -231,10 +231,12 @@ class _Planner:
             num_rows = max(1, parquet.metadata.num_rows)
             twice = sorted({n for n in names if names.count(n) > 1})
             problem = f"a Parquet file is needed, but it has a column twice: {twice}" if twice else None
-            problem = problem or bomb_in(parquet.metadata, is_vectors=whole.kind == "provided_vector")
             if problem is not None:
                 detail = f"{path}: {problem}"
                 return replace(delivery, problem=FileProblem("unreadable_file", detail, head, num_records=num_rows))
+            # What a bomb says of its records is no reason to believe that there are any.
+            if (bomb := bomb_in(parquet.metadata, is_vectors=whole.kind == "provided_vector")) is not None:
+                return replace(delivery, problem=FileProblem("unreadable_file", f"{path}: {bomb}", head))
             if whole.kind == "provided_vector":
                 modality, encoder_id = vector_name(path)
                 dim = min(_first_dim(parquet), MAX_VECTOR_LENGTH)

@@ -47,20 +47,34 @@ def test_vectors_are_extras_that_fail_no_run() -> None:
     assert "9 of 10 lost" in books.not_read_whole()
 
 
-@pytest.mark.parametrize(("is_lost", "fails"), [(True, True), (False, False)])
-def test_a_file_of_which_nothing_can_be_read_counts_by_its_records(is_lost: bool, fails: bool) -> None:
-    problem = FileProblem("unreadable_file", "x.parquet: damaged", b"", is_lost=is_lost, num_records=300)
-    books = keep_books({}, [Delivery(FoundFile("x.parquet", 1, 1), "event", "f", "s", (), problem)])
-    assert "x.parquet" in books.not_read_whole()
-    assert books.counts() == {
-        "file.read": 1,
-        "file.stored": 0,
-        "file.superseded": 0,
-        "file.duplicates": 0,
-        "file.quarantined": 1,
-    }
+def of(path: str, size: int, problem: FileProblem | None = None, kind: str = "event") -> Delivery:
+    return Delivery(FoundFile(path, size, 1), kind, path, "s", (), problem)
+
+
+def test_a_file_that_tells_how_many_records_it_had_counts_by_them() -> None:
+    problem = FileProblem("unreadable_file", "x.csv: this is UTF-16", b"", num_records=300)
+    books = keep_books({}, [of("x.csv", 1, problem), of("y.csv", 1000)])
+    assert "x.csv (300 of 300 lost; x.csv: this is UTF-16)" in books.not_read_whole()
+    assert (books.counts()["file.read"], books.counts()["file.quarantined"]) == (1, 1)
+    with pytest.raises(DataQualityError, match="300 of 300"):
+        require_quality(books, CONFIG)
+
+
+@pytest.mark.parametrize(("size", "kind", "fails"), [(300, "event", True), (100, "event", False), (300, "item", True)])
+def test_a_damaged_file_is_weighed_by_its_bytes_among_those_of_its_kind(size: int, kind: str, fails: bool) -> None:
+    problem = FileProblem("unreadable_file", "x.parquet: damaged", b"")
+    books = keep_books({}, [of("x.parquet", size, problem, kind), of("y.csv", 900)])
+    assert books.not_read_whole() == "; not read whole: x.parquet: damaged"
     if fails:
-        with pytest.raises(DataQualityError, match="300 of 300"):
+        with pytest.raises(DataQualityError, match=r"cannot be read, at most 20.0% may be; x.parquet: damaged"):
             require_quality(books, CONFIG)
     else:
         require_quality(books, CONFIG)
+
+
+@pytest.mark.parametrize("is_vector", [True, False])
+def test_what_could_not_be_opened_or_is_of_no_format_that_is_read_fails_no_run(is_vector: bool) -> None:
+    problem = FileProblem("unreadable_file", "x: no permission", b"", is_lost=is_vector)
+    books = keep_books({}, [of("x", 100, problem, "provided_vector" if is_vector else "event")])
+    require_quality(books, CONFIG)
+    assert books.not_read_whole() == "; not read whole: x: no permission"
