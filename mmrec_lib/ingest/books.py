@@ -51,7 +51,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Files of a kind that nothing can be read of: their share of the kind's bytes, and what is wrong with the first."""
+    """Files of a kind of which nothing can be read: their share of its bytes, and what is wrong with the first."""
 
     share: float
     detail: str
