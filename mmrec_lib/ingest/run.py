@@ -132,8 +132,9 @@ def _write_quarantine(lakehouse: Lakehouse, run: _Run | None, media: MediaResult
     if media.quarantine is not None and media.released is not None:
         rows.append(media.quarantine)
         gone.append(media.released)
-    if not rows:
+    if not gone:
         return False
+    rows.append(file_rows(lakehouse.spark, ()))
     return lakehouse.merge("quarantine", union(rows), delete_keys=union(gone)).committed
 
 

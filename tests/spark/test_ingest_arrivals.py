@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import unicodedata
 from collections import Counter
 from datetime import datetime
@@ -108,6 +109,9 @@ def test_a_folder_of_odd_files_is_read_as_far_as_it_can_be_and_the_rest_is_named
     store.ingest()
     left = [row for row in store.rows("quarantine", "record_kind", "source_path") if row[0] == "file"]
     assert left == [("file", "items/ice")] and len(store.rows("item")) == 2
+    shutil.rmtree(store.folder / "data" / "items")
+    assert store.ingest().is_changed
+    assert [row for row in store.rows("quarantine", "record_kind") if row[0] == "file"] == []
 
 
 def test_a_small_file_that_loses_more_than_its_share_fails_the_run(spark: SparkSession, tmp_path: Path) -> None:
