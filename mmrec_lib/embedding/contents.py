@@ -20,6 +20,7 @@ from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.embedding.words import spoken_words
 from mmrec_lib.encoders.packing import Storage
 from mmrec_lib.encoders.spec import EncoderSpec
+from mmrec_lib.lakehouse.kept_media import kept_reference
 
 
 def item_contents(
@@ -87,7 +88,8 @@ def plan_encoding(
         storage: The form in which vectors are to be stored.
 
     Returns:
-        For texts `content_id`, `text`; for media `content_id`, `content` (bytes or null), `uri`. One row a content.
+        For texts `content_id`, `text`; for media `content_id`, `content` (bytes or null), `uri` (a `kept_reference`).
+        One row a content.
     """
     is_done = made_by(spec) & stored_as("float32", storage)
     done = content_embedding.where(is_done).select("content_id")
@@ -105,7 +107,7 @@ def plan_encoding(
         .distinct()
         .join(done, on="content_id", how="left_anti")
     )
-    media = media_asset.select(F.col("asset_id").alias("content_id"), "content", "uri")
+    media = media_asset.select(F.col("asset_id").alias("content_id"), "content", kept_reference().alias("uri"))
     return media.join(missing, on="content_id", how="left_semi")
 
 

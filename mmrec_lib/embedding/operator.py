@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow import fs
 from pyspark import TaskContext
 from pyspark.sql import Column, DataFrame
 from pyspark.sql.pandas.functions import pandas_udf
@@ -28,6 +27,7 @@ from mmrec_lib.encoders.hardware import on_this_machine
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
 from mmrec_lib.encoders.spec import Encoder, EncoderInput, EncoderSpec, Extractor
 from mmrec_lib.errors import ConfigError, EncoderError
+from mmrec_lib.lakehouse.kept_media import read_kept
 
 VECTOR_FIELDS = (
     StructField("vector", ArrayType(FloatType())),
@@ -276,20 +276,12 @@ def _inputs(portion: pa.Table, how: Inference) -> Sequence[EncoderInput]:
 
 
 def _read(uri: str | None) -> bytes | None:
-    """Bytes behind a URI or path; None when they are gone, which the encoder turns into an error row.
+    """Bytes behind a reference; None when they are gone or others, which the encoder turns into an error row.
 
     Anything else that goes wrong, such as a storage that does not answer, ends the task, and Spark tries it again: an
     error row would say for good that the medium is missing.
     """
-    if uri is None:
-        return None
-    files, path = fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).absolute().as_uri())
-    try:
-        with files.open_input_stream(path) as stream:
-            content: bytes = stream.read()
-            return content
-    except FileNotFoundError:
-        return None
+    return None if uri is None else read_kept(uri)
 
 
 def _as_input(value: object) -> EncoderInput:

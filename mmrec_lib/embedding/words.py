@@ -16,6 +16,7 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import MEDIA_KINDS
 from mmrec_lib.embedding.revisions import PROVIDED, made_by
 from mmrec_lib.encoders.spec import EncoderSpec
+from mmrec_lib.lakehouse.kept_media import kept_reference
 
 TRANSCRIPT = "transcript"
 # Kinds of words in the order in which they stand in an item's document, and what joins those of several media.
@@ -67,7 +68,7 @@ def plan_extraction(
         needed.select(F.col("asset_id").alias("content_id")).distinct().join(done, on="content_id", how="left_anti")
     )
     media = media_asset.where(F.col("media_kind") == MEDIA_KINDS[reader.media]).select(
-        F.col("asset_id").alias("content_id"), "content", "uri"
+        F.col("asset_id").alias("content_id"), "content", kept_reference().alias("uri")
     )
     return media.join(missing, on="content_id", how="left_semi")
 

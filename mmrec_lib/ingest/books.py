@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,9 +16,11 @@ from mmrec_lib.errors import DataQualityError
 from mmrec_lib.ingest.actions import union
 from mmrec_lib.ingest.config import IngestConfig
 from mmrec_lib.ingest.quarantine import FILE_KIND, record_kind
+from mmrec_lib.ingest.reasons import LOST_REASONS, Reason
 from mmrec_lib.ingest.settle_first import DUPLICATE, QUARANTINED, STORED, SUPERSEDED
 from mmrec_lib.lakehouse.landing import Delivery
 
+_EXTRA_KIND = "provided_vector"
 STATUSES = (STORED, SUPERSEDED, DUPLICATE, QUARANTINED)
 _PLURAL = {DUPLICATE: "duplicates"}
 
@@ -29,6 +31,29 @@ class Example:
 
     path: str
     line: int
+    detail: str
+
+
+@dataclass
+class Loss:
+    """What could not be understood of a file: its kind, how many lines or rows, and the first of them."""
+
+    kind: str
+    num_lost: int
+    example: Example
+
+    @property
+    def first(self) -> str:
+        """The first loss, for a message; what is wrong with a file as a whole stands in no line."""
+        where = f"first in line {self.example.line}: " if self.example.line else ""
+        return where + shown_path(self.example.detail)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Files of a kind of which nothing can be read: their share of its bytes, and what is wrong with the first."""
+
+    share: float
     detail: str
 
 
@@ -53,6 +78,10 @@ class Books:
         examples: (kind, reason) → the first such record.
         num_returned: kind → records that came back from quarantine; they are in no file's books of this run.
         num_deleted: kind → records that delete.
+        losses: file_id → what could not be understood of the file.
+        unreadable: kind → its files that are damaged so that nobody knows how many records they had.
+        unread: Sentences about places that could not be read at all.
+        changed: file_id of the files that changed while they were read; nothing of this run may be written then.
     """
 
     by_file: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
@@ -60,15 +89,73 @@ class Books:
     examples: dict[tuple[str, str], Example] = field(default_factory=dict)
     num_returned: Counter[str] = field(default_factory=Counter)
     num_deleted: Counter[str] = field(default_factory=Counter)
+    losses: dict[str, Loss] = field(default_factory=dict)
+    unreadable: dict[str, Unreadable] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    changed: set[str] = field(default_factory=set)
 
     def add(self, file_id: str, kind: str, status: str, *, reason: str | None, count: int, example: Example) -> None:
         """Book `count` records of one file that met the same fate."""
         self.by_file.setdefault((file_id, kind), Counter())[status] += count
+        if reason == Reason.FILE_CHANGED:
+            self.changed.add(file_id)
+        if reason in LOST_REASONS or reason == Reason.UNREADABLE_FILE:
+            self.lose(file_id, kind, count, example)
         if reason is not None:
             self.by_reason.setdefault(kind, Counter())[reason] += count
             known = self.examples.get((kind, reason))
             if known is None or (example.path, example.line) < (known.path, known.line):
                 self.examples[kind, reason] = example
+
+    def lose(self, file_id: str, kind: str, count: int, example: Example) -> None:
+        """Note that `count` lines or rows of a file were not understood."""
+        known = self.losses.get(file_id)
+        if known is None:
+            self.losses[file_id] = Loss(kind, count, example)
+            return
+        known.num_lost += count
+        known.kind = kind if known.kind == FILE_KIND else known.kind
+        if example.line < known.example.line:
+            known.example = example
+
+    def lost_shares(self) -> dict[str, tuple[Loss, int, float]]:
+        """file_id → its loss, its records, and the lost share of them."""
+        sizes: Counter[str] = Counter()
+        for (file_id, _), statuses in self.by_file.items():
+            sizes[file_id] += statuses.total()
+        shares = {}
+        for file_id, loss in self.losses.items():
+            size = max(sizes[file_id], loss.num_lost, 1)
+            shares[file_id] = (loss, size, loss.num_lost / size)
+        return shares
+
+    def lost_files(self, config: IngestConfig) -> list[str]:
+        """Sentences about files of which more is lost than may be, however few records they have.
+
+        A file that does not tell how many records it had is weighed by its bytes among those of its kind in the run.
+        Vectors are extras of items, which a file of them does not take along.
+        """
+        unreadable = [
+            f"{kind}: files with {one.share:.1%} of the bytes cannot be read, at most "
+            f"{config.max_quarantine_share:.1%} may be; {shown_path(one.detail)}"
+            for kind, one in sorted(self.unreadable.items())
+            if one.share > config.max_quarantine_share and kind != _EXTRA_KIND
+        ]
+        return unreadable + [
+            f"{shown_path(loss.example.path)}: {loss.num_lost:,} of {size:,} records ({share:.1%}) cannot be "
+            f"understood, at most {config.max_quarantine_share:.1%} of a file may be; {loss.first}"
+            for loss, size, share in self.lost_shares().values()
+            if share > config.max_quarantine_share and loss.kind != _EXTRA_KIND
+        ]
+
+    def not_read_whole(self) -> str:
+        """The part of the job's message that names every file that was not read whole; empty when all were."""
+        parts = [
+            f"{shown_path(loss.example.path)} ({loss.num_lost:,} of {size:,} lost; {loss.first})"
+            for loss, size, _ in sorted(self.lost_shares().values(), key=lambda entry: entry[0].example.path)
+        ]
+        parts.extend(shown_path(sentence) for sentence in self.unread)
+        return f"; not read whole: {'; '.join(parts)}" if parts else ""
 
     def totals(self) -> dict[str, Counter[str]]:
         """Records by kind and status."""
@@ -96,17 +183,35 @@ class Books:
             is_held = kind != FILE_KIND and statuses.total() >= config.min_records
             limit = config.max_quarantine_share if is_held else None
             checks.append(QualityCheck(kind, "quarantine_share", share, limit, limit is None or share <= limit))
+        worst: dict[str, float] = {}
+        for loss, _, share in self.lost_shares().values():
+            worst[loss.kind] = max(share, worst.get(loss.kind, 0.0))
+        for kind, share in sorted(worst.items()):
+            limit = None if kind == _EXTRA_KIND else config.max_quarantine_share
+            checks.append(QualityCheck(kind, "worst_file_lost_share", share, limit, limit is None or share <= limit))
+        for kind, one in sorted(self.unreadable.items()):
+            limit = None if kind == _EXTRA_KIND else config.max_quarantine_share
+            is_good = limit is None or one.share <= limit
+            checks.append(QualityCheck(kind, "unreadable_bytes_share", one.share, limit, is_good))
         return tuple(checks)
 
 
-def keep_books(settled: Mapping[str, DataFrame], deliveries: Iterable[Delivery]) -> Books:
+def shown_path(text: str) -> str:
+    """A path or sentence as it can be shown anywhere: control characters, which a file name may hold, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def keep_books(
+    settled: Mapping[str, DataFrame], deliveries: Sequence[Delivery], unread: Iterable[Delivery] = ()
+) -> Books:
     """Count settled records by file, kind, status and reason; one Spark action over all kinds.
 
     Args:
         settled: Kind → its settled records; those of reviews and events may have `_retry`.
         deliveries: The files of this run; one without records gets books of zeros.
+        unread: Places that could not be read; they have no books.
     """
-    books = Books()
+    books = Books(unread=[one.problem.detail for one in unread if one.problem is not None])
     for delivery in deliveries:
         if delivery.problem is None:
             books.by_file[delivery.file_id, delivery.kind] = Counter()
@@ -114,6 +219,13 @@ def keep_books(settled: Mapping[str, DataFrame], deliveries: Iterable[Delivery])
             example = Example(delivery.file.path, 1, delivery.problem.detail)
             reason = delivery.problem.reason
             books.add(delivery.file_id, FILE_KIND, QUARANTINED, reason=reason, count=1, example=example)
+            books.losses.pop(delivery.file_id, None)
+            if delivery.problem.is_lost and delivery.problem.num_records is not None:
+                whole = Example(delivery.file.path, 0, delivery.problem.detail)
+                books.losses[delivery.file_id] = Loss(delivery.kind, delivery.problem.num_records, whole)
+            else:
+                books.unread.append(delivery.problem.detail)
+    books.unreadable = _unreadable(deliveries)
     if not settled:
         return books
     fates = union([_fates(frame, kind) for kind, frame in settled.items()])
@@ -141,6 +253,24 @@ def keep_books(settled: Mapping[str, DataFrame], deliveries: Iterable[Delivery])
     return books
 
 
+def _unreadable(deliveries: Sequence[Delivery]) -> dict[str, Unreadable]:
+    """Kind → its files that do not even tell how many records they had."""
+    sizes: Counter[str] = Counter()
+    lost: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        sizes[delivery.kind] += delivery.file.bytes_len
+        problem = delivery.problem
+        if problem is not None and problem.is_lost and problem.num_records is None:
+            lost.setdefault(delivery.kind, []).append(delivery)
+    return {
+        kind: Unreadable(
+            sum(one.file.bytes_len for one in parts) / max(sizes[kind], 1),
+            parts[0].problem.detail if parts[0].problem is not None else "",
+        )
+        for kind, parts in lost.items()
+    }
+
+
 def _fates(settled: DataFrame, kind: str) -> DataFrame:
     retry = F.col("_retry") if "_retry" in settled.columns else F.lit(False)
     columns = ("source_file_id", "source_path", "source_line", "_status", "_reason", "_detail", "_deleted")
@@ -153,8 +283,10 @@ def require_quality(books: Books, config: IngestConfig) -> None:
     Raises:
         DataQualityError: With the top reasons and an example of each.
     """
-    failed = [check for check in books.checks(config) if not check.passed]
-    if not failed:
+    checks = books.checks(config)
+    failed = [check for check in checks if not check.passed and check.check_name == "quarantine_share"]
+    lost = books.lost_files(config)
+    if not failed and not lost:
         return
     totals = books.totals()
     parts = []
@@ -165,15 +297,17 @@ def require_quality(books: Books, config: IngestConfig) -> None:
         example = books.examples[kind, top[0][0]]
         parts.append(
             f"{kind}: {statuses[QUARANTINED]:,} of {statuses.total():,} records ({check.value:.1%}) are bad, at most "
-            f"{check.threshold:.1%} are allowed; top reasons: {reasons}; for example {example.path} line "
+            f"{check.threshold:.1%} are allowed; top reasons: {reasons}; for example {shown_path(example.path)} line "
             f"{example.line}: {example.detail}"
         )
+    parts.extend(lost)
     raise DataQualityError(
-        f"{'. '.join(parts)}. Nothing was written. Correct the files, or raise ingest.max_quarantine_share."
+        f"{'. '.join(parts)}. Nothing was written. Correct the files, or raise ingest.max_quarantine_share"
+        f"{books.not_read_whole()}."
     )
 
 
-def landing_file_rows(spark: SparkSession, deliveries: Iterable[Delivery], books: Books) -> DataFrame:
+def landing_file_rows(spark: SparkSession, deliveries: Iterable[Delivery], books: Books, number: int) -> DataFrame:
     """Rows of `landing_file`: one a file and kind of record in it."""
     by_id = {delivery.file_id: delivery for delivery in deliveries}
     rows: list[tuple[Any, ...]] = []
@@ -182,5 +316,9 @@ def landing_file_rows(spark: SparkSession, deliveries: Iterable[Delivery], books
         file = delivery.file
         modified_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=file.modified_us)
         counts = [statuses[status] for status in STATUSES]
-        rows.append((file_id, kind, file.path, delivery.sha256, file.bytes_len, sum(counts), *counts, modified_at))
+        # A table that could not be read is tried again as a whole.
+        table = delivery.table if delivery.problem is None else None
+        read = (file.table_version, table.table_id if table is not None else None, delivery.header)
+        books_of_file = (file.bytes_len, sum(counts), *counts)
+        rows.append((file_id, kind, file.path, delivery.sha256, *books_of_file, modified_at, number, *read))
     return spark.createDataFrame(rows, LANDING_FILE.input_schema)

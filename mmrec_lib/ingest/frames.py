@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -26,11 +26,13 @@ from pyspark.sql.types import (
 )
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.ingest.folder_fields import with_folder_fields
 from mmrec_lib.ingest.records import Parsed, parse_record
 from mmrec_lib.ingest.values import Rules, json_text
 from mmrec_lib.ingest.vectors import parse_vectors
 from mmrec_lib.lakehouse.landing import LandingFolder, Split
-from mmrec_lib.lakehouse.landing_rows import RawRow, csv_row, iter_batches, iter_rows
+from mmrec_lib.lakehouse.landing.names import folder_fields, format_of
+from mmrec_lib.lakehouse.landing.rows import LostRows, RawRow, csv_row, iter_rows, iter_vector_batches, split_fields
 
 SOURCE = ("source_path", "source_file_id", "source_line")
 IMMUTABLE_KINDS = ("event", "review")
@@ -116,17 +118,48 @@ class _SplitReader:
             for row in batch.to_pylist():
                 split = Split(**row)
                 if self.kind == "provided_vector":
-                    for first, vectors in iter_batches(self.landing, split):
-                        yield parse_vectors(vectors, split, first, arrow_schema(parsed_schema(self.kind)), self.rules)
+                    yield from self._read_vectors(split)
                 else:
                     yield from self._read(split)
 
+    def _read_vectors(self, split: Split) -> Iterator[pa.RecordBatch]:
+        schema = arrow_schema(parsed_schema(self.kind))
+        for part in iter_vector_batches(self.landing, split):
+            if isinstance(part, tuple):
+                yield parse_vectors(part[1], split, part[0], schema, self.rules)
+            else:
+                yield from self._refused(split, part.rows() if isinstance(part, LostRows) else [part])
+
+    def _refused(self, split: Split, rows: Iterable[RawRow]) -> Iterator[pa.RecordBatch]:
+        yield from RecordBatches(self.kind, split.path, split.file_id, self.rules).of(rows, plain=False, given={})
+
     def _read(self, split: Split) -> Iterator[pa.RecordBatch]:
+        plain, given = split.format in ("csv", "tsv"), split_fields(split)
+        rows = iter_rows(self.landing, split, self.rules.max_record_bytes)
+        yield from RecordBatches(self.kind, split.path, split.file_id, self.rules).of(rows, plain=plain, given=given)
+
+
+@dataclass(frozen=True)
+class RecordBatches:
+    """Turns the rows of one delivery into Arrow batches of parsed records."""
+
+    kind: str
+    path: str
+    file_id: str
+    rules: Rules
+
+    def of(self, rows: Iterable[RawRow], *, plain: bool, given: Mapping[str, str | None]) -> Iterator[pa.RecordBatch]:
+        """Batches of bounded size.
+
+        Args:
+            rows: Rows as their format gives them.
+            plain: True when all values are text.
+            given: Fields that the folders of the file give.
+        """
         builder = _BatchBuilder(self.kind)
-        plain = split.format in ("csv", "tsv")
-        for row in iter_rows(self.landing, split, self.rules.max_record_bytes):
-            parsed = _judge(self.kind, row, self.rules, plain=plain)
-            builder.add(parsed, (split.path, split.file_id, row.line), row.raw, row.values)
+        for row in rows:
+            parsed = _judge(self.kind, row, self.rules, plain=plain, given=given)
+            builder.add(parsed, (self.path, self.file_id, row.line), row.raw, row.values)
             if builder.is_full:
                 yield builder.flush()
         yield builder.flush()
@@ -144,17 +177,18 @@ class _RawReader:
             builder = _BatchBuilder(self.kind)
             for row in batch.to_pylist():
                 raw, path = row["_raw"] or b"", row["source_path"] or ""
-                plain = path.lower().endswith(".csv")
+                plain = format_of(path) == "csv"
                 cut = csv_row(raw, self.rules.max_record_bytes) if plain else RawRow(0, raw)
-                parsed = _judge(self.kind, cut, self.rules, plain=plain)
+                parsed = _judge(self.kind, cut, self.rules, plain=plain, given=folder_fields(path))
                 builder.add(parsed, (path, row["source_file_id"], row["source_line"]), raw, None)
             yield builder.flush()
 
 
-def _judge(kind: str, row: RawRow, rules: Rules, *, plain: bool) -> Parsed:
+def _judge(kind: str, row: RawRow, rules: Rules, *, plain: bool, given: Mapping[str, str | None]) -> Parsed:
     if row.problem is not None:
         return Parsed(None, row.reason, row.problem, None)
-    return parse_record(kind, row.raw, row.values, rules, plain=plain)
+    values = with_folder_fields(row.raw, row.values, given, plain=plain) if given else row.values
+    return parse_record(kind, row.raw, values, rules, plain=plain)
 
 
 class _BatchBuilder:

@@ -20,7 +20,10 @@ from mmrec_lib.ingest.frames import SOURCE
 from mmrec_lib.ingest.media_read import read_media
 from mmrec_lib.ingest.reasons import Reason
 from mmrec_lib.lakehouse.landing import FoundFile, LandingFolder
+from mmrec_lib.lakehouse.landing.delivery import Scan
+from mmrec_lib.lakehouse.landing.names import spellings
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.lakehouse.touch import refresh_audit
 
 MEDIA_KIND = "media"
 FIELDS: dict[str, tuple[str, ...]] = {"item": ("images", "audio", "video"), "review": ("audio",)}
@@ -48,15 +51,13 @@ class MediaResult:
     released: DataFrame | None = None
 
 
-def ingest_media(
-    lakehouse: Lakehouse, landing: LandingFolder, files: Sequence[FoundFile], config: MediaConfig
-) -> MediaResult:
+def ingest_media(lakehouse: Lakehouse, landing: LandingFolder, scan: Scan, config: MediaConfig) -> MediaResult:
     """Bring the media that items and reviews name into the store; what must change in quarantine is handed back.
 
     Args:
         lakehouse: The store, items and reviews up to date.
         landing: Where the files are.
-        files: What is in the landing folder.
+        scan: What is in the landing folder.
         config: Limits.
     """
     spark = lakehouse.spark
@@ -65,11 +66,12 @@ def ingest_media(
     owned = [references(lakehouse.read(owner), owner) for owner in FIELDS]
     plan = plan_media(
         union(owned),
-        spark.createDataFrame(_listing(files)),
+        spark.createDataFrame(_listing(scan.files)),
         links=lakehouse.read("media_link"),
         assets=lakehouse.read("media_asset"),
         quarantine=lakehouse.read("quarantine"),
         config=config,
+        outside=scan.outside,
     )
     plan = lakehouse.stage("ingest_media_plan", plan)
     totals = plan.groupBy("_action").agg(
@@ -90,7 +92,11 @@ def ingest_media(
 
 
 def _wanted(plan: DataFrame, totals: Row | None, config: MediaConfig) -> DataFrame:
-    wanted = plan.where(F.col("_action") == _READ).select("media_path", "media_kind").distinct()
+    wanted = (
+        plan.where(F.col("_action") == _READ)
+        .groupBy("media_path", "media_kind")
+        .agg(F.max("_linked_here").alias("known_asset_id"))
+    )
     num_tasks = -(-totals["bytes"] // config.read_bytes) if totals is not None else 1
     # Two tasks at least, so that a small folder keeps a small machine's cores busy.
     return wanted.repartition(min(_MAX_TASKS, max(2, num_tasks)))
@@ -107,11 +113,13 @@ def _judged(plan: DataFrame, read: DataFrame) -> DataFrame:
 def _write(lakehouse: Lakehouse, plan: DataFrame, read: DataFrame, judged: DataFrame, loses_links: bool) -> MediaResult:
     good, bad = judged.where(F.col("_reason").isNull()), judged.where(F.col("_reason").isNotNull())
     is_good, linked_asset = F.col("_reason").isNull(), F.col("_linked_asset")
-    num_good, num_bad, num_lost, num_replaced = judged.agg(
+    is_touched = is_good & (F.col("_linked_here") == F.col("asset_id"))
+    num_good, num_bad, num_lost, num_replaced, num_touched = judged.agg(
         F.count_if(is_good),
         F.count_if(~is_good & ~F.col("_is_refused")),
         F.count_if(~is_good & linked_asset.isNotNull()),
         F.count_if(is_good & (linked_asset != F.col("asset_id"))),
+        F.count_if(is_touched),
     ).collect()[0]
     is_changed, num_dropped = False, 0
     if num_good or num_lost or loses_links:
@@ -125,6 +133,9 @@ def _write(lakehouse: Lakehouse, plan: DataFrame, read: DataFrame, judged: DataF
         lost = plan.where(F.col("_action") == _GONE).select(*_KEY).unionByName(bad.select(*_KEY))
         links = lakehouse.merge("media_link", _link_rows(good), delete_keys=lost)
         is_changed, num_dropped = assets.committed or links.committed, assets.deleted
+    if num_touched:
+        # The merge sees no other content; without the new time every later ingest would read these files again.
+        refresh_audit(lakehouse, "media_link", _link_rows(good.where(is_touched)), "file_modified_at")
     counts = {
         "media.read": num_good + num_bad,
         "media.stored": num_good,
@@ -187,6 +198,7 @@ def plan_media(
     assets: DataFrame,
     quarantine: DataFrame,
     config: MediaConfig,
+    outside: Sequence[str] = (),
 ) -> DataFrame:
     """What to do with each reference, and with each link that is no longer one.
 
@@ -200,12 +212,18 @@ def plan_media(
         assets: Rows of `media_asset`.
         quarantine: Rows of `quarantine`.
         config: Limits.
+        outside: Folders that are links out of the landing folder.
 
     Returns:
         A row each with `_action`: keep, read, bad (then with `_reason` and `_detail`) or gone; `_linked_asset` where
-        there is a link, and `_is_refused` where quarantine has the reference as it is.
+        there is a link, `_linked_here` where that link is to this path and kind of medium, and
+        `_is_refused` where quarantine has the reference as it is.
     """
-    held = assets.select(F.col("asset_id").alias("_linked_asset"), F.col("uri").isNull().alias("_is_inline"))
+    held = assets.select(
+        F.col("asset_id").alias("_linked_asset"),
+        F.col("uri").isNull().alias("_is_inline"),
+        F.col("media_kind").alias("_linked_kind"),
+    )
     linked = links.select(
         *_KEY,
         F.col("asset_id").alias("_linked_asset"),
@@ -227,6 +245,8 @@ def plan_media(
     is_held = F.col("_linked_path").eqNullSafe(path) & F.col("_is_inline").isNotNull()
     is_unchanged = is_held & (size == F.col("_linked_bytes")) & (F.col("_modified_us") == F.col("_linked_us"))
     is_outside = path.rlike(r"^/|^[A-Za-z][A-Za-z0-9+.-]*:|(^|[/\\])\.\.([/\\]|$)|^\\|^~")
+    for folder in outside:
+        is_outside |= path.startswith(f"{folder}/")
     reason = (
         F.when(is_outside, str(Reason.MEDIA_OUTSIDE_LANDING))
         .when(size.isNull() & is_held & F.col("_is_inline"), F.lit(None))
@@ -253,6 +273,7 @@ def plan_media(
         "_bytes",
         "_modified_us",
         "_linked_asset",
+        F.when(is_held & (F.col("_linked_kind") == F.col("media_kind")), F.col("_linked_asset")).alias("_linked_here"),
         action.alias("_action"),
         F.when(action == _BAD, reason).alias("_reason"),
         F.when(action == _BAD, _detail(reason, config)).alias("_detail"),
@@ -336,10 +357,14 @@ def _link_rows(good: DataFrame) -> DataFrame:
 
 
 def _listing(files: Sequence[FoundFile]) -> pa.Table:
+    """Each file under every Unicode form of its path: records and file systems spell the same name differently."""
+    names = {file.path for file in files}
+    entries = [(file.path, file) for file in files]
+    entries.extend((form, file) for file in files for form in spellings(file.path)[1:] if form not in names)
     return pa.table(
         {
-            "media_path": pa.array([file.path for file in files], pa.string()),
-            "_bytes": pa.array([file.bytes_len for file in files], pa.int64()),
-            "_modified_us": pa.array([file.modified_us for file in files], pa.int64()),
+            "media_path": pa.array([path for path, _ in entries], pa.string()),
+            "_bytes": pa.array([file.bytes_len for _, file in entries], pa.int64()),
+            "_modified_us": pa.array([file.modified_us for _, file in entries], pa.int64()),
         }
     )

@@ -19,8 +19,9 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from mmrec_lib.ingest.reasons import Reason
+from mmrec_lib.ingest.reasons import Reason, RecordError
 from mmrec_lib.lakehouse.landing import LandingFolder
+from mmrec_lib.lakehouse.landing.safe_open import OutsideError
 from mmrec_lib.media.child import DecoderChild, DecoderLimits
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.probe import probe
@@ -76,7 +77,8 @@ def read_media(wanted: DataFrame, landing: LandingFolder, config: MediaConfig) -
     """Read and probe media.
 
     Args:
-        wanted: `media_path` and `media_kind` (image, audio or video), each pair once.
+        wanted: `media_path` and `media_kind` (image, audio or video), each pair once, and `known_asset_id`: the asset
+            that this path was when it was read last, or null. The same bytes are not decoded again.
         landing: Where the files are.
         config: Limits.
 
@@ -84,14 +86,15 @@ def read_media(wanted: DataFrame, landing: LandingFolder, config: MediaConfig) -
         A row each; see `READ_SCHEMA`.
     """
     limits = DecoderLimits(config.decoder_timeout_seconds, config.decoder_memory_bytes)
-    reader = _MediaReader(landing, config.inline_bytes, config.max_pixels, limits)
-    return wanted.select("media_path", "media_kind").mapInArrow(reader, READ_SCHEMA)
+    reader = _MediaReader(landing, config.inline_bytes, config.max_bytes, config.max_pixels, limits)
+    return wanted.select("media_path", "media_kind", "known_asset_id").mapInArrow(reader, READ_SCHEMA)
 
 
 @dataclass(frozen=True)
 class _MediaReader:
     landing: LandingFolder
     inline_bytes: int
+    max_bytes: int
     max_pixels: int
     limits: DecoderLimits
 
@@ -100,7 +103,7 @@ class _MediaReader:
         num_bytes = 0
         with DecoderChild(self.limits) as child:
             for wanted in (row for batch in batches for row in batch.to_pylist()):
-                row = self._read(wanted["media_path"], wanted["media_kind"], child)
+                row = self._read(wanted["media_path"], wanted["media_kind"], wanted["known_asset_id"], child)
                 rows.append(row)
                 num_bytes += len(row.get("content") or b"") + len(row.get("_raw") or b"")
                 if num_bytes >= _BATCH_BYTES or len(rows) >= _BATCH_ROWS:
@@ -108,16 +111,14 @@ class _MediaReader:
                     rows, num_bytes = [], 0
         yield pa.RecordBatch.from_pylist(rows, schema=_ARROW_SCHEMA)
 
-    def _read(self, path: str, kind: str, child: DecoderChild) -> dict[str, Any]:
+    def _read(self, path: str, kind: str, known_asset_id: str | None, child: DecoderChild) -> dict[str, Any]:
         row: dict[str, Any] = {"media_path": path, "media_kind": kind}
-        if not self.landing.holds(path):
-            detail = f"{path}: a file in the landing folder is needed, but the link leads out of it"
-            return {**row, "_reason": str(Reason.MEDIA_OUTSIDE_LANDING), "_detail": detail}
-        try:
-            content = self.landing.read_bytes(path)
-        except OSError as error:
-            detail = f"{path}: a readable file is needed, but it cannot be read ({type(error).__name__})"
-            return {**row, "_reason": str(Reason.MEDIA_MISSING), "_detail": detail}
+        content = self._content(path)
+        if isinstance(content, RecordError):
+            return {**row, "_reason": str(content.reason), "_detail": f"{path}: {content.detail}"}
+        asset_id = hashlib.sha256(content).hexdigest()
+        if asset_id == known_asset_id:
+            return {**row, "asset_id": asset_id, "bytes_len": len(content)}
         try:
             info = child.call(probe, content, kind, self.max_pixels)
         except MediaError as error:
@@ -125,7 +126,7 @@ class _MediaReader:
         is_inline = len(content) <= self.inline_bytes
         return {
             **row,
-            "asset_id": hashlib.sha256(content).hexdigest(),
+            "asset_id": asset_id,
             "mime": info.mime,
             "bytes_len": len(content),
             "width_px": info.width_px,
@@ -134,3 +135,22 @@ class _MediaReader:
             "uri": None if is_inline else self.landing.uri_of(path),
             "content": content if is_inline else None,
         }
+
+    def _content(self, path: str) -> bytes | RecordError:
+        """The bytes of a file, or why they are not read."""
+        outside = RecordError(
+            Reason.MEDIA_OUTSIDE_LANDING, "a file in the landing folder is needed, but the link leads out of it"
+        )
+        if not self.landing.holds(path):
+            return outside
+        try:
+            content = self.landing.read_bytes(path, self.max_bytes + 1)
+        except OutsideError:
+            return outside
+        except OSError as error:
+            detail = f"a readable file is needed, but it cannot be read ({type(error).__name__})"
+            return RecordError(Reason.MEDIA_MISSING, detail)
+        if len(content) > self.max_bytes:
+            detail = f"at most {self.max_bytes} bytes (media.max_bytes) may be in it, but it has grown"
+            return RecordError(Reason.MEDIA_OVERSIZED, detail)
+        return content

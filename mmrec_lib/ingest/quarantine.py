@@ -13,6 +13,9 @@ from mmrec_lib.ingest.settle_first import QUARANTINED
 from mmrec_lib.lakehouse.landing import Delivery
 
 FILE_KIND = "file"
+IS_UNREAD = "source_file_id LIKE 'unread-%'"
+"""Condition of the rows that name places whose bytes could not be read; they go when the next ingest can."""
+
 _FILE_REASONS = [str(reason) for reason in FILE_REASONS]
 
 

@@ -32,12 +32,17 @@ class Reason(StrEnum):
     MEDIA_DECODER_CRASHED = "media_decoder_crashed"
     MEDIA_DECODER_TIMEOUT = "media_decoder_timeout"
     MEDIA_OUTSIDE_LANDING = "media_outside_landing"
+    UNREADABLE_RECORD = "unreadable_record"
     UNREADABLE_FILE = "unreadable_file"
     UNSUPPORTED_FORMAT = "unsupported_format"
+    FILE_CHANGED = "file_changed"
 
 
-FILE_REASONS = (Reason.UNREADABLE_FILE, Reason.UNSUPPORTED_FORMAT)
+FILE_REASONS = (Reason.UNREADABLE_FILE, Reason.UNSUPPORTED_FORMAT, Reason.FILE_CHANGED)
 """Reasons that judge a whole file: their quarantine rows have the record kind `file`."""
+
+LOST_REASONS = (Reason.NOT_JSON, Reason.INVALID_UTF8, Reason.UNREADABLE_RECORD)
+"""Reasons of lines and rows that were not understood as records at all; a file that loses too many fails the run."""
 
 
 class RecordError(MmrecError):

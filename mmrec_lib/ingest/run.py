@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.errors import LandingError
 from mmrec_lib.ingest.actions import side_by_side, union
+from mmrec_lib.ingest.arrivals import Arrivals, find_arrivals, landing_of, landing_state, remember_touched
 from mmrec_lib.ingest.books import Books, QualityCheck, keep_books, landing_file_rows, require_quality
 from mmrec_lib.ingest.config import LandingConfig
 from mmrec_lib.ingest.frames import DELETABLE_KINDS, IMMUTABLE_KINDS, read_records, reread_quarantined
 from mmrec_lib.ingest.media import MEDIA_KIND, MediaResult, ingest_media
-from mmrec_lib.ingest.quarantine import file_rows, quarantine_rows, returned_ids
+from mmrec_lib.ingest.quarantine import IS_UNREAD, file_rows, quarantine_rows, returned_ids
+from mmrec_lib.ingest.reasons import LOST_REASONS
 from mmrec_lib.ingest.settle_first import STORED, settle_first
 from mmrec_lib.ingest.settle_latest import settle_latest
+from mmrec_lib.ingest.table_records import read_tables
 from mmrec_lib.ingest.users import mentions, undeclared_users
 from mmrec_lib.ingest.values import Rules
-from mmrec_lib.lakehouse.landing import MEDIA_FOLDERS, Delivery, FoundFile, KnownFile, LandingFolder, kind_of
 from mmrec_lib.lakehouse.tables import Lakehouse
+
+__all__ = ["WRITES", "IngestSummary", "ingest", "landing_of", "landing_state"]
 
 WRITES = (
     "landing_file",
@@ -67,29 +68,6 @@ class IngestSummary:
     message: str
 
 
-def landing_of(lakehouse: Lakehouse) -> LandingFolder:
-    """The landing folder that a store is made from.
-
-    Raises:
-        LandingError: When the configuration names none, or it is not there.
-    """
-    if lakehouse.store.data is None:
-        raise LandingError("DATA: a landing folder is needed, but store.data names none. Give DATA=<landing folder>.")
-    return LandingFolder(lakehouse.store.data)
-
-
-def landing_state(lakehouse: Lakehouse) -> dict[str, str]:
-    """A hash of paths, sizes and modification times: while it stays the same, nothing new has arrived.
-
-    Raises:
-        LandingError: When there is no landing folder.
-    """
-    digest = hashlib.sha256()
-    for file in landing_of(lakehouse).files():
-        digest.update(f"{file.path}\x1f{file.bytes_len}\x1f{file.modified_us}\n".encode())
-    return {"landing": digest.hexdigest()}
-
-
 def ingest(lakehouse: Lakehouse, config: LandingConfig) -> IngestSummary:
     """Bring what is new in a landing folder into bronze.
 
@@ -104,25 +82,48 @@ def ingest(lakehouse: Lakehouse, config: LandingConfig) -> IngestSummary:
         LandingError: When there is no landing folder, or it holds no known source.
         DataQualityError: When too many records are bad; nothing is written then.
     """
-    landing = landing_of(lakehouse)
-    files = landing.files()
-    deliveries = landing.deliveries(files, _known_files(lakehouse), config.ingest.split_bytes)
-    num_ignored = sum(kind_of(file.path) is None and not _is_media(file) for file in files)
-    _log.info("landing: %d files, %d new deliveries, %d ignored", len(files), len(deliveries), num_ignored)
-    counts = {"file.new": len(deliveries), "file.ignored": num_ignored}
+    arrivals = find_arrivals(lakehouse, config.ingest.split_bytes)
+    _log.info(
+        "landing: %d files, %d new deliveries, %d ignored, %d places that cannot be read",
+        len(arrivals.scan.files),
+        len(arrivals.deliveries),
+        arrivals.num_ignored,
+        len(arrivals.unread),
+    )
     is_changed, books, run = False, Books(), None
-    if deliveries:
-        run = _Run(lakehouse, landing, config, deliveries)
-        books = run.settle()
+    if arrivals.deliveries or arrivals.unread or _has_unread_before(lakehouse):
+        arrivals, run, books = _settled(lakehouse, config, arrivals)
         require_quality(books, config.ingest)
         run.write(books)
-        is_changed = True
-    media = ingest_media(lakehouse, landing, files, config.media)
+        is_changed = bool(arrivals.deliveries)
+    media = ingest_media(lakehouse, arrivals.landing, arrivals.scan, config.media)
     is_changed |= media.is_changed | _write_quarantine(lakehouse, run, media)
-    if deliveries:
-        lakehouse.merge("landing_file", landing_file_rows(lakehouse.spark, deliveries, books))
+    if arrivals.deliveries:
+        rows = landing_file_rows(lakehouse.spark, arrivals.deliveries, books, arrivals.number)
+        lakehouse.merge("landing_file", rows)
+    remember_touched(lakehouse, arrivals.touched)
+    counts = {"file.new": len(arrivals.deliveries), "file.ignored": arrivals.num_ignored}
+    if arrivals.unread:
+        counts["file.unread"] = len(arrivals.unread)
     counts |= books.counts() | media.counts
-    return IngestSummary(counts, books.checks(config.ingest), is_changed, _message(counts))
+    return IngestSummary(counts, books.checks(config.ingest), is_changed, _message(counts) + books.not_read_whole())
+
+
+def _settled(lakehouse: Lakehouse, config: LandingConfig, arrivals: Arrivals) -> tuple[Arrivals, _Run, Books]:
+    """Read and judge what arrived; files that change meanwhile are left out, and the others are judged without them."""
+    while True:
+        run = _Run(lakehouse, config, arrivals)
+        books = run.settle()
+        if not books.changed:
+            return run.arrivals, run, books
+        arrivals = run.arrivals.without(books.changed)
+
+
+def _has_unread_before(lakehouse: Lakehouse) -> bool:
+    """Whether quarantine names places that could not be read, which may be gone or readable now."""
+    if not lakehouse.exists("quarantine"):
+        return False
+    return bool(lakehouse.read("quarantine").where(IS_UNREAD).limit(1).collect())
 
 
 def _write_quarantine(lakehouse: Lakehouse, run: _Run | None, media: MediaResult) -> bool:
@@ -131,8 +132,9 @@ def _write_quarantine(lakehouse: Lakehouse, run: _Run | None, media: MediaResult
     if media.quarantine is not None and media.released is not None:
         rows.append(media.quarantine)
         gone.append(media.released)
-    if not rows:
+    if not gone:
         return False
+    rows.append(file_rows(lakehouse.spark, ()))
     return lakehouse.merge("quarantine", union(rows), delete_keys=union(gone)).committed
 
 
@@ -145,31 +147,21 @@ def _message(counts: dict[str, int]) -> str:
     return f"{files}; stored: {stored or 'nothing'}; {num_quarantined:,} to quarantine"
 
 
-def _known_files(lakehouse: Lakehouse) -> list[KnownFile]:
-    if not lakehouse.exists("landing_file"):
-        return []
-    rows = lakehouse.read("landing_file").select(
-        "path", "bytes_len", F.unix_micros("modified_at"), "file_id", "sha256", F.unix_micros("written_at")
-    )
-    return [KnownFile(*row) for row in rows.distinct().collect()]
-
-
-def _is_media(file: FoundFile) -> bool:
-    return file.path.split("/", 1)[0] in MEDIA_FOLDERS
-
-
 class _Run:
     """One run over new deliveries: first everything is judged, then everything is written."""
 
-    def __init__(
-        self, lakehouse: Lakehouse, landing: LandingFolder, config: LandingConfig, deliveries: Sequence[Delivery]
-    ) -> None:
+    def __init__(self, lakehouse: Lakehouse, config: LandingConfig, arrivals: Arrivals) -> None:
         self._lakehouse = lakehouse
-        self._landing = landing
         self._config = config
-        self._deliveries = deliveries
         self._rules = Rules.of(config)
+        self.arrivals, self._tables = read_tables(lakehouse, arrivals, self._rules, whole=self._whole_kinds)
+        self._deliveries = self.arrivals.deliveries
         self._settled: dict[str, DataFrame] = {}
+
+    @property
+    def _whole_kinds(self) -> tuple[str, ...]:
+        """Kinds of which a Delta table is read as a whole: absence means something there."""
+        return ("item",) if self._config.items.full_snapshot else ()
 
     def settle(self) -> Books:
         """Read and judge every record; writes nothing but staging files."""
@@ -179,7 +171,7 @@ class _Run:
         side_by_side(
             [partial(self._settle_first, kind, known_items, num_waiting.get(kind, 0)) for kind in IMMUTABLE_KINDS]
         )
-        return keep_books(self._settled, self._deliveries)
+        return keep_books(self._settled, self._deliveries, self.arrivals.unread)
 
     def _settle_latest(self, kind: str) -> None:
         records = self._records(kind)
@@ -211,8 +203,9 @@ class _Run:
     def quarantined(self) -> tuple[list[DataFrame], list[DataFrame]]:
         """Rows that quarantine must hold, and keys of those that it must hold no more."""
         rows = [quarantine_rows(settled, kind) for kind, settled in self._settled.items()]
-        if any(delivery.problem for delivery in self._deliveries):
-            rows.append(file_rows(self._lakehouse.spark, self._deliveries))
+        unread = [*self._deliveries, *self.arrivals.unread]
+        if any(delivery.problem for delivery in unread):
+            rows.append(file_rows(self._lakehouse.spark, unread))
         # Of a file that a killed run had read before, quarantine holds exactly what this run refused.
         stale = self._quarantined_before().select("quarantine_id")
         returned = [returned_ids(self._settled[kind], kind) for kind in IMMUTABLE_KINDS if kind in self._settled]
@@ -229,9 +222,10 @@ class _Run:
 
     def _records(self, kind: str) -> DataFrame | None:
         splits = [split for d in self._deliveries if d.kind == kind for split in d.splits]
-        if not splits:
-            return None
-        return read_records(self._lakehouse.spark, self._landing, kind, splits, self._rules)
+        parts = list(self._tables.get(kind, []))
+        if splits:
+            parts.append(read_records(self._lakehouse.spark, self.arrivals.landing, kind, splits, self._rules))
+        return union(parts) if parts else None
 
     def _stage(self, kind: str, settled: DataFrame) -> None:
         self._settled[kind] = self._lakehouse.stage(f"ingest_{kind}", settled)
@@ -255,12 +249,23 @@ class _Run:
         key = CONTRACTS[kind].key[0]
         settled = self._settled[kind]
         gone = settled.where(F.col("_write") & F.col("_deleted")).select(key)
-        if kind == "item" and self._config.items.full_snapshot:
+        if kind == "item" and self._config.items.full_snapshot and self._is_catalogue_whole:
             # An item that is only in quarantine was delivered: a typing error must not take it off the shelf.
             present = settled.select(F.coalesce(key, "_record_id").alias(key)).where(F.col(key).isNotNull())
             absent = self._lakehouse.read(kind).select(key).join(present, on=key, how="left_anti")
             gone = gone.unionByName(absent).distinct()
         return gone
+
+    @cached_property
+    def _is_catalogue_whole(self) -> bool:
+        """Whether every item file was read whole: what a broken file lost is not absent from the catalogue."""
+        parts = [*self._deliveries, *self.arrivals.unread]
+        is_whole = not any(part.problem for part in parts if part.kind == "item")
+        lost = self._settled["item"].where(F.col("_reason").isin([str(reason) for reason in LOST_REASONS]))
+        is_whole = is_whole and lost.limit(1).count() == 0
+        if not is_whole:
+            _log.warning("items: an item file was not read whole, so no item is removed for being absent")
+        return is_whole
 
     def _waiting(self, known_items: DataFrame) -> DataFrame:
         """Quarantined records of earlier files whose item is known now."""
@@ -272,7 +277,9 @@ class _Run:
     def _quarantined_before(self) -> DataFrame:
         """Quarantined records of files that this run reads."""
         rows = self._lakehouse.read("quarantine").where(F.col("record_kind") != MEDIA_KIND)
-        return rows.join(self._file_ids(), on="source_file_id", how="left_semi")
+        read_again = rows.join(self._file_ids(), on="source_file_id", how="left_semi")
+        # What could not be read before is tried by every run.
+        return read_again.unionByName(rows.where(IS_UNREAD))
 
     def _file_ids(self) -> DataFrame:
         ids = [(delivery.file_id,) for delivery in self._deliveries]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmrec_lib.ingest.reasons import Reason, RecordError
-from mmrec_lib.ingest.values import Fields, Rules, first_readable_id, json_text, shown
+from mmrec_lib.ingest.values import Fields, Rules, first_readable_id, json_text
 from mmrec_lib.lakehouse.landing import Split
+from mmrec_lib.lakehouse.landing.parquet import MAX_VECTOR_LENGTH, arrow_bytes
+from mmrec_lib.lakehouse.landing.rows import split_fields
 
 
 def parse_vectors(
@@ -32,10 +36,11 @@ def parse_vectors(
     details: list[str | None] = []
     raws: list[bytes | None] = []
     names: list[str | None] = []
-    raw_ids = batch.column("item_id").to_pylist() if "item_id" in batch.schema.names else [None] * num_rows
-    for row, raw_id in enumerate(raw_ids):
+    for row, raw_id in enumerate(_ids(batch, split)):
         reason = detail = item_id = None
         try:
+            if isinstance(raw_id, RecordError):
+                raise raw_id
             item_id = Fields({"item_id": raw_id}, rules).key("item_id")
             if bad_vector[row]:
                 raise _vector_error(problem, int(lengths[row]), split.dim or 0)
@@ -44,8 +49,8 @@ def parse_vectors(
         ids.append(item_id)
         reasons.append(reason)
         details.append(detail)
-        names.append(first_readable_id({"item_id": raw_id}, ("item_id",)))
-        raws.append(None if reason is None else _raw(batch.slice(row, 1)))
+        names.append(None if isinstance(raw_id, RecordError) else first_readable_id({"item_id": raw_id}, ("item_id",)))
+        raws.append(None if reason is None else _raw(batch.slice(row, 1), int(lengths[row])))
     rejected = np.array([reason is not None for reason in reasons], dtype=bool)
     columns: dict[str, pa.Array] = {
         "item_id": pa.array(ids, pa.string()),
@@ -62,6 +67,28 @@ def parse_vectors(
         "_record_id": pa.array(names, pa.string()),
     }
     return pa.RecordBatch.from_arrays([columns[field.name] for field in schema], schema=schema)
+
+
+def _ids(batch: pa.RecordBatch, split: Split) -> list[Any]:
+    """The ids of a batch as Python values; an error where Python cannot hold one (invalid UTF-8, the year 10000)."""
+    if "item_id" not in batch.schema.names:
+        return [split_fields(split).get("item_id")] * batch.num_rows
+    column = batch.column("item_id")
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    try:
+        ids: list[Any] = column.to_pylist()
+        return ids
+    except (ValueError, OverflowError):
+        return [_id(value) for value in column]
+
+
+def _id(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError) as error:
+        reason = Reason.INVALID_UTF8 if isinstance(error, UnicodeDecodeError) else Reason.WRONG_TYPE
+        return RecordError(reason, f"field `item_id`: an id is needed, but it cannot be read: {error}")
 
 
 def _vector_column(batch: pa.RecordBatch) -> tuple[pa.ListArray, str | None]:
@@ -98,8 +125,10 @@ def _vector_error(problem: str | None, length: int, dim: int) -> RecordError:
     return RecordError(Reason.NOT_FINITE, "field `vector`: finite numbers are needed, got NaN, infinity or null")
 
 
-def _raw(row: pa.RecordBatch) -> bytes:
+def _raw(row: pa.RecordBatch, length: int) -> bytes:
     try:
+        if length > MAX_VECTOR_LENGTH:
+            row = row.drop_columns(["vector"])
         return json_text(row.to_pylist()[0], allow_nan=True).encode("utf-8", "replace")
-    except (ValueError, OverflowError, TypeError) as error:
-        return shown(error).encode()
+    except (ValueError, OverflowError, TypeError):
+        return arrow_bytes(row)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrec_lib.errors import LandingError
-from mmrec_lib.lakehouse.landing import KnownFile, LandingFolder, format_of, hash_and_split, kind_of, vector_name
-from mmrec_lib.lakehouse.landing_rows import RawRow, csv_row, iter_rows
+from mmrec_lib.lakehouse.landing import KnownFile, LandingFolder, format_of, kind_of, vector_name
+from mmrec_lib.lakehouse.landing.plan import hash_and_split
+from mmrec_lib.lakehouse.landing.rows import RawRow, csv_row, iter_rows
 
 MB = 1 << 20
 
@@ -72,8 +74,9 @@ def test_vector_files_name_modality_and_encoder() -> None:
 def test_pieces_cover_the_file_and_count_its_lines(lines: list[bytes], split_bytes: int, ends: bool) -> None:
     content = b"\n".join(lines) + (b"\n" if ends else b"")
     _, pieces = hash_and_split(io.BytesIO(content), split_bytes)
-    assert b"".join(content[start:stop] for start, stop, _ in pieces) == content
-    for start, _, first_line in pieces:
+    assert b"".join(content[start:stop] for start, stop, _, _ in pieces) == content
+    for start, stop, first_line, crc in pieces:
+        assert crc == zlib.crc32(content[start:stop])
         assert first_line == 1 + content[:start].count(b"\n")
         assert start == 0 or content[start - 1 : start] == b"\n"
 
@@ -106,7 +109,8 @@ def test_csv_rows_of_the_wrong_length_or_with_broken_quotes_are_refused_alone(tm
 
 
 def test_a_csv_with_a_column_twice_is_unreadable_as_a_whole(tmp_path: Path) -> None:
-    assert [row.reason for row in rows_of(tmp_path, "users.csv", b"a,a\n1,2\n")] == ["unreadable_file"]
+    rows = rows_of(tmp_path, "users.csv", b"a,a\n1,2\n\n3,4\n")
+    assert [(row.line, row.reason) for row in rows] == [(1, "unreadable_file"), (2, "not_json"), (4, "not_json")]
 
 
 def test_a_graph_needs_its_header(tmp_path: Path) -> None:

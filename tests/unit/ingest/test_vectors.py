@@ -54,3 +54,14 @@ def test_a_file_without_vectors_is_refused_row_by_row() -> None:
     rows = parsed({"item_id": pa.array(["a"]), "vector": pa.array(["1,2"])})
     assert [r["_reason"] for r in rows] == ["wrong_type"]
     assert [r["_reason"] for r in parsed({"item_id": pa.array(["a"])})] == ["wrong_type"]
+
+
+def test_ids_that_python_cannot_hold_are_refused_alone_and_keep_their_bytes() -> None:
+    vectors = pa.array([[1, 2], [3, 4]], pa.list_(pa.float32()))
+    rows = parsed({"item_id": pa.array([b"a", b"\xff"]).view(pa.string()), "vector": vectors})
+    assert [r["_reason"] for r in rows] == [None, "invalid_utf8"]
+    raw = rows[1]["_raw"]
+    assert isinstance(raw, bytes)
+    assert pa.ipc.open_stream(raw).read_all().column("item_id").cast(pa.binary()).to_pylist() == [b"\xff"]
+    times = parsed({"item_id": pa.array([0, 1], pa.timestamp("ns")), "vector": vectors})
+    assert [r["_reason"] for r in times] == ["wrong_type", "wrong_type"]
