@@ -34,11 +34,11 @@ GOOD: dict[str, dict[str, Any]] = {
 
 def parse(kind: str, record: Any) -> Parsed:
     raw = record if isinstance(record, bytes) else json.dumps(record).encode()
-    return parse_record(kind, raw, None, RULES, plain=False)
+    return parse_record(kind, raw, None, RULES)
 
 
 def parse_plain(kind: str, record: dict[str, str]) -> Parsed:
-    return parse_record(kind, b"", record, RULES, plain=True)
+    return parse_record(kind, b"", record, RULES)
 
 
 def event(**fields: Any) -> dict[str, Any]:
@@ -164,10 +164,10 @@ def test_bounds_and_event_types_come_from_the_configuration() -> None:
     )
     rules = Rules.of(config)
     early = parse_record(
-        "event", b'{"user_id": "u", "event_type": "sniff", "ts": "2025-12-31"}', None, rules, plain=False
+        "event", b'{"user_id": "u", "event_type": "sniff", "ts": "2025-12-31"}', None, rules
     )
     good = parse_record(
-        "event", b'{"user_id": "u", "event_type": "sniff", "ts": "2026-01-01"}', None, rules, plain=False
+        "event", b'{"user_id": "u", "event_type": "sniff", "ts": "2026-01-01"}', None, rules
     )
     assert early.reason == Reason.TIME_OUT_OF_BOUNDS and good.reason is None
 
@@ -177,7 +177,7 @@ def test_equal_events_without_an_id_get_the_same_key_in_every_format() -> None:
     from_json = parse("event", record).columns
     from_csv = parse_plain("event", {**record, "event_id": "", "value": "4", "ts": str(TS_US // 10**6)}).columns
     from_parquet = parse_record(
-        "event", None, {**record, "value": Decimal(4), "ts": datetime(2025, 7, 1, 12, tzinfo=UTC)}, RULES, plain=False
+        "event", None, {**record, "value": Decimal(4), "ts": datetime(2025, 7, 1, 12, tzinfo=UTC)}, RULES
     ).columns
     other = parse("event", {**record, "value": 5}).columns
     assert from_json == from_csv == from_parquet
@@ -287,7 +287,7 @@ def test_good_records_with_any_field_replaced_never_crash(kind: str, data: st.Da
     for name in data.draw(st.lists(st.sampled_from([*sorted(record), "op", "split", "other"]), max_size=3)):
         record[name] = data.draw(JSON_VALUES)
     check(parse(kind, record))
-    check(parse_record(kind, None, record, RULES, plain=False))
+    check(parse_record(kind, None, record, RULES))
     check(parse_plain(kind, {name: str(value) for name, value in record.items()}))
 
 
