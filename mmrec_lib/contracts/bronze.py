@@ -227,8 +227,8 @@ QUARANTINE = TableContract(
         Column(
             "record_kind",
             StringType(),
-            "event, review, item, user, user_edge, graph_edge, provided_text, provided_vector, media, file, or field (of a "
-            "record that was stored without it).",
+            "event, review, item, user, user_edge, graph_edge, provided_text, provided_vector, media, file, or field "
+            "(of a record that was stored without it).",
             required=True,
         ),
         Column("reason", StringType(), "Reason from a closed list, such as unknown_item.", required=True),
@@ -242,7 +242,7 @@ QUARANTINE = TableContract(
         Column(
             "parsed",
             StringType(),
-            "Columns of a record that waits for its item, as they were read, as JSON; times in microseconds since 1970.",
+            "Columns of a record that waits for its item as they were read, in JSON; times in microseconds since 1970.",
         ),
     ),
     key=("quarantine_id",),

@@ -35,7 +35,10 @@ _FLAGS = dict.fromkeys(("true", "t", "1", "1.0", "yes", "y"), True) | dict.fromk
 
 def shown(value: object) -> str:
     """A value as it is shown in a detail: short, and printable whatever it holds."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -212,7 +215,7 @@ def attribute_text(name: str, value: Any) -> str:
         RecordError: When the value holds text that cannot be stored, or an infinite number.
     """
     if isinstance(value, str) and value.endswith(".0") and (match := _WHOLE.fullmatch(value)):
-        return match[1]
+        return str(int(match[1]))
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if not isinstance(value, list | tuple | dict):

@@ -69,7 +69,7 @@ def _calendar_date(name: str, digits: str) -> date:
         return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
         raise RecordError(
-            Reason.BAD_TIME, f"field `{name}`: eight digits are a date such as 20250131, got {digits}"
+            Reason.BAD_TIME, f"field `{name}`: of eight digits a date such as 20250131 is needed, got {digits}"
         ) from None
 
 
