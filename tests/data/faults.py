@@ -166,7 +166,10 @@ EVENTS_PARQUET: dict[str, tuple[int, tuple[Breaker, ...]]] = {
 REVIEWS_JSON: dict[str, tuple[int, tuple[Breaker, ...]]] = {
     "not_json": (6, NOT_JSON),
     "invalid_utf8": (2, BAD_UTF8),
-    "wrong_type": (6, (*WRONG_ID_TYPES[:3], _with(text={"de": "Gut"}), _instead("rating", item_id=["p001"]), _with(text=["a", "b"]))),
+    "wrong_type": (
+        6,
+        (*WRONG_ID_TYPES[:3], _with(text={"de": "Gut"}), _instead("rating", item_id=["p001"]), _with(text=["a", "b"])),
+    ),
     "missing_key": (5, MISSING_KEYS),
     "missing_field": (5, (_without("text"), _with(text=None), _with(text=""))),
     "impossible_value": (5, (_with(rating=9), _with(rating=0), _with(rating=-3))),
