@@ -7,8 +7,11 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +20,8 @@ from mmrec_lib.ingest.config import EventTypeConfig, IngestConfig, LandingConfig
 from mmrec_lib.ingest.reasons import Reason
 from mmrec_lib.ingest.records import READERS, Parsed, landing_path, parse_record
 from mmrec_lib.ingest.values import Fields, Rules
+from mmrec_lib.lakehouse.landing import LandingFolder
+from mmrec_lib.lakehouse.landing_rows import iter_rows
 
 RULES = Rules.of(LandingConfig())
 REASONS = {str(reason) for reason in Reason}
@@ -647,3 +652,30 @@ def check(parsed: Parsed) -> None:
     for note in parsed.notes:
         assert note.reason in REASONS
         (note.field + note.detail).encode("utf-8")
+
+
+def test_typed_columns_of_a_parquet_file_are_read_like_text(tmp_path: Path) -> None:
+    key = uuid.UUID(UUID)
+    user_ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([key.bytes], pa.binary(16)))
+    columns = {
+        "event_id": pa.array([Decimal(12)], pa.decimal128(20, 0)),
+        "user_id": user_ids,
+        "item_id": pa.array([b"i1"]),
+        "event_type": pa.array([b"rating"]).dictionary_encode(),
+        "value": pa.array([Decimal("4.50")], pa.decimal128(9, 2)),
+        "seconds": pa.array([math.nan]),
+        "ts": pa.array([TS_US * 1000 + 7], pa.timestamp("ns", tz="UTC")),
+        "age": pa.array([34.0]),
+        "sizes": pa.array([[("s", 1), ("l", 2)]], pa.map_(pa.string(), pa.int32())),
+        "place": pa.array([{"lat": 1.0, "tags": ["b", None]}]),
+    }
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table(columns), tmp_path / "data" / "events.parquet")
+    landing = LandingFolder(str(tmp_path / "data"))
+    (delivery,) = landing.deliveries(landing.files(), [], 1 << 20)
+    (row,) = [row for split in delivery.splits for row in iter_rows(landing, split, 1 << 20)]
+    typed = parse_record("event", row.raw, row.values, RULES)
+    text = {"event_id": "12", "user_id": UUID, "item_id": "i1", "event_type": "rating", "value": "4.5", "ts": TS}
+    text |= {"age": "34", "sizes": '{"l":2,"s":1}', "place": '{"lat":1,"tags":["b",null]}'}
+    assert (typed.reason, typed.notes) == (None, ())
+    assert typed.columns == parse_plain("event", text).columns
