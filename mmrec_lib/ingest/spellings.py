@@ -64,21 +64,29 @@ def plain_value(value: Any, null_spellings: Collection[str] = ()) -> Any:
 
     Blank text, the spellings of null and NaN are None; bytes are decoded as UTF-8, UUIDs are text, decimals numbers.
     """
-    if isinstance(value, bytes):
-        try:
-            value = value.decode("utf-8")
-        except UnicodeDecodeError:
-            return value
-    elif isinstance(value, uuid.UUID):
-        return str(value)
-    elif isinstance(value, Decimal):
-        value = _plain_decimal(value)
+    if not isinstance(value, str):
+        value = _decoded(value)
     if isinstance(value, str):
         stripped = value.strip()
         return None if not stripped or stripped in null_spellings else value
-    if isinstance(value, float | date) and value != value:  # noqa: PLR0124 - NaN and NaT differ from themselves
-        return None
     return value
+
+
+def _decoded(value: Any) -> Any:
+    """Bytes and UUIDs as text, decimals as numbers, NaN and NaT as None; anything else as it is."""
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return value
+    if isinstance(value, Decimal):
+        return _plain_decimal(value)
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    is_nan = isinstance(value, float | date) and value != value  # noqa: PLR0124 - NaN and NaT differ from themselves
+    return None if is_nan else value
 
 
 def _plain_decimal(value: Decimal) -> int | float | None:
@@ -98,7 +106,8 @@ def is_spelled_null(value: Any, null_spellings: Collection[str]) -> bool:
 
 def id_text(value: object) -> str | None:
     """An id as text: strings as they are, whole numbers (7, 7.0, "7.0", decimals) cast; None when it is no id."""
-    value = plain_value(value)
+    if not isinstance(value, str):
+        value = plain_value(value)
     if isinstance(value, str):
         # A table with a gap turns whole numbers into floats, and its CSV holds 7.0.
         return match[1] if value.endswith(".0") and (match := _WHOLE.fullmatch(value)) else value

@@ -36,6 +36,9 @@ NO_TIME_US = 0
 """Time of a record without one: 1970-01-01, microseconds since the epoch."""
 
 MAX_NOTE_BYTES = 64 * 1024
+MAX_NOTES = 20
+"""Notes of one record before what is left of its attributes shares one."""
+
 _T = TypeVar("_T")
 
 
@@ -134,7 +137,8 @@ class Fields:
         return tuple(self._notes.values())
 
     def _take(self, name: str) -> Any:
-        return plain_value(self._rest.pop(name, None), self._rules.null_spellings)
+        value = self._rest.pop(name, None)
+        return None if value is None else plain_value(value, self._rules.null_spellings)
 
     def _null_hint(self, value: Any) -> str:
         """Say why a required field counts as missing although there is something in it."""
@@ -148,7 +152,9 @@ class Fields:
         except (ValueError, TypeError, RecursionError):
             raw = shown(value).encode("utf-8", "replace")
         detail = f"{error.detail}; {outcome}"
-        self._notes.setdefault(name, Note(_storable(name), str(error.reason), detail, raw))
+        # By the name as it is stored: two names that are no text may look the same there, and rows need keys of their own.
+        field = _storable(name)
+        self._notes.setdefault(field, Note(field, str(error.reason), detail, raw))
 
     def _optional(
         self, name: str, value: Any, read: Callable[[str, Any], _T], outcome: str = "the field is null"
@@ -290,7 +296,8 @@ class Fields:
     def rest(self) -> dict[str, str] | None:
         """The fields that nobody took, as text and sorted by name: scalars plain, lists and objects as JSON.
 
-        Of more than `max_attributes` fields the first by name are kept, and one note names how many were dropped.
+        Of more than `max_attributes` fields the first by name are kept. One note tells of all the others, as it does of
+        what cannot be read once there are `MAX_NOTES` notes.
         """
         rules = self._rules
         kept: dict[str, str] = {}
@@ -302,16 +309,21 @@ class Fields:
             if len(kept) >= rules.max_attributes:
                 dropped[name] = value
                 continue
-            if (text := self._optional(name, value, self._attribute, "it was dropped")) is not None:
-                kept[name] = self._cut(name, text) or ""
+            try:
+                kept[name] = self._cut(name, self._attribute(name, value)) or ""
+            except RecordError as error:
+                if len(self._notes) < MAX_NOTES:
+                    self._note(name, error, "it was dropped", value)
+                else:
+                    dropped[name] = value
         if dropped:
-            error = RecordError(
+            excess = RecordError(
                 Reason.IMPOSSIBLE_VALUE,
-                f"{len(kept) + len(dropped)} fields beyond the contract: at most {rules.max_attributes} a record "
-                f"(ingest.max_attributes) are kept",
+                f"fields beyond the contract: at most {rules.max_attributes} a record (ingest.max_attributes) that can "
+                "be read are needed",
             )
             names = ", ".join(shown(name) for name in list(dropped)[:3])
-            self._note("attributes", error, f"{len(dropped)} were dropped, among them {names}", dropped)
+            self._note("attributes", excess, f"{len(dropped)} were dropped, among them {names}", dropped)
         return kept or None
 
     def _attribute(self, name: str, value: Any) -> str:

@@ -439,6 +439,11 @@ def test_attributes_beyond_the_limit_are_dropped_and_told() -> None:
     assert [note.field for note in parsed.notes] == ["aaaaaa", "attributes"]
     assert "2 were dropped, among them 'c', 'd'" in parsed.notes[1].detail
     assert json.loads(parsed.notes[1].raw) == {"attributes": {"c": 3, "d": 4}}
+    bad = parse("user", {"user_id": "u", "z": 1, **{f"a\x00{n:05}": n for n in range(3000)}})
+    assert bad.columns is not None and bad.columns["attributes"] == {"z": "1"}
+    assert len(bad.notes) == 21 and "2980 were dropped" in bad.notes[-1].detail
+    same = parse("user", {"user_id": "u", "\ud800": 1, "\ud801": 2, "?": "\ud802"})
+    assert [note.field for note in same.notes] == ["?"]
     many = parse("user", {"user_id": "u", **{f"a{n:05}": n for n in range(3000)}})
     assert many.columns is not None and len(many.columns["attributes"]) == 200 and len(many.notes) == 1
 
