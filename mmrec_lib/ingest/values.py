@@ -152,7 +152,7 @@ class Fields:
         except (ValueError, TypeError, RecursionError):
             raw = shown(value).encode("utf-8", "replace")
         detail = f"{error.detail}; {outcome}"
-        # By the name as it is stored: two names that are no text may look the same there, and rows need keys of their own.
+        # By the name as it is stored: two names that are no text may look the same there, and each row needs its key.
         field = _storable(name)
         self._notes.setdefault(field, Note(field, str(error.reason), detail, raw))
 

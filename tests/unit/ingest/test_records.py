@@ -442,7 +442,7 @@ def test_attributes_beyond_the_limit_are_dropped_and_told() -> None:
     bad = parse("user", {"user_id": "u", "z": 1, **{f"a\x00{n:05}": n for n in range(3000)}})
     assert bad.columns is not None and bad.columns["attributes"] == {"z": "1"}
     assert len(bad.notes) == 21 and "2980 were dropped" in bad.notes[-1].detail
-    same = parse("user", {"user_id": "u", "\ud800": 1, "\ud801": 2, "?": "\ud802"})
+    same = parse("user", {"user_id": "u", chr(0xD800): 1, chr(0xD801): 2, "?": "\ud802"})
     assert [note.field for note in same.notes] == ["?"]
     many = parse("user", {"user_id": "u", **{f"a{n:05}": n for n in range(3000)}})
     assert many.columns is not None and len(many.columns["attributes"]) == 200 and len(many.notes) == 1
