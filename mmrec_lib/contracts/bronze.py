@@ -32,7 +32,9 @@ EVENT = TableContract(
     layer="bronze",
     comment="What users did: one row an event, immutable; the first delivery of an event_id wins.",
     columns=(
-        Column("event_id", StringType(), "Key; a hash of the record where the source gave none.", required=True),
+        Column(
+            "event_id", StringType(), "Key; a hash of the contract's fields where the source gave none.", required=True
+        ),
         Column("user_id", StringType(), "Who acted.", required=True),
         Column("item_id", StringType(), "On which item; null where the event type needs none (search)."),
         Column("event_type", StringType(), "One of the event types that the config declares.", required=True),
@@ -54,7 +56,9 @@ REVIEW = TableContract(
     layer="bronze",
     comment="What users wrote or said about items, immutable; the first delivery of a review_id wins.",
     columns=(
-        Column("review_id", StringType(), "Key; a hash of the record where the source gave none.", required=True),
+        Column(
+            "review_id", StringType(), "Key; a hash of the contract's fields where the source gave none.", required=True
+        ),
         Column("user_id", StringType(), "Who reviewed.", required=True),
         Column("item_id", StringType(), "What was reviewed.", required=True),
         Column("text", StringType(), "The words; null for a spoken review."),
@@ -217,13 +221,14 @@ PROVIDED_VECTOR = TableContract(
 QUARANTINE = TableContract(
     name="quarantine",
     layer="bronze",
-    comment="Every delivered record or medium that could not be stored, with the reason and the raw bytes.",
+    comment="Every delivered record, field or medium that could not be stored, with the reason and the raw bytes.",
     columns=(
         Column("quarantine_id", StringType(), "Key: hash of where the record stood.", required=True),
         Column(
             "record_kind",
             StringType(),
-            "event, review, item, user, user_edge, graph_edge, provided_text, provided_vector, media or file.",
+            "event, review, item, user, user_edge, graph_edge, provided_text, provided_vector, media, file, or field "
+            "(of a record that was stored without it).",
             required=True,
         ),
         Column("reason", StringType(), "Reason from a closed list, such as unknown_item.", required=True),
@@ -233,6 +238,11 @@ QUARANTINE = TableContract(
         *SOURCE,
         Column(
             "raw", BinaryType(), "The record as delivered (a Parquet row as JSON); of media at most the first 64 KiB."
+        ),
+        Column(
+            "parsed",
+            StringType(),
+            "Columns of a record that waits for its item as they were read, in JSON; times in microseconds since 1970.",
         ),
     ),
     key=("quarantine_id",),

@@ -31,6 +31,7 @@ class Arrivals:
         deliveries: New deliveries, read and hashed.
         unread: Places that cannot be read now; each ingest tries them again.
         touched: Deliveries that are known, with the file as it is now: only its modification time has changed.
+        known_paths: Paths that were delivered before.
         number: Number of this ingest; later ones have larger numbers, whatever the clock says.
     """
 
@@ -39,6 +40,7 @@ class Arrivals:
     deliveries: list[Delivery]
     unread: list[Delivery]
     touched: list[tuple[KnownFile, FoundFile]]
+    known_paths: frozenset[str]
     number: int
 
     @property
@@ -109,6 +111,7 @@ def find_arrivals(lakehouse: Lakehouse, split_bytes: int) -> Arrivals:
         [delivery for delivery in plan.deliveries if delivery.is_read],
         [*refused, *unread_files],
         plan.touched,
+        frozenset(file.path for file in known),
         1 + max((file.number or 0 for file in known), default=0),
     )
 

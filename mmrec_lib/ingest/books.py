@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.bronze import LANDING_FILE
 from mmrec_lib.errors import DataQualityError
-from mmrec_lib.ingest.actions import union
 from mmrec_lib.ingest.config import IngestConfig
-from mmrec_lib.ingest.quarantine import FILE_KIND, record_kind
+from mmrec_lib.ingest.frames import IMMUTABLE_KINDS
+from mmrec_lib.ingest.quarantine import FIELD_KIND, FILE_KIND
 from mmrec_lib.ingest.reasons import LOST_REASONS, Reason
 from mmrec_lib.ingest.settle_first import DUPLICATE, QUARANTINED, STORED, SUPERSEDED
 from mmrec_lib.lakehouse.landing import Delivery
+from mmrec_lib.safe_text import for_people
 
 _EXTRA_KIND = "provided_vector"
 STATUSES = (STORED, SUPERSEDED, DUPLICATE, QUARANTINED)
@@ -46,7 +46,7 @@ class Loss:
     def first(self) -> str:
         """The first loss, for a message; what is wrong with a file as a whole stands in no line."""
         where = f"first in line {self.example.line}: " if self.example.line else ""
-        return where + shown_path(self.example.detail)
+        return where + for_people(self.example.detail)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class Books:
         by_reason: kind → reason → records, refused ones only.
         examples: (kind, reason) → the first such record.
         num_returned: kind → records that came back from quarantine; they are in no file's books of this run.
+        num_waiting: kind → records in quarantine that wait for their item after this run.
+        num_noted: kind → records that were kept, but not all of their fields as delivered.
+        num_fields: Such fields; they are in no file's books.
+        field_example: The first such record.
+        num_known: file_id → records of which the store had the key from elsewhere.
         num_deleted: kind → records that delete.
         losses: file_id → what could not be understood of the file.
         unreadable: kind → its files that are damaged so that nobody knows how many records they had.
@@ -88,6 +93,11 @@ class Books:
     by_reason: dict[str, Counter[str]] = field(default_factory=dict)
     examples: dict[tuple[str, str], Example] = field(default_factory=dict)
     num_returned: Counter[str] = field(default_factory=Counter)
+    num_waiting: Counter[str] = field(default_factory=Counter)
+    num_noted: Counter[str] = field(default_factory=Counter)
+    num_fields: int = 0
+    field_example: Example | None = None
+    num_known: Counter[str] = field(default_factory=Counter)
     num_deleted: Counter[str] = field(default_factory=Counter)
     losses: dict[str, Loss] = field(default_factory=dict)
     unreadable: dict[str, Unreadable] = field(default_factory=dict)
@@ -137,12 +147,12 @@ class Books:
         """
         unreadable = [
             f"{kind}: files with {one.share:.1%} of the bytes cannot be read, at most "
-            f"{config.max_quarantine_share:.1%} may be; {shown_path(one.detail)}"
+            f"{config.max_quarantine_share:.1%} may be; {for_people(one.detail)}"
             for kind, one in sorted(self.unreadable.items())
             if one.share > config.max_quarantine_share and kind != _EXTRA_KIND
         ]
         return unreadable + [
-            f"{shown_path(loss.example.path)}: {loss.num_lost:,} of {size:,} records ({share:.1%}) cannot be "
+            f"{for_people(loss.example.path)}: {loss.num_lost:,} of {size:,} records ({share:.1%}) cannot be "
             f"understood, at most {config.max_quarantine_share:.1%} of a file may be; {loss.first}"
             for loss, size, share in self.lost_shares().values()
             if share > config.max_quarantine_share and loss.kind != _EXTRA_KIND
@@ -151,10 +161,10 @@ class Books:
     def not_read_whole(self) -> str:
         """The part of the job's message that names every file that was not read whole; empty when all were."""
         parts = [
-            f"{shown_path(loss.example.path)} ({loss.num_lost:,} of {size:,} lost; {loss.first})"
+            f"{for_people(loss.example.path)} ({loss.num_lost:,} of {size:,} lost; {loss.first})"
             for loss, size, _ in sorted(self.lost_shares().values(), key=lambda entry: entry[0].example.path)
         ]
-        parts.extend(shown_path(sentence) for sentence in self.unread)
+        parts.extend(for_people(sentence) for sentence in self.unread)
         return f"; not read whole: {'; '.join(parts)}" if parts else ""
 
     def totals(self) -> dict[str, Counter[str]]:
@@ -173,6 +183,11 @@ class Books:
                 result[f"{kind}.{_PLURAL.get(status, status)}"] = statuses[status]
         for kind, count in sorted(self.num_returned.items()):
             result[f"{kind}.returned"] = count
+        for kind, count in sorted((+self.num_waiting).items()):
+            result[f"{kind}.waiting"] = count
+        if self.num_fields:
+            result |= {f"{FIELD_KIND}.read": self.num_fields, f"{FIELD_KIND}.quarantined": self.num_fields}
+            result |= {f"{FIELD_KIND}.{_PLURAL.get(s, s)}": 0 for s in (STORED, SUPERSEDED, DUPLICATE)}
         return result
 
     def checks(self, config: IngestConfig) -> tuple[QualityCheck, ...]:
@@ -183,6 +198,10 @@ class Books:
             is_held = kind != FILE_KIND and statuses.total() >= config.min_records
             limit = config.max_quarantine_share if is_held else None
             checks.append(QualityCheck(kind, "quarantine_share", share, limit, limit is None or share <= limit))
+            if self.num_noted[kind]:
+                # Told, not held to a limit: a field that cannot be read does not take its record along.
+                noted = self.num_noted[kind] / max(statuses.total(), 1)
+                checks.append(QualityCheck(kind, "unreadable_field_share", noted, None, True))
         worst: dict[str, float] = {}
         for loss, _, share in self.lost_shares().values():
             worst[loss.kind] = max(share, worst.get(loss.kind, 0.0))
@@ -194,87 +213,6 @@ class Books:
             is_good = limit is None or one.share <= limit
             checks.append(QualityCheck(kind, "unreadable_bytes_share", one.share, limit, is_good))
         return tuple(checks)
-
-
-def shown_path(text: str) -> str:
-    """A path or sentence as it can be shown anywhere: control characters, which a file name may hold, as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def keep_books(
-    settled: Mapping[str, DataFrame], deliveries: Sequence[Delivery], unread: Iterable[Delivery] = ()
-) -> Books:
-    """Count settled records by file, kind, status and reason; one Spark action over all kinds.
-
-    Args:
-        settled: Kind → its settled records; those of reviews and events may have `_retry`.
-        deliveries: The files of this run; one without records gets books of zeros.
-        unread: Places that could not be read; they have no books.
-    """
-    books = Books(unread=[one.problem.detail for one in unread if one.problem is not None])
-    for delivery in deliveries:
-        if delivery.problem is None:
-            books.by_file[delivery.file_id, delivery.kind] = Counter()
-        else:
-            example = Example(delivery.file.path, 1, delivery.problem.detail)
-            reason = delivery.problem.reason
-            books.add(delivery.file_id, FILE_KIND, QUARANTINED, reason=reason, count=1, example=example)
-            books.losses.pop(delivery.file_id, None)
-            if delivery.problem.is_lost and delivery.problem.num_records is not None:
-                whole = Example(delivery.file.path, 0, delivery.problem.detail)
-                books.losses[delivery.file_id] = Loss(delivery.kind, delivery.problem.num_records, whole)
-            else:
-                books.unread.append(delivery.problem.detail)
-    books.unreadable = _unreadable(deliveries)
-    if not settled:
-        return books
-    fates = union([_fates(frame, kind) for kind, frame in settled.items()])
-    grouped = fates.groupBy("source_file_id", "_kind", "_status", "_reason", "_retry").agg(
-        F.count(F.lit(1)).alias("num"),
-        F.count_if("_deleted").alias("num_deleted"),
-        F.min(F.struct("source_path", "source_line", "_detail")).alias("first"),
-    )
-    for row in grouped.collect():
-        if row["_retry"]:
-            if row["_status"] != QUARANTINED:
-                books.num_returned[row["_kind"]] += row["num"]
-            continue
-        books.num_deleted[row["_kind"]] += row["num_deleted"]
-        first = row["first"]
-        example = Example(first["source_path"], first["source_line"], first["_detail"] or "")
-        books.add(
-            row["source_file_id"],
-            row["_kind"],
-            row["_status"],
-            reason=row["_reason"],
-            count=row["num"],
-            example=example,
-        )
-    return books
-
-
-def _unreadable(deliveries: Sequence[Delivery]) -> dict[str, Unreadable]:
-    """Kind → its files that do not even tell how many records they had."""
-    sizes: Counter[str] = Counter()
-    lost: dict[str, list[Delivery]] = {}
-    for delivery in deliveries:
-        sizes[delivery.kind] += delivery.file.bytes_len
-        problem = delivery.problem
-        if problem is not None and problem.is_lost and problem.num_records is None:
-            lost.setdefault(delivery.kind, []).append(delivery)
-    return {
-        kind: Unreadable(
-            sum(one.file.bytes_len for one in parts) / max(sizes[kind], 1),
-            parts[0].problem.detail if parts[0].problem is not None else "",
-        )
-        for kind, parts in lost.items()
-    }
-
-
-def _fates(settled: DataFrame, kind: str) -> DataFrame:
-    retry = F.col("_retry") if "_retry" in settled.columns else F.lit(False)
-    columns = ("source_file_id", "source_path", "source_line", "_status", "_reason", "_detail", "_deleted")
-    return settled.select(*columns, record_kind(kind).alias("_kind"), retry.alias("_retry"))
 
 
 def require_quality(books: Books, config: IngestConfig) -> None:
@@ -297,7 +235,7 @@ def require_quality(books: Books, config: IngestConfig) -> None:
         example = books.examples[kind, top[0][0]]
         parts.append(
             f"{kind}: {statuses[QUARANTINED]:,} of {statuses.total():,} records ({check.value:.1%}) are bad, at most "
-            f"{check.threshold:.1%} are allowed; top reasons: {reasons}; for example {shown_path(example.path)} line "
+            f"{check.threshold:.1%} are allowed; top reasons: {reasons}; for example {for_people(example.path)} line "
             f"{example.line}: {example.detail}"
         )
     parts.extend(lost)
@@ -305,6 +243,37 @@ def require_quality(books: Books, config: IngestConfig) -> None:
         f"{'. '.join(parts)}. Nothing was written. Correct the files, or raise ingest.max_quarantine_share"
         f"{books.not_read_whole()}."
     )
+
+
+def notes_for_person(books: Books, deliveries: Iterable[Delivery], known_paths: Collection[str]) -> list[str]:
+    """Sentences on what went well and still deserves a look: fields that were not kept, and unlike redeliveries.
+
+    Args:
+        books: Those of this run.
+        deliveries: The files of this run.
+        known_paths: Paths that were delivered before.
+    """
+    notes = []
+    if (example := books.field_example) is not None:
+        notes.append(
+            f"{books.num_fields:,} fields of stored records could not be kept as delivered (quarantine, record_kind "
+            f"{FIELD_KIND}), for example {example.path} line {example.line}: {example.detail}"
+        )
+    unlike = [
+        delivery.file.path
+        for delivery in deliveries
+        if delivery.kind in IMMUTABLE_KINDS
+        and delivery.file.path in known_paths
+        and books.by_file.get((delivery.file_id, delivery.kind), Counter())[STORED]
+        and not books.num_known[delivery.file_id]
+    ]
+    if unlike:
+        shown = ", ".join(unlike[:3]) + (f" and {len(unlike) - 3} more" if len(unlike) > 3 else "")
+        notes.append(
+            f"{shown}: delivered before, but no record of this delivery is in the store already, so all of them were "
+            "added. If it is the same export, its ids or times have changed, and its history counts twice now"
+        )
+    return notes
 
 
 def landing_file_rows(spark: SparkSession, deliveries: Iterable[Delivery], books: Books, number: int) -> DataFrame:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from mmrec_lib.config import Section
+from mmrec_lib.ingest.spellings import NULL_SPELLINGS
 from mmrec_lib.media.child import DecoderLimits
 
 
@@ -28,6 +29,11 @@ class IngestConfig(Section):
         min_records: Kinds with fewer records in the run are not held to `max_quarantine_share`.
         max_record_bytes: Longest record; longer ones go to quarantine with their first `max_record_bytes` bytes.
         max_id_chars: Longest id.
+        null_spellings: Texts that mean null in any field of any format; blank text always does. In keys and required
+            fields they are refused.
+        max_attributes: Most fields beyond the contract that one record may keep; the others are dropped with a note.
+        max_attribute_name_chars: Longest name of such a field; a longer one is dropped with a note.
+        max_text_chars: Longest text of a field; the rest is cut off, with a note.
         split_bytes: Landing files are read in pieces of about this size.
     """
 
@@ -37,6 +43,10 @@ class IngestConfig(Section):
     min_records: int = Field(default=100, ge=1)
     max_record_bytes: int = Field(default=4 * 2**20, ge=1024)
     max_id_chars: int = Field(default=256, ge=8)
+    null_spellings: tuple[str, ...] = NULL_SPELLINGS
+    max_attributes: int = Field(default=200, ge=0)
+    max_attribute_name_chars: int = Field(default=200, ge=1)
+    max_text_chars: int = Field(default=1_000_000, ge=1000)
     split_bytes: int = Field(default=32 * 2**20, ge=1024)
 
     @model_validator(mode="after")

@@ -7,24 +7,22 @@ from typing import Any
 
 from mmrec_lib.ingest.reasons import RecordError
 from mmrec_lib.ingest.records import parse_json
-
-_NUMBERS = frozenset({"value", "seconds", "rating", "price"})
-_FLAGS = {"available": {"true": True, "false": False}}
+from mmrec_lib.ingest.spellings import plain_value
+from mmrec_lib.ingest.values import Rules
 
 
 def with_folder_fields(
-    raw: bytes | None, values: Mapping[str, Any] | None, given: Mapping[str, str | None], *, plain: bool
+    raw: bytes | None, values: Mapping[str, Any] | None, given: Mapping[str, str | None], rules: Rules
 ) -> Mapping[str, Any] | None:
     """The fields of a record with those that its folders give, where the record lacks them or has null.
 
-    What the record says itself counts. Words of folders are text: where a number or a flag belongs, they become one in
-    formats that have types, as Spark would do when it reads such folders.
+    What the record says itself counts.
 
     Args:
         raw: Bytes of a JSON record.
         values: Its fields, where the format cuts them; None for JSON.
         given: Fields of the folders.
-        plain: True when all values of the record are text.
+        rules: Say which values are null.
 
     Returns:
         None for a JSON record that cannot be parsed, which the caller will find out.
@@ -34,17 +32,9 @@ def with_folder_fields(
             values = parse_json(raw or b"")
         except RecordError:
             return None
-    lacking = {name for name in given if values.get(name) is None or (plain and values[name] == "")}
-    added = {name: given[name] if plain else _typed(name, given[name]) for name in given if name in lacking}
-    return {**values, **{name: value for name, value in added.items() if value is not None}}
-
-
-def _typed(name: str, text: str | None) -> Any:
-    if text is None:
-        return None
-    if name in _NUMBERS:
-        try:
-            return float(text)
-        except ValueError:
-            return text
-    return _FLAGS.get(name, {}).get(text.lower(), text)
+    added = {
+        name: text
+        for name, text in given.items()
+        if text is not None and plain_value(values.get(name), rules.null_spellings) is None
+    }
+    return {**values, **added}

@@ -28,7 +28,8 @@ from pyspark.sql.types import (
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.ingest.folder_fields import with_folder_fields
 from mmrec_lib.ingest.records import Parsed, parse_record
-from mmrec_lib.ingest.values import Rules, json_text
+from mmrec_lib.ingest.spellings import json_text
+from mmrec_lib.ingest.values import Rules
 from mmrec_lib.ingest.vectors import parse_vectors
 from mmrec_lib.lakehouse.landing import LandingFolder, Split
 from mmrec_lib.lakehouse.landing.names import folder_fields, format_of
@@ -38,8 +39,18 @@ SOURCE = ("source_path", "source_file_id", "source_line")
 IMMUTABLE_KINDS = ("event", "review")
 DELETABLE_KINDS = ("item", "user")
 
+_NOTE = StructType(
+    [
+        StructField("field", StringType()),
+        StructField("reason", StringType()),
+        StructField("detail", StringType()),
+        StructField("raw", BinaryType()),
+    ]
+)
 _EXTRA = (
     StructField("_deleted", BooleanType()),
+    StructField("_derived_id", BooleanType()),
+    StructField("_notes", ArrayType(_NOTE)),
     StructField("_raw", BinaryType()),
     StructField("_reason", StringType()),
     StructField("_detail", StringType()),
@@ -63,8 +74,10 @@ _ARROW: dict[type[DataType], pa.DataType] = {
 def parsed_schema(kind: str) -> StructType:
     """Columns of a parsed record: those of the kind's table, all nullable, and what the ingest keeps besides.
 
-    `_deleted` marks `op: delete`; `_raw` holds the bytes of rejected records and of those that may still be refused
-    (events and reviews); `_reason`, `_detail` and `_record_id` tell why one was rejected.
+    `_deleted` marks `op: delete`, `_derived_id` a key that is a hash because the source gave none. `_notes` are the
+    fields of an accepted record that could not be kept as delivered. `_raw` holds the bytes of rejected records and of
+    those that may still be refused (events and reviews); `_reason`, `_detail` and `_record_id` tell why one was
+    rejected.
     """
     columns = [StructField(column.name, column.type) for column in CONTRACTS[kind].columns]
     return StructType([*columns, *_EXTRA])
@@ -80,9 +93,12 @@ def read_records(
     return frame.mapInArrow(_SplitReader(landing, kind, rules), parsed_schema(kind))
 
 
-def reread_quarantined(quarantine: DataFrame, kind: str, rules: Rules) -> DataFrame:
-    """Quarantined records of one kind, parsed again from their raw bytes; see `parsed_schema`."""
-    rows = quarantine.where(F.col("record_kind") == kind).select(*SOURCE, F.col("raw").alias("_raw"))
+def reread_raw(quarantine: DataFrame, kind: str, rules: Rules) -> DataFrame:
+    """Quarantined records of one kind, parsed again from their raw bytes; see `parsed_schema`.
+
+    For rows of stores that kept nothing else of records that wait for their item.
+    """
+    rows = quarantine.select(*SOURCE, F.col("raw").alias("_raw"))
     return rows.mapInArrow(_RawReader(kind, rules), parsed_schema(kind))
 
 
@@ -96,6 +112,8 @@ def _arrow_type(spark_type: DataType) -> pa.DataType:
         return pa.list_(_arrow_type(spark_type.elementType))
     if isinstance(spark_type, MapType):
         return pa.map_(_arrow_type(spark_type.keyType), _arrow_type(spark_type.valueType))
+    if isinstance(spark_type, StructType):
+        return pa.struct([pa.field(field.name, _arrow_type(field.dataType)) for field in spark_type])
     return _ARROW[type(spark_type)]
 
 
@@ -131,12 +149,11 @@ class _SplitReader:
                 yield from self._refused(split, part.rows() if isinstance(part, LostRows) else [part])
 
     def _refused(self, split: Split, rows: Iterable[RawRow]) -> Iterator[pa.RecordBatch]:
-        yield from RecordBatches(self.kind, split.path, split.file_id, self.rules).of(rows, plain=False, given={})
+        yield from RecordBatches(self.kind, split.path, split.file_id, self.rules).of(rows, given={})
 
     def _read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        plain, given = split.format in ("csv", "tsv"), split_fields(split)
         rows = iter_rows(self.landing, split, self.rules.max_record_bytes)
-        yield from RecordBatches(self.kind, split.path, split.file_id, self.rules).of(rows, plain=plain, given=given)
+        yield from RecordBatches(self.kind, split.path, split.file_id, self.rules).of(rows, given=split_fields(split))
 
 
 @dataclass(frozen=True)
@@ -148,17 +165,16 @@ class RecordBatches:
     file_id: str
     rules: Rules
 
-    def of(self, rows: Iterable[RawRow], *, plain: bool, given: Mapping[str, str | None]) -> Iterator[pa.RecordBatch]:
+    def of(self, rows: Iterable[RawRow], *, given: Mapping[str, str | None]) -> Iterator[pa.RecordBatch]:
         """Batches of bounded size.
 
         Args:
             rows: Rows as their format gives them.
-            plain: True when all values are text.
             given: Fields that the folders of the file give.
         """
         builder = _BatchBuilder(self.kind)
         for row in rows:
-            parsed = _judge(self.kind, row, self.rules, plain=plain, given=given)
+            parsed = _judge(self.kind, row, self.rules, given)
             builder.add(parsed, (self.path, self.file_id, row.line), row.raw, row.values)
             if builder.is_full:
                 yield builder.flush()
@@ -177,18 +193,18 @@ class _RawReader:
             builder = _BatchBuilder(self.kind)
             for row in batch.to_pylist():
                 raw, path = row["_raw"] or b"", row["source_path"] or ""
-                plain = format_of(path) == "csv"
-                cut = csv_row(raw, self.rules.max_record_bytes) if plain else RawRow(0, raw)
-                parsed = _judge(self.kind, cut, self.rules, plain=plain, given=folder_fields(path))
+                is_csv = format_of(path) == "csv"
+                cut = csv_row(raw, self.rules.max_record_bytes) if is_csv else RawRow(0, raw)
+                parsed = _judge(self.kind, cut, self.rules, folder_fields(path))
                 builder.add(parsed, (path, row["source_file_id"], row["source_line"]), raw, None)
             yield builder.flush()
 
 
-def _judge(kind: str, row: RawRow, rules: Rules, *, plain: bool, given: Mapping[str, str | None]) -> Parsed:
+def _judge(kind: str, row: RawRow, rules: Rules, given: Mapping[str, str | None]) -> Parsed:
     if row.problem is not None:
         return Parsed(None, row.reason, row.problem, None)
-    values = with_folder_fields(row.raw, row.values, given, plain=plain) if given else row.values
-    return parse_record(kind, row.raw, values, rules, plain=plain)
+    values = with_folder_fields(row.raw, row.values, given, rules) if given else row.values
+    return parse_record(kind, row.raw, values, rules)
 
 
 class _BatchBuilder:
@@ -217,6 +233,9 @@ class _BatchBuilder:
             row["_raw"] = raw if raw is not None else _as_json(values)
             self._bytes += len(row["_raw"])
         row["_reason"], row["_detail"], row["_record_id"] = parsed.reason, parsed.detail, parsed.record_id
+        if parsed.notes:
+            row["_notes"] = [asdict(note) for note in parsed.notes]
+            self._bytes += sum(len(note.raw) for note in parsed.notes)
         attributes = row.get("attributes")
         if attributes is not None:
             row["attributes"] = list(attributes.items())

@@ -312,6 +312,7 @@ def _quarantine_rows(bad: DataFrame) -> DataFrame:
         F.lit(None).cast("string").alias("waits_for_item_id"),
         *SOURCE,
         F.col("_raw").alias("raw"),
+        F.lit(None).cast("string").alias("parsed"),
     )
 
 

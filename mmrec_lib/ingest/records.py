@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmrec_lib.ingest.reasons import Reason, RecordError
-from mmrec_lib.ingest.values import Fields, Rules, first_readable_id, json_text, shown
+from mmrec_lib.ingest.spellings import json_text, shown
+from mmrec_lib.ingest.values import Fields, Note, Rules, first_readable_id
 
 Columns = dict[str, Any]
 
@@ -24,16 +25,19 @@ class Parsed:
 
     Attributes:
         columns: Columns of the kind's table without the source columns; None when rejected. Times are microseconds
-            since the epoch. Items and users have `_deleted` besides.
+            since the epoch. Items and users have `_deleted` besides, events and reviews without an id of their own
+            `_derived_id`.
         reason: Why it was rejected; None when accepted.
         detail: What was wrong; None when accepted.
         record_id: Key of the record as far as it could be read.
+        notes: Fields of an accepted record that could not be kept as delivered.
     """
 
     columns: Columns | None
     reason: str | None
     detail: str | None
     record_id: str | None
+    notes: tuple[Note, ...] = ()
 
 
 def parse_json(raw: bytes) -> dict[str, Any]:
@@ -77,17 +81,14 @@ def check_utf8(raw: bytes) -> None:
         raise _invalid_utf8(error) from None
 
 
-def parse_record(
-    kind: str, raw: bytes | None, values: Mapping[str, Any] | None, rules: Rules, *, plain: bool
-) -> Parsed:
-    """Read one record.
+def parse_record(kind: str, raw: bytes | None, values: Mapping[str, Any] | None, rules: Rules) -> Parsed:
+    """Read one record, by the same rules whatever format it came in.
 
     Args:
         kind: Table of the record, such as event.
         raw: Bytes of a JSON line, or of the CSV or TSV row that `values` was cut from; None for a Parquet row.
         values: The fields, where the format has cut them already; None to parse `raw` as JSON.
         rules: What records are held to.
-        plain: True when all values are text.
     """
     record_id = None
     try:
@@ -101,8 +102,9 @@ def parse_record(
         elif raw is not None:
             check_utf8(raw)
         record_id = first_readable_id(values, ID_FIELDS[kind])
-        columns = READERS[kind](Fields(values, rules, plain=plain), rules)
-        return Parsed(columns, None, None, record_id)
+        fields = Fields(values, rules)
+        columns = READERS[kind](fields, rules)
+        return Parsed(columns, None, None, record_id, fields.notes)
     except RecordError as error:
         return Parsed(None, str(error.reason), error.detail, record_id)
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
@@ -125,7 +127,7 @@ def read_event(fields: Fields, rules: Rules) -> Columns:
     """Columns of `event`; what is needed depends on the declared event type."""
     event_id = fields.optional_key("event_id")
     user_id = user_key(fields.key("user_id"))
-    event_type = _needed_text(fields, "event_type")
+    event_type = fields.needed_text("event_type")
     declared = rules.event_types.get(event_type)
     if declared is None:
         raise RecordError(
@@ -137,17 +139,16 @@ def read_event(fields: Fields, rules: Rules) -> Columns:
         "user_id": user_id,
         "item_id": fields.key("item_id") if declared.needs_item else fields.optional_key("item_id"),
         "event_type": event_type,
-        "value": fields.number("value", declared.value_min, declared.value_max),
+        "value": fields.number(
+            "value", declared.value_min, declared.value_max, needed_for=event_type if declared.needs_value else None
+        ),
         "seconds": fields.number("seconds", 0.0),
-        "query": _needed_text(fields, "query") if declared.needs_query else fields.text("query"),
+        "query": fields.needed_text("query") if declared.needs_query else fields.text("query"),
         "event_ts": fields.time_us("ts"),
-        "split": _one_of(fields, "split", SPLITS),
+        "split": fields.choice("split", SPLITS),
         "attributes": fields.rest(),
     }
-    if declared.needs_value and columns["value"] is None:
-        raise RecordError(Reason.MISSING_FIELD, f"field `value`: a number is needed for a {event_type}, got none")
-    columns["event_id"] = event_id or _record_hash(columns)
-    return columns
+    return _with_id(columns, "event_id", event_id)
 
 
 def read_review(fields: Fields, rules: Rules) -> Columns:
@@ -164,12 +165,10 @@ def read_review(fields: Fields, rules: Rules) -> Columns:
         "review_ts": fields.time_us("ts"),
         "attributes": fields.rest(),
     }
-    if not (columns["text"] or "").strip():
-        columns["text"] = None
-        if columns["audio"] is None:
-            raise RecordError(Reason.MISSING_FIELD, "fields `text` and `audio`: one of them is needed, got neither")
-    columns["review_id"] = review_id or _record_hash(columns)
-    return columns
+    if columns["text"] is None and columns["audio"] is None:
+        fields.require_readable("text", "audio")
+        raise RecordError(Reason.MISSING_FIELD, "fields `text` and `audio`: one of them is needed, got neither")
+    return _with_id(columns, "review_id", review_id)
 
 
 def read_item(fields: Fields, rules: Rules) -> Columns:
@@ -187,7 +186,7 @@ def read_item(fields: Fields, rules: Rules) -> Columns:
         "audio": fields.paths("audio"),
         "video": fields.paths("video"),
         "updated_at": fields.time_us("updated_at"),
-        "_deleted": _one_of(fields, "op", ("delete",)) is not None,
+        "_deleted": fields.choice("op", ("delete",)) is not None,
         "attributes": fields.rest(),
     }
 
@@ -199,7 +198,7 @@ def read_user(fields: Fields, rules: Rules) -> Columns:
         "user_id": user_key(fields.key("user_id")),
         "updated_at": fields.time_us("updated_at"),
         "is_declared": True,
-        "_deleted": _one_of(fields, "op", ("delete",)) is not None,
+        "_deleted": fields.choice("op", ("delete",)) is not None,
         "attributes": fields.rest(),
     }
 
@@ -227,6 +226,7 @@ def read_provided_text(fields: Fields, rules: Rules) -> Columns:
     owners = (("media", landing_path(audio) if audio else None), ("review", review_id), ("item", item_id))
     owner = next(((kind, owner_id) for kind, owner_id in owners if owner_id), None)
     if owner is None:
+        fields.require_readable("audio")
         raise RecordError(
             Reason.MISSING_KEY, "fields `audio`, `review_id` and `item_id`: one of them is needed, got none"
         )
@@ -234,7 +234,7 @@ def read_provided_text(fields: Fields, rules: Rules) -> Columns:
         "owner_kind": owner[0],
         "owner_id": owner[1],
         "kind": "transcript",
-        "text": _needed_text(fields, "text"),
+        "text": fields.needed_text("text"),
         "language": fields.text("language"),
     }
 
@@ -262,25 +262,17 @@ ID_FIELDS: dict[str, tuple[str, ...]] = {
 """Landing fields that make up a record's key, by kind."""
 
 
-def _needed_text(fields: Fields, name: str) -> str:
-    text = fields.text(name)
-    if text is None or not text.strip():
-        raise RecordError(Reason.MISSING_FIELD, f"field `{name}`: text is needed, got none")
-    return text
+def _with_id(columns: Columns, name: str, given: str | None) -> Columns:
+    """The columns with their key: the given one, or a hash of the contract's fields.
 
-
-def _one_of(fields: Fields, name: str, allowed: tuple[str, ...]) -> str | None:
-    text = fields.text(name)
-    if text is not None and text not in allowed:
-        raise RecordError(
-            Reason.IMPOSSIBLE_VALUE, f"field `{name}`: {' or '.join(allowed)} is needed, got {shown(text)}"
-        )
-    return text
-
-
-def _record_hash(columns: Columns) -> str:
-    """Key of a record without one: equal records get equal keys, whatever format delivered them."""
-    return hashlib.sha256(json_text(columns).encode("utf-8")).hexdigest()[:32]
+    Fields beyond the contract are no part of it, so that an export with one column more is still the same export; nor
+    are fields that are null, so that a contract may gain columns.
+    """
+    if given is not None:
+        return {name: given, **columns}
+    identity = {field: value for field, value in columns.items() if value is not None and field != "attributes"}
+    digest = hashlib.sha256(json_text(identity).encode("utf-8")).hexdigest()[:32]
+    return {name: digest, **columns, "_derived_id": True}
 
 
 def _invalid_utf8(error: UnicodeDecodeError) -> RecordError:

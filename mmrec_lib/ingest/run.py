@@ -12,9 +12,16 @@ from pyspark.sql import functions as F
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.ingest.actions import side_by_side, union
 from mmrec_lib.ingest.arrivals import Arrivals, find_arrivals, landing_of, landing_state, remember_touched
-from mmrec_lib.ingest.books import Books, QualityCheck, keep_books, landing_file_rows, require_quality
+from mmrec_lib.ingest.books import (
+    Books,
+    QualityCheck,
+    landing_file_rows,
+    notes_for_person,
+    require_quality,
+)
 from mmrec_lib.ingest.config import LandingConfig
-from mmrec_lib.ingest.frames import DELETABLE_KINDS, IMMUTABLE_KINDS, read_records, reread_quarantined
+from mmrec_lib.ingest.count_outcomes import count_outcomes
+from mmrec_lib.ingest.frames import DELETABLE_KINDS, IMMUTABLE_KINDS, read_records
 from mmrec_lib.ingest.media import MEDIA_KIND, MediaResult, ingest_media
 from mmrec_lib.ingest.quarantine import IS_UNREAD, file_rows, quarantine_rows, returned_ids
 from mmrec_lib.ingest.reasons import LOST_REASONS
@@ -23,6 +30,7 @@ from mmrec_lib.ingest.settle_latest import settle_latest
 from mmrec_lib.ingest.table_records import read_tables
 from mmrec_lib.ingest.users import mentions, undeclared_users
 from mmrec_lib.ingest.values import Rules
+from mmrec_lib.ingest.waiting import waiting_records
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 __all__ = ["WRITES", "IngestSummary", "ingest", "landing_of", "landing_state"]
@@ -55,8 +63,9 @@ class IngestSummary:
 
     Attributes:
         counts: For `job_run`: `<kind>.read`, `.stored`, `.superseded`, `.duplicates`, `.quarantined` of this run's new
-            files, which balance; `<kind>.returned` for records that came back from quarantine; the same for `media`;
-            `file.new` and `file.ignored`.
+            files, which balance; `<kind>.returned` for records that came back from quarantine, `<kind>.waiting` for
+            those that still wait for their item; `field.quarantined` for fields that were not kept; the same for
+            `media`; `file.new` and `file.ignored`.
         checks: For `data_quality_result`.
         is_changed: Whether any table was written.
         message: One sentence for a person.
@@ -106,7 +115,11 @@ def ingest(lakehouse: Lakehouse, config: LandingConfig) -> IngestSummary:
     if arrivals.unread:
         counts["file.unread"] = len(arrivals.unread)
     counts |= books.counts() | media.counts
-    return IngestSummary(counts, books.checks(config.ingest), is_changed, _message(counts) + books.not_read_whole())
+    notes = notes_for_person(books, arrivals.deliveries, arrivals.known_paths)
+    for note in notes:
+        _log.warning("%s", note)
+    message = "; ".join([_message(counts) + books.not_read_whole(), *notes])
+    return IngestSummary(counts, books.checks(config.ingest), is_changed, message)
 
 
 def _settled(lakehouse: Lakehouse, config: LandingConfig, arrivals: Arrivals) -> tuple[Arrivals, _Run, Books]:
@@ -140,11 +153,15 @@ def _write_quarantine(lakehouse: Lakehouse, run: _Run | None, media: MediaResult
 
 def _message(counts: dict[str, int]) -> str:
     """Such as `12 new files: 30,300 of 30,572 event, …; 272 in quarantine`."""
-    kinds = [name.removesuffix(".read") for name in counts if name.endswith(".read")]
+    kinds = [name.removesuffix(".read") for name in counts if name.endswith(".read") and name != "field.read"]
     stored = ", ".join(f"{counts[f'{kind}.stored']:,} {kind}" for kind in kinds if counts[f"{kind}.stored"])
     num_quarantined = sum(counts[f"{kind}.quarantined"] for kind in kinds)
     files = "1 new file" if counts["file.new"] == 1 else f"{counts['file.new']:,} new files"
-    return f"{files}; stored: {stored or 'nothing'}; {num_quarantined:,} to quarantine"
+    num_returned = sum(count for name, count in counts.items() if name.endswith(".returned"))
+    num_waiting = sum(count for name, count in counts.items() if name.endswith(".waiting"))
+    waiting = f"; {num_returned:,} came back from it, {num_waiting:,} still wait for their item"
+    told = waiting if num_returned or num_waiting else ""
+    return f"{files}; stored: {stored or 'nothing'}; {num_quarantined:,} to quarantine{told}"
 
 
 class _Run:
@@ -167,11 +184,11 @@ class _Run:
         """Read and judge every record; writes nothing but staging files."""
         side_by_side([partial(self._settle_latest, kind) for kind in _LATEST_KINDS])
         known_items = self._known_items()
-        num_waiting = self._num_waiting(known_items)
+        returning = self._num_returning(known_items)
         side_by_side(
-            [partial(self._settle_first, kind, known_items, num_waiting.get(kind, 0)) for kind in IMMUTABLE_KINDS]
+            [partial(self._settle_first, kind, known_items, returning.get(kind, (0, 0))) for kind in IMMUTABLE_KINDS]
         )
-        return keep_books(self._settled, self._deliveries, self.arrivals.unread)
+        return count_outcomes(self._settled, self._deliveries, self.arrivals.unread, self._waiting())
 
     def _settle_latest(self, kind: str) -> None:
         records = self._records(kind)
@@ -179,12 +196,12 @@ class _Run:
             tombstones = self._tombstones(kind) if kind in DELETABLE_KINDS else None
             self._stage(kind, settle_latest(records, self._stored(kind), kind, tombstones))
 
-    def _settle_first(self, kind: str, known_items: DataFrame, num_waiting: int) -> None:
-        parts = []
+    def _settle_first(self, kind: str, known_items: DataFrame, num_returning: tuple[int, int]) -> None:
+        parts, (num_kept, num_raw_only) = [], num_returning
         if (records := self._records(kind)) is not None:
             parts.append(records.withColumn("_retry", F.lit(False)))
-        if num_waiting:
-            waiting = reread_quarantined(self._waiting(known_items), kind, self._rules)
+        if num_kept + num_raw_only and (rows := self._returning(known_items)) is not None:
+            waiting = waiting_records(rows, kind, self._rules, num_raw_only=num_raw_only)
             parts.append(waiting.withColumn("_retry", F.lit(True)))
         if parts:
             self._stage(kind, settle_first(union(parts), self._stored(kind), known_items, kind))
@@ -267,12 +284,20 @@ class _Run:
             _log.warning("items: an item file was not read whole, so no item is removed for being absent")
         return is_whole
 
-    def _waiting(self, known_items: DataFrame) -> DataFrame:
-        """Quarantined records of earlier files whose item is known now."""
+    def _waiting(self) -> DataFrame | None:
+        """Quarantined records of earlier files that wait for their item; None when there is no quarantine yet."""
+        if not self._lakehouse.exists("quarantine"):
+            return None
         waiting = self._lakehouse.read("quarantine").where(F.col("waits_for_item_id").isNotNull())
-        items = known_items.select(F.col("item_id").alias("waits_for_item_id"))
-        waiting = waiting.join(items, on="waits_for_item_id", how="left_semi")
         return waiting.join(self._file_ids(), on="source_file_id", how="left_anti")
+
+    def _returning(self, known_items: DataFrame) -> DataFrame | None:
+        """Those of them whose item is known now; None when there can be none."""
+        # Only new items end the waiting, and a killed run reads its item files again.
+        if "item" not in self._settled or (waiting := self._waiting()) is None:
+            return None
+        items = known_items.select(F.col("item_id").alias("waits_for_item_id"))
+        return waiting.join(items, on="waits_for_item_id", how="left_semi")
 
     def _quarantined_before(self) -> DataFrame:
         """Quarantined records of files that this run reads."""
@@ -285,12 +310,14 @@ class _Run:
         ids = [(delivery.file_id,) for delivery in self._deliveries]
         return self._lakehouse.spark.createDataFrame(ids, "source_file_id string")
 
-    def _num_waiting(self, known_items: DataFrame) -> dict[str, int]:
-        # Only new items end the waiting, and a killed run reads its item files again.
-        if "item" not in self._settled or not self._lakehouse.exists("quarantine"):
+    def _num_returning(self, known_items: DataFrame) -> dict[str, tuple[int, int]]:
+        """Kind → records that can come back: kept as they were read, and kept as raw bytes only."""
+        returning = self._returning(known_items)
+        if returning is None:
             return {}
-        rows = self._waiting(known_items).groupBy("record_kind").count().collect()
-        return {row["record_kind"]: row["count"] for row in rows}
+        kept = F.count_if(F.col("parsed").isNotNull())
+        rows = returning.groupBy("record_kind").agg(kept.alias("kept"), F.count(F.lit(1)).alias("num")).collect()
+        return {row["record_kind"]: (row["kept"], row["num"] - row["kept"]) for row in rows}
 
     # writing
 

@@ -25,8 +25,8 @@ def settle_first(records: DataFrame, stored: DataFrame | None, known_items: Data
         kind: event or review.
 
     Returns:
-        The records with `_status`, `_write` (true where the row is new to the table), `_waits_for` (the unknown item)
-        and, where quarantined, `_reason` and `_detail`.
+        The records with `_status`, `_write` (true where the row is new to the table), `_waits_for` (the unknown item),
+        `_is_known` (the store had the key from elsewhere) and, where quarantined, `_reason` and `_detail`.
     """
     key = CONTRACTS[kind].key[0]
     judged = records.withColumn("_content", content_hash(kind))
@@ -54,7 +54,10 @@ def settle_first(records: DataFrame, stored: DataFrame | None, known_items: Data
         .withColumn("_first_path", F.first("source_path").over(order))
         .withColumn("_first_line", F.first("source_line").over(order))
     )
-    repeats = F.when(in_store, _same("_content", "_stored_content")).otherwise(_same("_content", "_first_content"))
+    # A key that is a hash of the contract's fields is their content: what else the record holds does not contradict it.
+    derived = F.coalesce(F.col("_derived_id"), F.lit(False))
+    known_content = F.when(in_store, F.col("_stored_content")).otherwise(F.col("_first_content"))
+    repeats = derived | F.col("_content").eqNullSafe(known_content)
     status = (
         F.when(is_bad, QUARANTINED)
         .when(in_store & same_place, STORED)
@@ -81,12 +84,13 @@ def settle_first(records: DataFrame, stored: DataFrame | None, known_items: Data
     return (
         judged.withColumn("_status", status)
         .withColumn("_write", competes & (F.col("_place") == 1))
+        .withColumn("_is_known", in_store & ~same_place)
         .withColumn("_waits_for", F.when(~is_bad & unknown_item, F.col("item_id")))
         .withColumn("_new_reason", reason)
         .withColumn("_detail", detail)
         .withColumn("_reason", F.col("_new_reason"))
         .withColumn("_record_id", F.coalesce(F.col(key), F.col("_record_id")))
-        .select(*records.columns, "_status", "_write", "_waits_for")
+        .select(*records.columns, "_status", "_write", "_waits_for", "_is_known")
     )
 
 

@@ -84,7 +84,7 @@ class _TableReader:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         records = RecordBatches(self.kind, self.path, self.file_id, self.rules)
         for batch in batches:
-            yield from records.of(self._rows(batch), plain=False, given={})
+            yield from records.of(self._rows(batch), given={})
 
     def _rows(self, batch: pa.RecordBatch) -> Iterator[RawRow]:
         numbers = batch.column(ROW_NUMBER).to_pylist()

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmrec_lib.ingest.reasons import Reason, RecordError
-from mmrec_lib.ingest.values import Fields, Rules, first_readable_id, json_text
+from mmrec_lib.ingest.spellings import json_text
+from mmrec_lib.ingest.values import Fields, Rules, first_readable_id
 from mmrec_lib.lakehouse.landing import Split
 from mmrec_lib.lakehouse.landing.parquet import MAX_VECTOR_LENGTH, arrow_bytes
 from mmrec_lib.lakehouse.landing.rows import split_fields
@@ -60,13 +61,13 @@ def parse_vectors(
         "source_file_id": pa.array([split.file_id] * num_rows, pa.string()),
         "source_line": pa.array(np.arange(first_row, first_row + num_rows), pa.int64()),
         "vector": pc.if_else(pa.array(rejected), pa.scalar(None, vectors.type), vectors),
-        "_deleted": pa.nulls(num_rows, pa.bool_()),
         "_raw": pa.array(raws, pa.binary()),
         "_reason": pa.array(reasons, pa.string()),
         "_detail": pa.array(details, pa.string()),
         "_record_id": pa.array(names, pa.string()),
     }
-    return pa.RecordBatch.from_arrays([columns[field.name] for field in schema], schema=schema)
+    arrays = [columns.get(field.name, pa.nulls(num_rows, field.type)) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _ids(batch: pa.RecordBatch, split: Split) -> list[Any]:

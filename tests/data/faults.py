@@ -48,6 +48,11 @@ def _rating(value: Any) -> Breaker:
     return _as("rating", value=value)
 
 
+def _instead(name: str, **fields: Any) -> Breaker:
+    """The record without an optional field, and with others broken: a key that is none, where all else is good."""
+    return lambda record: {**{n: value for n, value in record.items() if n != name}, **fields}
+
+
 NOT_JSON: tuple[Breaker, ...] = (
     _raw(lambda line: line[: len(line) // 2]),
     _raw(lambda line: line[:-1]),
@@ -110,7 +115,7 @@ EVENTS_JSON: dict[str, tuple[int, tuple[Breaker, ...]]] = {
             *WRONG_ID_TYPES,
             _rating(value="abc"),
             _rating(value=[5]),
-            _with(seconds="a while"),
+            _instead("seconds", user_id=17.5),
             _with(event_type={"name": "view"}),
         ),
     ),
@@ -126,7 +131,7 @@ EVENTS_JSON: dict[str, tuple[int, tuple[Breaker, ...]]] = {
     ),
     "unknown_event_type": (8, (_with(event_type="teleport"), _with(event_type="hover"), _with(event_type="veiw"))),
     "impossible_value": (10, (_rating(value=9), _rating(value=0), _with(seconds=-5), _rating(value=-1))),
-    "not_finite": (6, (_token("seconds", "NaN"), _token("seconds", "Infinity"), _token("seconds", "1e999"))),
+    "not_finite": (6, (_token("seconds", "-Infinity"), _token("seconds", "Infinity"), _token("seconds", "1e999"))),
     "bad_time": (8, BAD_TIMES),
     "time_out_of_bounds": (8, FAR_TIMES),
     "unknown_item": (14, tuple(_with(item_id=item) for item in (*NO_SUCH_ITEMS, "p401", "p404"))),
@@ -134,12 +139,12 @@ EVENTS_JSON: dict[str, tuple[int, tuple[Breaker, ...]]] = {
 
 EVENTS_CSV: dict[str, tuple[int, tuple[Breaker, ...]]] = {
     "invalid_utf8": (2, ()),
-    "wrong_type": (4, (_rating(value="abc"), _with(seconds="12 s"))),
+    "wrong_type": (4, (_rating(value="abc"), _rating(value="four"))),
     "missing_key": (4, (_with(user_id=""), _with(item_id=""))),
     "missing_field": (4, (_with(event_type=""), _rating(value=""))),
     "unknown_event_type": (4, (_with(event_type="teleport"), _with(event_type="like?"))),
     "impossible_value": (4, (_rating(value=9), _with(seconds=-12.5))),
-    "not_finite": (2, (_with(seconds="nan"), _rating(value="inf"))),
+    "not_finite": (2, (_with(seconds="-inf"), _rating(value="inf"))),
     "bad_time": (4, BAD_TIMES),
     "time_out_of_bounds": (3, FAR_TIMES[:2]),
     "unknown_item": (6, tuple(_with(item_id=item) for item in (*NO_SUCH_ITEMS[:3], "p402"))),
@@ -150,7 +155,7 @@ EVENTS_PARQUET: dict[str, tuple[int, tuple[Breaker, ...]]] = {
     "missing_field": (3, (_with(event_type=None), _rating(value=None))),
     "unknown_event_type": (3, (_with(event_type="teleport"),)),
     "impossible_value": (3, (_rating(value=9.0), _with(seconds=-1.0))),
-    "not_finite": (2, (_with(seconds=float("nan")), _rating(value=float("inf")))),
+    "not_finite": (2, (_with(seconds=float("-inf")), _rating(value=float("inf")))),
     "time_out_of_bounds": (
         2,
         (_with(ts=datetime(2099, 1, 1, tzinfo=UTC)), _with(ts=datetime(1901, 12, 13, tzinfo=UTC))),
@@ -161,7 +166,10 @@ EVENTS_PARQUET: dict[str, tuple[int, tuple[Breaker, ...]]] = {
 REVIEWS_JSON: dict[str, tuple[int, tuple[Breaker, ...]]] = {
     "not_json": (6, NOT_JSON),
     "invalid_utf8": (2, BAD_UTF8),
-    "wrong_type": (6, (*WRONG_ID_TYPES[:3], _with(text={"de": "Gut"}), _with(rating="nine"), _with(text=["a", "b"]))),
+    "wrong_type": (
+        6,
+        (*WRONG_ID_TYPES[:3], _with(text={"de": "Gut"}), _instead("rating", item_id=["p001"]), _with(text=["a", "b"])),
+    ),
     "missing_key": (5, MISSING_KEYS),
     "missing_field": (5, (_without("text"), _with(text=None), _with(text=""))),
     "impossible_value": (5, (_with(rating=9), _with(rating=0), _with(rating=-3))),
@@ -181,7 +189,14 @@ REVIEWS_CSV: dict[str, tuple[int, tuple[Breaker, ...]]] = {
 
 ITEMS_JSON: dict[str, tuple[int, tuple[Breaker, ...]]] = {
     "not_json": (3, NOT_JSON),
-    "wrong_type": (3, (_with(title={"en": "Hat"}), _with(price="on request"), _with(description=["a", "b"]))),
+    "wrong_type": (
+        3,
+        (
+            _instead("title", item_id={"sku": 17}),
+            _instead("price", item_id=["p001"]),
+            _instead("description", item_id=True),
+        ),
+    ),
     "missing_key": (3, (_without("item_id"), _with(item_id=""), _with(item_id=None))),
     "impossible_value": (2, (_with(price=-3.5), _with(price=-20))),
     "not_finite": (1, (_token("price", "1e999"),)),

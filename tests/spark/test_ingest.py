@@ -373,7 +373,13 @@ def test_too_many_bad_records_fail_the_run_before_anything_is_written(spark: Spa
     store = Store(spark, tmp_path)
     store.land("items.jsonl", [{"item_id": "i1"}])
     store.land(
-        "events.jsonl", [*[event(n) for n in range(80)], *[event(n, value="x") for n in range(80, 100)], b"{", b"{"]
+        "events.jsonl",
+        [
+            *[event(n) for n in range(80)],
+            *[event(n, event_type="rating", value="x") for n in range(80, 100)],
+            b"{",
+            b"{",
+        ],
     )
     with pytest.raises(
         DataQualityError,

@@ -67,10 +67,10 @@ def test_the_example_records_are_accepted(path: str, fence: str, text: str) -> N
     assert format_of(path) == fence
     lines = text.strip().splitlines()
     if fence == "json":
-        parsed = [parse_record(kind, line.encode(), None, RULES, plain=False) for line in lines]
+        parsed = [parse_record(kind, line.encode(), None, RULES) for line in lines]
     else:
         rows = csv.DictReader(lines, delimiter="," if fence == "csv" else "\t")
-        parsed = [parse_record(kind, b"", {k: v or None for k, v in row.items()}, RULES, plain=True) for row in rows]
+        parsed = [parse_record(kind, b"", {k: v or None for k, v in row.items()}, RULES) for row in rows]
     assert parsed
     assert [record.detail for record in parsed if record.reason] == []
 

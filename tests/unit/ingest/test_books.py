@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from mmrec_lib.errors import DataQualityError
-from mmrec_lib.ingest.books import Books, Example, keep_books, require_quality
+from mmrec_lib.ingest.books import Books, Example, require_quality
 from mmrec_lib.ingest.config import IngestConfig
+from mmrec_lib.ingest.count_outcomes import count_outcomes
 from mmrec_lib.lakehouse.landing import Delivery, FileProblem, FoundFile
 
 CONFIG = IngestConfig()
@@ -53,7 +54,7 @@ def of(path: str, size: int, problem: FileProblem | None = None, kind: str = "ev
 
 def test_a_file_that_tells_how_many_records_it_had_counts_by_them() -> None:
     problem = FileProblem("unreadable_file", "x.csv: this is UTF-16", b"", num_records=300)
-    books = keep_books({}, [of("x.csv", 1, problem), of("y.csv", 1000)])
+    books = count_outcomes({}, [of("x.csv", 1, problem), of("y.csv", 1000)])
     assert "x.csv (300 of 300 lost; x.csv: this is UTF-16)" in books.not_read_whole()
     assert (books.counts()["file.read"], books.counts()["file.quarantined"]) == (1, 1)
     with pytest.raises(DataQualityError, match="300 of 300"):
@@ -63,7 +64,7 @@ def test_a_file_that_tells_how_many_records_it_had_counts_by_them() -> None:
 @pytest.mark.parametrize(("size", "kind", "fails"), [(300, "event", True), (100, "event", False), (300, "item", True)])
 def test_a_damaged_file_is_weighed_by_its_bytes_among_those_of_its_kind(size: int, kind: str, fails: bool) -> None:
     problem = FileProblem("unreadable_file", "x.parquet: damaged", b"")
-    books = keep_books({}, [of("x.parquet", size, problem, kind), of("y.csv", 900)])
+    books = count_outcomes({}, [of("x.parquet", size, problem, kind), of("y.csv", 900)])
     assert books.not_read_whole() == "; not read whole: x.parquet: damaged"
     if fails:
         with pytest.raises(DataQualityError, match=r"cannot be read, at most 20.0% may be; x.parquet: damaged"):
@@ -75,6 +76,6 @@ def test_a_damaged_file_is_weighed_by_its_bytes_among_those_of_its_kind(size: in
 @pytest.mark.parametrize("is_vector", [True, False])
 def test_what_could_not_be_opened_or_is_of_no_format_that_is_read_fails_no_run(is_vector: bool) -> None:
     problem = FileProblem("unreadable_file", "x: no permission", b"", is_lost=is_vector)
-    books = keep_books({}, [of("x", 100, problem, "provided_vector" if is_vector else "event")])
+    books = count_outcomes({}, [of("x", 100, problem, "provided_vector" if is_vector else "event")])
     require_quality(books, CONFIG)
     assert books.not_read_whole() == "; not read whole: x: no permission"

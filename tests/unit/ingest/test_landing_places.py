@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmrec_lib.ingest.config import LandingConfig
 from mmrec_lib.ingest.folder_fields import with_folder_fields
+from mmrec_lib.ingest.values import Rules
 from mmrec_lib.lakehouse.landing import Delivery, KnownFile, LandingFolder
 from mmrec_lib.lakehouse.landing import safe_open as safe_open_module
 from mmrec_lib.lakehouse.landing.delta_log import DeltaLogError, is_own, read_state
@@ -42,6 +44,9 @@ def only(landing: LandingFolder) -> Delivery:
 # name=value folders
 
 
+RULES = Rules.of(LandingConfig())
+
+
 @pytest.mark.parametrize(
     ("path", "fields"),
     [
@@ -59,11 +64,11 @@ def test_folders_name_fields(path: str, fields: dict[str, str | None]) -> None:
 
 def test_a_folder_gives_what_the_record_lacks_and_nothing_else() -> None:
     given = {"split": "train", "value": "4.5", "available": "false", "user_id": "007", "gone": None}
-    typed = with_folder_fields(b'{"split": "test", "user_id": null}', None, given, plain=False)
-    assert typed == {"split": "test", "value": 4.5, "available": False, "user_id": "007"}
-    text = with_folder_fields(b"x", {"split": "", "value": "1"}, given, plain=True)
+    typed = with_folder_fields(b'{"split": "test", "user_id": null}', None, given, RULES)
+    assert typed == {"split": "test", "value": "4.5", "available": "false", "user_id": "007"}
+    text = with_folder_fields(b"x", {"split": "NULL", "value": "1"}, given, RULES)
     assert text == {"split": "train", "value": "1", "available": "false", "user_id": "007"}
-    assert with_folder_fields(b"{", None, given, plain=False) is None
+    assert with_folder_fields(b"{", None, given, RULES) is None
 
 
 def test_hidden_names_are_not_fields() -> None:

@@ -3,10 +3,15 @@ from __future__ import annotations
 import json
 import math
 import random
+import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +19,9 @@ from hypothesis import strategies as st
 from mmrec_lib.ingest.config import EventTypeConfig, IngestConfig, LandingConfig
 from mmrec_lib.ingest.reasons import Reason
 from mmrec_lib.ingest.records import READERS, Parsed, landing_path, parse_record
-from mmrec_lib.ingest.values import Rules
+from mmrec_lib.ingest.values import Fields, Rules
+from mmrec_lib.lakehouse.landing import LandingFolder
+from mmrec_lib.lakehouse.landing.rows import iter_rows
 
 RULES = Rules.of(LandingConfig())
 REASONS = {str(reason) for reason in Reason}
@@ -34,11 +41,16 @@ GOOD: dict[str, dict[str, Any]] = {
 
 def parse(kind: str, record: Any) -> Parsed:
     raw = record if isinstance(record, bytes) else json.dumps(record).encode()
-    return parse_record(kind, raw, None, RULES, plain=False)
+    return parse_record(kind, raw, None, RULES)
 
 
 def parse_plain(kind: str, record: dict[str, str]) -> Parsed:
-    return parse_record(kind, b"", record, RULES, plain=True)
+    return parse_record(kind, b"", record, RULES)
+
+
+def parse_values(kind: str, values: dict[str, Any]) -> Parsed:
+    """A record as a typed format (Parquet) delivers it."""
+    return parse_record(kind, None, values, RULES)
 
 
 def event(**fields: Any) -> dict[str, Any]:
@@ -83,11 +95,17 @@ BAD_EVENTS = [
     (event(user_id=1.5), Reason.WRONG_TYPE),
     (event(user_id="a\x00b"), Reason.WRONG_TYPE),
     (event(user_id="\ud800"), Reason.WRONG_TYPE),
-    (event(note="\ud800"), Reason.WRONG_TYPE),
-    (event(seconds="3"), Reason.WRONG_TYPE),
-    (event(seconds=True), Reason.WRONG_TYPE),
     (event(ts=True), Reason.WRONG_TYPE),
     (event(ts={"at": 1}), Reason.WRONG_TYPE),
+    (event(event_type={"name": "view"}), Reason.WRONG_TYPE),
+    (event(event_type="rating", value="abc"), Reason.WRONG_TYPE),
+    (event(event_type="search", query=["hat"]), Reason.WRONG_TYPE),
+    (event(split={"of": "train"}), Reason.WRONG_TYPE),
+    (event(event_id={"id": 1}), Reason.WRONG_TYPE),
+    (event(ts=math.inf), Reason.NOT_FINITE),
+    (event(ts=20251301), Reason.BAD_TIME),
+    (event(ts="20251301"), Reason.BAD_TIME),
+    (event(ts=99_999_999), Reason.BAD_TIME),
     (event(user_id=None), Reason.MISSING_KEY),
     (event(user_id="  "), Reason.MISSING_KEY),
     (event(item_id=""), Reason.MISSING_KEY),
@@ -100,13 +118,9 @@ BAD_EVENTS = [
     (event(split="dev"), Reason.IMPOSSIBLE_VALUE),
     (event(user_id="u" * 300), Reason.IMPOSSIBLE_VALUE),
     (b'{"user_id": "u", "item_id": "i", "event_type": "view", "seconds": 1e999}', Reason.NOT_FINITE),
-    (b'{"user_id": "u", "item_id": "i", "event_type": "view", "seconds": NaN}', Reason.NOT_FINITE),
     (b'{"user_id": "u", "item_id": "i", "event_type": "view", "seconds": 1' + b"0" * 400 + b"}", Reason.NOT_FINITE),
-    (b'{"user_id": "u", "item_id": "i", "event_type": "view", "x": [{"y": -Infinity}]}', Reason.NOT_FINITE),
-    (event(ts=math.nan), Reason.NOT_FINITE),
     (event(ts="yesterday"), Reason.BAD_TIME),
     (event(ts="2025-13-45T00:00:00Z"), Reason.BAD_TIME),
-    (event(ts=""), Reason.BAD_TIME),
     (event(ts="2099-01-01T00:00:00Z"), Reason.TIME_OUT_OF_BOUNDS),
     (event(ts="1970-01-01T00:00:00Z"), Reason.TIME_OUT_OF_BOUNDS),
     (event(ts="0001-01-01T00:00:00+23:59"), Reason.TIME_OUT_OF_BOUNDS),
@@ -139,7 +153,22 @@ def test_whole_numbers_are_cast_to_ids(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "ts",
-    [TS, "2025-07-01T14:00:00+02:00", "2025-07-01T12:00:00", "2025-07-01 12:00", TS_US // 10**6, TS_US / 1e6],
+    [
+        TS,
+        "2025-07-01T14:00:00+02:00",
+        "2025-07-01T12:00:00",
+        "2025-07-01 12:00",
+        "2025-07-01 12:00:00 UTC",
+        "2025-07-01 12:00:00UTC",
+        "2025-07-01t12:00:00z",
+        "2025-07-01 12:00:00 +0000 UTC",
+        "2025-07-01 14:00:00 +02:00",
+        "2025-07-01T12:00:00.000000123Z",
+        TS_US // 10**6,
+        TS_US / 1e6,
+        str(TS_US // 10**6),
+        f"{TS_US // 10**6}.0",
+    ],
 )
 def test_times_are_iso_8601_or_epoch_seconds_and_naive_ones_are_utc(ts: Any) -> None:
     parsed = parse("event", event(ts=ts))
@@ -147,15 +176,27 @@ def test_times_are_iso_8601_or_epoch_seconds_and_naive_ones_are_utc(ts: Any) -> 
 
 
 def test_a_date_is_its_midnight_and_no_time_is_1970() -> None:
-    midnight = parse("event", event(ts="2025-07-01")).columns
-    absent = parse("event", event(ts=None)).columns
-    assert midnight is not None and midnight["event_ts"] == TS_US - 12 * 3_600_000_000
-    assert absent is not None and absent["event_ts"] == 0
+    for date in ("2025-07-01", "2025-07-01 UTC", "20250701", 20250701, 20250701.0, "20250701.0"):
+        midnight = parse("event", event(ts=date)).columns
+        assert midnight is not None and midnight["event_ts"] == TS_US - 12 * 3_600_000_000, date
+    for none in (None, "", "NaT", math.nan):
+        absent = parse("event", event(ts=none)).columns
+        assert absent is not None and absent["event_ts"] == 0, none
 
 
-def test_milliseconds_since_the_epoch_are_refused_with_a_hint() -> None:
-    parsed = parse("event", event(ts=TS_US // 1000))
-    assert parsed.reason == Reason.TIME_OUT_OF_BOUNDS and "milliseconds" in str(parsed.detail)
+@pytest.mark.parametrize(
+    ("ts", "unit"),
+    [
+        (TS_US // 1000, "milliseconds"),
+        (TS_US, "microseconds"),
+        (TS_US * 1000, "nanoseconds"),
+        (float(TS_US), "microseconds"),
+        (str(TS_US * 1000), "nanoseconds"),
+    ],
+)
+def test_finer_units_than_seconds_are_refused_with_a_hint_that_names_the_unit(ts: Any, unit: str) -> None:
+    parsed = parse("event", event(ts=ts))
+    assert parsed.reason == Reason.TIME_OUT_OF_BOUNDS and f"looks like {unit}" in str(parsed.detail)
 
 
 def test_bounds_and_event_types_come_from_the_configuration() -> None:
@@ -163,12 +204,8 @@ def test_bounds_and_event_types_come_from_the_configuration() -> None:
         ingest=IngestConfig(ts_min=datetime(2026, 1, 1)), events={"sniff": EventTypeConfig(needs_item=False)}
     )
     rules = Rules.of(config)
-    early = parse_record(
-        "event", b'{"user_id": "u", "event_type": "sniff", "ts": "2025-12-31"}', None, rules, plain=False
-    )
-    good = parse_record(
-        "event", b'{"user_id": "u", "event_type": "sniff", "ts": "2026-01-01"}', None, rules, plain=False
-    )
+    early = parse_record("event", b'{"user_id": "u", "event_type": "sniff", "ts": "2025-12-31"}', None, rules)
+    good = parse_record("event", b'{"user_id": "u", "event_type": "sniff", "ts": "2026-01-01"}', None, rules)
     assert early.reason == Reason.TIME_OUT_OF_BOUNDS and good.reason is None
 
 
@@ -177,7 +214,7 @@ def test_equal_events_without_an_id_get_the_same_key_in_every_format() -> None:
     from_json = parse("event", record).columns
     from_csv = parse_plain("event", {**record, "event_id": "", "value": "4", "ts": str(TS_US // 10**6)}).columns
     from_parquet = parse_record(
-        "event", None, {**record, "value": Decimal(4), "ts": datetime(2025, 7, 1, 12, tzinfo=UTC)}, RULES, plain=False
+        "event", None, {**record, "value": Decimal(4), "ts": datetime(2025, 7, 1, 12, tzinfo=UTC)}, RULES
     ).columns
     other = parse("event", {**record, "value": 5}).columns
     assert from_json == from_csv == from_parquet
@@ -203,20 +240,243 @@ def test_text_formats_read_numbers_flags_and_lists_from_text_and_take_empty_as_n
 
 
 @pytest.mark.parametrize(
-    ("field", "text", "reason"),
+    ("field", "value", "reason"),
     [
-        ("price", "abc", Reason.WRONG_TYPE),
+        ("price", "on request", Reason.WRONG_TYPE),
         ("price", "1_000", Reason.WRONG_TYPE),
-        ("price", "nan", Reason.NOT_FINITE),
-        ("price", "1e999", Reason.NOT_FINITE),
-        ("price", "-1", Reason.IMPOSSIBLE_VALUE),
+        ("price", True, Reason.WRONG_TYPE),
+        ("title", {"en": "Hat"}, Reason.WRONG_TYPE),
+        ("title", "a\x00b", Reason.WRONG_TYPE),
+        ("title", "\ud800", Reason.WRONG_TYPE),
+        ("title", b"\xff\xfe", Reason.INVALID_UTF8),
+        ("description", ["a", "b"], Reason.WRONG_TYPE),
+        ("categories", [["a"]], Reason.WRONG_TYPE),
         ("images", "[1", Reason.WRONG_TYPE),
-        ("available", "perhaps", Reason.WRONG_TYPE),
-        ("updated_at", "spring", Reason.BAD_TIME),
+        ("images", "['a' 'b']", Reason.WRONG_TYPE),
     ],
 )
-def test_text_formats_refuse_what_is_no_number_flag_list_or_time(field: str, text: str, reason: Reason) -> None:
-    assert parse_plain("item", {"item_id": "i", field: text}).reason == str(reason)
+def test_an_optional_field_that_cannot_be_read_is_null_with_a_note(field: str, value: Any, reason: Reason) -> None:
+    parsed = parse_values("item", {"item_id": "i", "brand": "x", field: value})
+    assert parsed.reason is None and parsed.columns is not None
+    assert parsed.columns[field] is None and parsed.columns["attributes"] == {"brand": "x"}
+    (note,) = parsed.notes
+    assert (note.field, note.reason) == (field, str(reason))
+    assert f"`{field}" in note.detail or f"'{field}" in note.detail
+    assert note.detail.endswith("the field is null") and note.raw.startswith(f'{{"{field}":'.encode())
+
+
+def test_a_flag_that_cannot_be_read_is_its_default_with_a_note() -> None:
+    parsed = parse("item", {"item_id": "i", "available": "perhaps"})
+    assert parsed.columns is not None and parsed.columns["available"] is True
+    assert [note.detail for note in parsed.notes] == [
+        "field `available`: true or false is needed, got str 'perhaps'; true counts, as where there is none"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("price", "1e999", Reason.NOT_FINITE),
+        ("price", -1, Reason.IMPOSSIBLE_VALUE),
+        ("price", "-1", Reason.IMPOSSIBLE_VALUE),
+        ("updated_at", "spring", Reason.BAD_TIME),
+        ("op", "remove", Reason.IMPOSSIBLE_VALUE),
+        ("op", ["delete"], Reason.WRONG_TYPE),
+    ],
+)
+def test_impossible_numbers_times_and_operations_refuse_the_record(field: str, value: Any, reason: Reason) -> None:
+    assert parse_values("item", {"item_id": "i", field: value}).reason == str(reason)
+
+
+def test_a_review_whose_only_words_cannot_be_read_is_refused_and_one_with_sound_is_not() -> None:
+    silent = parse("review", {"user_id": "u", "item_id": "i", "text": {"de": "Gut"}})
+    assert silent.reason == Reason.WRONG_TYPE and "`text`" in str(silent.detail)
+    spoken = parse("review", {"user_id": "u", "item_id": "i", "text": {"de": "Gut"}, "audio": "a.flac", "rating": "x"})
+    assert spoken.columns is not None and spoken.columns["text"] is None and spoken.columns["rating"] is None
+    assert [note.field for note in spoken.notes] == ["text", "rating"]
+
+
+@pytest.mark.parametrize(
+    "null", ["NULL", "null", "\\N", "nan", "NaN", "None", " NULL ", "", "  ", "<NA>", b"nan", math.nan]
+)
+def test_spellings_of_null_are_null_in_optional_fields_of_every_format(null: Any) -> None:
+    optional = ("title", "price", "available", "categories", "images", "updated_at", "op", "colour")
+    parsed = parse_values("item", {"item_id": "i", **dict.fromkeys(optional, null)})
+    assert parsed.notes == () and parsed.columns == parse("item", {"item_id": "i"}).columns
+
+
+@pytest.mark.parametrize("null", ["nan", "NULL", "\\N", "None", math.nan])
+def test_spellings_of_null_are_refused_in_keys_and_required_fields_with_a_hint(null: Any) -> None:
+    for name, reason in (("user_id", Reason.MISSING_KEY), ("item_id", Reason.MISSING_KEY)):
+        parsed = parse_values("event", event(**{name: null}))
+        assert parsed.reason == reason and "ingest.null_spellings" in str(parsed.detail)
+    rating = parse_values("event", event(event_type="rating", value=null))
+    assert rating.reason == Reason.MISSING_FIELD and "ingest.null_spellings" in str(rating.detail)
+    search = parse_values("event", event(event_type="search", item_id=null, query="hat"))
+    assert search.columns is not None and search.columns["item_id"] is None
+    assert "null_spellings" not in str(parse_values("event", event(user_id=None)).detail)
+
+
+def test_spellings_of_null_are_configured() -> None:
+    rules = Rules.of(LandingConfig(ingest=IngestConfig(null_spellings=("-", "nil"))))
+    columns = parse_record(
+        "item", None, {"item_id": "nan", "title": "nil", "brand": "NULL", "price": "-"}, rules
+    ).columns
+    assert columns is not None and (columns["item_id"], columns["title"], columns["price"]) == ("nan", None, None)
+    assert columns["attributes"] == {"brand": "NULL"}
+
+
+UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Decimal(7), "7"),
+        (Decimal("7.00"), "7"),
+        (Decimal(10) ** 30, "1" + "0" * 30),
+        (7.0, "7"),
+        ("7.0", "7"),
+        (b"p7", "p7"),
+        (b"7.0", "7"),
+        (uuid.UUID(UUID), UUID),
+        ("007.0", "007.0"),
+        ("1.00", "1.00"),
+    ],
+)
+def test_ids_come_as_decimals_bytes_and_uuids(value: Any, expected: str) -> None:
+    parsed = parse_values("event", event(user_id=value))
+    assert parsed.columns is not None and parsed.columns["user_id"] == expected
+    vector_id = Fields({"item_id": value}, RULES).key("item_id")
+    assert vector_id == expected
+
+
+@pytest.mark.parametrize("value", [Decimal("7.5"), 2.0**60, b"\xff", datetime(2025, 1, 1, tzinfo=UTC), [7], False])
+def test_what_is_no_id_is_refused(value: Any) -> None:
+    assert parse_values("event", event(user_id=value)).reason in (Reason.WRONG_TYPE, Reason.INVALID_UTF8)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((True, 1, 1.0, "1", "t", "T", "true", "True", "yes", "Y", b"t", Decimal(1)), True),
+        ((False, 0, 0.0, "0", "f", "F", "false", "FALSE", "no", "n", b"0", Decimal(0)), False),
+    ],
+)
+def test_flags_are_read_in_every_spelling(flags: tuple[Any, ...], expected: bool) -> None:
+    for value in flags:
+        columns = parse_values("item", {"item_id": "i", "available": value}).columns
+        assert columns is not None and columns["available"] is expected, value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (34.0, "34"),
+        ("34.0", "34"),
+        (Decimal("34.0"), "34"),
+        (34, "34"),
+        (b"34", "34"),
+        (2.5, "2.5"),
+        (Decimal("2.50"), "2.5"),
+        (True, "true"),
+        ({"a": 1.0, "b": [2.0, math.nan]}, '{"a":1,"b":[2,null]}'),
+        ([("a", 1), ("b", None)], '{"a":1,"b":null}'),
+        (["a", None], '["a",null]'),
+    ],
+)
+def test_attributes_say_the_same_in_every_spelling(value: Any, expected: str) -> None:
+    columns = parse_values("user", {"user_id": "u", "x": value}).columns
+    assert columns is not None and columns["attributes"] == {"x": expected}
+
+
+def test_an_attribute_that_cannot_be_kept_is_dropped_with_a_note() -> None:
+    deep: Any = "x"
+    for _ in range(5000):
+        deep = [deep]
+    values = {"user_id": "u", "age": 3, "inf": [{"y": -math.inf}], "bad\x00": 1, "deep": deep, "half": "\ud800"}
+    parsed = parse_values("user", values)
+    assert parsed.columns is not None and parsed.columns["attributes"] == {"age": "3"}
+    assert [(note.field, note.reason) for note in parsed.notes] == [
+        ("bad\x00", "wrong_type"),
+        ("deep", "wrong_type"),
+        ("half", "wrong_type"),
+        ("inf", "not_finite"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (["a", None, "b"], ["a", "b"]),
+        (["a", math.nan], ["a"]),
+        ([None], None),
+        ([], []),
+        ("[]", []),
+        ("a; b;", ["a", "b"]),
+        ('["a", null, "b"]', ["a", "b"]),
+        ("['a', \"b's\"]", ["a", "b's"]),
+        ([1, 2.0, Decimal(3), b"x"], ["1", "2", "3", "x"]),
+        (5, ["5"]),
+    ],
+)
+def test_lists_are_read_in_every_spelling_and_their_nulls_passed_over(value: Any, expected: list[str] | None) -> None:
+    columns = parse_values("item", {"item_id": "i", "categories": value}).columns
+    assert columns is not None and columns["categories"] == expected
+
+
+@pytest.mark.parametrize("title", [1984, 1984.0, Decimal(1984), "1984", b"1984"])
+def test_a_title_may_be_a_number(title: Any) -> None:
+    columns = parse_values("item", {"item_id": "i", "title": title}).columns
+    assert columns is not None and columns["title"] == "1984"
+
+
+def test_attributes_beyond_the_limit_are_dropped_and_told() -> None:
+    rules = Rules.of(LandingConfig(ingest=IngestConfig(max_attributes=2, max_attribute_name_chars=5)))
+    values = {"user_id": "u", "d": 4, "b": 2, "a" * 6: 1, "c": 3, "a": 1}
+    parsed = parse_record("user", None, values, rules)
+    assert parsed.columns is not None and parsed.columns["attributes"] == {"a": "1", "b": "2"}
+    assert [note.field for note in parsed.notes] == ["aaaaaa", "attributes"]
+    assert "2 were dropped, among them 'c', 'd'" in parsed.notes[1].detail
+    assert json.loads(parsed.notes[1].raw) == {"attributes": {"c": 3, "d": 4}}
+    bad = parse("user", {"user_id": "u", "z": 1, **{f"a\x00{n:05}": n for n in range(3000)}})
+    assert bad.columns is not None and bad.columns["attributes"] == {"z": "1"}
+    assert len(bad.notes) == 21 and "2980 were dropped" in bad.notes[-1].detail
+    same = parse("user", {"user_id": "u", chr(0xD800): 1, chr(0xD801): 2, "?": "\ud802"})
+    assert [note.field for note in same.notes] == ["?"]
+    many = parse("user", {"user_id": "u", **{f"a{n:05}": n for n in range(3000)}})
+    assert many.columns is not None and len(many.columns["attributes"]) == 200 and len(many.notes) == 1
+
+
+def test_text_beyond_the_limit_is_cut_and_told() -> None:
+    rules = Rules.of(LandingConfig(ingest=IngestConfig(max_text_chars=1000)))
+    parsed = parse_record("item", None, {"item_id": "i", "title": "x" * 1001, "a": "y" * 1000}, rules)
+    assert parsed.columns is not None and parsed.columns["title"] == "x" * 1000
+    assert parsed.columns["attributes"] == {"a": "y" * 1000}
+    assert [(note.field, note.reason) for note in parsed.notes] == [("title", "impossible_value")]
+    assert parsed.notes[0].detail.endswith("the rest was cut off")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"device": "ios"}, {"Unnamed: 0": 7}, {"__index_level_0__": 3}, {"device": {"b": 1, "a": 2}}, {"value": None}],
+)
+def test_the_identity_of_a_record_without_id_does_not_depend_on_extras(extra: dict[str, Any]) -> None:
+    for kind in ("event", "review"):
+        record = {name: value for name, value in GOOD[kind].items() if name != f"{kind}_id"}
+        bare, extended = parse(kind, record).columns, parse(kind, {**extra, **record}).columns
+        turned = parse(kind, dict(reversed(record.items()))).columns
+        assert bare is not None and extended is not None and turned is not None
+        assert bare[f"{kind}_id"] == extended[f"{kind}_id"] == turned[f"{kind}_id"]
+        assert bare["_derived_id"] and "_derived_id" not in (parse(kind, GOOD[kind]).columns or {})
+
+
+def test_the_identity_of_a_record_without_id_depends_on_every_field_of_the_contract() -> None:
+    base = {"user_id": "u", "item_id": "i", "event_type": "view", "ts": TS}
+    changes = [{}, {"user_id": "v"}, {"item_id": "j"}, {"event_type": "like"}, {"value": 1}, {"seconds": 1}]
+    changes += [{"query": "q"}, {"ts": "2025-07-02"}, {"split": "train"}]
+    ids = {(parse("event", {**base, **change}).columns or {})["event_id"] for change in changes}
+    assert len(ids) == len(changes)
 
 
 def test_media_fields_take_one_path_or_a_list_under_either_name() -> None:
@@ -287,8 +547,89 @@ def test_good_records_with_any_field_replaced_never_crash(kind: str, data: st.Da
     for name in data.draw(st.lists(st.sampled_from([*sorted(record), "op", "split", "other"]), max_size=3)):
         record[name] = data.draw(JSON_VALUES)
     check(parse(kind, record))
-    check(parse_record(kind, None, record, RULES, plain=False))
+    check(parse_record(kind, None, record, RULES))
     check(parse_plain(kind, {name: str(value) for name, value in record.items()}))
+
+
+MEANINGS: dict[str, st.SearchStrategy[Any]] = {
+    "id": st.integers(0, 10**14) | st.from_regex(r"i[a-z0-9-]{0,8}", fullmatch=True),
+    "number": st.integers(1, 5) | st.sampled_from([1.5, 2.25, 4.0]),
+    "text": st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=9).filter(
+        lambda text: text not in RULES.null_spellings
+    ),
+    "flag": st.booleans(),
+    "list": st.lists(st.from_regex(r"l[a-z]{0,4}", fullmatch=True), min_size=1, max_size=3),
+    "time": st.integers(800_000_000, 2_000_000_000),
+    "attribute": st.integers(-(10**9), 10**9) | st.floats(-1e6, 1e6).filter(lambda x: abs(x) >= 1e-4 or x == 0),
+}
+SHAPES = {
+    "event": {
+        "user_id": "id",
+        "item_id": "id",
+        "value": "number",
+        "seconds": "number",
+        "query": "text",
+        "ts": "time",
+        "age": "attribute",
+    },
+    "review": {"user_id": "id", "item_id": "id", "text": "text", "rating": "number", "ts": "time", "age": "attribute"},
+    "item": {
+        "item_id": "id",
+        "title": "text",
+        "price": "number",
+        "available": "flag",
+        "categories": "list",
+        "updated_at": "time",
+        "weight": "attribute",
+    },
+}
+
+
+def _spelled(meaning: str, value: Any, choose: Callable[[list[Any]], Any]) -> tuple[Any, str, Any]:
+    """One value as JSON, CSV and Parquet may spell it."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if meaning == "time":
+        when = datetime.fromtimestamp(value, UTC)
+        iso = when.strftime("%Y-%m-%d %H:%M:%S")
+        texts = [f"{iso} UTC", f"{iso}z", iso, str(value), f"{value}.0"]
+        return choose([*texts, value, float(value)]), choose(texts), choose([when, when.replace(tzinfo=None), value])
+    if meaning == "flag":
+        texts = ["true", "1", "t", "True", "yes"] if value else ["false", "0", "f", "False", "no"]
+        return choose([value, int(value), texts[2]]), choose(texts), choose([value, int(value), float(value)])
+    if meaning == "list":
+        csv = choose([json.dumps(value), ";".join(value), repr(value)])
+        return choose([value, [*value, None]]), csv, choose([value, [None, *value], [v.encode() for v in value]])
+    if meaning == "text" or isinstance(value, str):
+        return value, value, choose([value, value.encode()])
+    typed = [value, Decimal(str(value)), *([float(value)] if whole else [])]
+    return choose([value, str(value)]), choose([str(value), *([f"{value}.0"] if whole else [])]), choose(typed)
+
+
+@settings(max_examples=400, deadline=None)
+@given(kind=st.sampled_from(sorted(SHAPES)), data=st.data())
+def test_the_same_meaning_in_json_csv_and_parquet_becomes_the_same_columns_and_id(
+    kind: str, data: st.DataObject
+) -> None:
+    def choose(spellings: list[Any]) -> Any:
+        return data.draw(st.sampled_from(spellings))
+
+    record: dict[str, tuple[Any, str, Any]] = {}
+    for name, meaning in SHAPES[kind].items():
+        is_present = name.endswith("_id") or name == "text" or data.draw(st.booleans())
+        if is_present:
+            record[name] = _spelled(meaning, data.draw(MEANINGS[meaning]), choose)
+        else:
+            null = choose(["NULL", "\\N", "nan", "None", ""])
+            record[name] = (choose([None, null]), null, choose([None, null, math.nan]))
+    if kind == "event":
+        record["event_type"] = ("view", "view", b"view")
+    from_json, from_csv, from_parquet = ({name: forms[n] for name, forms in record.items()} for n in range(3))
+    parsed = [parse(kind, from_json), parse_plain(kind, from_csv), parse_values(kind, from_parquet)]
+    assert [(p.reason, p.notes) for p in parsed] == [(None, ())] * 3
+    assert parsed[0].columns == parsed[1].columns == parsed[2].columns
+    extended = parse(kind, {"Unnamed: 0": 5, **dict(reversed(from_json.items()))}).columns
+    assert extended is not None and parsed[0].columns is not None
+    assert extended[f"{kind}_id"] == parsed[0].columns[f"{kind}_id"]
 
 
 def test_thousands_of_mutated_lines_never_crash() -> None:
@@ -306,9 +647,40 @@ def check(parsed: Parsed) -> None:
     """A record is either accepted with storable columns or refused with a known reason and a storable detail."""
     assert (parsed.columns is None) != (parsed.reason is None)
     if parsed.reason is not None:
-        assert parsed.reason in REASONS and parsed.detail
+        assert parsed.reason in REASONS and parsed.detail and not parsed.notes
         assert "cannot be read" not in parsed.detail, "the safety net is not meant to be needed"
         parsed.detail.encode("utf-8")
     else:
         json.dumps(parsed.columns, allow_nan=False, ensure_ascii=False).encode("utf-8")
     (parsed.record_id or "").encode("utf-8")
+    assert len({note.field for note in parsed.notes}) == len(parsed.notes)
+    for note in parsed.notes:
+        assert note.reason in REASONS
+        (note.field + note.detail).encode("utf-8")
+
+
+def test_typed_columns_of_a_parquet_file_are_read_like_text(tmp_path: Path) -> None:
+    key = uuid.UUID(UUID)
+    user_ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([key.bytes], pa.binary(16)))
+    columns = {
+        "event_id": pa.array([Decimal(12)], pa.decimal128(20, 0)),
+        "user_id": user_ids,
+        "item_id": pa.array([b"i1"]),
+        "event_type": pa.array([b"rating"]).dictionary_encode(),
+        "value": pa.array([Decimal("4.50")], pa.decimal128(9, 2)),
+        "seconds": pa.array([math.nan]),
+        "ts": pa.array([TS_US * 1000 + 7], pa.timestamp("ns", tz="UTC")),
+        "age": pa.array([34.0]),
+        "sizes": pa.array([[("s", 1), ("l", 2)]], pa.map_(pa.string(), pa.int32())),
+        "place": pa.array([{"lat": 1.0, "tags": ["b", None]}]),
+    }
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table(columns), tmp_path / "data" / "events.parquet")
+    landing = LandingFolder(str(tmp_path / "data"))
+    (delivery,) = landing.deliveries(landing.files(), [], 1 << 20)
+    (row,) = [row for split in delivery.splits for row in iter_rows(landing, split, 1 << 20)]
+    typed = parse_record("event", row.raw, row.values, RULES)
+    text = {"event_id": "12", "user_id": UUID, "item_id": "i1", "event_type": "rating", "value": "4.5", "ts": TS}
+    text |= {"age": "34", "sizes": '{"l":2,"s":1}', "place": '{"lat":1,"tags":["b",null]}'}
+    assert (typed.reason, typed.notes) == (None, ())
+    assert typed.columns == parse_plain("event", text).columns
