@@ -135,9 +135,11 @@ def review_words(review: DataFrame, words: DataFrame) -> DataFrame:
     spoken = words.where(F.col("owner_kind") == "review").select(
         F.col("owner_id").alias("review_id"), F.col("text").alias("_spoken")
     )
-    written = F.nullif(F.trim("text"), F.lit(""))
+    # `<p>&nbsp;</p>` is no word either: many an editor's empty field.
+    words_left = F.regexp_replace("text", r"<[^<>]*>|&nbsp;|&#160;|[\s\u00a0]", "")
+    written = F.when(words_left != "", F.col("text"))
     joined = review.join(spoken, on="review_id", how="left")
-    return joined.withColumn("raw", F.coalesce(written, "_spoken")).drop("_spoken")
+    return joined.withColumn("raw", F.coalesce(written, "_spoken", "text")).drop("_spoken")
 
 
 def _assigned(rows: DataFrame, encoders: Sequence[tuple[FieldEncoder, EncoderSpec]]) -> DataFrame:
