@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,12 @@ def test_texts_of_markup_alone_are_none_and_comparisons_stay() -> None:
         "I <3 it",
         "x<y and y>z",
     ]
+
+
+def test_every_space_of_unicode_is_one() -> None:
+    spaces = [chr(point) for point in range(sys.maxunicode + 1) if unicodedata.category(chr(point)).startswith("Z")]
+    spaces += ["\t", "\n", "\x0b", "\x0c", "\r", "\x85", "  ", " \u2009"]
+    assert normal(*(f"{space}a{space}b{space}" for space in spaces)) == ["a b"] * len(spaces)
 
 
 def test_normal_form_of_a_normal_form_is_itself() -> None:
