@@ -39,6 +39,7 @@ DECODERS = (
     "mmrec_lib.media.audio:decode_audio",
     "mmrec_lib.media.frames:sample_frames",
     "mmrec_lib.media.images:decode_image",
+    "mmrec_lib.media.images:shrink_image",
     "mmrec_lib.media.probe:probe",
 )
 """What a child may be asked for, as `module:function`."""
