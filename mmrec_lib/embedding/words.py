@@ -66,7 +66,10 @@ def plan_extraction(
     missing = (
         needed.select(F.col("asset_id").alias("content_id")).distinct().join(done, on="content_id", how="left_anti")
     )
-    media = media_asset.where(F.col("media_kind") == MEDIA_KINDS[reader.media]).select(
+    # One asset may be named by a field of sound and by one of videos; the field decides.
+    kind = MEDIA_KINDS[reader.media]
+    kinds = (kind,) if kind == "image" else ("audio", "video")
+    media = media_asset.where(F.col("media_kind").isin(*kinds)).select(
         F.col("asset_id").alias("content_id"), "content", "uri"
     )
     return media.join(missing, on="content_id", how="left_semi")
