@@ -98,8 +98,8 @@ def extract_texts(
     """Bring media_text and item_document up to date: ready-made words, and those that models find.
 
     Returns:
-        Counts `extracted`, `provided`, `errors`, `spans`, and `to_retry` where media are to be tried again; rows, errors
-        and speed of each model.
+        Counts `extracted`, `provided`, `errors`, `spans`, and `to_retry` where media are to be tried again; rows,
+        errors and speed of each model.
     """
     media_asset, media_link = lakehouse.read("media_asset"), lakehouse.read("media_link")
     provided_text, item = lakehouse.read("provided_text"), lakehouse.read("item")
