@@ -31,6 +31,12 @@ def outside(context: Context, config: Config) -> dict[str, str]:
     return encoding_revisions(config.models, config.embedding)
 
 
+def is_complete(context: Context) -> bool:
+    """Whether no medium of the last good run is to be tried again."""
+    last = context.ledger.last_good(JOB.name)
+    return last is None or not last.counts.get("to_retry")
+
+
 JOB = Job(
     name="embed_content",
     summary="turns texts and media into vectors",
@@ -39,6 +45,7 @@ JOB = Job(
     writes=EMBED_WRITES,
     run=run,
     outside=outside,
+    is_complete=is_complete,
 )
 
 if __name__ == "__main__":

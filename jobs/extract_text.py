@@ -33,6 +33,12 @@ def outside(context: Context, config: Config) -> dict[str, str]:
     return extraction_revisions(config.models, config.embedding)
 
 
+def is_complete(context: Context) -> bool:
+    """Whether no medium of the last good run is to be tried again."""
+    last = context.ledger.last_good(JOB.name)
+    return last is None or not last.counts.get("to_retry")
+
+
 JOB = Job(
     name="extract_text",
     summary="turns speech, pictures and sound into text",
@@ -41,6 +47,7 @@ JOB = Job(
     writes=EXTRACT_WRITES,
     run=run,
     outside=outside,
+    is_complete=is_complete,
 )
 
 if __name__ == "__main__":

@@ -10,16 +10,17 @@
 
 # COMMAND ----------
 
-import io
 import os
 
 import matplotlib.pyplot as plt
 import pyspark.sql.functions as F
-from PIL import Image, UnidentifiedImageError
 
 from mmrec_lib.embedding.operator import encode_udf
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.lakehouse.reader import open_lakehouse
+from mmrec_lib.media.child import DecoderChild
+from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.images import shrink_image
 
 
 def setting(name, default):
@@ -45,14 +46,16 @@ def show_items(rows, heading):
     if not rows:
         print(f"{heading}: nothing to show")
         return
+    decoder = DecoderChild()  # images are strangers' bytes: decoded in a process of its own, within limits
     figure, axes = plt.subplots(1, len(rows), figsize=(2.1 * len(rows), 3), squeeze=False)
     for axis, row in zip(axes[0], rows):
         axis.axis("off")
         axis.set_title("\n".join(filter(None, [row["label"], (row["title"] or row["item_id"])[:24]])), fontsize=8)
         try:
-            axis.imshow(Image.open(io.BytesIO(row["content"] or b"")).convert("RGB"))
-        except (UnidentifiedImageError, OSError):
-            axis.text(0.5, 0.5, "no picture", ha="center", va="center")
+            axis.imshow(decoder.call(shrink_image, bytes(row["content"] or b""), 256))
+        except MediaError:
+            axis.text(0.5, 0.5, "no image", ha="center", va="center")
+    decoder.close()
     figure.suptitle(heading)
     plt.show()
     plt.close(figure)

@@ -1,8 +1,8 @@
 """Damaged media through everything that reads them: `python -m tests.corpus --count 5000` (`make test-slow`).
 
 Each file of `tests.data.mutate` goes through decoding in a child (of a video the frames and the sound), the probe of
-the ingest, and a tiny encoder with its preprocessing. Each must end as a result or as an error with a reason of the
-closed list; a crash, a hang, a warning or any other exception is a failure.
+the ingest, a tiny encoder with its preprocessing, and of an image the thumbnail of the report. Each must end as a result
+or as an error with a reason of the closed list; a crash, a hang, a warning or any other exception is a failure.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.frames import sample_frames
 from mmrec_lib.media.images import decode_image
 from mmrec_lib.media.probe import probe
+from mmrec_lib.reporting.report import PICTURE_BYTES
+from mmrec_lib.reporting.thumbnails import Thumbnails
 from tests.data.mutate import Medium, mutated
 from tests.unit.encoders.tiny_models import make_models
 
@@ -80,6 +82,7 @@ def run(count: int, models: ModelsConfig, seed: int = 0, transcribe_every: int =
             try:
                 if _is_safe(medium, child, report):
                     _probe(medium, report)
+                    _thumbnail(medium, child, report)
                     if medium.kind != "audio" or number % transcribe_every == 0:
                         _encode(medium, encoders, extractor, report)
             except Exception as error:
@@ -124,6 +127,16 @@ def _is_safe(medium: Medium, child: DecoderChild, report: Report) -> bool:
 
 def _probe(medium: Medium, report: Report) -> None:
     report.count(f"probe {medium.kind}", _outcome(lambda: probe(medium.content, medium.kind)))
+
+
+def _thumbnail(medium: Medium, child: DecoderChild, report: Report) -> None:
+    """An image that the ingest accepts has a thumbnail, and no other has one."""
+    if medium.kind == "image":
+        address = Thumbnails(PICTURE_BYTES, child).address(medium.content)
+        outcome = _outcome(lambda: decode_image(medium.content))
+        report.count("thumbnail", outcome)
+        if (address is not None) != (outcome == "ok"):
+            report.failures.append(f"{medium.name}: its thumbnail is {address}, and decoding says {outcome}")
 
 
 def _encode(medium: Medium, encoders: Mapping[str, Encoder], extractor: Extractor, report: Report) -> None:

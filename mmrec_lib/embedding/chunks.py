@@ -10,6 +10,8 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from mmrec_lib.media.errors import MAX_ATTEMPTS
+
 # Content ids are sha256 hashes: their first digits spread evenly.
 _DIGITS = 4
 _SPACE = 16**_DIGITS
@@ -43,7 +45,7 @@ class ChunkedRun:
         commit_seconds: Time after which what is done is committed.
         say: Shows a line to a person.
         clock: Seconds, for measuring.
-        counts: Rows and errors so far.
+        counts: Rows and errors so far; `to_retry` where errors may be the machine's fault, and are tried again later.
         metrics: For each piece of work `<name>/rows`, `/errors` and `/rows_per_second`.
     """
 
@@ -68,8 +70,15 @@ class ChunkedRun:
             self._last_commit = started
         for chunk in self._chunks(work, num_rows):
             made = work.run(chunk)
-            row = made.agg(F.count(F.lit(1)).alias("rows"), F.count("error").alias("errors")).collect()[0]
+            attempts = F.col("num_attempts") if "num_attempts" in made.columns else F.lit(None).cast("int")
+            row = made.agg(
+                F.count(F.lit(1)).alias("rows"),
+                F.count("error").alias("errors"),
+                F.count_if(attempts < MAX_ATTEMPTS).alias("to_retry"),
+            ).collect()[0]
             done, errors = done + int(row["rows"]), errors + int(row["errors"])
+            if row["to_retry"]:
+                self.counts["to_retry"] = self.counts.get("to_retry", 0) + int(row["to_retry"])
             self._waiting.append(made)
             seconds = max(self.clock() - started, 1e-3)
             left = max(num_rows - done, 0) * seconds / max(done, 1)

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.config import DEFAULT_LANGUAGE, FieldEncoder
 from mmrec_lib.embedding.languages import language
-from mmrec_lib.embedding.revisions import made_by
+from mmrec_lib.embedding.revisions import attempts_now, made_by, not_done
 from mmrec_lib.embedding.storage import stored_as
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.embedding.words import spoken_words
@@ -88,11 +88,10 @@ def plan_encoding(
         storage: The form in which vectors are to be stored.
 
     Returns:
-        For texts `content_id`, `text`; for media `content_id`, `content` (bytes or null), `uri` (a `kept_reference`).
-        One row a content.
+        For texts `content_id`, `text`; for media `content_id`, `content` (bytes or null), `uri` (a `kept_reference`) and
+        `num_attempts`, see `revisions.not_done`. One row a content.
     """
-    is_done = made_by(spec) & stored_as("float32", storage)
-    done = content_embedding.where(is_done).select("content_id")
+    done = content_embedding.where(made_by(spec) & stored_as("float32", storage))
     wanted = contents.where(F.col("encoder_id") == spec.id)
     if media_asset is None:
         return (
@@ -101,14 +100,9 @@ def plan_encoding(
             .dropDuplicates(["content_id"])
             .join(done, on="content_id", how="left_anti")
         )
-    missing = (
-        wanted.where(F.col("text").isNull())
-        .select("content_id")
-        .distinct()
-        .join(done, on="content_id", how="left_anti")
-    )
+    missing = not_done(wanted.where(F.col("text").isNull()).select("content_id").distinct(), done)
     media = media_asset.select(F.col("asset_id").alias("content_id"), "content", kept_reference().alias("uri"))
-    return media.join(missing, on="content_id", how="left_semi")
+    return media.join(missing, on="content_id", how="inner")
 
 
 def content_embedding_rows(encoded: DataFrame, spec: EncoderSpec) -> DataFrame:
@@ -120,6 +114,7 @@ def content_embedding_rows(encoded: DataFrame, spec: EncoderSpec) -> DataFrame:
         F.lit(spec.modality).alias("modality"),
         "dim",
         "error",
+        attempts_now(encoded).alias("num_attempts"),
         "vector",
     )
 
@@ -137,9 +132,11 @@ def review_words(review: DataFrame, words: DataFrame) -> DataFrame:
     spoken = words.where(F.col("owner_kind") == "review").select(
         F.col("owner_id").alias("review_id"), F.col("text").alias("_spoken")
     )
-    written = F.nullif(F.trim("text"), F.lit(""))
+    # `<p>&nbsp;</p>` is no word either: many an editor's empty field.
+    words_left = F.regexp_replace("text", r"<[^<>]*>|&nbsp;|&#160;|[\s\u00a0]", "")
+    written = F.when(words_left != "", F.col("text"))
     joined = review.join(spoken, on="review_id", how="left")
-    return joined.withColumn("raw", F.coalesce(written, "_spoken")).drop("_spoken")
+    return joined.withColumn("raw", F.coalesce(written, "_spoken", "text")).drop("_spoken")
 
 
 def _assigned(rows: DataFrame, encoders: Sequence[tuple[FieldEncoder, EncoderSpec]]) -> DataFrame:

@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.encoders.spec import EncoderSpec
+from mmrec_lib.media.errors import MAX_ATTEMPTS, RETRYABLE_REASONS
 
 # Stands for the revision, and where no model is named for the model too, of words and vectors that came ready-made.
 PROVIDED = "provided"
@@ -17,6 +18,38 @@ PROVIDED = "provided"
 def made_by(*specs: EncoderSpec) -> Column:
     """Whether a row comes from one of these models in this revision."""
     return _made_by((spec.id, spec.revision) for spec in specs)
+
+
+def not_done(contents: DataFrame, made: DataFrame) -> DataFrame:
+    """Contents that a model has not handled, and those whose failure may be the machine's fault, a few times.
+
+    Args:
+        contents: With a column `content_id`, each once.
+        made: Rows of `content_embedding` or `media_text` of the model.
+
+    Returns:
+        The columns of `contents`, and `num_attempts`: runs that tried before.
+    """
+    attempts = F.coalesce("num_attempts", F.lit(1))
+    may_retry = F.coalesce(is_retryable(F.col("error")), F.lit(False)) & (attempts < MAX_ATTEMPTS)
+    known = made.select("content_id", may_retry.alias("_may_retry"), attempts.alias("num_attempts"))
+    return (
+        contents.join(known, on="content_id", how="left")
+        .where(F.coalesce("_may_retry", F.lit(True)))
+        .withColumn("num_attempts", F.coalesce("num_attempts", F.lit(0)))
+        .drop("_may_retry")
+    )
+
+
+def is_retryable(error: Column) -> Column:
+    """Whether an error (`<reason>: …`) may be the machine's fault."""
+    return F.substring_index(error, ":", 1).isin(*RETRYABLE_REASONS)
+
+
+def attempts_now(rows: DataFrame) -> Column:
+    """`num_attempts` of rows that were made just now, where the error may be the machine's fault; else null."""
+    before = F.col("num_attempts") if "num_attempts" in rows.columns else F.lit(0)
+    return F.when(is_retryable(F.col("error")), before + 1).cast("int")
 
 
 def in_use(encoder_release: DataFrame, specs: Iterable[EncoderSpec]) -> Column:

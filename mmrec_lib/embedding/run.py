@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -37,6 +38,9 @@ EXTRACT_READS = ("item", "media_asset", "media_link", "provided_text")
 EXTRACT_WRITES = ("media_text", "item_document")
 EMBED_READS = ("item", "review", "media_asset", "media_link", "media_text", "provided_text", "provided_vector")
 EMBED_WRITES = ("content_embedding", "item_embedding", "encoder_release")
+
+# The number of earlier attempts is carried along.
+_RETRIED_MEDIA = replace(MEDIA_COLUMNS, keys=(*MEDIA_COLUMNS.keys, "num_attempts"))
 
 # What an encoder must read to serve a field of such contents; of video its sound track can be encoded too.
 _READING = {
@@ -94,7 +98,8 @@ def extract_texts(
     """Bring media_text and item_document up to date: ready-made words, and those that models find.
 
     Returns:
-        Counts `extracted`, `provided`, `errors`, `spans`; rows, errors and speed of each model.
+        Counts `extracted`, `provided`, `errors`, `spans`, and `to_retry` where media are to be tried again; rows,
+        errors and speed of each model.
     """
     media_asset, media_link = lakehouse.read("media_asset"), lakehouse.read("media_link")
     provided_text, item = lakehouse.read("provided_text"), lakehouse.read("item")
@@ -117,7 +122,7 @@ def extract_texts(
         "errors": run.counts["errors"],
         "spans": documents.count(),
     }
-    return counts, run.metrics
+    return counts | _to_retry(run), run.metrics
 
 
 def embed_contents(
@@ -129,7 +134,8 @@ def embed_contents(
     it; only then the old item vectors go.
 
     Returns:
-        Counts `encoded`, `errors`, `contents`, `item_vectors`; rows, errors and speed of each encoder.
+        Counts `encoded`, `errors`, `contents`, `item_vectors`, and `to_retry` where media are to be tried again; rows,
+        errors and speed of each encoder.
     """
     readers, encoders = chosen_readers(models, config), chosen_encoders(models, config)
     item, provided_vector = lakehouse.read("item"), lakehouse.read("provided_vector")
@@ -158,7 +164,11 @@ def embed_contents(
         "contents": contents.select("content_id").distinct().count(),
         "item_vectors": pooled.count(),
     }
-    return counts, run.metrics
+    return counts | _to_retry(run), run.metrics
+
+
+def _to_retry(run: ChunkedRun) -> dict[str, int]:
+    return {name: count for name, count in run.counts.items() if name == "to_retry"}
 
 
 def _reading(
@@ -167,7 +177,7 @@ def _reading(
     spec, encoder = reader.spec, models.encoders[reader.spec.id]
 
     def run(chunk: DataFrame) -> DataFrame:
-        read = media_text_rows(extract_table(chunk, encoder, models, MEDIA_COLUMNS, config), spec)
+        read = media_text_rows(extract_table(chunk, encoder, models, _RETRIED_MEDIA, config), spec)
         with lakehouse.large_rows():
             return lakehouse.stage("media_text", read)
 
@@ -178,7 +188,7 @@ def _reading(
 def _encoding(
     meter: LossMeter, spec: EncoderSpec, reads: str, todo: DataFrame, models: ModelsConfig, config: EmbeddingConfig
 ) -> Work:
-    encoder, columns = models.encoders[spec.id], TEXT_COLUMNS if reads == "text" else MEDIA_COLUMNS
+    encoder, columns = models.encoders[spec.id], TEXT_COLUMNS if reads == "text" else _RETRIED_MEDIA
     name, lakehouse = _encoding_name(spec, reads), meter.lakehouse
 
     def run(chunk: DataFrame) -> DataFrame:

@@ -19,6 +19,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 
+from mmrec_lib.embedding.texts import normalised
 from mmrec_lib.embedding.words_config import WordsConfig
 from mmrec_lib.encoders.plain_text import well_formed
 from mmrec_lib.encoders.segment import words_of
@@ -68,7 +69,7 @@ def fit_words_model(texts: DataFrame, root: str, settings: WordsConfig, stage: S
         NoDataError: When fewer than two words are in enough texts.
     """
     words = (
-        texts.select(F.substring("text", 1, settings.max_characters).alias("text"))
+        texts.select(F.substring(normalised(F.col("text")), 1, settings.max_characters).alias("text"))
         .where(F.col("text").isNotNull())
         .distinct()
         .repartition(settings.num_partitions, "text")

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import MEDIA_KINDS
-from mmrec_lib.embedding.revisions import PROVIDED, made_by
+from mmrec_lib.embedding.revisions import PROVIDED, attempts_now, made_by, not_done
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.kept_media import kept_reference
 
@@ -49,7 +49,7 @@ def plan_extraction(
         reader: The model.
 
     Returns:
-        `content_id`, `content` (bytes or null) and `uri`, one row a medium.
+        `content_id`, `content` (bytes or null), `uri` and `num_attempts` (see `revisions.not_done`), one row a medium.
     """
     links = _links(media_link, (reader.media,))
     needed = links
@@ -63,14 +63,15 @@ def plan_extraction(
             .join(by_path, on="media_path", how="left_anti")
             .join(known, on="asset_id", how="left_anti")
         )
-    done = media_text.where(made_by(reader.spec)).select("content_id")
-    missing = (
-        needed.select(F.col("asset_id").alias("content_id")).distinct().join(done, on="content_id", how="left_anti")
-    )
-    media = media_asset.where(F.col("media_kind") == MEDIA_KINDS[reader.media]).select(
+    done = media_text.where(made_by(reader.spec) & (F.col("kind") == reader.spec.modality))
+    missing = not_done(needed.select(F.col("asset_id").alias("content_id")).distinct(), done)
+    # One asset may be named by a field of sound and by one of videos; the field decides.
+    kind = MEDIA_KINDS[reader.media]
+    kinds = (kind,) if kind == "image" else ("audio", "video")
+    media = media_asset.where(F.col("media_kind").isin(*kinds)).select(
         F.col("asset_id").alias("content_id"), "content", kept_reference().alias("uri")
     )
-    return media.join(missing, on="content_id", how="left_semi")
+    return media.join(missing, on="content_id", how="inner")
 
 
 def media_text_rows(extracted: DataFrame, spec: EncoderSpec) -> DataFrame:
@@ -81,6 +82,7 @@ def media_text_rows(extracted: DataFrame, spec: EncoderSpec) -> DataFrame:
             kind=F.lit(spec.modality),
             encoder_id=F.lit(spec.id),
             revision=F.lit(spec.revision),
+            num_attempts=attempts_now(extracted),
         )
     )
 
@@ -124,6 +126,7 @@ def provided_media_text(provided_text: DataFrame, media_link: DataFrame) -> Data
             confidence=F.lit(None).cast("float"),
             spans=F.lit(None).cast(CONTRACTS["media_text"].schema["spans"].dataType),
             error=F.lit(None).cast("string"),
+            num_attempts=F.lit(None).cast("int"),
         )
     )
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import getpass
 import hashlib
 import json
+import logging
+import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,8 @@ from urllib.parse import unquote
 from pyarrow import fs
 
 from mmrec_lib.errors import EncoderError
+
+_log = logging.getLogger(__name__)
 
 DESCRIPTION_FILE = "mmrec.json"
 LOCAL_SCHEMES = ("file",)
@@ -99,10 +106,36 @@ def local_directory(root: str, name: str) -> Path:
 
 
 def machine_cache() -> Path:
-    """Folder of this machine and user for what is made once and used by many processes."""
+    """Folder of this machine and user for what is made once and used by many processes.
+
+    What lies in the temporary folder can be put there by anybody, and models are read from it. So the folder is used
+    only when it is ours and nobody else can write to it; otherwise this process makes one of its own.
+    """
     cache = Path(tempfile.gettempdir(), f"mmrec-models-{getpass.getuser()}")
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return cache
+    with contextlib.suppress(FileExistsError):
+        cache.mkdir(mode=0o700, parents=True)
+    if _is_ours_alone(cache):
+        return cache
+    return _private_cache(cache)
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+@functools.cache
+def _private_cache(refused: Path) -> Path:
+    """A folder that ends with this process, in place of one that others could have filled."""
+    folder = Path(tempfile.mkdtemp(prefix="mmrec-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _log.warning(
+        "%s is not used for models: it must be a folder of this user that nobody else can write to. Remove it, or "
+        "set its mode to 700. Models are copied and converted again in %s.",
+        refused,
+        folder,
+    )
+    return folder
 
 
 def _copy_once(uri: str) -> Path:

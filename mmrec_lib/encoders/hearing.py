@@ -11,6 +11,7 @@ from mmrec_lib.encoders.errors import medium_missing
 from mmrec_lib.encoders.isolation import isolated
 from mmrec_lib.encoders.spec import EncoderInput
 from mmrec_lib.media.audio import SAMPLE_RATE_HZ, decode_audio
+from mmrec_lib.media.containers import CONTAINER_MIMES
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.kind import sniff
 
@@ -26,8 +27,8 @@ def samples_or_error(content: EncoderInput, max_seconds: float, sample_rate_hz: 
         return medium_missing("sound")
     found = sniff(content)
     try:
-        if found is not None and found.kind == "video":
-            # Of a video only the container was looked at when it arrived.
+        if found is not None and found.mime in CONTAINER_MIMES:
+            # Of a video only the container was looked at when it arrived, and only its tracks tell whether it is one.
             return isolated(decode_audio, content, max_seconds=max_seconds, sample_rate_hz=sample_rate_hz)
         return decode_audio(content, max_seconds=max_seconds, sample_rate_hz=sample_rate_hz)
     except MediaError as error:

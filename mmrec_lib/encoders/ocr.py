@@ -34,6 +34,9 @@ _SHORTEST_SIDE_PX = 8
 # fewer words were read (182 of 199 on hard labels, against 195), in twice the time.
 _FINDER_SHORT_SIDE_PX = 448
 
+# rapidocr reads boxes of this ratio of height to width as lines that run down.
+_TALL_RATIO = 1.5
+
 # So that enlarging the shorter side does not make the longer one huge.
 _LARGEST_RATIO = LONGEST_SIDE_PX / _FINDER_SHORT_SIDE_PX
 
@@ -43,6 +46,27 @@ _WEIGHTS = {
     "Cls.model_path": "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
     "Rec.model_path": "PP-OCRv6_rec_small.onnx",
 }
+
+
+class _Engine(rapidocr.RapidOCR):
+    """rapidocr, which turns lines that stand on their head before it reads them and tells nobody.
+
+    Attributes:
+        labels: Of each line found in the last image, `0` or `180` and how probable that is.
+    """
+
+    labels: Sequence[tuple[str, float]] = ()
+
+    def cls_and_rotate(self, img: Any) -> Any:
+        """As in rapidocr."""
+        images, result = super().cls_and_rotate(img)
+        self.labels = result.cls_res or ()
+        return images, result
+
+    @property
+    def is_upside_down(self) -> bool:
+        """Whether most of the text in the last image stands on its head."""
+        return sum((1 if label == "180" else -1) * (score - 0.5) for label, score in self.labels) > 0
 
 
 class TextInPictures:
@@ -61,7 +85,7 @@ class TextInPictures:
 
     def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: None, models: ModelsConfig) -> None:
         self._spec, self._config, self._threads = spec, config, models.threads
-        self._engine: Any = None
+        self._engine: _Engine | None = None
 
     @property
     def spec(self) -> EncoderSpec:
@@ -91,15 +115,15 @@ class TextInPictures:
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         }
         weights = {key: str(folder / name) for key, name in _WEIGHTS.items()}
-        self._engine = rapidocr.RapidOCR(params={**settings, **weights})
+        self._engine = _Engine(params={**settings, **weights})
 
     def extract(self, batch: Sequence[EncoderInput]) -> list[Words]:
         """Text in pictures; what cannot be decoded is a row with an error."""
         if self._engine is None:
             raise EncoderError(f"Text in pictures `{self._spec.id}`: call load() before extract().")
-        return [self._read(content) for content in batch]
+        return [self._read(self._engine, content) for content in batch]
 
-    def _read(self, content: EncoderInput) -> Words:
+    def _read(self, engine: _Engine, content: EncoderInput) -> Words:
         if not isinstance(content, bytes):
             return Words(None, error=medium_missing("picture"))
         try:
@@ -111,14 +135,31 @@ class TextInPictures:
         if min(picture_HW3.shape[:2]) < _SHORTEST_SIDE_PX:
             return Words("")
         # The networks were trained on OpenCV's order of colours.
-        found = self._engine(_widened(picture_HW3)[:, :, ::-1])
+        engine.labels = ()
+        found: Any = engine(_widened(picture_HW3)[:, :, ::-1])
         if found.boxes is None:
             return Words("")
-        order = reading_order(np.asarray(found.boxes, np.float32))
+        order = reading_order(from_upper_left(np.asarray(found.boxes, np.float32), engine.is_upside_down))
         spans = tuple(Span(str(found.txts[line]), float(found.scores[line])) for line in order)
         lengths = [len(span.text) for span in spans]
         confidence = float(np.average([span.confidence or 0.0 for span in spans], weights=lengths))
         return Words("\n".join(span.text for span in spans), None, confidence, spans)
+
+
+def from_upper_left(boxes_N42: npt.NDArray[np.float32], is_upside_down: bool) -> npt.NDArray[np.float32]:
+    """Boxes as the network finds them, with corners from the text's upper left instead of the image's.
+
+    As rapidocr does it, a box that is tall stands for a line that runs down, or up where the text is upside down.
+
+    Args:
+        boxes_N42: `[N, 4, 2] float32` corners, clockwise from the image's upper left.
+        is_upside_down: Whether lines were turned by half a turn before they could be read.
+    """
+    widths_N = np.linalg.norm(boxes_N42[:, 1] - boxes_N42[:, 0], axis=1)
+    heights_N = np.linalg.norm(boxes_N42[:, 3] - boxes_N42[:, 0], axis=1)
+    is_tall_N = heights_N >= _TALL_RATIO * np.maximum(widths_N, 1.0)
+    turned_N42 = np.where(is_tall_N[:, None, None], np.roll(boxes_N42, -1, axis=1), boxes_N42)
+    return np.roll(turned_N42, -2, axis=1) if is_upside_down else turned_N42
 
 
 def reading_order(boxes_N42: npt.NDArray[np.float32]) -> list[int]:

@@ -15,7 +15,7 @@ import soxr
 from mmrec_lib.media.containers import CONTAINER_MIMES
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.kind import sniff
-from mmrec_lib.media.tracks import SoundTrack, averaged, open_track, refuse_longer
+from mmrec_lib.media.tracks import Downmix, SoundTrack, open_track, refuse_longer
 
 SAMPLE_RATE_HZ = 16_000
 MAX_SECONDS = 4 * 3600.0
@@ -53,7 +53,8 @@ def decode_audio(
 ) -> npt.NDArray[np.float32]:
     """Decodes sound to one channel at a fixed rate.
 
-    Channels are averaged, the rate is changed by a band-limited resampler (soxr, high quality).
+    Channels are mixed to their mean, those that would cancel others being turned first (`tracks.Downmix`). The rate is
+    changed by a band-limited resampler (soxr, high quality).
 
     Args:
         content: Bytes of a WAV, FLAC, OGG, MP3 or AIFF file, or of a container with a sound track: M4A, AAC and video
@@ -132,7 +133,7 @@ def _open_file(content: bytes, max_seconds: float) -> soundfile.SoundFile:
 
 def _blocks(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
     """Mono blocks; fails when not as many frames come as the header promised, or samples that are no numbers."""
-    num_frames, most = 0, _BLOCK_FRAMES // sound.channels + 1
+    num_frames, most, downmix = 0, _BLOCK_FRAMES // sound.channels + 1, Downmix()
     is_over = False
     while not is_over:
         try:
@@ -144,7 +145,7 @@ def _blocks(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
         is_over = len(block) < most
         num_frames += len(block)
         if len(block):
-            yield averaged(block)
+            yield downmix.mixed(block)
     if num_frames != sound.frames:
         raise MediaError("media_truncated", f"{num_frames:,} of {sound.frames:,} samples could be read")
 

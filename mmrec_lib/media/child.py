@@ -1,13 +1,17 @@
 """Decoding in a process of its own: bytes that crash, hang or bloat a decoder cost one medium, not the worker.
 
 A `DecoderChild` runs pure functions (bytes and parameters → numbers, texts, arrays, dataclasses) in a child that is
-kept between media and started anew when it had to be killed. The child imports what its functions need and nothing
-else: no torch, no Spark. Run as a module it is that child.
+kept between media and started anew when it had to be killed. What took a child along is tried once more in a fresh one,
+because a busy machine kills and delays good decoders too. The child imports what its functions need and nothing else:
+no torch, no Spark; it has neither its parent's environment nor, where the system lets it, a network (`confinement`).
+Run as a module it is that child.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import math
 import os
 import resource
@@ -15,7 +19,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -23,6 +27,7 @@ from types import TracebackType
 from typing import IO, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from mmrec_lib.errors import MachineError
+from mmrec_lib.media.confinement import confine, decoder_environment
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.wire import Blob, put_together, receive, send, taken_apart
 
@@ -34,12 +39,16 @@ DECODERS = (
     "mmrec_lib.media.audio:decode_audio",
     "mmrec_lib.media.frames:sample_frames",
     "mmrec_lib.media.images:decode_image",
+    "mmrec_lib.media.images:shrink_image",
     "mmrec_lib.media.probe:probe",
 )
 """What a child may be asked for, as `module:function`."""
 
 _GRACE_SECONDS = 5
 _START_SECONDS = 60.0
+_TRIES = 2
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -105,8 +114,9 @@ class DecoderChild:
             kwargs: Further arguments by name.
 
         Raises:
-            MediaError: Those of the function; `media_decoder_crashed` when it fails in any other way or takes the
-                child along, `media_decoder_timeout` when it hangs, `media_oversized` when it needs more memory.
+            MediaError: Those of the function; `media_decoder_crashed` when it fails in any other way or takes two
+                children along, `media_decoder_timeout` when it hangs twice, `media_oversized` when it needs more
+                memory.
             MachineError: When no child can be started.
             ValueError: When the child may not be asked for the function.
         """
@@ -125,6 +135,17 @@ class DecoderChild:
         return result
 
     def _ask(self, request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], list[bytearray]]:
+        for _ in range(_TRIES - 1):
+            with suppress(MediaError):
+                return self._ask_once(request, content)
+        return self._ask_once(request, content)
+
+    def _ask_once(self, request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], list[bytearray]]:
+        """An answer of the child.
+
+        Raises:
+            MediaError: `media_decoder_crashed` or `media_decoder_timeout` when there is none; the child is ended then.
+        """
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
         self._num_calls += 1
@@ -159,13 +180,8 @@ class DecoderChild:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # One thread: a worker has one core, and every further thread of a library takes memory.
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                "OMP_NUM_THREADS": "1",
-                "OPENBLAS_NUM_THREADS": "1",
-            },
+            env=decoder_environment(os.environ),
+            close_fds=True,
             # A group of its own, so that whatever a decoder starts ends with it.
             start_new_session=True,
         )
@@ -182,18 +198,33 @@ class DecoderChild:
         if "unavailable" in is_ready:
             self.close()
             raise MachineError(f"Decoder process: its functions must be there, got: {is_ready['unavailable']}.")
+        _tell_of(tuple(is_ready.get("not_confined", ())))
         return process
 
 
-def serve(requests: IO[bytes], answers: IO[bytes], limits: DecoderLimits, names: Collection[str]) -> None:
-    """Answer requests until there are no more: what the child does."""
+def serve(
+    requests: IO[bytes],
+    answers: IO[bytes],
+    limits: DecoderLimits,
+    names: Collection[str],
+    not_confined: Sequence[str] = (),
+) -> None:
+    """Answer requests until there are no more: what the child does.
+
+    Args:
+        requests: Where they come from.
+        answers: Where answers go.
+        limits: What a decoder may use.
+        names: What may be asked for.
+        not_confined: What the system did not take from this process, see `confine`.
+    """
     try:
         # Before the first request, so that a decoder's time is not spent on imports.
         functions = {name: _imported(name) for name in names}
     except (ImportError, AttributeError) as error:
         send(answers, {"unavailable": str(error)})
         return
-    send(answers, {})
+    send(answers, {"not_confined": list(not_confined)})
     while True:
         try:
             request, (content,) = receive(requests, sys.maxsize)
@@ -226,6 +257,13 @@ def _imported(name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     function: Callable[..., Any] = getattr(import_module(module), attribute)
     return function
+
+
+@functools.cache
+def _tell_of(not_confined: tuple[str, ...]) -> None:
+    """Says once a process what the system does not let decoders do without."""
+    if not_confined:
+        _log.warning("decoders of media are confined less than they could be: %s", "; ".join(not_confined))
 
 
 def _crashed(name: str, what: str) -> MediaError:
@@ -263,9 +301,10 @@ def _main() -> None:
     limits = DecoderLimits(**settings)
     resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    not_confined = confine()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not answer
-    serve(sys.stdin.buffer, answers, limits, functions)
+    serve(sys.stdin.buffer, answers, limits, functions, not_confined)
 
 
 if __name__ == "__main__":

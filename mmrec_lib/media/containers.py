@@ -25,6 +25,7 @@ _READERS = {
     "video/x-matroska": "matroska",
     "video/webm": "matroska",
     "video/x-msvideo": "avi",
+    "video/ogg": "ogg",
 }
 
 _CLOCK = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d+)?)")
@@ -40,7 +41,7 @@ def open_container(content: bytes) -> Iterator[av.container.InputContainer]:
     """Opens a container; nothing is decoded but what is needed to know its streams.
 
     Args:
-        content: Bytes of an MP4, QuickTime, M4A, AAC (ADTS), Matroska, WebM or AVI file.
+        content: Bytes of an MP4, QuickTime, M4A, AAC (ADTS), Matroska, WebM, AVI or Ogg video file.
 
     Raises:
         MediaError: `media_empty`, `media_wrong_type` for other bytes, `media_truncated` for a damaged header.
@@ -63,6 +64,11 @@ def open_container(content: bytes) -> Iterator[av.container.InputContainer]:
         yield container
 
 
+def shown_video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """The video tracks without covers (pictures attached to music)."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
 def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     """The first video track; covers (pictures attached to music) do not count.
 
@@ -70,7 +76,7 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
         MediaError: `media_no_video` when there is none, `media_wrong_type` when FFmpeg knows no decoder for it,
             `media_oversized` when frames have more pixels than any standard knows.
     """
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    streams = shown_video_streams(container)
     if not streams:
         raise MediaError("media_no_video", "a container with a video track is needed, this one has none")
     decoder = _prepared(streams[0])

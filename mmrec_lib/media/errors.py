@@ -19,6 +19,12 @@ MediaReason = Literal[
 
 MEDIA_REASONS: tuple[MediaReason, ...] = get_args(MediaReason)
 
+RETRYABLE_REASONS: tuple[MediaReason, ...] = ("media_decoder_crashed", "media_decoder_timeout")
+"""Reasons that a busy machine may be to blame for: such a medium is tried again in later runs."""
+
+MAX_ATTEMPTS = 3
+"""Runs that try a medium before one of `RETRYABLE_REASONS` is its last word."""
+
 
 class MediaError(MmrecError):
     """Raised when bytes are no picture, sound or video that can be used.

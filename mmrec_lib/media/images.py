@@ -97,6 +97,29 @@ def decode_image(
         raise _damage(error) from None
 
 
+def shrink_image(content: bytes, side_px: int, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Decodes a picture as `decode_image` does and makes it small enough to be looked at.
+
+    Args:
+        content: Bytes of the picture.
+        side_px: Most pixels of its longer side; a smaller picture stays as it is.
+        max_pixels: Most pixels that will be decoded.
+
+    Returns:
+        `[height, width, 3] uint8`.
+
+    Raises:
+        MediaError: As `decode_image`.
+    """
+    image = Image.fromarray(decode_image(content, max_pixels=max_pixels, short_side_px=2 * side_px))
+    try:
+        image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+        return np.asarray(image)
+    except Exception as error:
+        # As in open_image.
+        raise _damage(error) from None
+
+
 def check_image(content: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, int, int]:
     """Decodes a picture only to know that it can be decoded.
 

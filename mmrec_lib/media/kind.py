@@ -40,6 +40,9 @@ _CONTAINERS: dict[tuple[bytes, bytes], ContentType] = {
     (b"FORM", b"AIFC"): ContentType("audio", "audio/aiff"),
 }
 
+# First bytes of the streams of Theora, VP8, Dirac and OGM video.
+_OGG_VIDEO = (b"\x80theora", b"OVP80", b"BBCD", b"\x01video")
+
 _ISO_BRANDS: dict[bytes, ContentType] = {
     b"avif": ContentType("image", "image/avif"),
     b"avis": ContentType("image", "image/avif"),
@@ -52,20 +55,41 @@ _ISO_BRANDS: dict[bytes, ContentType] = {
 
 
 def sniff(content: bytes) -> ContentType | None:
-    """Content type of bytes by their magic numbers, or None for anything that is no medium."""
+    """Content type of bytes by their magic numbers, or None for anything that is no medium.
+
+    Of containers that may hold video or sound this is what their brand says; `probe.probe` looks inside.
+    """
     container = _CONTAINERS.get((content[:4], content[8:12]))
     if container is not None:
         return container
     if content[4:8] == b"ftyp":
         return _ISO_BRANDS.get(content[8:12], ContentType("video", "video/mp4"))
-    for prefix, found in _PREFIXES:
-        if content.startswith(prefix):
-            if found.mime == "video/x-matroska" and b"webm" in content[:64]:
-                return ContentType("video", "video/webm")
-            return found
+    found = next((found for prefix, found in _PREFIXES if content.startswith(prefix)), None)
+    if found is not None:
+        return _refined(content, found)
     if _is_mpeg_audio_frame(content):
         return ContentType("audio", "audio/mpeg")
     return ContentType("audio", "audio/aac") if _is_adts_frame(content) else None
+
+
+def _refined(content: bytes, found: ContentType) -> ContentType:
+    if found.mime == "audio/ogg" and _is_ogg_video(content):
+        return ContentType("video", "video/ogg")
+    if found.mime == "video/x-matroska" and b"webm" in content[:64]:
+        return ContentType("video", "video/webm")
+    return found
+
+
+def _is_ogg_video(content: bytes) -> bool:
+    """Whether one of the streams of an Ogg file (RFC 3533) is video: they all are named on its first pages."""
+    position = 0
+    while content[position : position + 4] == b"OggS" and len(content) > position + 27 and content[position + 5] & 2:
+        num_segments = content[position + 26]
+        start = position + 27 + num_segments
+        if content.startswith(_OGG_VIDEO, start):
+            return True
+        position = start + sum(content[position + 27 : start])
+    return False
 
 
 def _is_mpeg_audio_frame(content: bytes) -> bool:

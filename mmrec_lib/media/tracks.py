@@ -20,6 +20,10 @@ _MISSING_SECONDS = 0.5
 # Files of floating point samples may have the range of integers, and nothing beyond.
 _LOUDEST = 2.0**31
 
+# Channels whose cosine is below this cancel each other to a tenth of their power or less.
+_OPPOSITE = -0.8
+_SILENT_POWER = 1e-8
+
 
 @dataclass(frozen=True)
 class SoundTrack:
@@ -36,7 +40,7 @@ class SoundTrack:
 
 @contextmanager
 def open_track(content: bytes, max_seconds: float) -> Iterator[SoundTrack]:
-    """Opens the first sound track of a container; channels are averaged.
+    """Opens the first sound track of a container; channels are mixed, see `Downmix`.
 
     Args:
         content: Bytes of one of `containers.CONTAINER_MIMES`.
@@ -60,7 +64,7 @@ def _blocks(
     promised = declared_seconds(container, stream)
     if promised is not None:
         refuse_longer(promised, max_seconds)
-    num_samples = 0
+    num_samples, downmix = 0, Downmix()
     shape: tuple[str, str, int] | None = None
     resampler: av.AudioResampler | None = None
     try:
@@ -72,7 +76,7 @@ def _blocks(
             for part in resampler.resample(frame):
                 num_samples += part.samples
                 refuse_longer(num_samples / rate, max_seconds)
-                yield averaged(np.asarray(part.to_ndarray(), np.float32).T)
+                yield downmix.mixed(np.asarray(part.to_ndarray(), np.float32).T)
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError("media_truncated", f"the sound track is truncated or damaged: {why(error)}") from None
     if not num_samples:
@@ -83,17 +87,49 @@ def _blocks(
         )
 
 
-def averaged(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The mean over channels: `[num_samples, num_channels]` → `[num_samples]`.
+class Downmix:
+    """Mixes the channels of one sound into one, block by block: their mean.
 
-    Raises:
-        MediaError: When samples are not finite, or louder than any sound.
+    A channel with the opposite sign of the others (microphones wired the wrong way round, "surround" effects) would
+    cancel them. Where it does, its sign is turned back; sounds without such channels have the bits of a plain mean.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        mono: npt.NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
-    if not np.abs(mono).max(initial=0) <= _LOUDEST:  # nor with NaN
-        raise MediaError("media_truncated", "the sound has samples that are not finite or louder than any sound")
-    return mono
+
+    def __init__(self) -> None:
+        """Begin with no channel turned."""
+        self._signs: npt.NDArray[np.float32] = np.ones(0, np.float32)
+
+    def mixed(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The next block: `[num_samples, num_channels]` → `[num_samples]`.
+
+        Raises:
+            MediaError: When samples are not finite, or louder than any sound.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            if samples.shape[1] > 1:
+                self._look_at(samples)
+                if (self._signs < 0).any():
+                    samples = samples * self._signs
+            mono: npt.NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+        if not np.abs(mono).max(initial=0) <= _LOUDEST:  # nor with NaN
+            raise MediaError("media_truncated", "the sound has samples that are not finite or louder than any sound")
+        return mono
+
+    def _look_at(self, samples: npt.NDArray[np.float32]) -> None:
+        """Brings the signs up to date: each channel against the sum of those before it."""
+        if len(self._signs) != samples.shape[1]:
+            self._signs = np.ones(samples.shape[1], np.float32)
+        total = samples[:, 0].astype(np.float64)
+        for channel in range(1, samples.shape[1]):
+            one = samples[:, channel].astype(np.float64)
+            loudness = float(np.sqrt((total @ total) * (one @ one)))
+            # In silence, and between the two bounds, a channel keeps its sign: each change is a step in the sound.
+            if loudness > _SILENT_POWER * len(samples):
+                cosine = float(total @ one) / loudness
+                if cosine < _OPPOSITE:
+                    self._signs[channel] = -1
+                elif cosine > 0:
+                    self._signs[channel] = 1
+            total += self._signs[channel] * one
 
 
 def refuse_longer(seconds: float, max_seconds: float) -> None:

@@ -13,6 +13,8 @@ from mmrec_lib.reporting.data import Card, HistoryItem, Neighbors, Recommendatio
 
 _NUM_SHOWN = 12
 _MIN_HISTORY = 8
+# More of a title never leaves Spark; the report shows less.
+_MAX_CHARACTERS = 20_000
 
 
 def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
@@ -127,7 +129,9 @@ def load_cards(lakehouse: Lakehouse, item_ids: Iterable[str]) -> dict[str, Card]
     """Titles and first pictures of some items; an item that is gone keeps its id."""
     wanted = sorted(set(item_ids))
     items = (
-        lakehouse.read("item").where(F.col("item_id").isin(wanted)).select("item_id", "title", "categories", "price")
+        lakehouse.read("item")
+        .where(F.col("item_id").isin(wanted))
+        .select("item_id", F.substring("title", 1, _MAX_CHARACTERS).alias("title"), "categories", "price")
     )
     first = (
         lakehouse.read("media_link")

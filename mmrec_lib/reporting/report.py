@@ -7,11 +7,14 @@ from pathlib import Path
 import jinja2
 
 from mmrec_lib.files import write_text_atomic
+from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.reporting import view
 from mmrec_lib.reporting.data import ReportData
+from mmrec_lib.reporting.limits import MAX_ENTRIES, bounded, shorten
 from mmrec_lib.reporting.thumbnails import Thumbnails
 
-# Text, tables and styles stay far below 1 MB, so that a page stays below 5 MB.
+# Most of it may be thumbnails.
+MAX_PAGE_BYTES = 5_000_000
 PICTURE_BYTES = 4_000_000
 NUM_RAW_CHARACTERS = 240
 
@@ -32,7 +35,23 @@ def render_report(data: ReportData, path: Path) -> int:
 
 
 def report_html(data: ReportData) -> str:
-    """The page as text. Titles and texts are escaped, so that a shop's HTML stays words."""
+    """The page as text, of at most `MAX_PAGE_BYTES`.
+
+    Values are cut to a length that can be read (`limits.bounded`) and escaped, so that a shop's HTML stays words. Where
+    so many users, items or anything else are there that the page would be larger, lists are cut until it is not, and
+    the page says so.
+    """
+    environment = _environment()
+    max_entries = MAX_ENTRIES
+    with DecoderChild() as decoder:
+        while True:
+            page = _page(environment, bounded(data, max_entries), max_entries, Thumbnails(PICTURE_BYTES, decoder))
+            if max_entries == 1 or len(page.encode("utf-8", "replace")) <= MAX_PAGE_BYTES:
+                return page
+            max_entries = max(max_entries // 8, 1)
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mmrec_lib.reporting", "templates"),
         autoescape=True,
@@ -45,22 +64,21 @@ def report_html(data: ReportData) -> str:
     environment.filters["label"] = view.label
     environment.filters["setting"] = view.settings_text
     environment.filters["shorten"] = shorten
-    thumbnails = Thumbnails(PICTURE_BYTES)
-    users, legend = view.user_views(data.users, thumbnails)
-    neighbors = view.neighbor_views(data.neighbors, thumbnails)
+    return environment
+
+
+def _page(environment: jinja2.Environment, shown: ReportData, max_entries: int, thumbnails: Thumbnails) -> str:
+    users, legend = view.user_views(shown.users, thumbnails)
+    neighbors = view.neighbor_views(shown.neighbors, thumbnails)
     return environment.get_template("report.html.j2").render(
-        data=data,
-        tiles=view.tiles(data),
+        data=shown,
+        max_entries=max_entries if max_entries < MAX_ENTRIES else None,
+        tiles=view.tiles(shown),
         users=users,
         legend=legend,
         neighbors=neighbors,
-        fits=view.fit_views(data.metrics),
-        funnel=view.bars((stage.stage, stage.rows, view.count(stage.rows), stage.note) for stage in data.funnel),
-        seconds=view.bars((job, s, view.duration(s) if s > 0 else "skipped", "") for job, s in data.seconds.items()),
+        fits=view.fit_views(shown.metrics),
+        funnel=view.bars((stage.stage, stage.rows, view.count(stage.rows), stage.note) for stage in shown.funnel),
+        seconds=view.bars((job, s, view.duration(s) if s > 0 else "skipped", "") for job, s in shown.seconds.items()),
         num_raw=NUM_RAW_CHARACTERS,
     )
-
-
-def shorten(text: str, length: int) -> str:
-    """At most `length` characters; a cut shows as an ellipsis."""
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

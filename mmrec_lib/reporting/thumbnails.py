@@ -1,65 +1,62 @@
-"""Pictures small enough to travel inside a page."""
+"""Images small enough to travel inside a page."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
-import warnings
+import logging
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from mmrec_lib.errors import MachineError
+from mmrec_lib.media.child import DecoderChild
+from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.images import shrink_image
 
 SIDE_PX = 168
 _QUALITY = 76
+_log = logging.getLogger(__name__)
 
 
 class Thumbnails:
-    """Makes `data:` addresses of pictures, each distinct picture once, until a budget of bytes is spent.
+    """Makes `data:` addresses of images, each distinct image once, until a budget of bytes is spent.
+
+    An image that cannot be decoded within the limits of a decoder costs its own place on the page and nothing else.
 
     Args:
-        budget_bytes: Sum of the addresses' lengths; pictures after that are left out, so that a page stays light.
+        budget_bytes: Sum of the addresses' lengths; images after that are left out, so that a page stays light.
+        decoder: Decodes images in a process of its own.
     """
 
-    def __init__(self, budget_bytes: int) -> None:
-        """Nothing is made yet; see the class for the budget."""
-        self._left = budget_bytes
+    def __init__(self, budget_bytes: int, decoder: DecoderChild) -> None:
+        """Nothing is made yet; see the class for the arguments."""
+        self._left, self._decoder = budget_bytes, decoder
         self._made: dict[str, str | None] = {}
 
     def address(self, picture: bytes | None) -> str | None:
-        """A `data:` address of a JPEG of at most SIDE_PX pixels a side; None where there is no picture to show."""
+        """A `data:` address of a JPEG of at most SIDE_PX pixels a side; None where there is no image to show."""
         if not picture:
             return None
         key = hashlib.sha256(picture).hexdigest()
         if key not in self._made:
-            self._made[key] = _shrunk(picture)
+            self._made[key] = self._shrunk(picture)
         address = self._made[key]
         if address is None or len(address) > self._left:
             return None
         self._left -= len(address)
         return address
 
-
-def _shrunk(picture: bytes) -> str | None:
-    """JPEG address, or None where the bytes are no picture that can be read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(picture)) as image:
-                # JPEG decodes at a fraction of its size where that suffices.
-                image.draft("RGB", (2 * SIDE_PX, 2 * SIDE_PX))
-                upright = _on_white(ImageOps.exif_transpose(image))
-                upright.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
-                buffer = io.BytesIO()
-                upright.save(buffer, "JPEG", quality=_QUALITY, optimize=True, progressive=True)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return None
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """RGB; what was transparent becomes white."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        ground = Image.new("RGBA", image.size, "white")
-        ground.alpha_composite(image.convert("RGBA"))
-        return ground.convert("RGB")
-    return image.convert("RGB")
+    def _shrunk(self, picture: bytes) -> str | None:
+        """JPEG address, or None where the bytes are no image that can be decoded."""
+        try:
+            pixels = self._decoder.call(shrink_image, picture, SIDE_PX)
+        except MediaError:
+            return None
+        except MachineError as error:
+            # A page without images is of more use than none.
+            _log.warning("an image is left out of the report: %s", error)
+            return None
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY, optimize=True, progressive=True)
+        return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

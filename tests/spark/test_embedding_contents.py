@@ -229,7 +229,7 @@ def test_only_what_has_neither_vector_nor_error_is_encoded(spark: SparkSession, 
     assert texts.columns == ["content_id", "text"]
     assert {row["text"] for row in texts.collect()} == {"warm", "spoken", "by owner", "first part by path"}
     pictures = plan_encoding(contents, stored, IMAGE, assets)
-    assert pictures.columns == ["content_id", "content", "uri"]
+    assert pictures.columns == ["content_id", "content", "uri", "num_attempts"]
     assert {row["content_id"] for row in pictures.collect()} == {"p2"}
     assert plan_encoding(contents, in_half, TEXT, None, "float16").count() == texts.count()
     again = plan_encoding(contents, in_half, TEXT, None, "int8")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.embedding.revisions import attempts_now, not_done
 from mmrec_lib.embedding.run import embed_contents
 from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.media.errors import MAX_ATTEMPTS
 from tests.spark.test_embedding_contents import link, rows
 from tests.unit.encoders.tiny_models import make_models, sound_bytes
 from tests.unit.media.clips import clip, scene
@@ -94,3 +98,36 @@ def test_an_item_gets_vectors_of_its_sound_and_of_both_tracks_of_its_video(
     }
     released = lakehouse.read("encoder_release").select("field", "encoder_id").collect()
     assert {tuple(row) for row in released} == {("audio", "sound"), ("video", "sound"), ("video", "frames")}
+
+
+def test_media_that_a_busy_machine_failed_on_are_tried_again_a_few_times(
+    lakehouse: Lakehouse, models: ModelsConfig
+) -> None:
+    spark = lakehouse.spark
+    names = ("unlucky", "hopeless", "damaged")
+    lakehouse.merge("item", rows(spark, "item", *({"item_id": name} for name in names)))
+    lakehouse.merge("media_asset", rows(spark, "media_asset", *(asset(n, "audio", sound_bytes(2.0)) for n in names)))
+    lakehouse.merge("media_link", rows(spark, "media_link", *(link("item", n, "audio", n) for n in names)))
+    spec = encoder_spec(models.encoders["sound"], models)
+    failed = {"encoder_id": spec.id, "revision": spec.revision, "modality": "audio"}
+    errors = (
+        {"content_id": "unlucky", "error": "media_decoder_timeout: it took too long"},
+        {"content_id": "hopeless", "error": "media_decoder_crashed: again", "num_attempts": MAX_ATTEMPTS},
+        {"content_id": "damaged", "error": "media_truncated: it is damaged"},
+    )
+    stored = rows(spark, "content_embedding", *({**failed, **error} for error in errors))
+    lakehouse.merge("content_embedding", stored)
+
+    todo = not_done(spark.createDataFrame([(name,) for name in (*names, "new")], "content_id string"), stored)
+    assert {tuple(row) for row in todo.collect()} == {("unlucky", 1), ("new", 0)}
+    again = todo.withColumn("error", F.lit("media_decoder_crashed: once more"))
+    assert {row[0] for row in again.select(attempts_now(again)).collect()} == {1, 2}
+
+    counts, _ = embed_contents(lakehouse, models, settings(), [].append)
+    assert counts["encoded"] == 1 and "to_retry" not in counts
+    made = lakehouse.read("content_embedding").select("content_id", "error", "num_attempts").collect()
+    assert {(row[0], row[1] is None, row[2]) for row in made} == {
+        ("unlucky", True, None),
+        ("hopeless", False, MAX_ATTEMPTS),
+        ("damaged", False, None),
+    }

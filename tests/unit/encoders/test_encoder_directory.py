@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from mmrec_lib.encoders import directory
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.directory import directory_revision, local_directory
 from mmrec_lib.encoders.registry import KINDS, encoder_spec, make_encoder, make_extractor
@@ -306,3 +307,45 @@ def test_looking_up_a_model_does_not_import_torch() -> None:
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    directory._private_cache.cache_clear()
+    return tmp_path
+
+
+def test_the_machine_s_cache_is_private(temporary_folder: Path) -> None:
+    cache = directory.machine_cache()
+    assert cache == directory.machine_cache()
+    assert cache.parent == temporary_folder and cache.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_cache_that_others_can_write_to_is_not_used(
+    temporary_folder: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    cache = directory.machine_cache()
+    cache.chmod(mode)
+    mine = directory.machine_cache()
+    assert mine != cache and mine.stat().st_mode & 0o777 == 0o700
+    assert directory.machine_cache() == mine
+    assert str(cache) in caplog.text
+    cache.chmod(0o700)
+    assert directory.machine_cache() == cache
+
+
+def test_a_cache_that_is_a_link_or_somebody_else_s_is_not_used(
+    temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = directory.machine_cache()
+    monkeypatch.setattr("os.getuid", lambda: cache.stat().st_uid + 1)
+    assert directory.machine_cache() != cache
+    monkeypatch.undo()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary_folder))
+    cache.rmdir()
+    (temporary_folder / "planted").mkdir()
+    cache.symlink_to(temporary_folder / "planted")
+    assert directory.machine_cache().parent == temporary_folder
+    assert directory.machine_cache().resolve() != (temporary_folder / "planted").resolve()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,25 @@ def test_words_of_rotated_and_blurred_labels_are_read(extractor: Extractor) -> N
         assert result.text == "\n".join(span.text for span in result.spans)
         assert result.confidence is not None and result.confidence > 0.8
         assert all(span.confidence is not None and 0.5 <= span.confidence <= 1 for span in result.spans)
+
+
+def turned(picture: bytes, degrees: int) -> bytes:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(picture)).rotate(degrees, expand=True).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_text_that_is_turned_is_read_in_its_order(extractor: Extractor, degrees: int) -> None:
+    pictures = [draw_label(seed)[0] for seed in (1, 2, 3)]
+    upright = extractor.extract(pictures)
+    for result, expected in zip(extractor.extract([turned(p, degrees) for p in pictures]), upright, strict=True):
+        lines, wanted = ((one.text or "").lower().split("\n") for one in (result, expected))
+        assert len(wanted) > 2
+        # A letter may be read in another way; the order of lines may not change.
+        assert [SequenceMatcher(None, a, b).ratio() > 0.8 for a, b in zip(lines, wanted, strict=True)] == [True] * len(
+            wanted
+        ), (lines, wanted)
 
 
 def test_pictures_without_text_are_empty_and_broken_ones_errors(extractor: Extractor) -> None:

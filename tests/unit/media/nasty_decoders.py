@@ -6,10 +6,12 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +38,63 @@ def clip(content: bytes, seconds: float | None, with_sound: bool = True) -> Clip
     pixels = np.frombuffer(content, np.uint8).reshape(2, -1)
     frames = (Frame(0, pixels), Frame(1, pixels[:, ::-1]))
     return Clip("a clip", seconds, frames, np.arange(3, dtype=np.float32) if with_sound else None, {"red": 1})
+
+
+def environment(content: bytes) -> dict[str, str]:
+    return dict(os.environ)
+
+
+def open_files(content: bytes) -> list[str]:
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(descriptor.readlink()))
+    return found
+
+
+def reach(content: bytes) -> str:
+    """What happens to somebody who connects to the address in the content."""
+    host, _, port = content.decode().partition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=5):
+            return "connected"
+    except OSError as error:
+        return type(error).__name__
+
+
+def spy(content: bytes) -> str:
+    """What happens to somebody who reads the environment of the parent."""
+    try:
+        return Path(f"/proc/{os.getppid()}/environ").read_text()
+    except OSError as error:
+        return type(error).__name__
+
+
+def write(content: bytes) -> str:
+    try:
+        Path(content.decode()).write_text("x")
+    except OSError as error:
+        return type(error).__name__
+    return "written"
+
+
+def privileges(content: bytes) -> str:
+    return next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("NoNewPrivs"))
+
+
+def unlucky_once(content: bytes) -> int:
+    """Kills its process the first time, as a machine without memory does: the parent made a pipe full of luck."""
+    with open(content, "rb", buffering=0) as luck:  # noqa: PTH123
+        if luck.read(1) == b"-":
+            os.kill(os.getpid(), signal.SIGKILL)
+    return 1
+
+
+def slow_once(content: bytes) -> int:
+    with open(content, "rb", buffering=0) as luck:  # noqa: PTH123
+        if luck.read(1) == b"-":
+            time.sleep(60)
+    return 1
 
 
 def refuse(content: bytes) -> int:

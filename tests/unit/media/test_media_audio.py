@@ -211,3 +211,24 @@ def test_damaged_sound_decodes_or_says_why(kind: str, data: st.DataObject) -> No
         assert error.reason in MEDIA_REASONS
     else:
         assert np.isfinite(samples).all()
+
+
+@pytest.mark.parametrize("second", [-1.0, -0.5, -0.95])
+def test_channels_of_opposite_sign_are_heard(second: float) -> None:
+    tone_N = wave(16_000, 1.0)
+    mono = decode_audio(written(np.stack([tone_N, second * tone_N], axis=1), "WAV", "FLOAT"))
+    assert np.allclose(mono, tone_N * (1 - second) / 2, atol=1e-6)
+
+
+def test_opposite_channels_of_surround_sound_are_heard_and_silence_between_changes_nothing() -> None:
+    tone_N = np.concatenate([wave(16_000, 20.0), np.zeros(400_000, np.float32), wave(16_000, 20.0)])
+    channels = np.stack([tone_N, 0 * tone_N, -tone_N, tone_N, -tone_N, tone_N], axis=1).astype(np.float32)
+    assert np.allclose(decode_audio(written(channels, "WAV", "FLOAT")), tone_N * 5 / 6, atol=1e-6)
+
+
+def test_other_channels_have_the_bits_of_their_mean() -> None:
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((2, 50_000)).astype(np.float32) * 0.1
+    for other in (left, right, 0.5 * right - 0.4 * left):
+        channels = np.stack([left, other], axis=1).astype(np.float32)
+        assert np.array_equal(decode_audio(written(channels, "WAV", "FLOAT")), channels.mean(axis=1, dtype=np.float32))

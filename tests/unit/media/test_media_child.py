@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +18,8 @@ from mmrec_lib.ingest.config import MediaConfig
 from mmrec_lib.media import child as child_module
 from mmrec_lib.media.audio import decode_audio
 from mmrec_lib.media.child import DECODERS, DecoderChild, DecoderLimits
-from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.confinement import decoder_environment
+from mmrec_lib.media.errors import RETRYABLE_REASONS, MediaError
 from mmrec_lib.media.images import decode_image
 from mmrec_lib.media.probe import MediaInfo, probe
 from tests.unit.encoders.tiny_models import sound_bytes
@@ -155,3 +161,69 @@ def test_a_function_that_cannot_be_imported_is_the_machine_s_fault(monkeypatch: 
 def test_every_named_decoder_exists(name: str) -> None:
     module, _, attribute = name.partition(":")
     assert callable(getattr(child_module.import_module(module), attribute))
+
+
+def test_a_decoder_gets_nothing_of_its_parent_s_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    monkeypatch.setenv("DATABRICKS_TOKEN", "s3cret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:s3cret@proxy")
+    with DecoderChild(functions=NASTY) as child:
+        found = child.call(nasty.environment, b"")
+        assert "s3cret" not in str(found) and {"PATH", "PYTHONPATH"} <= set(found)
+        assert set(found) <= {*decoder_environment(os.environ), "LC_CTYPE"}
+        assert "s3cret" not in child.call(nasty.spy, b"")
+
+
+def test_a_decoder_inherits_no_open_file(child: DecoderChild, tmp_path: Path) -> None:
+    with (tmp_path / "secret").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        with DecoderChild(functions=NASTY) as own:
+            assert not any("secret" in name for name in own.call(nasty.open_files, b""))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+def test_a_decoder_reaches_no_network_gains_no_rights_and_writes_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, DecoderChild(functions=NASTY) as child:
+        address = f"127.0.0.1:{server.getsockname()[1]}".encode()
+        assert nasty.reach(address) == "connected"
+        assert child.call(nasty.privileges, b"").split() == ["NoNewPrivs:", "1"]
+        if not (missing := not_confined_here()):
+            assert child.call(nasty.reach, address) in ("OSError", "PermissionError")
+            assert child.call(nasty.write, str(tmp_path / "file").encode()) == "PermissionError"
+            assert child.call(nasty.spy, b"") == "PermissionError"
+    assert not missing or all(": " in what for what in missing)
+
+
+def not_confined_here() -> list[str]:
+    """What this system does not let a child do without."""
+    code = "from mmrec_lib.media.confinement import confine; print(*confine(), sep='\\n', end='')"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return found.stdout.splitlines()
+
+
+def test_what_a_system_does_not_confine_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    child_module._tell_of.cache_clear()
+    for _ in range(2):
+        child_module._tell_of(("the network is that of its parent: no namespace",))
+    child_module._tell_of(())
+    assert [record.getMessage() for record in caplog.records] == [
+        "decoders of media are confined less than they could be: the network is that of its parent: no namespace"
+    ]
+
+
+@pytest.mark.parametrize("function", [nasty.unlucky_once, nasty.slow_once])
+def test_bad_luck_is_tried_once_more_in_a_fresh_child(function: Callable[[bytes], int], tmp_path: Path) -> None:
+    luck = tmp_path / "luck"
+    os.mkfifo(luck)
+    # Held open for reading and writing, so that each try takes one sign.
+    with luck.open("r+b", buffering=0) as signs, DecoderChild(DecoderLimits(timeout_seconds=1.0), NASTY) as child:
+        signs.write(b"-+")
+        assert child.call(function, str(luck).encode()) == 1
+        signs.write(b"--")
+        assert reason_of_bytes(child, function, str(luck).encode()) in RETRYABLE_REASONS
+
+
+def reason_of_bytes(child: DecoderChild, function: Callable[[bytes], object], content: bytes) -> str:
+    with pytest.raises(MediaError) as caught:
+        child.call(function, content)
+    return caught.value.reason

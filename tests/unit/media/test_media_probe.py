@@ -52,8 +52,11 @@ def test_video_without_its_header_is_truncated() -> None:
     assert reason_of(box(b"ftyp", b"isom" + bytes(8)) + box(b"mdat", bytes(100))) == "media_truncated"
 
 
-def test_matroska_is_known_by_its_first_bytes() -> None:
-    assert probe(b"\x1a\x45\xdf\xa3" + b"....webm" + bytes(20), None).mime == "video/webm"
+def test_matroska_is_known_by_its_first_bytes_and_must_hold_a_track() -> None:
+    content = b"\x1a\x45\xdf\xa3" + b"....webm" + bytes(20)
+    found = sniff(content)
+    assert found is not None and found.mime == "video/webm"
+    assert reason_of(content) == "media_truncated"
 
 
 def test_content_counts_and_not_what_was_expected() -> None:

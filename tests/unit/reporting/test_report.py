@@ -29,6 +29,7 @@ from mmrec_lib.reporting import (
     render_report,
 )
 from mmrec_lib.reporting.report import report_html
+from tests.data.mutate import mutated
 
 VOID = {"meta", "img", "br", "link", "hr"}
 
@@ -216,6 +217,91 @@ def test_the_page_stays_light_with_many_large_pictures() -> None:
 def test_a_history_shows_an_item_once_with_all_that_was_done_with_it() -> None:
     page = Page(report_html(full_data()))
     assert "view, like" in page.text
+
+
+def data_of(text: str, count: int) -> ReportData:
+    """A report in which every text is one, and every list has so many entries."""
+    names = [f"{text}{number}" for number in range(count)]
+    card = Card(text, text, None, text)
+    user = ShownUser(
+        text,
+        attributes=dict.fromkeys(names, text),
+        history=[HistoryItem(Card(name, name), text, text) for name in names[:50]],
+        recommendations=[Recommendation(1, card, 0.5, dict.fromkeys(names[:4], 0.1))] * min(count, 12),
+        history_categories=dict.fromkeys(names, 0.1),
+        why_shown=text,
+    )
+    return ReportData(
+        text,
+        text,
+        introduction=text,
+        versions=dict.fromkeys(names, text),
+        tables=dict.fromkeys(names, 1),
+        funnel=[FunnelStage(name, 1, text) for name in names],
+        books=[BookRow(name, 1, 1) for name in names],
+        quarantine=[QuarantineReason(name, 1, text, text, text) for name in names],
+        users=[user] * count,
+        neighbors=[Neighbors(card, [(card, 0.5)] * min(count, 7))] * count,
+        metrics={"fit1": [MetricRow(name, "all", "ndcg", 10, 0.1, 0.0, 0.2, num_users=1) for name in names[:50]]},
+        model=ModelInfo(text, text, text, {name: {name: text} for name in names}, text),
+        seconds=dict.fromkeys(names, 1.0),
+        encodes=[EncodeCount(name, text, text, 1, 1, text) for name in names],
+        spoken=[SpokenReview(name, text, text) for name in names],
+    )
+
+
+def test_a_title_of_4_mb_costs_no_more_than_the_words_that_are_shown_of_it() -> None:
+    title = "<b>Long</b> " * 350_000
+    html = report_html(
+        ReportData("S", "2025-10-01", neighbors=[Neighbors(Card("p1", title), [(Card(title), 0.5)] * 7)])
+    )
+    assert len(html) < 100_000
+    assert "Long Long" in html and "…" in html and "&lt;b&gt;Long&lt;/b&gt; Long" not in html
+
+
+@pytest.mark.parametrize(("text", "count"), [("x" * 100_000, 3), ('"' * 1_000, 130), ("a title", 200)])
+def test_the_page_stays_light_whatever_the_data(text: str, count: int) -> None:
+    html = report_html(data_of(text, count))
+    assert len(html.encode()) <= 5_000_000
+    page = Page(html)
+    assert "People and their lists" in page.text and "The run" in page.text
+    assert ("its lists are cut" in page.text) == (count > 3)
+
+
+def test_no_text_hides_or_turns_the_text_around_it() -> None:
+    nasty = "a\u202eb\u2066c\u200fd\x1b[31me\x00f\ud800"
+    html = report_html(data_of(nasty, 2))
+    assert not set(html) & set("\u202e\u2066\u200f\x1b\x00\ud800")
+    assert "abcd[31mef\ufffd" in html
+    assert "👩\u200d👧" in report_html(ReportData("👩\u200d👧", "2025-10-01"))
+
+
+def test_shop_markup_in_titles_is_not_shown() -> None:
+    card = Card("p1", "<b>Hat</b> &amp; scarf", None, "Toys &amp; Games")
+    page = Page(report_html(ReportData("S", "2025-10-01", neighbors=[Neighbors(card, [])])))
+    assert "Hat & scarf" in page.text and "Toys & Games" in page.text
+
+
+def test_items_with_long_ids_of_one_beginning_stay_apart() -> None:
+    history = [HistoryItem(Card("i" * 1_000 + str(number)), "view") for number in range(3)]
+    page = Page(report_html(ReportData("S", "2025-10-01", users=[ShownUser("u", history=history)])))
+    assert page.text.count("view") == 3
+
+
+def test_damaged_images_leave_their_place_empty_and_the_page_whole() -> None:
+    media = [medium for medium in mutated(300, seed=5) if medium.kind == "image"]
+    cards = [Card(medium.name, "Hat", medium.content) for medium in media]
+    page = Page(report_html(ReportData("S", "2025-10-01", neighbors=[Neighbors(card, []) for card in cards])))
+    assert 0 < len(page.images) < len(cards)
+    assert page.text.count("Hat") >= len(cards)
+
+
+def test_a_page_without_images_is_written_where_no_decoder_can_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert Page(report_html(full_data())).images == []
+    assert "an image is left out of the report" in caplog.text
 
 
 def test_scores_that_are_no_numbers_do_not_break_the_strips() -> None:

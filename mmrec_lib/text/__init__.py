@@ -1,0 +1,1 @@
+"""Texts as shops write them → the words that people read; no Spark."""
