@@ -3,8 +3,8 @@
 Keys of metrics, parameters and tags may hold ASCII letters, digits and `_ - . / space`, must read as a relative path in
 its shortest form, and have at most 250 characters. `encode_key` writes `@` as `_at_` and every other character outside
 this set as `_x<hex>_`; what already looks like an escape has its first underscore escaped, so `decode_key` gives every
-name back. A text that is too long is cut and ends in the hash of the whole text; whoever logs it keeps the whole text as
-an artifact under that hash (see `Shortened`).
+name back. A text that is too long is cut and ends in the hash of the whole text; whoever logs it keeps the whole text
+as an artifact under that hash (see `Shortened`).
 """
 
 from __future__ import annotations
