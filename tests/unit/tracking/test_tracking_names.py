@@ -35,7 +35,7 @@ ODD = [
     "'\"`\\",
     "line\nbreak\ttab\x00nul",
     "<script>alert(1)</script>",
-    "שלום‮‏",
+    "\u05e9\u05dc\u05d5\u05dd\u202e\u200f",
     "🎧🏽",
     "\ud800",
 ]
