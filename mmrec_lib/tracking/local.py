@@ -29,6 +29,11 @@ _PLACES = (
 )
 
 
+def artifact_place(out: str) -> str:
+    """Where MLflow keeps artifacts of a store, as it takes places: it reads `%20` in a local path as a space."""
+    return f"{_encoded(out)}/{ARTIFACTS}"
+
+
 def check_database(path: Path) -> None:
     """Read a database through once.
 
@@ -55,7 +60,9 @@ def recorded_folders(path: Path) -> list[str]:
             return []
         rows = database.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
     places = [str(place).removeprefix("file://") for (place,) in rows if place]
-    folders = {place.removesuffix(f"/{ARTIFACTS}") for place in places if place.endswith(f"/{ARTIFACTS}")}
+    folders = {
+        place.removesuffix(f"/{ARTIFACTS}").replace("%25", "%") for place in places if place.endswith(f"/{ARTIFACTS}")
+    }
     return sorted(folders - {own})
 
 
@@ -91,7 +98,7 @@ def move_places(path: Path) -> int:
 def _move_column(database: sqlite3.Connection, table: str, column: str, old: str, own: str) -> int:
     changed = 0
     for scheme in ("", "file://"):
-        before, after = f"{scheme}{old}/", f"{scheme}{own}/"
+        before, after = f"{scheme}{_encoded(old)}/", f"{scheme}{_encoded(own)}/"
         found = database.execute(
             f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
             f"WHERE substr({column}, 1, ?) = ? AND substr({column}, 1, ?) <> ?",
@@ -117,6 +124,10 @@ def _move_inputs(database: sqlite3.Connection, old: str, own: str) -> int:
             database.execute("UPDATE datasets SET dataset_source = ? WHERE dataset_uuid = ?", (json.dumps(source), key))
             changed += 1
     return changed
+
+
+def _encoded(folder: str) -> str:
+    return folder.replace("%", "%25")
 
 
 def _columns(database: sqlite3.Connection, table: str) -> set[str]:

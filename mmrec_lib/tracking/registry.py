@@ -27,7 +27,7 @@ from mmrec_lib.tracking.active_run import (
 )
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.files import seal
-from mmrec_lib.tracking.local import ARTIFACTS, DATABASE, check_database, move_places
+from mmrec_lib.tracking.local import DATABASE, artifact_place, check_database, move_places
 from mmrec_lib.tracking.names import decode_key, restore, sqlite_uri
 
 __all__ = ["CHALLENGER", "CHAMPION", "FINGERPRINT_TAG", "ActiveRun", "RegisteredModel", "Registry"]
@@ -112,7 +112,7 @@ class Registry:
         found = self._client.get_experiment_by_name(self._config.experiment)
         if found is not None:
             return str(found.experiment_id)
-        location = None if self._database is None else str(self._database.parent / ARTIFACTS)
+        location = None if self._database is None else artifact_place(str(self._database.parent))
         return str(self._client.create_experiment(self._config.experiment, artifact_location=location))
 
     # versions
