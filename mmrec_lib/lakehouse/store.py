@@ -54,7 +54,7 @@ def check_store(store: StoreConfig) -> dict[str, Any] | None:
             f"OUT {out} has store format {version}, made by mmrec {card.get('library_version', '?')}; this mmrec "
             f"{__version__} reads and writes format {FORMAT_VERSION}. Choose a new OUT."
         )
-    if store.data is not None and data != store.data:
+    if store.data is not None and store.data not in (data, _moved_data(card, out)):
         raise StoreError(
             f"OUT {out} was made from DATA {data}, not from {store.data}. Choose another OUT for other data."
         )
@@ -69,12 +69,24 @@ def create_card(store: StoreConfig) -> None:
     card = {
         "format_version": FORMAT_VERSION,
         "data": store.data,
+        "data_from_out": None if store.data is None else _data_from_out(store.data, out),
         "library_version": __version__,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     part = out / f".{CARD}.part"
     part.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     part.replace(out / CARD)
+
+
+def _data_from_out(data: str, out: Path) -> str | None:
+    """The way from OUT to a local landing folder: it stays the same when both are moved together."""
+    return None if "://" in data else os.path.relpath(data, out)
+
+
+def _moved_data(card: dict[str, Any], out: Path) -> str | None:
+    """Where DATA is when it was moved or copied together with OUT."""
+    way = card.get("data_from_out")
+    return os.path.normpath(out / way) if isinstance(way, str) else None
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import TableContract
 from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
-from mmrec_lib.lakehouse.ddl import conform, create_statement
+from mmrec_lib.lakehouse.ddl import conform, create_statement, quoted
 from mmrec_lib.lakehouse.evolution import add_checks, evolve, with_gained_columns
 
 _OP = "_mmrec_op"
@@ -71,7 +71,8 @@ class Lakehouse:
     def table(self, name: str) -> str:
         """SQL identifier of a table: a path in path mode, a three-part name in catalogue mode."""
         if self.store.out:
-            return f"delta.`{self.location(name)}`"
+            place = self.location(name).replace("`", "``")
+            return f"delta.`{place}`"
         return f"`{self.store.catalog}`.`{self.store.schema_name}`.`{name}`"
 
     def location(self, name: str) -> str:
@@ -319,7 +320,7 @@ class Lakehouse:
         result = WriteResult(sums["inserted"], sums["updated"], sums["deleted"])
         if not result.committed:
             return result
-        condition = " AND ".join(f"`{column}` = '{value}'" for column, value in where.items())
+        condition = " AND ".join(f"`{column}` = {quoted(str(value))}" for column, value in where.items())
         writer = (
             self._stamp(new)
             .select(*contract.schema.names)
