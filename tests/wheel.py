@@ -1,7 +1,7 @@
 """What others install: the wheel, and the registered model, each in an empty environment.
 
-The wheel holds `mmrec_lib` only, installs with its extras, and a job runs with it. The registered model loads and answers
-with the public packages that it names and nothing of this project.
+The wheel holds `mmrec_lib` only, installs with its extras, and a job runs with it. The registered model loads and
+answers with the public packages that it names and nothing of this project.
 
     python -m tests.wheel [--only wheel|model]
 """
