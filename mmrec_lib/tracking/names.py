@@ -15,6 +15,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mmrec_lib.errors import ModelError
+
 MAX_KEY_CHARS = 250
 MAX_PARAM_CHARS = 6_000
 MAX_TAG_CHARS = 5_000  # 8,000 for runs; 5,000 is the least that registries outside Unity Catalog promise
@@ -77,8 +79,19 @@ def decode_key(key: str) -> str:
 
 
 def sqlite_uri(path: str) -> str:
-    """Address of an SQLite file for MLflow; in addresses a `%`, `?` or `#` means something else than in a path."""
-    return "sqlite:///" + re.sub(r"[%?#]", lambda found: f"%{ord(found[0]):02X}", path)
+    """Address of an SQLite file for MLflow; in addresses a `%`, `?` or `#` may mean something else than in a path.
+
+    Raises:
+        ModelError: When the installed SQLAlchemy has no address for the path: versions before 2.1 take every `?` as the
+            start of options.
+    """
+    from sqlalchemy.engine import make_url  # comes with MLflow
+
+    escaped = re.sub(r"[%?#]", lambda found: f"%{ord(found[0]):02X}", path)
+    for address in (f"sqlite:///{path}", f"sqlite:///{escaped}"):
+        if make_url(address).database == path:
+            return address
+    raise ModelError(f"MLflow's database {path} has no address under this version of SQLAlchemy. Choose another OUT.")
 
 
 def _escaped(character: str) -> str:

@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
 
 from mmrec_lib.tracking.names import MAX_KEY_CHARS, decode_key, encode_key, restore, shorten, sqlite_uri
 
@@ -80,5 +81,6 @@ def test_long_texts_are_cut_and_lead_to_the_whole() -> None:
     assert restore("short", {}) == "short"
 
 
-def test_a_database_may_lie_in_any_folder() -> None:
-    assert sqlite_uri("/a b/100%/what?/c#/mlflow.db") == "sqlite:////a b/100%25/what%3F/c%23/mlflow.db"
+@pytest.mark.parametrize("path", ["/a b/it's/mlflow.db", "/100%/x", "/a%20b/x", "/c#/x", '/say "no"/x', "/what?/x"])
+def test_a_database_may_lie_in_any_folder(path: str) -> None:
+    assert make_url(sqlite_uri(path)).database == path
