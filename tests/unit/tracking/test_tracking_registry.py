@@ -17,6 +17,7 @@ from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.local import check_database, move_places, recorded_folders
 from mmrec_lib.tracking.names import decode_key, sqlite_uri
 from mmrec_lib.tracking.registry import CHAMPION, FINGERPRINT_TAG, RegisteredModel, Registry
+from tests.data.hostile_names import LINES, LONG, NAMES, RELATIONS
 from tests.registered import HEADPHONE, LONG_NAME, TAGS, open_registry
 
 CopyStore = Callable[[str], Path]
@@ -61,6 +62,22 @@ def test_a_decision_of_any_length_is_a_tag(copy_store: CopyStore) -> None:
     assert tags["mmrec.promotion"].startswith("refused: xxx")
     assert len(tags["mmrec.promotion"]) == 5_000
     assert tags["odd (%)"] == "1"
+
+
+def test_hostile_relations_are_parameters_metrics_and_tags(copy_store: CopyStore) -> None:
+    out = copy_store("hostile")
+    registry = open_registry(out)
+    names = sorted({*NAMES, *RELATIONS, LINES, LONG, ""})
+    weights = {f"graph:{name}": position / 2 for position, name in enumerate(names)}
+    with registry.run("hostile", {name: name for name in names}) as run:
+        run.log_params({"weights": weights})
+        run.log_metrics({f"recall/{name}": value for name, value in weights.items()})
+    logged = RegisteredModel("any", "1", run.run_id, {})
+    expected = {f"weights.{name}": str(value) for name, value in weights.items()}
+    assert registry.params(logged) == expected
+    found = MlflowClient(sqlite_uri(f"{out}/mlflow.db")).get_run(run.run_id).data
+    assert len(found.metrics) == len(names)
+    assert {decode_key(key) for key in found.tags} >= {name for name in names if len(name) < 40}
 
 
 @pytest.mark.parametrize("name", ["100%", "a%20b", "what?", "c#", "it's", 'say "no"', "spa ce", HEADPHONE])
