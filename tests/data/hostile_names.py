@@ -35,7 +35,8 @@ NAMES = (
 LINES = "first\nsecond\r\n\ttabbed"
 LONG = "long name " * 1_000
 VECTOR_FILE = "vectors/audio-my@model (50%) it's.parquet"
-RELATIONS = ("made of (%)", "../up", RIGHT_TO_LEFT, "<i>is</i>", "r" * 10_000, "quote'\"`")
+# A relation is an id: at most 256 characters.
+RELATIONS = ("made of (%)", "../up", RIGHT_TO_LEFT, "<i>is</i>", "r" * 250, "quote'\"`")
 
 
 def write_hostile_names(folder: Path, known_items: Iterable[str]) -> dict[str, Any]:
@@ -99,8 +100,7 @@ def write_hostile_names(folder: Path, known_items: Iterable[str]) -> dict[str, A
         lines = "".join(json.dumps(record) + "\n" for record in records)
         (folder / path).write_text(lines, encoding="utf-8")
     triples = [(head, relation, NAMES[n % 4]) for n, head in enumerate((*known, *NAMES)) for relation in RELATIONS]
-    fields = [[_tsv(value) for value in triple] for triple in triples]
-    rows = "".join("\t".join(row) + "\n" for row in [["head", "relation", "tail"], *fields])
+    rows = "".join("\t".join(row) + "\n" for row in [("head", "relation", "tail"), *triples])
     (folder / "graph-hostile.tsv").write_text(rows, encoding="utf-8")
     ids = [*known, *NAMES]
     vectors = np.random.default_rng(0).normal(size=(len(ids), 8)).astype(np.float32)
@@ -114,7 +114,3 @@ def write_hostile_names(folder: Path, known_items: Iterable[str]) -> dict[str, A
         "reviews": {review["review_id"]: review["text"] for review in reviews},
         "triples": set(triples),
     }
-
-
-def _tsv(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"' if '"' in value else value
