@@ -40,7 +40,7 @@ lint: setup  ## Format, lint, types and the laws of imports
 test-slow: setup  ## Pass 5,000 damaged media through everything that reads them
 	$(BIN)/python -m tests.corpus
 
-test-wheel: setup models  ## The wheel in an empty environment
+test-wheel: setup models  ## The wheel and the registered model, each in an empty environment
 	$(BIN)/python -m tests.wheel
 
 chaos: setup models  ## Kill the pipeline 20 times, and while it makes tables; fill its disk; compare

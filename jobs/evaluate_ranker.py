@@ -8,7 +8,7 @@ from mmrec_lib.config import Section
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
-from mmrec_lib.training.judge import READS, judge
+from mmrec_lib.training.judge import READS, is_judged, judge
 
 
 class Config(Section):
@@ -27,6 +27,11 @@ def outside(context: Context, config: Config) -> dict[str, str]:
     return {"newest": context.registry.state()["newest"]}
 
 
+def is_complete(context: Context) -> bool:
+    """Whether the newest version carries its metrics and plots."""
+    return is_judged(context.registry)
+
+
 JOB = Job(
     name="evaluate_ranker",
     summary="judges ranker and baselines on the full catalogue",
@@ -35,6 +40,7 @@ JOB = Job(
     writes=("model_metric",),
     run=run,
     outside=outside,
+    is_complete=is_complete,
 )
 
 if __name__ == "__main__":

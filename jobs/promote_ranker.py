@@ -8,7 +8,7 @@ from mmrec_lib.config import Section
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
 from mmrec_lib.training.config import PromotionConfig
-from mmrec_lib.training.promote import READS, promote
+from mmrec_lib.training.promote import READS, is_decided, promote
 
 
 class Config(Section):
@@ -27,6 +27,11 @@ def outside(context: Context, config: Config) -> dict[str, str]:
     return {"newest": context.registry.state()["newest"]}
 
 
+def is_complete(context: Context) -> bool:
+    """Whether the newest version carries a decision and the champion's files are there."""
+    return is_decided(context.registry)
+
+
 JOB = Job(
     name="promote_ranker",
     summary="lets the candidate become champion unless it is worse",
@@ -35,6 +40,7 @@ JOB = Job(
     writes=("registry:champion",),
     run=run,
     outside=outside,
+    is_complete=is_complete,
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from mmrec_lib.config import Section
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
-from mmrec_lib.training.train import READS, train
+from mmrec_lib.training.train import READS, is_registered, train
 
 
 class Config(Section):
@@ -22,6 +22,12 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome(*train(context.lakehouse, context.registry, config.training))
 
 
+def is_complete(context: Context) -> bool:
+    """Whether the version that the last good run spoke of is there with its files."""
+    last = context.ledger.last_good(JOB.name)
+    return is_registered(context.registry, None if last is None else last.counts)
+
+
 JOB = Job(
     name="train_ranker",
     summary="chooses settings on validation and fits the fusion ranker",
@@ -29,6 +35,7 @@ JOB = Job(
     reads=READS,
     writes=("registry:candidate",),
     run=run,
+    is_complete=is_complete,
 )
 
 if __name__ == "__main__":

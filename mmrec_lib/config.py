@@ -9,16 +9,13 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mmrec_lib.errors import ConfigError
 from mmrec_lib.safe_text import mask_config
+from mmrec_lib.section import Section
 
-
-class Section(BaseModel):
-    """Base of every configuration class: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+__all__ = ["Section", "load_config"]
 
 
 SectionT = TypeVar("SectionT", bound=Section)

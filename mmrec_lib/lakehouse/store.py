@@ -61,7 +61,7 @@ def check_store(store: StoreConfig) -> dict[str, Any] | None:
             f"OUT {out} has store format {version}, made by mmrec {card.get('library_version', '?')}; this mmrec "
             f"{__version__} reads and writes format {FORMAT_VERSION}. Choose a new OUT."
         )
-    if store.data is not None and data != store.data:
+    if store.data is not None and store.data not in (data, _moved_data(card, out)):
         raise StoreError(
             f"OUT {out} was made from DATA {data}, not from {store.data}. Choose another OUT for other data."
         )
@@ -76,6 +76,7 @@ def create_card(store: StoreConfig) -> None:
     card: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "data": store.data,
+        "data_from_out": None if store.data is None else _data_from_out(store.data, out),
         "library_version": __version__,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "store_id": uuid.uuid4().hex,
@@ -123,6 +124,17 @@ def _write_card(out: Path, card: dict[str, Any]) -> None:
 def has_lock(store: StoreConfig) -> bool:
     """Whether a store has a lock: in path mode on a local path."""
     return _local_out(store) is not None
+
+
+def _data_from_out(data: str, out: Path) -> str | None:
+    """The way from OUT to a local landing folder: it stays the same when both are moved together."""
+    return None if "://" in data else os.path.relpath(data, out)
+
+
+def _moved_data(card: dict[str, Any], out: Path) -> str | None:
+    """Where DATA is when it was moved or copied together with OUT."""
+    way = card.get("data_from_out")
+    return os.path.normpath(out / way) if isinstance(way, str) else None
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from mmrec_lib.contracts.table import TableContract
 from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import create_table, has_commits
-from mmrec_lib.lakehouse.ddl import conform
+from mmrec_lib.lakehouse.ddl import conform, quoted
 from mmrec_lib.lakehouse.evolution import evolve, with_gained_columns
 from mmrec_lib.lakehouse.staging import Staging, filesystem_of
 from mmrec_lib.lakehouse.store import store_id
@@ -73,7 +73,8 @@ class Lakehouse:
     def table(self, name: str) -> str:
         """SQL identifier of a table: a path in path mode, a three-part name in catalogue mode."""
         if self.store.out:
-            return f"delta.`{self.location(name)}`"
+            place = self.location(name).replace("`", "``")
+            return f"delta.`{place}`"
         return f"`{self.store.catalog}`.`{self.store.schema_name}`.`{name}`"
 
     def location(self, name: str) -> str:
@@ -314,7 +315,7 @@ class Lakehouse:
         result = WriteResult(sums["inserted"], sums["updated"], sums["deleted"])
         if not result.committed:
             return result
-        condition = " AND ".join(f"`{column}` = '{value}'" for column, value in where.items())
+        condition = " AND ".join(f"`{column}` = {quoted(str(value))}" for column, value in where.items())
         writer = (
             self._stamp(new)
             .select(*contract.schema.names)

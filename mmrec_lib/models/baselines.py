@@ -22,7 +22,7 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy import sparse
 
-from mmrec_lib.config import Section
+from mmrec_lib.section import Section
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.choose import choose_settings
 from mmrec_lib.models.config import EaseSettings, PopularitySettings, RankerSettings, TrainingConfig

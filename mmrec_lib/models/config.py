@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from mmrec_lib.config import Section
+from mmrec_lib.section import Section
+
 
 SourceName = Literal["cease", "ridge", "ials", "graph_filter"]
 SOURCE_NAMES: tuple[SourceName, ...] = ("cease", "ridge", "ials", "graph_filter")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmrec_lib.config import Section
+from mmrec_lib.section import Section
 from mmrec_lib.models.data import Attributes, Bools, Floats
 
 # A number with more distinct values than this is cut at quantiles.

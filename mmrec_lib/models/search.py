@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from mmrec_lib.config import Section
+from mmrec_lib.section import Section
 
 SectionT = TypeVar("SectionT", bound=Section)
 

@@ -159,7 +159,7 @@ def open_context(command: Command) -> Iterator[Context]:
 
 
 def _context(command: Command, lakehouse: Lakehouse, run_id: str, now: datetime) -> Context:
-    registry = Registry(command.settings.tracking, command.settings.store)
+    registry = Registry(command.settings.tracking, command.settings.store, read_only=command.dry_run)
     return Context(run_id, now, command.as_of, lakehouse, Ledger(lakehouse), registry, Progress())
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+from pydantic import field_validator
+
 from mmrec_lib.config import Section
+
+_MODEL_NAME = re.compile(r"\w[\w\- ]*(\.\w[\w\- ]*)*", flags=re.ASCII)
 
 
 class TrackingConfig(Section):
@@ -19,3 +25,10 @@ class TrackingConfig(Section):
     registry_uri: str | None = None
     experiment: str = "mmrec"
     model_name: str = "mmrec_ranker"
+
+    @field_validator("model_name")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not _MODEL_NAME.fullmatch(value):
+            raise ValueError("a model's name has letters, digits, `_`, `-` and spaces, in parts divided by dots")
+        return value

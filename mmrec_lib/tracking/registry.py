@@ -2,60 +2,77 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Param, Run
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.tracking.active_run import (
+    FILES_TAG,
+    LOGGED_MODEL_TAG,
+    LONG_TEXTS,
+    ActiveRun,
+    RegisteredModel,
+    RunLog,
+    registered,
+)
 from mmrec_lib.tracking.config import TrackingConfig
+from mmrec_lib.tracking.files import seal
+from mmrec_lib.tracking.local import DATABASE, artifact_place, check_database, move_places
+from mmrec_lib.tracking.names import decode_key, restore, sqlite_uri
+
+__all__ = ["CHALLENGER", "CHAMPION", "FINGERPRINT_TAG", "ActiveRun", "RegisteredModel", "Registry"]
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 FINGERPRINT_TAG = "mmrec.fit_fingerprint"
-_MAX_PARAM_CHARS = 6000
-
-
-@dataclass(frozen=True)
-class RegisteredModel:
-    """One version of the registered ranker.
-
-    Attributes:
-        name: Registered name.
-        version: Version number, as text.
-        run_id: MLflow run that logged it.
-        tags: Tags of the version.
-    """
-
-    name: str
-    version: str
-    run_id: str
-    tags: Mapping[str, str]
+_FOLDERS_TAG = "mmrec.run_folders"
+_IDENTITY_CHARS = 16
 
 
 class Registry:
     """The MLflow experiment and registered model of one store."""
 
-    def __init__(self, config: TrackingConfig, store: StoreConfig) -> None:
-        """Remember where MLflow is; connects on first use."""
+    def __init__(self, config: TrackingConfig, store: StoreConfig, *, read_only: bool = False) -> None:
+        """Remember where MLflow is; connects on first use.
+
+        Args:
+            config: Where MLflow is.
+            store: The store, for MLflow in its folder.
+            read_only: Change nothing, not even the places of artifacts of a store that was moved.
+        """
         self._config = config
         self._store = store
+        self._read_only = read_only
 
     @property
     def model_name(self) -> str:
         """Name of the registered ranker."""
         return self._config.model_name
+
+    @cached_property
+    def _database(self) -> Path | None:
+        """The database in the store's own folder; None for a server.
+
+        Raises:
+            ModelError: When there is neither.
+        """
+        if self._config.tracking_uri is not None:
+            return None
+        if self._store.out is None or "://" in self._store.out:
+            raise ModelError(
+                "MLflow: without a local OUT folder it has no place of its own. Name one in tracking.tracking_uri."
+            )
+        return Path(self._store.out) / DATABASE
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -64,29 +81,53 @@ class Registry:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         import mlflow
 
-        uri = self._config.tracking_uri or f"sqlite:///{self._store.out}/mlflow.db"
+        uri = str(self._config.tracking_uri)
+        if self._database is not None:
+            uri = sqlite_uri(str(self._database))
+            if self._database.exists():
+                check_database(self._database)
+                if not self._read_only:
+                    move_places(self._database)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(self._config.registry_uri or uri)
-        return MlflowClient(uri, self._config.registry_uri or uri)
+        try:
+            client = MlflowClient(uri, self._config.registry_uri or uri)
+            client.get_experiment_by_name(self._config.experiment)
+        except Exception as error:  # MLflow lets errors of SQLAlchemy and of the network through as they are
+            told = str(error).strip().splitlines()
+            raise ModelError(
+                f"MLflow at {uri} does not answer ({told[0] if told else type(error).__name__}). Start it, or name "
+                "another in tracking.tracking_uri; a database of another MLflow version needs "
+                f"`mlflow db upgrade {uri}`."
+            ) from error
+        return client
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether there is no database yet: reading must not make one."""
+        return self._database is not None and not self._database.exists()
 
     @cached_property
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(self._config.experiment)
         if found is not None:
             return str(found.experiment_id)
-        location = f"{self._store.out}/mlartifacts" if self._config.tracking_uri is None else None
+        location = None if self._database is None else artifact_place(str(self._database.parent))
         return str(self._client.create_experiment(self._config.experiment, artifact_location=location))
 
     # versions
 
     def by_fingerprint(self, fingerprint: str) -> RegisteredModel | None:
-        """The version that was registered for a fit, if there is one."""
-        return next((m for m in self.versions() if m.tags.get(FINGERPRINT_TAG) == fingerprint), None)
+        """The version that was registered for a fit, if there is one and all its files are there."""
+        found = next((m for m in self.versions() if m.tags.get(FINGERPRINT_TAG) == fingerprint), None)
+        return found if found is not None and self.is_intact(found) else None
 
     def versions(self) -> list[RegisteredModel]:
         """All versions, newest first."""
+        if self._is_empty:
+            return []
         found = self._client.search_model_versions(f"name = '{self.model_name}'")
-        return sorted((_registered(v) for v in found), key=lambda m: int(m.version), reverse=True)
+        return sorted((registered(v) for v in found), key=lambda m: int(m.version), reverse=True)
 
     def newest(self) -> RegisteredModel | None:
         """The version registered last: the candidate."""
@@ -94,11 +135,29 @@ class Registry:
 
     def by_alias(self, alias: str) -> RegisteredModel | None:
         """The version an alias points at, or None."""
+        if self._is_empty:
+            return None
         try:
-            return _registered(self._client.get_model_version_by_alias(self.model_name, alias))
+            return registered(self._client.get_model_version_by_alias(self.model_name, alias))
         except MlflowException:
             # MLflow raises for an unknown model and for an unknown alias alike.
             return None
+
+    def is_intact(self, model: RegisteredModel) -> bool:
+        """Whether every file that was registered with a version is still there, in its size.
+
+        Of a version that was registered without a note of its files, by hand, any file will do.
+        """
+        logged = model.tags.get(LOGGED_MODEL_TAG)
+        if logged is None:
+            return seal(model.uri) != seal()
+        folders = [name for name in model.tags.get(_FOLDERS_TAG, "").split(",") if name]
+        return model.tags.get(FILES_TAG) == seal(logged, *(self._run_folder(model, name) for name in folders))
+
+    def has_intact(self, version: int | None) -> bool:
+        """Whether there is a version of this number and all its files are there."""
+        found = next((m for m in self.versions() if m.version == str(version)), None)
+        return found is not None and self.is_intact(found)
 
     def set_alias(self, alias: str, version: str) -> None:
         """Point an alias at a version; does nothing when it points there already."""
@@ -111,24 +170,33 @@ class Registry:
         if self.by_alias(alias) is not None:
             self._client.delete_registered_model_alias(self.model_name, alias)
 
-    def tag(self, version: str, tags: Mapping[str, str]) -> None:
+    def tag(self, model: RegisteredModel, tags: Mapping[str, str]) -> None:
         """Write tags of a version."""
-        for key, value in tags.items():
-            self._client.set_model_version_tag(self.model_name, version, key, value)
+        for key, value in RunLog(self._client, model.run_id).tags(tags).items():
+            self._client.set_model_version_tag(model.name, model.version, key, value)
 
     def state(self) -> dict[str, str]:
-        """Newest version and champion, for jobs that depend on them."""
-        newest, champion = self.newest(), self.by_alias(CHAMPION)
-        return {
-            "newest": newest.version if newest else "none",
-            CHAMPION: champion.version if champion else "none",
-        }
+        """Newest version and champion, for jobs that depend on them: the number and what it was fitted on.
+
+        The number alone would not do: a registry that was lost and made again counts from 1.
+        """
+        return {"newest": _identity(self.newest()), CHAMPION: _identity(self.by_alias(CHAMPION))}
 
     # runs
 
     def params(self, model: RegisteredModel) -> dict[str, object]:
-        """Parameters of the run that logged a version."""
-        return dict(self._client.get_run(model.run_id).data.params)
+        """Parameters of the run that logged a version, under their own names and in full length."""
+        stored = dict(self._client.get_run(model.run_id).data.params)
+        with tempfile.TemporaryDirectory() as scratch:
+            whole = self._long_texts(model, Path(scratch))
+        return {decode_key(restore(key, whole)): restore(value, whole) for key, value in stored.items()}
+
+    def _long_texts(self, model: RegisteredModel, scratch: Path) -> dict[str, str]:
+        infos = self._client.list_artifacts(model.run_id, LONG_TEXTS)
+        if not infos:
+            return {}
+        folder = self.artifact_folder(model, LONG_TEXTS, scratch)
+        return {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.txt")}
 
     @contextmanager
     def run(self, name: str, tags: Mapping[str, str]) -> Iterator[ActiveRun]:
@@ -136,8 +204,25 @@ class Registry:
         import mlflow
 
         _ = self._client
-        with mlflow.start_run(experiment_id=self._experiment_id, run_name=name, tags=dict(tags)) as run:
-            yield ActiveRun(self._client, run, self.model_name)
+        with mlflow.start_run(experiment_id=self._experiment_id, run_name=name) as run:
+            active = ActiveRun(self._client, run, self.model_name)
+            active.log_tags(tags)
+            yield active
+
+    def register(
+        self, run: ActiveRun, model_folder: Path, example: Any, tags: Mapping[str, str], folders: tuple[str, ...] = ()
+    ) -> RegisteredModel:
+        """Log a ranker with the code that serves it and register it as a new version.
+
+        Args:
+            run: The open run.
+            model_folder: Its weights: safetensors and JSON.
+            example: Example input, shown beside the signature.
+            tags: Tags of the new version.
+            folders: Artifact folders of the run that belong to the version: it is intact only with them.
+        """
+        version = run.register(model_folder, example, {**tags, _FOLDERS_TAG: ",".join(folders)}, folders)
+        return registered(self._client.get_model_version(self.model_name, version))
 
     def artifact_folder(self, model: RegisteredModel, path: str, target: Path) -> Path:
         """Copy an artifact folder of a version's run to a local folder.
@@ -149,7 +234,8 @@ class Registry:
             return Path(self._client.download_artifacts(model.run_id, path, str(target)))
         except (MlflowException, OSError) as error:
             raise ModelError(
-                f"{model.name} version {model.version}: artifact {path!r} cannot be read ({error})."
+                f"{model.name} version {model.version}: artifact {path!r} cannot be read ({error}). Run train_ranker: "
+                "it makes again what is gone."
             ) from error
 
     def model_artifact(self, model: RegisteredModel, name: str, target: Path) -> Path:
@@ -162,105 +248,42 @@ class Registry:
 
         _ = self._client
         try:
-            folder = Path(
-                mlflow.artifacts.download_artifacts(f"models:/{model.name}/{model.version}", dst_path=str(target))
-            )
+            folder = Path(mlflow.artifacts.download_artifacts(model.uri, dst_path=str(target)))
         except (MlflowException, OSError) as error:
-            raise ModelError(f"{model.name} version {model.version} cannot be read ({error}).") from error
+            raise ModelError(
+                f"{model.name} version {model.version} cannot be read ({error}). Run train_ranker, evaluate_ranker and "
+                "promote_ranker: they make again what is gone."
+            ) from error
         found = folder / "artifacts" / name
         if not found.is_dir():
             have = sorted(p.name for p in (folder / "artifacts").glob("*"))
-            raise ModelError(f"{model.name} version {model.version}: there is no artifact {name!r}, only {have}.")
+            raise ModelError(
+                f"{model.name} version {model.version}: there is no artifact {name!r}, only {have}. Run train_ranker, "
+                "evaluate_ranker and promote_ranker: they make again what is gone."
+            )
         return found
 
     def log_metrics(self, model: RegisteredModel, metrics: Mapping[str, float]) -> None:
         """Add metrics to the run of a version."""
-        for key, value in metrics.items():
-            self._client.log_metric(model.run_id, _metric_key(key), value)
+        RunLog(self._client, model.run_id).metrics(metrics, int(time.time() * 1000))
 
     def log_artifact(self, model: RegisteredModel, file: Path, folder: str) -> None:
         """Add a file to the run of a version."""
         self._client.log_artifact(model.run_id, str(file), folder)
 
+    def seal_folder(self, model: RegisteredModel, folder: str, tag: str) -> None:
+        """Note what an artifact folder of a version's run holds now, as a tag of the version."""
+        self.tag(model, {tag: seal(self._run_folder(model, folder))})
 
-class ActiveRun:
-    """What a training job logs while its run is open."""
+    def is_sealed(self, model: RegisteredModel, folder: str, tag: str) -> bool:
+        """Whether an artifact folder holds what `seal_folder` noted."""
+        return model.tags.get(tag) == seal(self._run_folder(model, folder))
 
-    def __init__(self, client: MlflowClient, run: Run, model_name: str) -> None:
-        """Made by `Registry.run`."""
-        self._client = client
-        self._run = run
-        self._model_name = model_name
-
-    @property
-    def run_id(self) -> str:
-        """MLflow's id of the run."""
-        return str(self._run.info.run_id)
-
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Log parameters, nested ones with dotted names."""
-        flat = [Param(key, str(value)[:_MAX_PARAM_CHARS]) for key, value in _flatten(params, "")]
-        self._client.log_batch(self.run_id, params=flat)
-
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log metrics."""
-        for key, value in metrics.items():
-            self._client.log_metric(self.run_id, _metric_key(key), value)
-
-    def log_input_table(self, name: str, source: str, version: int) -> None:
-        """Log a table version as an input dataset of the run."""
-        import mlflow
-
-        dataset = mlflow.data.meta_dataset.MetaDataset(
-            mlflow.data.delta_dataset_source.DeltaDatasetSource(path=source, delta_table_version=version), name=name
-        )
-        mlflow.log_input(dataset, context="training")
-
-    def log_folder(self, folder: Path, artifact_path: str) -> None:
-        """Log a folder of files."""
-        self._client.log_artifacts(self.run_id, str(folder), artifact_path)
-
-    def register(
-        self, model_file: Path, model_folder: Path, example: Any, output: Any, tags: Mapping[str, str]
-    ) -> RegisteredModel:
-        """Log a ranker as a models-from-code pyfunc (no pickle) and register it as a new version.
-
-        Args:
-            model_file: The Python file that defines the pyfunc.
-            model_folder: Its weights: safetensors and JSON.
-            example: Example input, for the signature.
-            output: What the model answers to it.
-            tags: Tags of the new version.
-        """
-        import mlflow
-
-        logged = mlflow.pyfunc.log_model(
-            name="ranker",
-            python_model=str(model_file),
-            artifacts={"ranker": str(model_folder)},
-            signature=mlflow.models.infer_signature(example, output),
-            pip_requirements=["mmrec"],
-        )
-        # Tags come with the version in one step, so that a killed run leaves no version without its fingerprint.
-        # MLflow announces versions on stderr, amid the progress lines of the run.
-        with contextlib.redirect_stderr(io.StringIO()):
-            version = mlflow.register_model(logged.model_uri, self._model_name, tags=dict(tags))
-        return _registered(self._client.get_model_version(self._model_name, version.version))
+    def _run_folder(self, model: RegisteredModel, folder: str) -> str:
+        return f"{self._client.get_run(model.run_id).info.artifact_uri}/{folder}"
 
 
-def _registered(version: ModelVersion) -> RegisteredModel:
-    return RegisteredModel(version.name, str(version.version), str(version.run_id), dict(version.tags))
-
-
-def _metric_key(key: str) -> str:
-    """MLflow's metric names allow no `@`."""
-    return key.replace("@", "_at_").replace(":", ".")
-
-
-def _flatten(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        name = f"{prefix}.{key}" if prefix else key
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, name)
-        else:
-            yield name, value
+def _identity(model: RegisteredModel | None) -> str:
+    if model is None:
+        return "none"
+    return f"{model.version} {model.tags.get(FINGERPRINT_TAG, '')[:_IDENTITY_CHARS]}".rstrip()

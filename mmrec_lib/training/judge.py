@@ -24,6 +24,8 @@ from mmrec_lib.training.train import FITS_FOLDER, SNAPSHOT_TAG
 from mmrec_lib.training.train import READS as TRAIN_READS
 
 READS = (*TRAIN_READS, "registry:candidate")
+PLOTS_FOLDER = "plots"
+PLOTS_TAG = "mmrec.plots"
 
 
 def judge(lakehouse: Lakehouse, registry: Registry, config: EvaluationConfig) -> tuple[dict[str, int], str]:
@@ -57,16 +59,23 @@ def judge(lakehouse: Lakehouse, registry: Registry, config: EvaluationConfig) ->
                 picture = plot_metric(
                     found, f"{fit} on {part}: nDCG@10", "ndcg", min(config.ks), folder / f"{fit}-{part}.png"
                 )
-                registry.log_artifact(candidate, picture, "plots")
+                registry.log_artifact(candidate, picture, PLOTS_FOLDER)
+        registry.seal_folder(candidate, PLOTS_FOLDER, PLOTS_TAG)
     headline = _value(judged.get(("fit2", "test"), []), min(config.ks))
     return {"metrics": len(rows)}, f"version {candidate.version}: nDCG@{min(config.ks)} on test {headline}"
 
 
+def is_judged(registry: Registry) -> bool:
+    """Whether the newest version carries its metrics and has its plots."""
+    newest = registry.newest()
+    return newest is not None and registry.is_sealed(newest, PLOTS_FOLDER, PLOTS_TAG)
+
+
 def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel:
-    """The newest version, which must have been trained on this snapshot.
+    """The newest version, which must have been trained on this snapshot and have all its files.
 
     Raises:
-        ModelError: When it was not, or there is none.
+        ModelError: When it was not, files are gone, or there is none.
     """
     candidate = registry.newest()
     if candidate is None:
@@ -76,6 +85,11 @@ def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel
         raise ModelError(
             f"{candidate.name} version {candidate.version} was trained on snapshot {trained_on}, but the current one "
             f"is {snapshot.snapshot_id}. Run train_ranker first."
+        )
+    if not registry.is_intact(candidate):
+        raise ModelError(
+            f"{candidate.name} version {candidate.version}: files of it are gone. Run train_ranker first: it makes "
+            "them again as a new version."
         )
     return candidate
 

@@ -13,7 +13,7 @@ from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.ranker import FittedRanker, fit_ranker
-from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
+from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION, FINGERPRINT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.fits import RANKER
 from mmrec_lib.training.judge import READS as JUDGE_READS
@@ -35,7 +35,10 @@ def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -
     if champion is not None and champion.version == candidate.version:
         return {"promoted": 0}, f"version {candidate.version} is the champion already"
     values = _validation_values(lakehouse, candidate, config)
-    if champion is None:
+    lost = champion is not None and not registry.is_intact(champion)
+    if champion is not None and lost and is_same_fit(champion, candidate):
+        passed, reason = True, f"promoted: the same fit as champion {champion.version}, whose files are gone"
+    elif champion is None or lost:
         passed, reason = decide_first(values, config)
     else:
         settings = _settings_of(registry, champion)
@@ -46,8 +49,21 @@ def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -
         registry.remove_alias(CHALLENGER)
     else:
         registry.set_alias(CHALLENGER, candidate.version)
-    registry.tag(candidate.version, {DECISION_TAG: reason})
+    registry.tag(candidate, {DECISION_TAG: reason})
     return {"promoted": int(passed)}, f"version {candidate.version}: {reason}"
+
+
+def is_decided(registry: Registry) -> bool:
+    """Whether the newest version carries a decision and the champion, where there is one, has all its files."""
+    newest, champion = registry.newest(), registry.by_alias(CHAMPION)
+    decided = newest is not None and DECISION_TAG in newest.tags
+    return decided and (champion is None or registry.is_intact(champion))
+
+
+def is_same_fit(one: RegisteredModel, other: RegisteredModel) -> bool:
+    """Whether two versions were fitted on the same data with the same config by the same code."""
+    fingerprint = one.tags.get(FINGERPRINT_TAG)
+    return fingerprint is not None and fingerprint == other.tags.get(FINGERPRINT_TAG)
 
 
 def decide_first(values: Mapping[str, float], config: PromotionConfig) -> tuple[bool, str]:

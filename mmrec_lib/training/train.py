@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -14,19 +14,19 @@ import mmrec_lib.models
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
-from mmrec_lib.models.pyfunc_file import recommend
-from mmrec_lib.models.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker import fit_ranker
 from mmrec_lib.tracking.registry import FINGERPRINT_TAG, Registry
 from mmrec_lib.training.fits import choose_all, published_fit, save_fits
 
 READS = ("training_snapshot", "training_interaction", "training_content", "user_profile", "item")
 SNAPSHOT_TAG = "mmrec.snapshot_id"
 FITS_FOLDER = "fits"
+VERSION_COUNT = "version"
 _EXAMPLE_ITEMS = 3
 
 
 def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> tuple[dict[str, int], str]:
-    """Fit and register a candidate; one that was registered for the same fit is found, not made again.
+    """Fit and register a candidate; one that was registered for the same fit, and is whole, is not made again.
 
     Returns:
         Counts and a message for job_run.
@@ -37,6 +37,7 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
     counts |= {"items": len(snapshot.item_ids), "users": len(snapshot.user_ids)}
     known = registry.by_fingerprint(fingerprint)
     if known is not None:
+        counts[VERSION_COUNT] = int(known.version)
         return counts, f"version {known.version} was registered for this fit before"
     chosen = choose_all(snapshot, config)
     fit = published_fit(snapshot, config)
@@ -58,10 +59,14 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
         for table, version in _table_versions(lakehouse).items():
             run.log_input_table(table, lakehouse.table_source(table), version)
         run.log_folder(folder / FITS_FOLDER, FITS_FOLDER)
-        example = _example(snapshot, published)
-        answer = recommend(published, example)
-        model = run.register(Path(inspect.getfile(recommend)), folder / "ranker", example, answer, tags)
+        model = registry.register(run, folder / "ranker", _example(snapshot), tags, (FITS_FOLDER,))
+    counts[VERSION_COUNT] = int(model.version)
     return counts, f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}"
+
+
+def is_registered(registry: Registry, counts: Mapping[str, int] | None) -> bool:
+    """Whether the version that the last good run counted is registered and has all its files."""
+    return registry.has_intact((counts or {}).get(VERSION_COUNT))
 
 
 def fit_fingerprint(snapshot_id: str, config: TrainingConfig) -> str:
@@ -81,7 +86,7 @@ def _table_versions(lakehouse: Lakehouse) -> dict[str, int]:
     return dict(row["table_versions"]) | {name: version for name, version in own.items() if version is not None}
 
 
-def _example(snapshot: Snapshot, ranker: FittedRanker) -> pd.DataFrame:
+def _example(snapshot: Snapshot) -> pd.DataFrame:
     """Two users as the served model takes them: one with a history, one without."""
     items = [str(item) for item in snapshot.item_ids[:_EXAMPLE_ITEMS]]
     attributes = {name: str(values[0]) for name, values in snapshot.user_attributes.items() if values[0] is not None}

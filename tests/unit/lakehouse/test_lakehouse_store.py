@@ -57,6 +57,21 @@ def test_a_card_is_written_once(store: StoreConfig) -> None:
     assert (out_of(store) / CARD).read_bytes() == before
 
 
+def test_a_store_may_move_alone_or_with_its_data(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    make(StoreConfig(data=str(old / "landing"), out=str(old / "out")))
+    (old / "out").rename(tmp_path / "alone")
+    assert check_store(StoreConfig(data=str(old / "landing"), out=str(tmp_path / "alone"))) is not None
+    (tmp_path / "alone").rename(old / "out")
+    old.rename(tmp_path / "new")
+    assert (
+        check_store(StoreConfig(data=str(tmp_path / "new" / "landing"), out=str(tmp_path / "new" / "out"))) is not None
+    )
+    for stranger in (tmp_path / "landing", tmp_path / "new" / "landing2"):
+        with pytest.raises(StoreError, match="was made from DATA"):
+            check_store(StoreConfig(data=str(stranger), out=str(tmp_path / "new" / "out")))
+
+
 def test_other_data_is_refused_by_name(store: StoreConfig) -> None:
     make(store)
     other = store.model_copy(update={"data": "/other"})
