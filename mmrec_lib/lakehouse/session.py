@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import pyspark
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from mmrec_lib.lakehouse.config import SparkConfig
 from mmrec_lib.lakehouse.java import check_java
@@ -44,6 +46,8 @@ LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
+
+_MOST_CORES = 1 << 20
 
 
 def delta_coordinates() -> str:
@@ -93,6 +97,30 @@ def _prepare(session: SparkSession, config: SparkConfig) -> SparkSession:
     for key, value in {**NEEDED, **config.conf}.items():
         session.conf.set(key, value)
     return session
+
+
+def num_tasks(rows: DataFrame, configured: int | None) -> int:
+    """Tasks that work on rows is cut into: as configured, or two a core, so that a slow one holds up little."""
+    return configured if configured is not None else 2 * cluster_cores(rows.sparkSession)
+
+
+def cluster_cores(session: SparkSession) -> int:
+    """Tasks that Spark runs at once by default: the cores of the cluster, or of `local[n]`; also on Spark Connect.
+
+    A range is cut into so many parts where nobody says into how many. Its plan tells without running anything; an
+    engine whose plan is written otherwise is asked by counting the parts.
+    """
+    told = range_parts(str(session.sql("EXPLAIN SELECT * FROM range(1)").collect()[0][0]))
+    if told is not None:
+        return told
+    parts = session.range(_MOST_CORES).select(F.spark_partition_id().alias("part")).agg(F.max("part"))
+    return int(parts.collect()[0][0]) + 1
+
+
+def range_parts(plan: str) -> int | None:
+    """The number of parts that the physical plan of a range tells; None when it does not."""
+    found = re.search(r"\bsplits=(\d+)", plan)
+    return int(found[1]) if found else None
 
 
 def install_delta_jars() -> list[str]:
