@@ -32,6 +32,7 @@ MAINTENANCE = PROJECT / "resources" / "maintenance.job.yml"
 # Texts alone go through a model here: pictures and speech take the same way, and path mode has tested it.
 CHEAP = (
     "embedding.encode.item.images=null",
+    "models.encoders.all-minilm-l6-v2.dtype=float32",
     *(f"embedding.extract.{kind}=null" for kind in ("images.ocr", "images.labels", "audio.transcript", "audio.tags")),
     *(f"embedding.extract.{kind}=null" for kind in ("video.transcript", "video.tags")),
 )
