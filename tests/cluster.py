@@ -3,14 +3,15 @@
 python -m tests.cluster [--python 3.12] [--without-encoders]
 
 A fresh environment gets the packages of tests/data/databricks-18-ml.txt, then the libraries of each task as the bundle
-lists them, tasks with the same libraries sharing one. Nothing of the image may change by that; every task's file and all
-that it may import, at once or later, must be there; and the tests of decoders and encoders must pass with it.
+lists them; tasks with the same libraries share one. Nothing of the image may change by that. Every task's file, and all
+that it may import at once or later, must be there, and the tests of decoders and encoders must pass with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -42,9 +43,10 @@ print(module.JOB.name, len(modules), "modules of", mmrec_lib.__file__)
 def run(*command: str | Path, cwd: Path = PROJECT) -> str:
     """Run a command and return what it printed; a failure ends the check."""
     print("+", *[str(part)[:200] for part in command], flush=True)
-    return subprocess.run(
-        [str(part) for part in command], check=True, cwd=cwd, stdout=subprocess.PIPE, text=True
-    ).stdout
+    parts = [str(part) for part in command]
+    # Without the path of whoever started this: the environment's own packages alone.
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(parts, check=True, cwd=cwd, env=env, stdout=subprocess.PIPE, text=True).stdout
 
 
 def module_name(path: Path) -> str:

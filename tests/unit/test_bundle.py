@@ -88,9 +88,7 @@ def test_no_default_refers_to_another_variable() -> None:
 def test_prod_must_be_told_who_runs_it_and_dev_needs_nothing() -> None:
     with pytest.raises(KeyError):
         variables("prod")
-    assert read_yaml(BUNDLE_FILE)["targets"]["prod"]["run_as"] == {
-        "service_principal_name": "${var.service_principal}"
-    }
+    assert read_yaml(BUNDLE_FILE)["targets"]["prod"]["run_as"] == {"service_principal_name": "${var.service_principal}"}
     assert variables("dev")["schema"] != variables("prod", **PRINCIPAL)["schema"], "dev must not write prod's tables"
 
 
