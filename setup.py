@@ -24,7 +24,7 @@ CORE = [
 ]
 # On a cluster Spark, Delta, MLflow and torch come with the image and must not be installed anew, so they are extras.
 SPARK = ["pyspark[connect]>=4.1,<4.3", "delta-spark>=4.1,!=4.4.1"]
-# What an image for machine learning (Databricks 18 LTS ML) lacks of what decoders and encoders need. The bundle installs
+# What an image for machine learning (Databricks 18 LTS ML) lacks of what decoders and encoders need. The bundle has
 # it at the versions of resources/cluster-requirements.txt; `mmrec[cluster]` is the same for other clusters.
 CLUSTER = [
     "av>=15",

@@ -96,7 +96,7 @@ def _copy(model: Path, files: fs.FileSystem, target: str) -> None:
         # Files of an earlier revision only: nothing else in the folder is ours.
         if info.type == fs.FileType.File and info.base_name not in made:
             files.delete_file(info.path)
-    for name in sorted(made - {DESCRIPTION_FILE}) + [DESCRIPTION_FILE]:
+    for name in [*sorted(made - {DESCRIPTION_FILE}), DESCRIPTION_FILE]:
         fs.copy_files(
             str(model / name),
             f"{target}/{name}",

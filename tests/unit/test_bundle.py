@@ -307,3 +307,8 @@ def test_a_graph_that_cannot_run_is_refused(tmp_path: Path, edges: list[tuple[st
 def test_catalogue_mode_needs_all_of_its_places() -> None:
     with pytest.raises(ValueError, match="staging"):
         StoreConfig(catalog="main", schema_name="mmrec")
+
+
+def test_catalogue_mode_needs_a_tracking_server() -> None:
+    with pytest.raises(ConfigError, match=r"tracking\.tracking_uri: catalogue mode needs it"):
+        load_config(Settings, PROJECT / "conf", "databricks", (), ["tracking.tracking_uri=null"])
