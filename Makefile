@@ -14,7 +14,7 @@ SET ?=
 
 RUN_FLAGS = --set "store.data=$(DATA)" "store.out=$(OUT)" $(foreach pair,$(SET),"$(pair)") $(if $(AS_OF),--as-of $(AS_OF))
 
-.PHONY: demo maintain test test-fast test-slow test-wheel chaos faults bench-encode lint setup models clean help
+.PHONY: demo maintain test test-fast test-slow test-wheel test-cluster chaos faults bench-encode lint setup models clean help
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ test-slow: setup  ## Pass 5,000 damaged media through everything that reads them
 
 test-wheel: setup models  ## The wheel and the registered model, each in an empty environment
 	$(BIN)/python -m tests.wheel
+
+test-cluster: setup models  ## The bundle's tasks with the packages of a Databricks cluster (needs Python 3.12)
+	$(BIN)/python -m tests.cluster
 
 chaos: setup models  ## Kill the pipeline 20 times, and while it makes tables; fill its disk; compare
 	$(BIN)/python -m tests.chaos

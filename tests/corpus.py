@@ -1,8 +1,8 @@
 """Damaged media through everything that reads them: `python -m tests.corpus --count 5000` (`make test-slow`).
 
 Each file of `tests.data.mutate` goes through decoding in a child (of a video the frames and the sound), the probe of
-the ingest, a tiny encoder with its preprocessing, and of an image the thumbnail of the report. Each must end as a result
-or as an error with a reason of the closed list; a crash, a hang, a warning or any other exception is a failure.
+the ingest, a tiny encoder with its preprocessing, and of an image the thumbnail of the report. Each must end as a
+result or as an error with a reason of the closed list; a crash, a hang, a warning or any other exception is a failure.
 """
 
 from __future__ import annotations

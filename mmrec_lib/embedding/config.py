@@ -154,7 +154,7 @@ class EmbeddingConfig(Section):
         extract: Which model reads which words out of which media.
         encode: Which encoder serves which field of which table.
         provided: What a ready-made vector does: `replace` (its item is not encoded in that modality) or `both`.
-        num_partitions: Tasks that encoding is cut into; at least the number of cores of the cluster.
+        num_partitions: Tasks that encoding is cut into; None: two for each core of the cluster.
         batch_bytes: Most bytes of input that a worker holds at once.
         batch_rows: Most rows that a worker holds at once; texts are sorted by length within them.
         storage: How `content_embedding` and `item_embedding` keep vectors: `float32`, `float16` (rounded) or `int8`
@@ -166,7 +166,7 @@ class EmbeddingConfig(Section):
     extract: ExtractConfig = Field(default_factory=ExtractConfig)
     encode: EncodeConfig = Field(default_factory=EncodeConfig)
     provided: Literal["replace", "both"] = "replace"
-    num_partitions: int = Field(default=4, ge=1)
+    num_partitions: int | None = Field(default=None, ge=1)
     batch_bytes: int = Field(default=32 * 2**20, ge=1)
     batch_rows: int = Field(default=4096, ge=1)
     storage: Storage = "float32"

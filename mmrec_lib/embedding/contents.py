@@ -88,8 +88,8 @@ def plan_encoding(
         storage: The form in which vectors are to be stored.
 
     Returns:
-        For texts `content_id`, `text`; for media `content_id`, `content` (bytes or null), `uri` (a `kept_reference`) and
-        `num_attempts`, see `revisions.not_done`. One row a content.
+        For texts `content_id`, `text`; for media `content_id`, `content` (bytes or null), `uri` (a `kept_reference`)
+        and `num_attempts`, see `revisions.not_done`. One row a content.
     """
     done = content_embedding.where(made_by(spec) & stored_as("float32", storage))
     wanted = contents.where(F.col("encoder_id") == spec.id)

@@ -28,6 +28,7 @@ from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extract
 from mmrec_lib.encoders.spec import Encoder, EncoderInput, EncoderSpec, Extractor
 from mmrec_lib.errors import ConfigError, EncoderError
 from mmrec_lib.lakehouse.kept_media import read_kept
+from mmrec_lib.lakehouse.session import num_tasks
 
 VECTOR_FIELDS = (
     StructField("vector", ArrayType(FloatType())),
@@ -169,7 +170,7 @@ def _apply(rows: DataFrame, how: Inference, function: _Partition, fields: Sequen
     chosen = rows.select(*keys, *(name for name in inputs if name not in keys))
     schema = StructType([*chosen.select(*keys).schema.fields, *fields])
     # By key, so that a task that is tried again gets the same rows.
-    return chosen.repartition(how.portions.num_partitions, *keys).mapInArrow(
+    return chosen.repartition(num_tasks(rows, how.portions.num_partitions), *keys).mapInArrow(
         lambda batches: function(batches, how), schema
     )
 

@@ -23,6 +23,7 @@ from mmrec_lib.embedding.words import found_words, spoken_words
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_classifier
 from mmrec_lib.encoders.spec import EncoderSpec
+from mmrec_lib.lakehouse.session import num_tasks
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.opinions.analyse import Judge, Opinion, analyse
 from mmrec_lib.opinions.config import OpinionConfig
@@ -170,7 +171,9 @@ def analyse_table(todo: DataFrame, how: Analysis) -> DataFrame:
         ]
     )
     chosen = todo.select("review_id", "content_id", "language", "rating", "text", "in_fit")
-    laid_out = chosen.repartition(how.portions.num_partitions, "review_id").sortWithinPartitions("review_id")
+    laid_out = chosen.repartition(num_tasks(todo, how.portions.num_partitions), "review_id").sortWithinPartitions(
+        "review_id"
+    )
     arrow = to_arrow_schema(schema)
     return laid_out.mapInArrow(lambda batches: _analyse_partition(batches, how, arrow), schema)
 

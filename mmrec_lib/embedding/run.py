@@ -28,7 +28,7 @@ from mmrec_lib.embedding.words import (
     plan_extraction,
     provided_media_text,
 )
-from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import KINDS, encoder_spec
 from mmrec_lib.encoders.retrieval import NEIGHBOURS
 from mmrec_lib.encoders.spec import EncoderSpec
@@ -61,6 +61,18 @@ def extraction_revisions(models: ModelsConfig, config: EmbeddingConfig) -> dict[
 def encoding_revisions(models: ModelsConfig, config: EmbeddingConfig) -> dict[str, str]:
     """Revision of each encoder."""
     return {spec.id: spec.revision for _, spec in chosen_encoders(models, config)}
+
+
+def encoders_in_use(models: ModelsConfig, config: EmbeddingConfig, *names: str | None) -> list[EncoderConfig]:
+    """Every model that extraction and encoding use, and those of further names; looks at no directory.
+
+    Raises:
+        ConfigError: When a name is unknown.
+    """
+    used = {one.encoder_id: "embedding.extract" for one in config.word_sources}
+    used |= {one.encoder_id: "embedding.encode" for one in config.field_encoders}
+    used |= {name: "opinion.sentiment_encoder" for name in names if name is not None}
+    return [models.chosen(name, where, tuple(KINDS)) for name, where in used.items()]
 
 
 def chosen_readers(models: ModelsConfig, config: EmbeddingConfig) -> list[Reader]:

@@ -25,6 +25,7 @@ from mmrec_lib.encoders.plain_text import well_formed
 from mmrec_lib.encoders.segment import words_of
 from mmrec_lib.encoders.words import save_words, word_counts
 from mmrec_lib.errors import NoDataError
+from mmrec_lib.lakehouse.session import num_tasks
 
 Stage = Callable[[str, DataFrame], DataFrame]
 
@@ -72,7 +73,7 @@ def fit_words_model(texts: DataFrame, root: str, settings: WordsConfig, stage: S
         texts.select(F.substring(normalised(F.col("text")), 1, settings.max_characters).alias("text"))
         .where(F.col("text").isNotNull())
         .distinct()
-        .repartition(settings.num_partitions, "text")
+        .repartition(num_tasks(texts, settings.num_partitions), "text")
         .sortWithinPartitions("text")
         .select(segmented(F.col("text")).alias("words"))
     )

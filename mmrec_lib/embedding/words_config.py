@@ -24,7 +24,8 @@ class WordsConfig(Section):
         epochs: Times that word2vec reads the texts.
         window: Words before and behind one that word2vec predicts.
         seed: Start of the random numbers; the same texts and seed give the same model.
-        num_partitions: Tasks that the fit is cut into; word2vec trains in one, because its result depends on them.
+        num_partitions: Tasks that the fit is cut into; None: two for each core of the cluster. word2vec trains in one,
+            because its result depends on them.
     """
 
     name: str = Field(default="store-words", min_length=1)
@@ -40,4 +41,4 @@ class WordsConfig(Section):
     epochs: int = Field(default=30, ge=1)
     window: int = Field(default=5, ge=1)
     seed: int = 0
-    num_partitions: int = Field(default=4, ge=1)
+    num_partitions: int | None = Field(default=None, ge=1)

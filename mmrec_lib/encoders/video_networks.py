@@ -46,8 +46,12 @@ class _XClipVideo(nn.Module):
         self.model = model
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        # `get_video_features` returns other things in transformers 4 and 5, and fails in 4.57; its parts do not.
         network: Any = self.model
-        vectors_BD: torch.Tensor = network.get_video_features(pixel_values=pixel_values).pooler_output
+        num_videos, num_frames = pixel_values.shape[:2]
+        pooled_FD = network.vision_model(pixel_values=pixel_values.flatten(0, 1))[1]
+        frames_BTD = network.visual_projection(pooled_FD).view(num_videos, num_frames, -1)
+        vectors_BD: torch.Tensor = network.mit(frames_BTD)[1]
         return vectors_BD
 
 

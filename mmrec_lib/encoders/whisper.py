@@ -90,7 +90,9 @@ class WhisperNetwork:
             x_BTD = torch.nn.functional.gelu(encoder.conv2(x_BDT)).transpose(1, 2)
             x_BTD = x_BTD + encoder.embed_positions.weight[: x_BTD.shape[1]]
             for layer in encoder.layers:
-                x_BTD = layer(x_BTD, None)
+                # Layers of transformers 4 want a mask of heads, too, and return a tuple.
+                out = layer(x_BTD, None, layer_head_mask=None)
+                x_BTD = out[0] if isinstance(out, tuple) else out
             heard: torch.Tensor = encoder.layer_norm(x_BTD)
         return heard
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pyspark
 from pyspark import accumulators
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from mmrec_lib.files import process_umask
 from mmrec_lib.lakehouse.config import SparkConfig
@@ -48,6 +50,8 @@ LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
+
+_MOST_CORES = 1 << 20
 
 
 def delta_coordinates() -> str:
@@ -118,6 +122,30 @@ def _keep_quiet_when_java_ends() -> None:
         return
 
     accumulators.AccumulatorTCPServer.handle_error = handle_error  # type: ignore[method-assign, assignment]
+
+
+def num_tasks(rows: DataFrame, configured: int | None) -> int:
+    """Tasks that work on rows is cut into: as configured, or two a core, so that a slow one holds up little."""
+    return configured if configured is not None else 2 * cluster_cores(rows.sparkSession)
+
+
+def cluster_cores(session: SparkSession) -> int:
+    """Tasks that Spark runs at once by default: the cores of the cluster, or of `local[n]`; also on Spark Connect.
+
+    A range is cut into so many parts where nobody says into how many. Its plan tells without running anything; an
+    engine whose plan is written otherwise is asked by counting the parts.
+    """
+    told = range_parts(str(session.sql("EXPLAIN SELECT * FROM range(1)").collect()[0][0]))
+    if told is not None:
+        return told
+    parts = session.range(_MOST_CORES).select(F.spark_partition_id().alias("part")).agg(F.max("part"))
+    return int(parts.collect()[0][0]) + 1
+
+
+def range_parts(plan: str) -> int | None:
+    """The number of parts that the physical plan of a range tells; None when it does not."""
+    found = re.search(r"\bsplits=(\d+)", plan)
+    return int(found[1]) if found else None
 
 
 def install_delta_jars() -> list[str]:

@@ -30,6 +30,9 @@ _READERS = {
 
 _CLOCK = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d+)?)")
 
+# PyAV 19 lost the parameter and reads tags that are not UTF-8 without it.
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
 CONTAINER_MIMES = frozenset(_READERS)
 
 # The largest picture that standards for video know.
@@ -54,9 +57,7 @@ def open_container(content: bytes) -> Iterator[av.container.InputContainer]:
         got = "bytes of no known type" if found is None else found.mime
         raise MediaError("media_wrong_type", f"{', '.join(sorted(CONTAINER_MIMES))} are read, this is {got}")
     try:
-        container = av.open(
-            io.BytesIO(content), "r", format=reader, options=_decoder_options(), metadata_errors="replace"
-        )
+        container = av.open(io.BytesIO(content), "r", format=reader, options=_decoder_options(), **_METADATA)
     except Exception as error:
         # FFmpeg's own errors, and whatever reading from memory raises for absurd headers.
         raise MediaError("media_truncated", f"the container's header is truncated or damaged: {why(error)}") from None

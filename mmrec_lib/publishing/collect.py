@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import PurePosixPath
 
+import pyspark
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -53,7 +56,15 @@ READS = (
     "model_metric",
     "registry:champion",
 )
-_PACKAGES = ("pyspark", "delta-spark", "torch", "transformers", "mlflow", "numpy", "pyarrow")
+_PACKAGES = (
+    ("delta-spark", "delta-spark"),
+    ("torch", "torch"),
+    ("transformers", "transformers"),
+    ("mlflow", "mlflow"),
+    ("mlflow", "mlflow-skinny"),
+    ("numpy", "numpy"),
+    ("pyarrow", "pyarrow"),
+)
 _MAX_RAW_BYTES = 400
 
 
@@ -98,8 +109,14 @@ def collect_report(
 
 def software_versions() -> dict[str, str]:
     """Versions of what the figures depend on."""
-    found = {"mmrec": __version__, "python": platform.python_version()}
-    return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+    found = {"mmrec": __version__, "python": platform.python_version(), "pyspark": pyspark.__version__}
+    if runtime := os.environ.get("DATABRICKS_RUNTIME_VERSION"):
+        found["databricks-runtime"] = runtime
+    # A cluster's image brings Delta without a package, and of MLflow the part without a server.
+    for name, distribution in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.setdefault(name, importlib.metadata.version(distribution))
+    return found
 
 
 def count_tables(lakehouse: Lakehouse) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
@@ -41,3 +41,12 @@ class Settings(Section):
     scoring: ScoringConfig = ScoringConfig()
     report: ReportConfig = ReportConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()
+
+    @model_validator(mode="after")
+    def _catalogue_mode_names_its_tracking_server(self) -> Settings:
+        if self.store.catalog and not self.tracking.tracking_uri:
+            raise ValueError(
+                "tracking.tracking_uri: catalogue mode needs it, because there is no folder `store.out` for MLflow's "
+                "files; on Databricks it is `databricks`"
+            )
+        return self

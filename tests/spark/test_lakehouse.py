@@ -10,10 +10,11 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import Check
+from mmrec_lib.lakehouse import session
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.ddl import conform, create_statement
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
@@ -195,3 +196,19 @@ def test_catalogue_mode_reads_and_writes_the_same_way(lakehouse: Lakehouse, tmp_
         assert house.read("user_topk").count() == 1
     finally:
         spark.sql("DROP SCHEMA mmrec_test CASCADE")
+
+
+def test_work_is_cut_by_the_cores_unless_it_is_configured(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = spark.range(1)
+    assert session.cluster_cores(spark) == 2
+    assert (session.num_tasks(rows, None), session.num_tasks(rows, 7)) == (4, 7)
+    # An engine whose plan tells no parts is asked by a job, and says the same.
+    monkeypatch.setattr(session, "range_parts", lambda plan: None)
+    assert session.cluster_cores(spark) == 2
+
+
+@pytest.mark.parametrize(
+    ("plan", "parts"), [("*(1) Range (0, 1, step=1, splits=64)", 64), ("PhotonRange (0, 1)", None)]
+)
+def test_the_plan_of_a_range_tells_its_parts(plan: str, parts: int | None) -> None:
+    assert session.range_parts(plan) == parts

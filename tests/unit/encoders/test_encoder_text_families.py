@@ -35,8 +35,10 @@ def plain_states(directory: str, family: str, text: str) -> npt.NDArray[np.float
     """Token vectors `[L, D]` of one text by a plain transformers call, without any padding."""
     tokenizer = AutoTokenizer.from_pretrained(directory)
     model = (T5EncoderModel if family == "t5" else AutoModel).from_pretrained(directory).eval()
+    tokens = tokenizer(text, return_tensors="pt")
     with torch.inference_mode():
-        states: npt.NDArray[np.float32] = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].numpy()
+        # By name: tokenizers of transformers 4 also give token types, which these families do not know.
+        states: npt.NDArray[np.float32] = model(tokens["input_ids"]).last_hidden_state[0].numpy()
     return states
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import transformers
 from PIL import Image
 from transformers import AutoModel
 
@@ -93,6 +94,7 @@ def test_videomae_vector_is_the_mean_of_its_tokens(video_models: ModelsConfig) -
     assert np.allclose(got, tokens[0].mean(0).numpy(), atol=1e-5)
 
 
+@pytest.mark.skipif(transformers.__version__ < "5", reason="get_video_features of transformers 4.57 fails by itself")
 def test_xclip_vector_is_that_of_its_video_tower(video_models: ModelsConfig) -> None:
     content = two_scenes()
     x = torch.from_numpy(inputs(video_models, "xclip", content)).permute(0, 1, 4, 2, 3)
