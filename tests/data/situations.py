@@ -460,17 +460,17 @@ def _table_formats(landing: Landing) -> None:
     answer.absent.append(("item", "delta-old"))
 
     answer = landing.answer(kind, "Iceberg is refused by name")
-    landing.write("events-iceberg/metadata/v1.metadata.json", json.dumps({"format-version": 2}))
-    landing.write("events-iceberg/metadata/version-hint.text", "1")
-    landing.parquet("events-iceberg/data/00000-0.parquet", pa.Table.from_pylist([event("iceberg-1")]))
+    landing.write("events-lake-1/metadata/v1.metadata.json", json.dumps({"format-version": 2}))
+    landing.write("events-lake-1/metadata/version-hint.text", "1")
+    landing.parquet("events-lake-1/data/00000-0.parquet", pa.Table.from_pylist([event("iceberg-1")]))
     answer.absent.append(("event", "iceberg-1"))
-    answer.refused.append(Refused("events-iceberg", words=("iceberg",)))
+    answer.refused.append(Refused("events-lake-1", words=("iceberg",)))
 
     answer = landing.answer(kind, "Hudi is refused by name")
-    landing.write("events-hudi/.hoodie/hoodie.properties", "hoodie.table.name=events\n")
-    landing.parquet("events-hudi/part/a.parquet", pa.Table.from_pylist([event("hudi-1")]))
+    landing.write("events-lake-2/.hoodie/hoodie.properties", "hoodie.table.name=events\n")
+    landing.parquet("events-lake-2/part/a.parquet", pa.Table.from_pylist([event("hudi-1")]))
     answer.absent.append(("event", "hudi-1"))
-    answer.refused.append(Refused("events-hudi", words=("hudi",)))
+    answer.refused.append(Refused("events-lake-2", words=("hudi",)))
 
 
 # identity
@@ -1002,6 +1002,7 @@ def _machine(landing: Landing) -> None:
     kind = "machine"
     outside = landing.folder.parent / "strangers"
     outside.mkdir(exist_ok=True)
+    (landing.folder / "events").mkdir(exist_ok=True)
     stolen = event("stolen-1", note=SECRET)
     (outside / "events.jsonl").write_text(json.dumps(stolen) + f"\n{{broken {SECRET}\n", encoding="utf-8")
     (outside / "secret.csv").write_text(f"password,{SECRET}\n", encoding="utf-8")
@@ -1011,8 +1012,7 @@ def _machine(landing: Landing) -> None:
     (landing.folder / "events" / "dangling.jsonl").symlink_to(outside / "nothing.jsonl")
     os.mkfifo(landing.folder / "events" / "pipe.jsonl")
     name = os.fsencode(landing.folder / "events") + b"/caf\xe9.jsonl"
-    with open(name, "wb") as file:
-        file.write(json.dumps(event("latin-name")).encode())
+    Path(os.fsdecode(name)).write_bytes(json.dumps(event("latin-name")).encode())
     answer = landing.answer(kind, "nothing of strangers is read")
     answer.absent.append(("event", "stolen-1"))
 
