@@ -43,7 +43,7 @@ ODD_NAMES = (
     "semi;colon, comma",
     "\x1b[31mred",
     "$HOME ${x} %41",
-    "a" * 256,
+    "a" * 200,
 )
 """Ids, attribute names and relations that somebody, somewhere, uses."""
 ODD_FILES = (
@@ -614,35 +614,46 @@ NULLS = ("NULL", "\\N", "nan", "None")
 def _nulls(landing: Landing) -> None:
     kind = "nulls"
     header = "event_id,user_id,item_id,event_type,value,seconds,split,ts"
+    optional: list[str] = []
+    keys: list[str] = []
+    records: list[Record] = []
+    refused: list[Record] = []
+    items: list[Record] = []
     for number, spelling in enumerate(NULLS):
         answer = landing.answer(kind, f"{spelling} in optional fields")
-        rows = [f"null-csv-{number},u1,i1,view,{spelling},{spelling},{spelling},{TS}"]
-        path = landing.write(f"events/null-{number}.csv", csv_lines(header, rows))
-        answer.rows["event", f"null-csv-{number}"] = {"value": None, "seconds": None, "split": None}
+        optional.append(f"null-csv-{number},u1,i1,view,{spelling},{spelling},{spelling},{TS}")
         more = {"value": spelling, "seconds": spelling, "split": spelling}
-        other = landing.write(f"events/null-{number}.jsonl", [event(f"null-json-{number}", **more)])
-        answer.rows["event", f"null-json-{number}"] = {"value": None, "seconds": None, "split": None}
-        third = landing.parquet(
-            f"events/null-{number}.parquet", pa.Table.from_pylist([event(f"null-pq-{number}", **more)])
-        )
-        answer.rows["event", f"null-pq-{number}"] = {"value": None, "seconds": None, "split": None}
-        answer.clean += [path, other, third]
+        records.append(event(f"null-{number}", **more))
+        for form in ("csv", "json", "pq"):
+            answer.rows["event", f"null-{form}-{number}"] = {"value": None, "seconds": None, "split": None}
         item = {"item_id": f"null-{number}", "price": spelling, "description": spelling, "updated_at": spelling}
-        landing.write(f"items/null-{number}.jsonl", [{**item, "categories": spelling, "available": spelling}])
+        items.append({**item, "categories": spelling, "available": spelling})
         answer.rows["item", f"null-{number}"] = {"price": None, "description": None, "categories": None}
 
         answer = landing.answer(kind, f"{spelling} in keys is refused")
-        rows = [f"nullkey-{number},{spelling},i1,view,,,,{TS}", f"nullitem-{number},u1,{spelling},view,,,,{TS}"]
-        path = landing.write(f"events/nullkey-{number}.csv", csv_lines(header, rows))
-        other = landing.write(f"events/nullkey-{number}.jsonl", [event(f"nullkeyj-{number}", user=spelling)])
+        keys += [f"nullkey-{number},{spelling},i1,view,,,,{TS}", f"nullitem-{number},u1,{spelling},view,,,,{TS}"]
+        refused.append(event(f"nullkeyj-{number}", user=spelling))
         answer.refused += [
-            Refused(path, 2, ("user_id",)),
-            Refused(path, 3, ("item_id",)),
-            Refused(other, 1, ("user_id",)),
+            Refused("events/null-keys.csv", 2 + 2 * number, ("user_id",)),
+            Refused("events/null-keys.csv", 3 + 2 * number, ("item_id",)),
+            Refused("events/null-keys.jsonl", 1 + number, ("user_id",)),
         ]
         answer.absent += [("event", f"{name}-{number}") for name in ("nullkey", "nullitem", "nullkeyj")]
         answer.absent.append(("user", spelling))
-        answer.books |= {path: 2, other: 1}
+    landing.write("events/null-keys.csv", csv_lines(header, keys))
+    landing.write("events/null-keys.jsonl", refused)
+    answer = landing.answer(kind, "no spelling of null in an optional field is worth a note")
+    by_form = {
+        form: [{**r, "event_id": r["event_id"].replace("null", f"null-{form}")} for r in records]
+        for form in ("json", "pq")
+    }
+    answer.clean += [
+        landing.write("events/nulls.csv", csv_lines(header, optional)),
+        landing.write("events/nulls.jsonl", by_form["json"]),
+        landing.parquet("events/nulls.parquet", pa.Table.from_pylist(by_form["pq"])),
+        landing.write("items/nulls.jsonl", items),
+    ]
+    answer.books |= {"events/null-keys.csv": 2 * len(NULLS), "events/null-keys.jsonl": len(NULLS)}
 
 
 def _plain_values(landing: Landing) -> None:
@@ -720,16 +731,19 @@ def _times(landing: Landing) -> None:
         "fraction": "1751371200.0",
         "exponent": "1.7513712E9",
     }
-    for name, text in spellings.items():
+    slugs = {name: name.strip().replace(" ", "-") for name in spellings}
+    for name, slug in slugs.items():
         answer = landing.answer(kind, f"{name} in CSV, JSON and Parquet")
-        slug = name.strip().replace(" ", "-")
-        row = f"ts-csv-{slug},u1,i1,view,,{text}"
-        answer.clean += [
-            landing.write(f"events/ts-{slug}.csv", csv_lines(_HEADER, [row])),
-            landing.write(f"events/ts-{slug}.jsonl", [event(f"ts-json-{slug}", ts=text)]),
-            landing.parquet(f"events/ts-{slug}.parquet", pa.Table.from_pylist([event(f"ts-pq-{slug}", ts=text)])),
-        ]
         answer.events([f"ts-{form}-{slug}" for form in ("csv", "json", "pq")], event_ts=NOON)
+    answer = landing.answer(kind, "no spelling is worth a note")
+    texts = {slugs[name]: text for name, text in spellings.items()}
+    rows = [f"ts-csv-{slug},u1,i1,view,,{text}" for slug, text in texts.items()]
+    typed = pa.Table.from_pylist([event(f"ts-pq-{slug}", ts=text) for slug, text in texts.items()])
+    answer.clean += [
+        landing.write("events/times.csv", csv_lines(_HEADER, rows)),
+        landing.write("events/times.jsonl", [event(f"ts-json-{slug}", ts=text) for slug, text in texts.items()]),
+        landing.parquet("events/times.parquet", typed),
+    ]
 
     answer = landing.answer(kind, "Arrow units, zones and dates")
     micros = 1751371200_000_000
@@ -747,19 +761,18 @@ def _times(landing: Landing) -> None:
         answer.rows["event", f"ts-arrow-{name}"] = {"event_ts": NOON}
 
     units = {"millisecond": 10**3, "microsecond": 10**6, "nanosecond": 10**9}
-    for name, factor in units.items():
+    numbers = {name: 1751371200 * factor for name, factor in units.items()}
+    records = [event(f"unit-pq-{name}", ts=number) for name, number in numbers.items()]
+    rows = [f"unit-csv-{name},u1,i1,view,,{number}" for name, number in numbers.items()]
+    paths = {
+        "csv": landing.write("events/units.csv", csv_lines(_HEADER, rows)),
+        "json": landing.write("events/units.jsonl", [event(f"unit-json-{n}", ts=v) for n, v in numbers.items()]),
+        "pq": landing.parquet("events/units.parquet", pa.Table.from_pylist(records)),
+    }
+    for line, name in enumerate(units, start=1):
         answer = landing.answer(kind, f"{name}s since 1970: read, or refused with a hint")
-        number = 1751371200 * factor
-        columns = {**{k: [v] for k, v in event(f"unit-pq-{name}").items()}, "ts": pa.array([number], pa.int64())}
-        paths = {
-            "csv": landing.write(
-                f"events/unit-{name}.csv", csv_lines(_HEADER, [f"unit-csv-{name},u1,i1,view,,{number}"])
-            ),
-            "json": landing.write(f"events/unit-{name}.jsonl", [event(f"unit-json-{name}", ts=number)]),
-            "pq": landing.parquet(f"events/unit-{name}.parquet", pa.table(columns)),
-        }
         for form, path in paths.items():
-            refused = Refused(path, words=(name,))
+            refused = Refused(path, line + (form == "csv"), (name,))
             answer.either.append(("event", f"unit-{form}-{name}", {"event_ts": NOON}, refused))
 
     for number, value in (("day-text", "20250701"), ("day-int", 20250701)):
