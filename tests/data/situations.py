@@ -227,6 +227,9 @@ def _csv_shapes(landing: Landing) -> None:
     answer.books[path] = 2
     answer.clean.append(path)
 
+
+def _csv_columns(landing: Landing) -> None:
+    kind = "csv"
     answer = landing.answer(kind, "trailing separator in header and rows")
     path = landing.write("events/trailing.csv", csv_lines(_HEADER + ",", [_row(f"trail-{n}") + "," for n in range(5)]))
     answer.events([f"trail-{n}" for n in range(5)], attributes={"": None})
@@ -257,6 +260,9 @@ def _csv_shapes(landing: Landing) -> None:
     answer.events(["inch-2"])
     answer.books[path] = 2
 
+
+def _csv_dialects(landing: Landing) -> None:
+    kind = "csv"
     for name, separator in (("semicolon", ";"), ("tab", "\t")):
         answer = landing.answer(kind, f"separated by {name}")
         rows = [_row(f"{name}-{n}", "red, blue" if n == 1 else "", separator) for n in range(5)]
@@ -1073,6 +1079,8 @@ def _names(landing: Landing) -> None:
 
 KINDS: tuple[Callable[[Landing], None], ...] = (
     _csv_shapes,
+    _csv_columns,
+    _csv_dialects,
     _json_shapes,
     _encodings,
     _paths,

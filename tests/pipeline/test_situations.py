@@ -146,12 +146,6 @@ def faults_of(answer: Answer, run: Run) -> list[str]:
             faults.append(f"{key}: {wrong}")
     faults += [f"{key} is stored" for key in answer.absent if key in run.by_key]
     faults += [f"{refused} is not in quarantine" for refused in answer.refused if not run.refusals(refused)]
-    for table, key_text, columns, refused in answer.either:
-        row = run.by_key.get((table, key_text))
-        if row is None and not run.refusals(refused):
-            faults.append(f"{key_text} is neither stored nor in quarantine as {refused}")
-        elif row is not None and (wrong := _has(row, columns)):
-            faults.append(f"{key_text}: {wrong}")
     books = {row["path"]: row for row in run.tables["landing_file"] if row["record_kind"] != "file"}
     books |= {row["path"]: row for row in run.tables["landing_file"] if row["path"] not in books}
     for path, num_read in answer.books.items():
@@ -165,6 +159,18 @@ def faults_of(answer: Answer, run: Run) -> list[str]:
     for path, most in answer.at_most.items():
         if len(found := run.quarantined.get(path, [])) > most:
             faults.append(f"{path}: {len(found)} in quarantine, at most {most} are right")
+    return faults + _neither(answer, run)
+
+
+def _neither(answer: Answer, run: Run) -> list[str]:
+    """Records of an open fate that are neither stored as they should nor in quarantine."""
+    faults = []
+    for table, key_text, columns, refused in answer.either:
+        row = run.by_key.get((table, key_text))
+        if row is None and not run.refusals(refused):
+            faults.append(f"{key_text} is neither stored nor in quarantine as {refused}")
+        elif row is not None and (wrong := _has(row, columns)):
+            faults.append(f"{key_text}: {wrong}")
     return faults
 
 
