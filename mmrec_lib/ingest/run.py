@@ -168,7 +168,7 @@ class _Run:
         self._landing = landing
         self._config = config
         self._deliveries = deliveries
-        self._rules = Rules.of(config)
+        self._rules = Rules.of(config, lakehouse.written_at)
         self._settled: dict[str, DataFrame] = {}
 
     def settle(self) -> Books:

@@ -58,15 +58,20 @@ class Rules:
     max_record_bytes: int
 
     @classmethod
-    def of(cls, config: LandingConfig) -> Rules:
-        """The rules that a configuration declares."""
+    def of(cls, config: LandingConfig, now: datetime | None = None) -> Rules:
+        """The rules that a configuration declares.
+
+        Args:
+            config: Bounds and event types.
+            now: The run's clock, which bounds times where the configuration names no latest one; default: this moment.
+        """
         return cls(
             event_types={
                 name: EventNeeds(e.needs_item, e.needs_query, e.needs_value, e.value_min, e.value_max)
                 for name, e in config.events.items()
             },
             ts_min_us=(config.ingest.ts_min - EPOCH) // _MICROSECOND,
-            ts_max_us=(config.ingest.ts_max - EPOCH) // _MICROSECOND,
+            ts_max_us=(config.ingest.latest_time(now or datetime.now(UTC)) - EPOCH) // _MICROSECOND,
             max_id_chars=config.ingest.max_id_chars,
             max_record_bytes=config.ingest.max_record_bytes,
         )

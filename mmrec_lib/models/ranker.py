@@ -77,6 +77,11 @@ class FittedRanker:
         """Length of user and item vectors."""
         return int(self._item_vectors.shape[1])
 
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """Attributes of users that the ranker looks at."""
+        return tuple(sorted({group.attribute for group in self.popularity.groups}))
+
     def item_vectors(self) -> Floats:
         """Vectors of the catalogue, [I, V] float32, in the order of item_ids."""
         return self._item_vectors

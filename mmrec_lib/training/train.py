@@ -19,7 +19,7 @@ from mmrec_lib.models.ranker import FittedRanker, fit_ranker
 from mmrec_lib.tracking.registry import FINGERPRINT_TAG, Registry
 from mmrec_lib.training.fits import choose_all, published_fit, save_fits
 
-READS = ("training_snapshot", "training_interaction", "training_content", "user_profile", "item")
+READS = ("training_snapshot", "training_interaction", "training_content", "user_profile", "user", "item")
 SNAPSHOT_TAG = "mmrec.snapshot_id"
 FITS_FOLDER = "fits"
 _EXAMPLE_ITEMS = 3
