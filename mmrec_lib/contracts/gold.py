@@ -36,8 +36,8 @@ USER_TOPK = TableContract(
 ITEM_NEIGHBOR = TableContract(
     name="item_neighbor",
     layer="gold",
-    comment="The items most like each item, by the ranker's item vectors (cosine), one slice a date; `current_slice` names the "
-    "one to read.",
+    comment="The items most like each item, by the ranker's item vectors (cosine), one slice a date; `current_slice` "
+    "names the one to read.",
     columns=(
         Column("as_of_date", DateType(), "Events before this UTC date were known.", required=True),
         Column("item_id", StringType(), "The item.", required=True),
@@ -82,7 +82,7 @@ ITEM_VECTOR = TableContract(
 CURRENT_SLICE = TableContract(
     name="current_slice",
     layer="gold",
-    comment="The slice of each published table that readers should take: what the last run published, whatever its date.",
+    comment="The slice of each published table that readers should take: what the last run published.",
     columns=(
         Column("table_name", StringType(), "user_topk, item_neighbor, user_vector or item_vector.", required=True),
         Column(

@@ -1,4 +1,4 @@
-"""What counts of what users did: events and reviews of users and items that the store still has, and their span in time."""
+"""What counts of what users did: events and reviews of users and items that the store has, and their span in time."""
 
 from __future__ import annotations
 
@@ -163,9 +163,9 @@ def warn_of_newest(acts: DataFrame, span: Span, wanted: date | None) -> str | No
     halfway = span.newest - span.far_ahead / 2
     num_far = acts.where(F.col("event_ts") > F.lit(halfway)).count()
     return (
-        f"warning: the newest event is of {span.newest:%Y-%m-%d %H:%M} UTC, {span.far_ahead.days} days after the mass of "
-        f"the events, which ends on {span.mass_until:%Y-%m-%d} ({num_far:,} so far ahead), and the as-of date follows "
-        f"from it. If its time is wrong, give AS_OF={span.mass_until.date() + timedelta(days=1)} or so"
+        f"warning: the newest event is of {span.newest:%Y-%m-%d %H:%M} UTC, {span.far_ahead.days} days after the mass "
+        f"of the events, which ends on {span.mass_until:%Y-%m-%d} ({num_far:,} so far ahead), and the as-of date "
+        f"follows from it. If its time is wrong, give AS_OF={span.mass_until.date() + timedelta(days=1)} or so"
     )
 
 

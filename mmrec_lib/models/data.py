@@ -115,10 +115,12 @@ def _positions(kind: str, index: npt.ArrayLike, size: int) -> Ints:
     at = np.asarray(index)
     if not at.size:
         return np.zeros(0, dtype=np.int64)
-    if not np.issubdtype(at.dtype, np.integer) or at.min() < 0 or at.max() >= size:
+    is_whole = np.issubdtype(at.dtype, np.integer)
+    if not is_whole or at.min() < 0 or at.max() >= size:
+        got = f"{at.min()} to {at.max()}" if is_whole else f"type {at.dtype}"
         raise ModelError(
-            f"interactions: {kind} positions must be whole numbers from 0 to {size - 1}, got {at.dtype} from {at.min()} "
-            f"to {at.max()}; map ids with IdIndex.positions"
+            f"interactions: {kind} positions must be whole numbers from 0 to {size - 1}, got {got}; map ids with "
+            "IdIndex.positions"
         )
     return at.astype(np.int64)
 

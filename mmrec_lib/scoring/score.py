@@ -50,8 +50,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
     champion = registry.by_alias(CHAMPION)
     if champion is None:
         raise ModelError(
-            f"There is no {CHAMPION} of {registry.model_name}: no version has passed the gate yet, and promote_ranker "
-            "tells why. Improve the training, or name in promotion.first_must_beat only what a first version must beat."
+            f"There is no {CHAMPION} of {registry.model_name}. Run promote_ranker first, or set the alias yourself."
         )
     snapshot = load_snapshot(lakehouse)
     if len(snapshot.item_ids) > config.max_catalogue_items:

@@ -23,6 +23,7 @@ from mmrec_lib.tracking.config import TrackingConfig
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+CANDIDATE = "candidate"
 FINGERPRINT_TAG = "mmrec.fit_fingerprint"
 _MAX_PARAM_CHARS = 6000
 
@@ -89,8 +90,11 @@ class Registry:
         return sorted((_registered(v) for v in found), key=lambda m: int(m.version), reverse=True)
 
     def newest(self) -> RegisteredModel | None:
-        """The version registered last: the candidate."""
-        return next(iter(self.versions()), None)
+        """The candidate: what the last training ended with, which may have been registered long before.
+
+        A registry that knows no candidate was written by an earlier version, where it was the version registered last.
+        """
+        return self.by_alias(CANDIDATE) or next(iter(self.versions()), None)
 
     def by_alias(self, alias: str) -> RegisteredModel | None:
         """The version an alias points at, or None."""
@@ -117,7 +121,7 @@ class Registry:
             self._client.set_model_version_tag(self.model_name, version, key, value)
 
     def state(self) -> dict[str, str]:
-        """Newest version and champion, for jobs that depend on them."""
+        """Candidate and champion, for jobs that depend on them."""
         newest, champion = self.newest(), self.by_alias(CHAMPION)
         return {
             "newest": newest.version if newest else "none",
