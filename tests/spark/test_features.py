@@ -372,3 +372,9 @@ def test_attribute_names_of_a_few_items_share_one_block(spark: SparkSession) -> 
         "graph:made_of",
         RARE_RELATIONS,
     }
+
+
+def test_seconds_count_in_proportion_up_to_half_a_minute(spark: SparkSession) -> None:
+    rows = [("u", item, "view", None, seconds, START, None) for item, seconds in (("a", 3.0), ("b", 90.0), ("c", None))]
+    found = weigh(spark, spark.createDataFrame(rows, EVENTS)).collect()
+    assert {row["item_id"]: row["weight"] for row in found} == pytest.approx({"a": 0.1, "b": 1.0, "c": 1.0})
