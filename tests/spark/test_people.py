@@ -40,6 +40,7 @@ START = datetime(2025, 3, 1, tzinfo=UTC)
 NUM_USERS, NUM_ITEMS, NUM_EVENTS = 30, 20, 450
 TRAINING = TrainingConfig(sources=("graph_filter",), dims=(16,), max_groups=4)
 EVALUATION = EvaluationConfig(ks=(10,), num_bootstrap=100)
+pytestmark = pytest.mark.slow
 Row = tuple[str, str, int]
 
 
