@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from mmrec_lib.embedding.operator import encode_udf
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.lakehouse.reader import open_lakehouse
+from mmrec_lib.publishing.slices import current_rows
 
 
 def setting(name, default):
@@ -79,12 +80,11 @@ items = lakehouse.read("item").select("item_id", "title").join(first_picture, "i
 # MAGIC %md
 # MAGIC ## The latest list of a user
 # MAGIC
-# MAGIC The newest `as_of_date` is the current slice. `source_shares` tells how much each source gave to the score.
+# MAGIC `current_slice` names what the last run published. `source_shares` tells how much each source gave to the score.
 
 # COMMAND ----------
 
-user_topk = lakehouse.read("user_topk")
-latest = user_topk.join(user_topk.agg(F.max("as_of_date").alias("as_of_date")), "as_of_date", "left_semi")
+latest = current_rows(lakehouse, "user_topk")
 if not user_id:  # whoever has the longest history
     longest = lakehouse.read("user_profile").orderBy(F.desc("num_events"), "user_id").select("user_id").first()
     user_id = longest["user_id"] if longest else ""
@@ -123,8 +123,7 @@ show_items(history.join(items, "item_id", "left").orderBy("position").collect(),
 # COMMAND ----------
 
 best = top.where("rank = 1").select("item_id")
-neighbor = lakehouse.read("item_neighbor").join(best, "item_id", "left_semi")
-neighbor = neighbor.join(neighbor.agg(F.max("as_of_date").alias("as_of_date")), "as_of_date", "left_semi")
+neighbor = current_rows(lakehouse, "item_neighbor").join(best, "item_id", "left_semi")
 nearest = (
     neighbor.where("rank <= 8")
     .select("rank", F.col("neighbor_id").alias("item_id"), F.round("similarity", 2).cast("string").alias("label"))
@@ -142,7 +141,9 @@ show_items(nearest, "most similar items, with cosine")
 # COMMAND ----------
 
 quarantine = lakehouse.read("quarantine")
-quarantine.groupBy("record_kind", "reason").count().orderBy(F.desc("count"), "record_kind", "reason").show(50, truncate=False)
+quarantine.groupBy("record_kind", "reason").count().orderBy(F.desc("count"), "record_kind", "reason").show(
+    50, truncate=False
+)
 as_text = F.make_valid_utf8(F.col("raw").cast("string"))
 quarantine.where("record_kind <> 'media'").select(
     "source_path", "source_line", "reason", "detail", F.substring(as_text, 1, 80).alias("raw")
@@ -164,8 +165,12 @@ to_vector = encode_udf(models.encoder("all-minilm-l6-v2", "text"), models)
 titles = items.where("title IS NOT NULL").orderBy("item_id").limit(20).select("item_id", "title")
 question = titles.limit(1).select(to_vector(F.lit(words)).alias("question"))
 dot = F.aggregate(
-    F.zip_with("vector", "question", lambda a, b: a.cast("double") * b.cast("double")), F.lit(0.0), lambda total, x: total + x
+    F.zip_with("vector", "question", lambda a, b: a.cast("double") * b.cast("double")),
+    F.lit(0.0),
+    lambda total, x: total + x,
 )
-closest = titles.withColumn("vector", to_vector("title")).crossJoin(question).select(F.round(dot, 3).alias("cosine"), "title")
+closest = (
+    titles.withColumn("vector", to_vector("title")).crossJoin(question).select(F.round(dot, 3).alias("cosine"), "title")
+)
 print(f"closest to: {words}")
 closest.orderBy(F.desc("cosine"), "title").show(10, truncate=False)
