@@ -70,12 +70,7 @@ for model in registry.versions():
 
 metrics = lakehouse.read("model_metric").where((F.col("metric") == metric) & (F.col("k") == k))
 table = metrics.select(
-    "model_version",
-    "fit",
-    "part",
-    "segment",
-    "model",
-    "num_users",
+    "model_version", "fit", "part", "segment", "model", "num_users",
     *[F.round(name, 4).alias(name) for name in ("value", "ci_low", "ci_high", "diff", "diff_low", "diff_high")],
 )
 table.orderBy(F.col("model_version").cast("int"), "fit", "part", "segment", F.desc("value")).show(200, truncate=False)
@@ -95,12 +90,7 @@ for fit, of_fit in rows.groupby("fit"):
     for axis, segment in zip(axes[0], segments):
         found = of_fit[of_fit["segment"] == segment].sort_values("value")
         low, high = found["ci_low"].fillna(found["value"]), found["ci_high"].fillna(found["value"])
-        axis.barh(
-            found["model"],
-            found["value"],
-            xerr=[(found["value"] - low).to_numpy(), (high - found["value"]).to_numpy()],
-            capsize=3,
-        )
+        axis.barh(found["model"], found["value"], xerr=[(found["value"] - low).to_numpy(), (high - found["value"]).to_numpy()], capsize=3)
         axis.set_title(f"{segment} ({found['num_users'].max()} users)", fontsize=9)
         axis.set_xlabel(f"{metric}@{k}")
     figure.suptitle(f"version {newest}, {fit} on test, 95 % intervals")
@@ -124,13 +114,7 @@ history = (
 figure, axis = plt.subplots(figsize=(6, 3.2))
 for fit, of_fit in history.groupby("fit"):
     low, high = of_fit["ci_low"].fillna(of_fit["value"]), of_fit["ci_high"].fillna(of_fit["value"])
-    axis.errorbar(
-        of_fit["number"],
-        of_fit["value"],
-        yerr=[(of_fit["value"] - low).to_numpy(), (high - of_fit["value"]).to_numpy()],
-        fmt="o-",
-        label=fit,
-    )
+    axis.errorbar(of_fit["number"], of_fit["value"], yerr=[(of_fit["value"] - low).to_numpy(), (high - of_fit["value"]).to_numpy()], fmt="o-", label=fit)
 axis.set_xlabel("version")
 axis.set_ylabel(f"{metric}@{k}, all users, test")
 axis.legend(frameon=False)

@@ -141,9 +141,7 @@ show_items(nearest, "most similar items, with cosine")
 # COMMAND ----------
 
 quarantine = lakehouse.read("quarantine")
-quarantine.groupBy("record_kind", "reason").count().orderBy(F.desc("count"), "record_kind", "reason").show(
-    50, truncate=False
-)
+quarantine.groupBy("record_kind", "reason").count().orderBy(F.desc("count"), "record_kind", "reason").show(50, truncate=False)
 as_text = F.make_valid_utf8(F.col("raw").cast("string"))
 quarantine.where("record_kind <> 'media'").select(
     "source_path", "source_line", "reason", "detail", F.substring(as_text, 1, 80).alias("raw")
@@ -165,12 +163,8 @@ to_vector = encode_udf(models.encoder("all-minilm-l6-v2", "text"), models)
 titles = items.where("title IS NOT NULL").orderBy("item_id").limit(20).select("item_id", "title")
 question = titles.limit(1).select(to_vector(F.lit(words)).alias("question"))
 dot = F.aggregate(
-    F.zip_with("vector", "question", lambda a, b: a.cast("double") * b.cast("double")),
-    F.lit(0.0),
-    lambda total, x: total + x,
+    F.zip_with("vector", "question", lambda a, b: a.cast("double") * b.cast("double")), F.lit(0.0), lambda total, x: total + x
 )
-closest = (
-    titles.withColumn("vector", to_vector("title")).crossJoin(question).select(F.round(dot, 3).alias("cosine"), "title")
-)
+closest = titles.withColumn("vector", to_vector("title")).crossJoin(question).select(F.round(dot, 3).alias("cosine"), "title")
 print(f"closest to: {words}")
 closest.orderBy(F.desc("cosine"), "title").show(10, truncate=False)

@@ -26,7 +26,7 @@ from mmrec_lib.training.gate import best_baseline, decide_first, gate_values
 from mmrec_lib.training.register import FITS_FOLDER, SNAPSHOT_TAG
 from mmrec_lib.training.train import READS as TRAIN_READS
 
-READS = (*TRAIN_READS, "registry:candidate", "registry:champion")
+READS = (*TRAIN_READS, "registry:candidate")
 
 
 def judge(
