@@ -23,16 +23,15 @@ class Config(Section):
 
 def run(context: Context, config: Config) -> Outcome:
     """Write interactions with their parts, item features and user profiles."""
-    counts = assemble(
+    counts, warning = assemble(
         context.lakehouse,
         config.features,
         config.events,
         context.as_of,
         refit_on_valid=config.training.refit_on_valid,
     )
-    return Outcome(
-        counts, f"{counts['interactions']} interactions of {counts['users']} users on {counts['items']} items"
-    )
+    made = f"{counts['interactions']} interactions of {counts['users']} users on {counts['items']} items"
+    return Outcome(counts, f"{made}; {warning}" if warning else made)
 
 
 JOB = Job(

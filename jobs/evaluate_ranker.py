@@ -8,22 +8,24 @@ from mmrec_lib.config import Section
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
+from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.judge import READS, is_judged, judge
 
 
 class Config(Section):
-    """How rankers are judged."""
+    """How rankers are judged, and what the gate will look at."""
 
     evaluation: EvaluationConfig
+    promotion: PromotionConfig
 
 
 def run(context: Context, config: Config) -> Outcome:
-    """Rank the whole catalogue for every user with something to find."""
-    return Outcome(*judge(context.lakehouse, context.registry, config.evaluation))
+    """Rank the whole catalogue for every user with something to find; register a baseline where no ranker passes."""
+    return Outcome(*judge(context.lakehouse, context.registry, config.evaluation, config.promotion))
 
 
 def outside(context: Context, config: Config) -> dict[str, str]:
-    """Which version is the newest."""
+    """Which version is the candidate."""
     return {"newest": context.registry.state()["newest"]}
 
 
@@ -37,7 +39,7 @@ JOB = Job(
     summary="judges ranker and baselines on the full catalogue",
     config=Config,
     reads=READS,
-    writes=("model_metric",),
+    writes=("model_metric", "registry:baseline"),
     run=run,
     outside=outside,
     is_complete=is_complete,

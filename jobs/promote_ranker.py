@@ -23,7 +23,7 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def outside(context: Context, config: Config) -> dict[str, str]:
-    """Which version is the newest; a person who moves the alias by hand is not overruled."""
+    """Which version is the candidate; a person who moves the alias by hand is not overruled."""
     return {"newest": context.registry.state()["newest"]}
 
 

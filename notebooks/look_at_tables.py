@@ -21,6 +21,7 @@ from mmrec_lib.lakehouse.reader import open_lakehouse
 from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.images import shrink_image
+from mmrec_lib.publishing.slices import current_rows
 
 
 def setting(name, default):
@@ -82,12 +83,11 @@ items = lakehouse.read("item").select("item_id", "title").join(first_picture, "i
 # MAGIC %md
 # MAGIC ## The latest list of a user
 # MAGIC
-# MAGIC The newest `as_of_date` is the current slice. `source_shares` tells how much each source gave to the score.
+# MAGIC `current_slice` names what the last run published. `source_shares` tells how much each source gave to the score.
 
 # COMMAND ----------
 
-user_topk = lakehouse.read("user_topk")
-latest = user_topk.join(user_topk.agg(F.max("as_of_date").alias("as_of_date")), "as_of_date", "left_semi")
+latest = current_rows(lakehouse, "user_topk")
 if not user_id:  # whoever has the longest history
     longest = lakehouse.read("user_profile").orderBy(F.desc("num_events"), "user_id").select("user_id").first()
     user_id = longest["user_id"] if longest else ""
@@ -126,8 +126,7 @@ show_items(history.join(items, "item_id", "left").orderBy("position").collect(),
 # COMMAND ----------
 
 best = top.where("rank = 1").select("item_id")
-neighbor = lakehouse.read("item_neighbor").join(best, "item_id", "left_semi")
-neighbor = neighbor.join(neighbor.agg(F.max("as_of_date").alias("as_of_date")), "as_of_date", "left_semi")
+neighbor = current_rows(lakehouse, "item_neighbor").join(best, "item_id", "left_semi")
 nearest = (
     neighbor.where("rank <= 8")
     .select("rank", F.col("neighbor_id").alias("item_id"), F.round("similarity", 2).cast("string").alias("label"))

@@ -10,7 +10,7 @@ from mmrec_lib.contracts.table import Check, Column, TableContract
 USER_TOPK = TableContract(
     name="user_topk",
     layer="gold",
-    comment="The best items for every known user, one slice a date; the newest date is the current one.",
+    comment="The best items for every known user, one slice a date; `current_slice` names the one to read.",
     columns=(
         Column("as_of_date", DateType(), "Events before this UTC date were known.", required=True),
         Column("user_id", StringType(), "The user.", required=True),
@@ -36,7 +36,8 @@ USER_TOPK = TableContract(
 ITEM_NEIGHBOR = TableContract(
     name="item_neighbor",
     layer="gold",
-    comment="The items most like each item, by the ranker's item vectors (cosine), one slice a date.",
+    comment="The items most like each item, by the ranker's item vectors (cosine), one slice a date; `current_slice` "
+    "names the one to read.",
     columns=(
         Column("as_of_date", DateType(), "Events before this UTC date were known.", required=True),
         Column("item_id", StringType(), "The item.", required=True),
@@ -78,4 +79,18 @@ ITEM_VECTOR = TableContract(
     partition_by=("model_version",),
 )
 
-GOLD = (USER_TOPK, ITEM_NEIGHBOR, USER_VECTOR, ITEM_VECTOR)
+CURRENT_SLICE = TableContract(
+    name="current_slice",
+    layer="gold",
+    comment="The slice of each published table that readers should take: what the last run published.",
+    columns=(
+        Column("table_name", StringType(), "user_topk, item_neighbor, user_vector or item_vector.", required=True),
+        Column(
+            "as_of_date", DateType(), "Date of its slice; of vectors, the date they were computed for.", required=True
+        ),
+        Column("model_version", StringType(), "Version of the registered ranker that made it.", required=True),
+    ),
+    key=("table_name",),
+)
+
+GOLD = (USER_TOPK, ITEM_NEIGHBOR, USER_VECTOR, ITEM_VECTOR, CURRENT_SLICE)

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.contracts.silver import TRAINING_SNAPSHOT
 from mmrec_lib.embedding.words import found_words, released_readers, spoken_words
 from mmrec_lib.errors import NoDataError
+from mmrec_lib.features.acts import find_span, known_acts, resolve_as_of, warn_of_newest
 from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.features.contents import (
     attribute_tokens,
@@ -26,7 +27,6 @@ from mmrec_lib.features.interactions import (
     assign_parts,
     find_cuts,
     pair_interactions,
-    resolve_as_of,
     weigh_events,
 )
 from mmrec_lib.features.profiles import known_events, user_profiles
@@ -56,23 +56,26 @@ def assemble(
     as_of: date | None,
     *,
     refit_on_valid: bool,
-) -> dict[str, int]:
+) -> tuple[dict[str, int], str | None]:
     """Write the snapshot of the current tables and the profiles of all users.
 
     Returns:
-        Counts for job_run.
+        Counts for job_run, and what a person should look at.
 
     Raises:
         NoDataError: When no interaction, or more than `features.max_interactions`, come out.
     """
     users, items = lakehouse.read("user"), lakehouse.read("item")
-    events = lakehouse.read("event")
-    day = resolve_as_of(events, as_of)
-    weighted = lakehouse.stage("weighted_event", weigh_events(events, items, event_types, features, day))
+    reviews = lakehouse.read("review")
+    acts = known_acts(lakehouse.read("event"), reviews if features.count_reviews else None, users, items)
+    span = find_span(acts)
+    day = resolve_as_of(span, as_of)
+    warning = warn_of_newest(acts, span, as_of)
+    weighted = lakehouse.stage("weighted_event", weigh_events(acts, event_types, features, span, day))
     cuts = find_cuts(weighted, features, day)
     parted = assign_parts(weighted, cuts)
     interactions = lakehouse.stage("pairs", pair_interactions(parted))
-    contents = lakehouse.stage("training_content", snapshot_contents(lakehouse, items, cuts))
+    contents = lakehouse.stage("training_content", snapshot_contents(lakehouse, users, items, cuts, features))
 
     about = {"as_of": day.isoformat(), "valid_from": str(cuts.valid_from), "test_from": str(cuts.test_from)}
     snapshot_id = snapshot_hash(interactions, contents, about)
@@ -92,10 +95,12 @@ def assemble(
     gone = lakehouse.read("user_profile").join(users, "user_id", "left_anti")
     lakehouse.merge("user_profile", profiles, delete_keys=gone)
     _write_snapshot_row(lakehouse, snapshot_id, cuts, counts)
-    return counts
+    return counts, warning
 
 
-def snapshot_contents(lakehouse: Lakehouse, items: DataFrame, cuts: Cuts) -> DataFrame:
+def snapshot_contents(
+    lakehouse: Lakehouse, users: DataFrame, items: DataFrame, cuts: Cuts, features: FeaturesConfig
+) -> DataFrame:
     """All feature blocks of the catalogue: fit, feature, item_id, tokens, vector."""
     embedding, release = lakehouse.read("item_embedding"), lakehouse.read("encoder_release")
     found = found_words(
@@ -105,14 +110,15 @@ def snapshot_contents(lakehouse: Lakehouse, items: DataFrame, cuts: Cuts) -> Dat
         released_readers(release),
     )
     words = spoken_words(found)
+    written = lakehouse.read("review").join(users.select("user_id"), "user_id", "left_semi")
     reviews = lakehouse.stage(
-        "review_content", review_contents(lakehouse.read("review"), words, lakehouse.read("content_embedding"), release)
+        "review_content", review_contents(written, words, lakehouse.read("content_embedding"), release)
     )
     blocks = (
         released_vectors(embedding, release)
         .unionByName(review_vectors(reviews, cuts, ("fit1", "fit2", "fit3")))
-        .unionByName(attribute_tokens(items))
-        .unionByName(graph_tokens(items, lakehouse.read("graph_edge")))
+        .unionByName(attribute_tokens(items, features))
+        .unionByName(graph_tokens(items, lakehouse.read("graph_edge"), features))
     )
     return blocks.join(items.select("item_id"), "item_id", "left_semi").select(
         "fit", "feature", "item_id", "tokens", "vector"

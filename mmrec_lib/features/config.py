@@ -12,19 +12,27 @@ class FeaturesConfig(Section):
 
     Attributes:
         half_life_days: Age at which an event's weight halves; None weighs old and new alike.
-        view_seconds_full: Views and listens shorter than this count in proportion; None counts each in full.
+        view_seconds_full: Views and listens shorter than this count in proportion; None counts each in full. The
+            default is the best of 10, 20, 30 and 60 on the validation part of the sample store, where weights count.
+        count_reviews: Reviews count as events of the types `review` (with a rating) and `comment` (without).
         train_share: Share of the events, in time, that train is made of, where the source brings no split.
         valid_share: Share that follows as valid; the rest is test.
         max_history: Items kept in a user's history, latest first; scoring sees no more.
         max_interactions: Largest number of user-item pairs that one training machine takes (about 40 bytes each).
+        max_attribute_blocks: Attributes (and, counted apart, relations of the graph) that are a block of features of
+            their own, those of the most items first; all others share one block. The time of a fit grows with blocks.
+        min_block_share: Share of the items that an attribute must tell apart to be a block of its own.
     """
 
     half_life_days: float | None = Field(default=None, gt=0)
-    view_seconds_full: float | None = Field(default=None, gt=0)
+    view_seconds_full: float | None = Field(default=30.0, gt=0)
+    count_reviews: bool = True
     train_share: float = Field(default=0.8, gt=0, lt=1)
     valid_share: float = Field(default=0.1, gt=0, lt=1)
     max_history: int = Field(default=2000, ge=1)
     max_interactions: int = Field(default=100_000_000, ge=1)
+    max_attribute_blocks: int = Field(default=24, ge=0)
+    min_block_share: float = Field(default=0.02, ge=0, le=1)
 
     @model_validator(mode="after")
     def _leaves_test(self) -> FeaturesConfig:

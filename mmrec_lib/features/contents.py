@@ -14,9 +14,12 @@ from mmrec_lib.embedding.contents import review_words
 from mmrec_lib.embedding.pooling import mean_vectors
 from mmrec_lib.embedding.storage import with_vectors
 from mmrec_lib.embedding.texts import content_id, normalised
+from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.features.interactions import Cuts
 
 ALL_FITS = "all"
+RARE_ATTRIBUTES, RARE_RELATIONS = "attributes:rare", "relations:rare"
+"""Blocks that rare attributes and relations share; their tokens are `name=value`."""
 _PRICE_BINS = 10
 _MIN_ITEMS_A_TOKEN = 2
 
@@ -110,8 +113,12 @@ def review_vectors(review_contents: DataFrame, cuts: Cuts, fits: tuple[str, ...]
     )
 
 
-def attribute_tokens(items: DataFrame) -> DataFrame:
+def attribute_tokens(items: DataFrame, config: FeaturesConfig) -> DataFrame:
     """Categories, price range and further attributes of items as tokens; tokens of a single item tell nothing and go.
+
+    Args:
+        items: Table item.
+        config: How many attributes are blocks of their own; categories and price always are.
 
     Returns:
         fit, feature, item_id, tokens, vector (null).
@@ -141,28 +148,55 @@ def attribute_tokens(items: DataFrame) -> DataFrame:
             F.size(F.filter("edges", lambda edge: edge < F.col("price"))).cast("string").alias("token"),
         )
     )
-    return _token_lists(categories.unionByName(attributes).unionByName(prices))
+    free = _capped_blocks(_shared_tokens(attributes), items, RARE_ATTRIBUTES, config)
+    return _token_lists(_shared_tokens(categories.unionByName(prices)).unionByName(free))
 
 
-def graph_tokens(items: DataFrame, graph_edge: DataFrame) -> DataFrame:
+def graph_tokens(items: DataFrame, graph_edge: DataFrame, config: FeaturesConfig) -> DataFrame:
     """Tails of each item's graph edges as tokens, one block a relation; see `attribute_tokens`."""
     edges = graph_edge.join(items.select(F.col("item_id").alias("head")), "head", "left_semi")
     feature = F.concat(F.lit("graph:"), F.col("relation"))
-    return _token_lists(
-        edges.select(F.col("head").alias("item_id"), feature.alias("feature"), F.col("tail").alias("token"))
-    )
+    tokens = edges.select(F.col("head").alias("item_id"), feature.alias("feature"), F.col("tail").alias("token"))
+    return _token_lists(_capped_blocks(_shared_tokens(tokens), items, RARE_RELATIONS, config))
 
 
-def _token_lists(tokens: DataFrame) -> DataFrame:
-    distinct = tokens.where(F.col("token").isNotNull()).distinct()
+def _shared_tokens(tokens: DataFrame) -> DataFrame:
+    """Distinct item_id, feature and token, where a token is that of two items at least."""
+    distinct = tokens.where(F.col("token").isNotNull()).select("item_id", "feature", "token").distinct()
     shared = (
         distinct.groupBy("feature", "token")
         .agg(F.count(F.lit(1)).alias("num_items"))
         .where(F.col("num_items") >= _MIN_ITEMS_A_TOKEN)
     )
+    return distinct.join(shared.select("feature", "token"), ["feature", "token"], "left_semi")
+
+
+def _capped_blocks(tokens: DataFrame, items: DataFrame, rare: str, config: FeaturesConfig) -> DataFrame:
+    """Leave the features of the most items as blocks of their own, and put all others into the block `rare`.
+
+    The names of attributes and relations are data: a few items may bring thousands of them.
+    """
+    coverage = tokens.groupBy("feature").agg(F.countDistinct("item_id").alias("num_items"))
+    least = items.agg((F.count(F.lit(1)) * F.lit(config.min_block_share)).alias("least"))
+    widest_first = Window.orderBy(F.col("num_items").desc(), "feature")
+    own = (
+        coverage.crossJoin(F.broadcast(least))
+        .withColumn("place", F.row_number().over(widest_first))
+        .where((F.col("place") <= config.max_attribute_blocks) & (F.col("num_items") >= F.col("least")))
+        .select("feature", F.lit(True).alias("is_own"))
+    )
+    named = tokens.join(own, "feature", "left")
+    told = F.concat_ws("=", F.regexp_replace("feature", "^[a-z]+:", ""), F.col("token"))
+    return named.select(
+        "item_id",
+        F.when(F.col("is_own"), F.col("feature")).otherwise(F.lit(rare)).alias("feature"),
+        F.when(F.col("is_own"), F.col("token")).otherwise(told).alias("token"),
+    )
+
+
+def _token_lists(tokens: DataFrame) -> DataFrame:
     return (
-        distinct.join(shared.select("feature", "token"), ["feature", "token"], "left_semi")
-        .groupBy("feature", "item_id")
+        tokens.groupBy("feature", "item_id")
         .agg(F.array_sort(F.collect_list("token")).alias("tokens"))
         .select(
             F.lit(ALL_FITS).alias("fit"),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.errors import NoDataError
+from mmrec_lib.features.acts import NO_TIME, Span, count_acts_once, countable
 from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.ingest.config import EventTypeConfig
 
-NO_TIME = date(1970, 1, 1)
 PARTS = ("train", "valid", "test")
 _SECONDS_A_DAY = 86_400
 
@@ -41,58 +41,45 @@ class Cuts:
         return {"fit1": self.valid_from, "fit2": self.test_from}.get(fit)
 
 
-def resolve_as_of(events: DataFrame, wanted: date | None) -> date:
-    """The as-of date: the one asked for, else the day after the latest event, else 1970-01-01 without times.
-
-    Raises:
-        NoDataError: When there are no events at all, or none before the date asked for.
-    """
-    bounds = events.agg(
-        F.min("event_ts").cast("date").alias("first"), F.max("event_ts").cast("date").alias("last")
-    ).collect()[0]
-    first: date | None = bounds["first"]
-    last: date = bounds["last"]
-    if first is None:
-        raise NoDataError(
-            "There are no accepted events, so nothing can be learned. Look into the table quarantine for why."
-        )
-    if last == NO_TIME:
-        return NO_TIME
-    if wanted is None:
-        return last + timedelta(days=1)
-    if first >= wanted:
-        raise NoDataError(
-            f"AS_OF {wanted}: the first accepted event is of {first}, so nothing is known before that date. "
-            f"Choose a date from {first + timedelta(days=1)} to {last + timedelta(days=1)}."
-        )
-    return wanted
-
-
 def weigh_events(
-    events: DataFrame, items: DataFrame, event_types: Mapping[str, EventTypeConfig], config: FeaturesConfig, as_of: date
+    acts: DataFrame, event_types: Mapping[str, EventTypeConfig], config: FeaturesConfig, span: Span, as_of: date
 ) -> DataFrame:
-    """Events before the as-of date on items of the catalogue, with what they weigh.
+    """What users did with items before the as-of date, with what it weighs.
+
+    Args:
+        acts: See `known_acts`.
+        event_types: The declared types; others do not count.
+        config: Half-life and watch time.
+        span: What the acts are as a whole.
+        as_of: See `resolve_as_of`.
 
     Returns:
         user_id, item_id, event_type, event_ts, split, weight (double, may be 0 or below), is_seen (boolean).
+
+    Raises:
+        NoDataError: When no declared type occurs.
     """
-    on_items = events.where(F.col("item_id").isNotNull() & F.col("event_type").isin(sorted(event_types)))
-    if as_of != NO_TIME:
-        on_items = on_items.where(F.col("event_ts") < F.lit(datetime.combine(as_of, time(), UTC)))
-    known = on_items.join(items.select("item_id"), "item_id", "left_semi")
-    weight = _by_type(event_types, lambda kind: _type_weight(kind, config))
+    present = {name: kind for name, kind in event_types.items() if name in span.types}
+    if not present:
+        raise NoDataError(
+            f"No event counts as an interaction: the store has events of the types {sorted(span.types)}, and `events` "
+            f"in the config declares {sorted(event_types)}."
+        )
+    counted = countable(acts, span, as_of).where(F.col("event_type").isin(sorted(present)))
+    weight = _by_type(present, lambda kind: _type_weight(kind, config))
     if config.half_life_days is not None and as_of != NO_TIME:
         age_days = F.lit(datetime.combine(as_of, time(), UTC)).cast("double") - F.col("event_ts").cast("double")
         weight = weight * F.pow(F.lit(0.5), age_days / F.lit(config.half_life_days * _SECONDS_A_DAY))
-    return known.select(
+    weighted = counted.select(
         "user_id",
         "item_id",
         "event_type",
         "event_ts",
         "split",
         weight.alias("weight"),
-        _by_type(event_types, lambda kind: F.lit(kind.counts_as_seen)).alias("is_seen"),
+        _by_type(present, lambda kind: F.lit(kind.counts_as_seen)).alias("is_seen"),
     )
+    return count_acts_once(weighted, present, span.types)
 
 
 def _by_type(event_types: Mapping[str, EventTypeConfig], value: Callable[[EventTypeConfig], Column]) -> Column:

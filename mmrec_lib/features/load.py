@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.errors import NoDataError
@@ -20,6 +20,7 @@ from mmrec_lib.features.interactions import PARTS, Cuts
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.attributes import group_values
 from mmrec_lib.models.data import Content, FitData, Interactions
+from mmrec_lib.models.ids import IdIndex
 
 FIT_PARTS = {"fit1": ("train",), "fit2": ("train", "valid"), "fit3": ("train", "valid", "test")}
 
@@ -37,6 +38,7 @@ class Snapshot:
         parts: Interactions of train, valid and test, each [U, I].
         contents: Feature blocks by fit (or `all`) and name.
         user_attributes: [U] group of each user for each attribute.
+        num_gone: Stored pairs that no longer count, because their user or item was deleted after the snapshot was made.
     """
 
     snapshot_id: str
@@ -47,6 +49,7 @@ class Snapshot:
     parts: Mapping[str, Interactions]
     contents: Mapping[tuple[str, str], Content]
     user_attributes: Mapping[str, npt.NDArray[np.object_]]
+    num_gone: int = 0
 
     def fit_data(self, fit: str) -> FitData:
         """What fit1, fit2 or fit3 may see: the parts before its cut, and contents as known then."""
@@ -94,66 +97,85 @@ def _utc(value: datetime | None) -> datetime | None:
 
 
 def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
-    """Read the latest snapshot."""
+    """Read the latest snapshot, less what was deleted after it was made: the tables of users and items decide."""
     snapshot_id, cuts = current_snapshot(lakehouse)
     items = _table(lakehouse, "item", lakehouse.read("item").select("item_id", "available").orderBy("item_id"))
-    users = _table(
-        lakehouse, "profile", lakehouse.read("user_profile").select("user_id", "attributes").orderBy("user_id")
+    users = _table(lakehouse, "profile", present_profiles(lakehouse).select("user_id", "attributes").orderBy("user_id"))
+    item_ids, user_ids = (
+        np.array(column.to_pylist(), dtype=np.str_) for column in (items["item_id"], users["user_id"])
     )
-    item_ids, user_ids = items["item_id"].combine_chunks(), users["user_id"].combine_chunks()
+    of_users, of_items = IdIndex(user_ids, "users of the store"), IdIndex(item_ids, "items of the catalogue")
+    parts, num_gone = _load_parts(lakehouse, snapshot_id, of_users, of_items)
     return Snapshot(
         snapshot_id=snapshot_id,
         cuts=cuts,
-        user_ids=np.array(user_ids.to_pylist(), dtype=np.str_),
-        item_ids=np.array(item_ids.to_pylist(), dtype=np.str_),
-        is_available=np.asarray(items["available"].to_numpy(zero_copy_only=False), dtype=np.bool_),
-        parts=_load_parts(lakehouse, snapshot_id, user_ids, item_ids),
-        contents=_load_contents(lakehouse, snapshot_id, item_ids),
+        user_ids=user_ids,
+        item_ids=item_ids,
+        is_available=np.asarray(items["available"].to_numpy(), dtype=np.bool_),
+        parts=parts,
+        contents=_load_contents(lakehouse, snapshot_id, of_items),
         user_attributes=group_values([dict(pairs or ()) for pairs in users["attributes"].to_pylist()]),
+        num_gone=num_gone,
     )
 
 
-def _table(lakehouse: Lakehouse, name: str, rows: Any) -> pa.Table:
+def present_profiles(lakehouse: Lakehouse) -> DataFrame:
+    """Profiles of the users that the store still has; those of users deleted since are left out."""
+    return lakehouse.read("user_profile").join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
+
+
+def _table(lakehouse: Lakehouse, name: str, rows: DataFrame) -> pa.Table:
     return pa.Table.from_batches(list(lakehouse.stream_arrow(name, rows.coalesce(1))))
 
 
 def _load_parts(
-    lakehouse: Lakehouse, snapshot_id: str, user_ids: pa.Array, item_ids: pa.Array
-) -> dict[str, Interactions]:
+    lakehouse: Lakehouse, snapshot_id: str, of_users: IdIndex, of_items: IdIndex
+) -> tuple[dict[str, Interactions], int]:
+    """Interactions of each part, and how many stored pairs speak of a user or item that is gone."""
     columns = [f"{part}_weight" for part in PARTS]
     seconds = [F.coalesce(F.col(f"{part}_ts").cast("double"), F.lit(0.0)).alias(f"{part}_ts") for part in PARTS]
     rows = lakehouse.read("training_interaction").where(F.col("snapshot_id") == snapshot_id)
-    found: dict[str, list[npt.NDArray[Any]]] = {part: [] for part in PARTS}
+    found: dict[str, list[tuple[npt.NDArray[Any], ...]]] = {part: [] for part in PARTS}
+    num_gone = 0
     for batch in lakehouse.stream_arrow("interactions", rows.select("user_id", "item_id", *columns, *seconds)):
-        users = pc.index_in(batch["user_id"], value_set=user_ids).to_numpy(zero_copy_only=False)
-        items = pc.index_in(batch["item_id"], value_set=item_ids).to_numpy(zero_copy_only=False)
+        user_ids, item_ids = (_objects(batch[name]) for name in ("user_id", "item_id"))
+        present = of_users.known(user_ids) & of_items.known(item_ids)
+        num_gone += int((~present).sum())
+        users, items = of_users.positions(user_ids[present]), of_items.positions(item_ids[present])
         for part in PARTS:
-            weights = batch[f"{part}_weight"].to_numpy(zero_copy_only=False).astype(np.float64)
+            weights = batch[f"{part}_weight"].to_numpy(zero_copy_only=False).astype(np.float64)[present]
+            times = batch[f"{part}_ts"].to_numpy(zero_copy_only=False)[present]
             has = np.isfinite(weights)
-            times = batch[f"{part}_ts"].to_numpy(zero_copy_only=False)
-            found[part].append(np.stack([users[has], items[has], weights[has], times[has]]))
-    shape = (len(user_ids), len(item_ids))
+            found[part].append((users[has], items[has], weights[has], times[has]))
+    shape = (len(of_users), len(of_items))
     parts = {}
     for part, blocks in found.items():
-        users, items, weights, times = np.concatenate(blocks, axis=1) if blocks else np.zeros((4, 0))
-        parts[part] = Interactions.from_rows(users.astype(np.int64), items.astype(np.int64), shape, weights, times)
-    return parts
+        columns_of_part = [np.concatenate(column) for column in zip(*blocks, strict=True)] or [np.zeros(0)] * 4
+        users, items, weights, times = columns_of_part
+        parts[part] = Interactions.from_rows(users, items, shape, weights, times)
+    return parts, num_gone
 
 
-def _load_contents(lakehouse: Lakehouse, snapshot_id: str, item_ids: pa.Array) -> dict[tuple[str, str], Content]:
+def _load_contents(lakehouse: Lakehouse, snapshot_id: str, of_items: IdIndex) -> dict[tuple[str, str], Content]:
     rows = lakehouse.read("training_content").where(F.col("snapshot_id") == snapshot_id)
     vectors: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
     tokens: dict[tuple[str, str], list[list[str]]] = {}
     for batch in lakehouse.stream_arrow("contents", rows.select("fit", "feature", "item_id", "tokens", "vector"), 4096):
-        at = pc.index_in(batch["item_id"], value_set=item_ids).to_pylist()
+        item_ids = _objects(batch["item_id"])
+        present = np.flatnonzero(of_items.known(item_ids))
+        at = of_items.positions(item_ids[present]).tolist()
         keys = list(zip(batch["fit"].to_pylist(), batch["feature"].to_pylist(), strict=True))
-        for i, key in enumerate(keys):
-            vector = batch["vector"][i]
+        for row, place in zip(present.tolist(), at, strict=True):
+            key, vector = keys[row], batch["vector"][row]
             if vector.is_valid:
                 values = vector.values.to_numpy(zero_copy_only=False)
-                block = vectors.setdefault(key, np.zeros((len(item_ids), len(values)), dtype=np.float32))
-                block[at[i]] = values
+                block = vectors.setdefault(key, np.zeros((len(of_items), len(values)), dtype=np.float32))
+                block[place] = values
             else:
-                tokens.setdefault(key, [[] for _ in range(len(item_ids))])[at[i]] = batch["tokens"][i].as_py()
+                tokens.setdefault(key, [[] for _ in range(len(of_items))])[place] = batch["tokens"][row].as_py()
     contents = {key: Content.from_vectors(key[1], block) for key, block in vectors.items()}
     return contents | {key: Content.from_tokens(key[1], lists) for key, lists in tokens.items()}
+
+
+def _objects(column: pa.Array) -> npt.NDArray[np.object_]:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.object_)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -24,7 +24,9 @@ class IngestConfig(Section):
 
     Attributes:
         ts_min: Earliest time that a record may carry (records without a time get 1970-01-01 and are not held to it).
-        ts_max: Latest time that a record may carry.
+        ts_max: Latest time that a record may carry; null is the run's clock and `max_ahead_hours`.
+        max_ahead_hours: How far ahead of the run's clock a time may be. The default lets pass what shops east of
+            Greenwich write without an offset.
         max_quarantine_share: Share of a kind's records in one run above which the job fails and writes nothing.
         min_records: Kinds with fewer records in the run are not held to `max_quarantine_share`.
         max_record_bytes: Longest record; longer ones go to quarantine with their first `max_record_bytes` bytes.
@@ -38,7 +40,8 @@ class IngestConfig(Section):
     """
 
     ts_min: UtcTime = datetime(1990, 1, 1, tzinfo=UTC)
-    ts_max: UtcTime = datetime(2050, 1, 1, tzinfo=UTC)
+    ts_max: UtcTime | None = None
+    max_ahead_hours: float = Field(default=24.0, ge=0)
     max_quarantine_share: float = Field(default=0.2, ge=0, le=1)
     min_records: int = Field(default=100, ge=1)
     max_record_bytes: int = Field(default=4 * 2**20, ge=1024)
@@ -51,9 +54,13 @@ class IngestConfig(Section):
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> IngestConfig:
-        if self.ts_min >= self.ts_max:
+        if self.ts_max is not None and self.ts_min >= self.ts_max:
             raise ValueError(f"ts_min must be before ts_max, got {self.ts_min} and {self.ts_max}")
         return self
+
+    def latest_time(self, now: datetime) -> datetime:
+        """The latest time that a record may carry in a run whose clock says `now`."""
+        return self.ts_max if self.ts_max is not None else now + timedelta(hours=self.max_ahead_hours)
 
 
 class EventTypeConfig(Section):
@@ -69,6 +76,8 @@ class EventTypeConfig(Section):
         counts_as_seen: Whether the item need not be recommended again.
         low_value_below: A value below this one is low; null when no value is.
         low_value_means: What a low value says of the item: positive (all the same), ignore, or negative.
+        act: Name of what the user did, where several types tell of it, such as a rating and the review that repeats it:
+            of types with the same name only the one that weighs most counts for a user and an item, never their sum.
     """
 
     needs_item: bool = True
@@ -80,6 +89,7 @@ class EventTypeConfig(Section):
     counts_as_seen: bool = True
     low_value_below: float | None = None
     low_value_means: Literal["positive", "ignore", "negative"] = "positive"
+    act: str | None = None
 
 
 DEFAULT_EVENT_TYPES: dict[str, EventTypeConfig] = {
@@ -90,7 +100,9 @@ DEFAULT_EVENT_TYPES: dict[str, EventTypeConfig] = {
     "cart": EventTypeConfig(weight=4.0),
     "purchase": EventTypeConfig(weight=5.0),
     "listen": EventTypeConfig(weight=1.0),
-    "rating": EventTypeConfig(needs_value=True, value_min=1, value_max=5, weight=1.0, low_value_below=3),
+    "rating": EventTypeConfig(needs_value=True, value_min=1, value_max=5, weight=1.0, low_value_below=3, act="rating"),
+    "review": EventTypeConfig(needs_value=True, value_min=1, value_max=5, weight=1.0, low_value_below=3, act="rating"),
+    "comment": EventTypeConfig(weight=1.0, act="rating"),
 }
 
 

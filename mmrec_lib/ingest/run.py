@@ -170,7 +170,7 @@ class _Run:
     def __init__(self, lakehouse: Lakehouse, config: LandingConfig, arrivals: Arrivals) -> None:
         self._lakehouse = lakehouse
         self._config = config
-        self._rules = Rules.of(config)
+        self._rules = Rules.of(config, lakehouse.written_at)
         self.arrivals, self._tables = read_tables(lakehouse, arrivals, self._rules, whole=self._whole_kinds)
         self._deliveries = self.arrivals.deliveries
         self._settled: dict[str, DataFrame] = {}

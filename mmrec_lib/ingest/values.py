@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmrec_lib.ingest.reasons import Reason, RecordError
@@ -80,15 +81,20 @@ class Rules:
     max_text_chars: int = 1_000_000
 
     @classmethod
-    def of(cls, config: LandingConfig) -> Rules:
-        """The rules that a configuration declares."""
+    def of(cls, config: LandingConfig, now: datetime | None = None) -> Rules:
+        """The rules that a configuration declares.
+
+        Args:
+            config: Bounds and event types.
+            now: The run's clock, which bounds times where the configuration names no latest one; default: this moment.
+        """
         return cls(
             event_types={
                 name: EventNeeds(e.needs_item, e.needs_query, e.needs_value, e.value_min, e.value_max)
                 for name, e in config.events.items()
             },
             ts_min_us=(config.ingest.ts_min - EPOCH) // MICROSECOND,
-            ts_max_us=(config.ingest.ts_max - EPOCH) // MICROSECOND,
+            ts_max_us=(config.ingest.latest_time(now or datetime.now(UTC)) - EPOCH) // MICROSECOND,
             max_id_chars=config.ingest.max_id_chars,
             max_record_bytes=config.ingest.max_record_bytes,
             null_spellings=frozenset(text.strip() for text in config.ingest.null_spellings),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+MAX_NAMES = 64
+"""Attributes of users that a snapshot holds, at most: each is a column over all users."""
 
 
 def group_value(raw: str | None) -> str | None:
@@ -27,6 +31,12 @@ def group_value(raw: str | None) -> str | None:
     return f"{round(number / magnitude) * magnitude:g}"
 
 
+def common_names(attributes: Sequence[Mapping[str, str | None]], limit: int = MAX_NAMES) -> list[str]:
+    """Names of the attributes that most users have, at most `limit`, sorted; names are data and may be thousands."""
+    counts = Counter(name for row in attributes for name, value in row.items() if value is not None)
+    return sorted(sorted(counts, key=lambda name: (-counts[name], name))[:limit])
+
+
 def group_values(
     attributes: Sequence[Mapping[str, str | None]], names: Sequence[str] | None = None
 ) -> dict[str, npt.NDArray[np.object_]]:
@@ -34,12 +44,12 @@ def group_values(
 
     Args:
         attributes: One mapping a user.
-        names: Attributes to look at; None takes all that occur.
+        names: Attributes to look at; None takes the most common ones.
 
     Returns:
         For each attribute [num_users] group names, None where unknown.
     """
-    wanted = sorted({name for row in attributes for name in row}) if names is None else names
+    wanted = common_names(attributes) if names is None else names
     groups = {}
     for name in wanted:
         column = np.empty(len(attributes), dtype=np.object_)

@@ -22,23 +22,34 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy import sparse
 
-from mmrec_lib.section import Section
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.choose import choose_settings
-from mmrec_lib.models.config import EaseSettings, PopularitySettings, RankerSettings, TrainingConfig
+from mmrec_lib.models.config import (
+    ColdItemSettings,
+    EaseSettings,
+    KnnSettings,
+    PopularitySettings,
+    RankerSettings,
+    TrainingConfig,
+)
 from mmrec_lib.models.data import Bools, FitData, Floats, Histories, Interactions, history_rows
 from mmrec_lib.models.ease import fit_ease, gram
 from mmrec_lib.models.groups import Group
+from mmrec_lib.models.item_knn import nearest_items
 from mmrec_lib.models.popularity import PopularityModel, half_life_candidates
 from mmrec_lib.models.ranker import FittedRanker, fit_ranker
 from mmrec_lib.models.saved import read_saved, write_saved
 from mmrec_lib.models.search import climb
 from mmrec_lib.models.validation import ValidationUsers
+from mmrec_lib.section import Section
 
 BaselineName = Literal["popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content"]
 BASELINE_NAMES: tuple[BaselineName, ...] = ("popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content")
 
 KIND = "baseline"
+_MAX_PUBLISHED_DIM = 256
+# Far below every score of an item with interactions: users' scores are standardised.
+_COLD_SHIFT = -1000.0
 _KNN_LADDERS: dict[str, tuple[float, ...]] = {
     "num_neighbors": (10, 20, 50, 100, 200),
     "knn_shrinkage": (0.0, 3.0, 10.0, 30.0, 100.0),
@@ -224,22 +235,45 @@ def load_model(folder: Path, kind: str) -> FittedBaseline | FittedRanker:
     return FittedRanker.load(folder) if kind == "ranker" else FittedBaseline.load(folder)
 
 
-def nearest_items(x_UW: sparse.csr_matrix, num_neighbors: int, shrinkage: float) -> sparse.csr_matrix:
-    """[W, W] CSR: column j holds the similarities of item j to its nearest neighbours.
+def as_ranker(settings: BaselineSettings, ranker: RankerSettings, num_items: int) -> RankerSettings:
+    """A baseline as settings of the ranker, so that it can be published: one dot product, the same interface.
 
-    Similarity is the number of common users over (the geometric mean of both items' users + shrinkage).
+    Popularity and the ranker without content are exactly the baseline; item kNN and EASE are exact up to
+    `_MAX_PUBLISHED_DIM` items with interactions, and projected on as many dimensions above. Items without interactions
+    come last, as in the baselines.
+
+    Args:
+        settings: The baseline.
+        ranker: Settings whose seed and bounds are taken over.
+        num_items: Items with interactions.
     """
-    counts_W = np.diff(x_UW.tocsc().indptr).astype(np.float32)
-    common = sparse.csr_matrix(x_UW.T @ x_UW)
-    rows = np.repeat(np.arange(common.shape[0]), np.diff(common.indptr))
-    similarity = common.data / (np.sqrt(counts_W[rows] * counts_W[common.indices]) + np.float32(shrinkage))
-    similarity[rows == common.indices] = 0.0
-    # Within a row (the matrix is symmetric): largest first, ties by item.
-    order = np.lexsort((common.indices, -similarity, rows))
-    place = np.arange(len(order)) - np.repeat(common.indptr[:-1], np.diff(common.indptr))
-    kept = order[(place < num_neighbors) & (similarity[order] > 0)]
-    return sparse.csr_matrix(
-        (similarity[kept].astype(np.float32), (common.indices[kept], rows[kept])), shape=common.shape
+    if settings.name == "ranker_no_content":
+        return settings.ranker
+    kept = {
+        name: getattr(ranker, name)
+        for name in ("seed", "max_dense_items", "user_block", "max_groups", "min_group_users")
+    }
+    personal = RankerSettings(
+        **kept,
+        dim=max(1, min(num_items, _MAX_PUBLISHED_DIM)),
+        use_content=False,
+        cold_items=ColdItemSettings(shift=_COLD_SHIFT),
+        popularity=PopularitySettings(group_weight=0.0),
+    )
+    if settings.name == "ease":
+        return personal.model_copy(update={"fusion": {"cease": 1.0}, "cease": settings.ease})
+    if settings.name == "item_knn":
+        knn = KnnSettings(num_neighbors=settings.num_neighbors, shrinkage=settings.knn_shrinkage)
+        return personal.model_copy(update={"fusion": {"item_knn": 1.0}, "item_knn": knn})
+    popular = settings.for_popularity()
+    return personal.model_copy(
+        update={
+            "fusion": {},
+            "dim": 1,
+            "max_groups": popular.max_groups,
+            "min_group_users": popular.min_group_users,
+            "popularity": popular.popularity.model_copy(update={"warm_weight": 1.0, "warm_group_weight": 0.0}),
+        }
     )
 
 

@@ -12,9 +12,10 @@ from pydantic import Field
 
 from mmrec_lib.section import Section
 
-
 SourceName = Literal["cease", "ridge", "ials", "graph_filter"]
 SOURCE_NAMES: tuple[SourceName, ...] = ("cease", "ridge", "ials", "graph_filter")
+FITTED_NAMES = (*SOURCE_NAMES, "item_knn")
+"""Sources that a ranker may consist of; the search chooses among SOURCE_NAMES."""
 
 
 def _equal_weights() -> dict[str, float]:
@@ -110,6 +111,18 @@ class GraphSettings(Section):
     output_exponent: float = Field(default=0.25, ge=0)
 
 
+class KnnSettings(Section):
+    """Item kNN, which no search chooses: it is what a ranker consists of that stands in for the baseline `item_knn`.
+
+    Attributes:
+        num_neighbors: Neighbours kept for each item.
+        shrinkage: Users added to the denominator of the cosine, against chance.
+    """
+
+    num_neighbors: int = Field(default=100, ge=1)
+    shrinkage: float = Field(default=10.0, ge=0)
+
+
 class PopularitySettings(Section):
     """Popularity and demographics.
 
@@ -157,6 +170,7 @@ class RankerSettings(Section):
         ridge: Settings of ridge.
         ials: Settings of implicit ALS.
         graph_filter: Settings of the graph filter.
+        item_knn: Settings of item kNN.
         content_weights: Weight of each content block in the Gram matrix; 1 where not named.
         popularity: Settings of popularity and demographics.
         cold_items: Settings of items without interactions.
@@ -176,6 +190,7 @@ class RankerSettings(Section):
     ridge: EaseSettings = EaseSettings(diagonal_exponent=0.0)
     ials: IalsSettings = IalsSettings()
     graph_filter: GraphSettings = GraphSettings()
+    item_knn: KnnSettings = KnnSettings()
     content_weights: dict[str, float] = Field(default_factory=dict)
     popularity: PopularitySettings = PopularitySettings()
     cold_items: ColdItemSettings = ColdItemSettings()

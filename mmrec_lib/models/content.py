@@ -18,6 +18,7 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.data import Bools, Content, Floats
+from mmrec_lib.models.ids import IdIndex, Mapped
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,12 @@ class BlockTransform:
 def _renamed(content: Content, tokens: tuple[str, ...]) -> sparse.csr_matrix:
     """The block's rows over other token columns; tokens that the fit did not know are dropped."""
     matrix = sparse.csr_matrix(content.matrix)
-    position = {token: column for column, token in enumerate(tokens)}
-    column = np.array([position.get(token, -1) for token in content.tokens], dtype=np.int64)
+    mapped = Mapped(content.tokens, IdIndex(tokens, f"tokens of {content.name}"))
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    columns = column[matrix.indices] if len(column) else matrix.indices
-    known = columns >= 0
+    known = mapped.known[matrix.indices]
+    columns = mapped.of(matrix.indices[known])
     return sparse.csr_matrix(
-        (matrix.data[known], (rows[known], columns[known])), shape=(matrix.shape[0], len(tokens)), dtype=np.float32
+        (matrix.data[known], (rows[known], columns)), shape=(matrix.shape[0], len(tokens)), dtype=np.float32
     )
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
+from mmrec_lib.models.ids import IdIndex
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Doubles: TypeAlias = npt.NDArray[np.float64]
@@ -60,9 +61,12 @@ class Interactions:
             shape: (num_users, num_items).
             weights: [rows] weight of each row, default 1.
             times: [rows] epoch seconds, default 0 (unknown).
+
+        Raises:
+            ModelError: When a position is no whole number, or lies outside of the shape.
         """
-        users = np.asarray(user_index, dtype=np.int64)
-        items = np.asarray(item_index, dtype=np.int64)
+        users = _positions("user", user_index, shape[0])
+        items = _positions("item", item_index, shape[1])
         values = np.ones(len(users)) if weights is None else np.asarray(weights, dtype=np.float64)
         seconds = np.zeros(len(users)) if times is None else np.asarray(times, dtype=np.float64)
         pairs, inverse = np.unique(users * shape[1] + items, return_inverse=True)
@@ -104,6 +108,21 @@ class Interactions:
             np.concatenate([x.weights.data for _, x in parts]),
             np.concatenate([x.times.data for _, x in parts]),
         )
+
+
+def _positions(kind: str, index: npt.ArrayLike, size: int) -> Ints:
+    """Positions as whole numbers within bounds; a float may be a missing value that a cast would turn into any number."""
+    at = np.asarray(index)
+    if not at.size:
+        return np.zeros(0, dtype=np.int64)
+    is_whole = np.issubdtype(at.dtype, np.integer)
+    if not is_whole or at.min() < 0 or at.max() >= size:
+        got = f"{at.min()} to {at.max()}" if is_whole else f"type {at.dtype}"
+        raise ModelError(
+            f"interactions: {kind} positions must be whole numbers from 0 to {size - 1}, got {got}; map ids with "
+            "IdIndex.positions"
+        )
+    return at.astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -196,22 +215,28 @@ def histories_of_lists(
     Raises:
         ModelError: When a user's weights and items differ in number.
     """
-    column = {item_id: position for position, item_id in enumerate(item_ids.tolist())}
     rows: list[int] = []
-    columns: list[int] = []
+    named: list[str] = []
     values: list[float] = []
     for row, items in enumerate(histories):
         own = [1.0] * len(items) if weights is None else list(weights[row])
         if len(own) != len(items):
             raise ModelError(f"history {row}: needs one weight an item, got {len(own)} weights for {len(items)} items")
         for item_id, weight in zip(items, own, strict=True):
-            position = column.get(str(item_id))
-            if position is not None and weight > 0:
+            if weight > 0:
                 rows.append(row)
-                columns.append(position)
+                named.append(str(item_id))
                 values.append(float(weight))
+    catalogue = IdIndex(item_ids, "items of the catalogue")
+    wanted = np.array(named, dtype=np.object_)
+    known = catalogue.known(wanted)
     matrix = sparse.csr_matrix(
-        (np.array(values, dtype=np.float32), (rows, columns)), shape=(len(histories), len(item_ids)), dtype=np.float32
+        (
+            np.array(values, dtype=np.float32)[known],
+            (np.array(rows, dtype=np.int64)[known], catalogue.positions(wanted[known])),
+        ),
+        shape=(len(histories), len(item_ids)),
+        dtype=np.float32,
     )
     names = sorted({name for known in attributes or () for name in known})
     return Histories(

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mmrec_lib.section import Section
 from mmrec_lib.models.data import Attributes, Bools, Floats
+from mmrec_lib.section import Section
 
 # A number with more distinct values than this is cut at quantiles.
 _MAX_DISTINCT = 12
@@ -54,7 +54,7 @@ def find_groups(attributes: Attributes, has_history: Bools, min_users: int, max_
         values = [
             value for value, known in zip(attributes[name], has_history, strict=True) if known and value is not None
         ]
-        for group in _groups_of(name, values):
+        for group in _groups_of(name, values, min_users):
             size = int((group.members(attributes, len(has_history)) & has_history).sum())
             if min_users <= size < int(has_history.sum()):
                 found.append((-size, group.model_dump_json(), group))
@@ -69,7 +69,7 @@ def membership(groups: tuple[Group, ...], attributes: Attributes, num_users: int
     return codes
 
 
-def _groups_of(name: str, values: list[Any]) -> list[Group]:
+def _groups_of(name: str, values: list[Any], min_users: int) -> list[Group]:
     numbers = np.array([_number(value) for value in values])
     if len(values) and not np.isnan(numbers).any() and len(np.unique(numbers)) > _MAX_DISTINCT:
         cuts = np.unique(np.quantile(numbers, np.linspace(0, 1, _NUM_BINS + 1)[1:-1]))
@@ -77,7 +77,8 @@ def _groups_of(name: str, values: list[Any]) -> list[Group]:
         highs: list[float | None] = [*map(float, cuts), None]
         return [Group(attribute=name, low=low, high=high) for low, high in zip(lows, highs, strict=True)]
     counts: Mapping[str, int] = Counter(str(value) for value in values)
-    return [Group(attribute=name, value=value) for value in sorted(counts)]
+    # Nearly every user may have a value of their own, such as a city or a token: no group is made for each of those.
+    return [Group(attribute=name, value=value) for value in sorted(counts) if counts[value] >= min_users]
 
 
 def _number(value: Any) -> float:

@@ -20,7 +20,7 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.cold_items import ColdItemModel
-from mmrec_lib.models.config import SOURCE_NAMES, RankerSettings, SourceName
+from mmrec_lib.models.config import FITTED_NAMES, RankerSettings
 from mmrec_lib.models.content import BlockTransform, ContentFeatures
 from mmrec_lib.models.data import Bools, Content, FitData, Floats, Histories, Ints, history_rows
 from mmrec_lib.models.distil import leading_items_basis
@@ -76,6 +76,11 @@ class FittedRanker:
     def vector_dim(self) -> int:
         """Length of user and item vectors."""
         return int(self._item_vectors.shape[1])
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """Attributes of users that the ranker looks at."""
+        return tuple(sorted({group.attribute for group in self.popularity.groups}))
 
     def item_vectors(self) -> Floats:
         """Vectors of the catalogue, [I, V] float32, in the order of item_ids."""
@@ -267,9 +272,9 @@ def fit_sources(
     x_UW: sparse.csr_matrix, features: ContentFeatures, warm: Bools, settings: RankerSettings
 ) -> dict[str, Source]:
     """Every source of positive weight that the number of items allows; implicit ALS alone when none is left."""
-    names: list[SourceName] = [
+    names = [
         name
-        for name in SOURCE_NAMES
+        for name in FITTED_NAMES
         if settings.fusion.get(name, 0.0) > 0 and is_possible(name, x_UW.shape[1], settings)
     ]
     needs_kernel = any(name in ("cease", "ridge") for name in names)

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.models.config import IalsSettings, RankerSettings, SourceName
+from mmrec_lib.models.config import IalsSettings, RankerSettings
 from mmrec_lib.models.data import Floats
 from mmrec_lib.models.ease import fit_ease, gram
 from mmrec_lib.models.graph_filter import fit_graph_filter, fit_low_rank_filter
 from mmrec_lib.models.ials import fit_ials, fold_in
+from mmrec_lib.models.item_knn import nearest_items
 
 
 class Source(Protocol):
@@ -30,7 +32,7 @@ class Source(Protocol):
         """Scores of users from their histories, [n, W] float32; see `history_rows`."""
         ...
 
-    def arrays(self) -> dict[str, Floats]:
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """All of its state, for saving."""
         ...
 
@@ -85,12 +87,28 @@ class FactorSource:
         return {"items": self.items}
 
 
-def is_possible(name: SourceName, num_items: int, settings: RankerSettings) -> bool:
+@dataclass(frozen=True)
+class NeighborOperator:
+    """A linear source with few neighbours an item: scores are history @ matrix, [W, W] CSR."""
+
+    matrix: sparse.csr_matrix
+
+    def score(self, x_NW: sparse.csr_matrix) -> Floats:
+        """[n, W] float32."""
+        product: Floats = (x_NW @ self.matrix).toarray().astype(np.float32)
+        return product
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The matrix in its parts."""
+        return {"data": self.matrix.data, "indices": self.matrix.indices, "indptr": self.matrix.indptr}
+
+
+def is_possible(name: str, num_items: int, settings: RankerSettings) -> bool:
     """Whether a source can be fitted on that many items: EASE and ridge need item-by-item matrices."""
-    return name in ("ials", "graph_filter") or num_items <= settings.max_dense_items
+    return name in ("ials", "graph_filter", "item_knn") or num_items <= settings.max_dense_items
 
 
-def fit_source(name: SourceName, x_UW: sparse.csr_matrix, kernel_WW: Floats | None, settings: RankerSettings) -> Source:
+def fit_source(name: str, x_UW: sparse.csr_matrix, kernel_WW: Floats | None, settings: RankerSettings) -> Source:
     """Fit one source on the histories of all users.
 
     Args:
@@ -99,6 +117,8 @@ def fit_source(name: SourceName, x_UW: sparse.csr_matrix, kernel_WW: Floats | No
         kernel_WW: Weighted content kernel, for EASE and ridge.
         settings: All settings.
     """
+    if name == "item_knn":
+        return NeighborOperator(nearest_items(x_UW, settings.item_knn.num_neighbors, settings.item_knn.shrinkage))
     if name == "ials":
         return FactorSource(fit_ials(x_UW, settings.ials, settings.seed), settings.ials)
     if name == "graph_filter":
@@ -109,7 +129,7 @@ def fit_source(name: SourceName, x_UW: sparse.csr_matrix, kernel_WW: Floats | No
     return ItemOperator(fit_ease(gram(x_UW, chosen.user_exponent), kernel_WW, chosen))
 
 
-def load_source(name: str, arrays: Mapping[str, Floats], settings: RankerSettings) -> Source:
+def load_source(name: str, arrays: Mapping[str, npt.NDArray[Any]], settings: RankerSettings) -> Source:
     """Rebuild a source from its arrays.
 
     Raises:
@@ -121,4 +141,9 @@ def load_source(name: str, arrays: Mapping[str, Floats], settings: RankerSetting
         return LowRankOperator(arrays["left"], arrays["right"])
     if set(arrays) == {"items"}:
         return FactorSource(arrays["items"], settings.ials)
+    if set(arrays) == {"data", "indices", "indptr"}:
+        size = len(arrays["indptr"]) - 1
+        return NeighborOperator(
+            sparse.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(size, size))
+        )
     raise ModelError(f"source {name}: its saved arrays must be those of a known source, got {sorted(arrays)}")

@@ -21,6 +21,7 @@ from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.lakehouse.ledger import Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.publishing.people import shown_neighbors, shown_users
+from mmrec_lib.publishing.slices import current_rows
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.reporting.data import (
     BookRow,
@@ -53,6 +54,7 @@ READS = (
     "user_profile",
     "user_topk",
     "item_neighbor",
+    "current_slice",
     "model_metric",
     "registry:champion",
 )
@@ -134,20 +136,19 @@ def _funnel(lakehouse: Lakehouse, tables: Mapping[str, int]) -> list[FunnelStage
     read = lakehouse.read("landing_file").agg(F.sum("num_read")).collect()[0][0] or 0
     current = lakehouse.read("training_snapshot").where("is_current").select("snapshot_id")
     pairs = lakehouse.read("training_interaction").join(current, "snapshot_id", "left_semi").count()
-    newest = _newest(lakehouse.read("user_topk"))
-    lists = newest.agg(F.count(F.lit(1)).alias("rows"), F.countDistinct("user_id").alias("users")).collect()[0]
+    lists = (
+        current_rows(lakehouse, "user_topk")
+        .agg(F.count(F.lit(1)).alias("rows"), F.countDistinct("user_id").alias("users"))
+        .collect()[0]
+    )
     return [
         FunnelStage("records delivered", int(read), "in all landing files"),
         FunnelStage("events stored", tables["event"], "clean, once each"),
-        FunnelStage("user-item pairs", pairs, "events of a user on an item, summed"),
+        FunnelStage("reviews stored", tables["review"], "with a rating or without"),
+        FunnelStage("user-item pairs", pairs, "events and reviews of a user on an item, summed"),
         FunnelStage("users with a list", int(lists["users"]), "known users, with and without history"),
-        FunnelStage("recommendations", int(lists["rows"]), "rows of the newest user_topk"),
+        FunnelStage("recommendations", int(lists["rows"]), "rows of the current user_topk"),
     ]
-
-
-def _newest(rows: DataFrame) -> DataFrame:
-    latest = rows.agg(F.max("as_of_date").alias("as_of_date"))
-    return rows.join(latest, "as_of_date", "left_semi")
 
 
 def _books(lakehouse: Lakehouse, ledger: Ledger) -> list[BookRow]:

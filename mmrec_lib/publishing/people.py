@@ -8,7 +8,10 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from mmrec_lib.features.acts import review_acts
+from mmrec_lib.features.load import present_profiles
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.publishing.slices import current_rows
 from mmrec_lib.reporting.data import Card, HistoryItem, Neighbors, Recommendation, ShownUser
 
 _NUM_SHOWN = 12
@@ -21,7 +24,7 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
     """Users with a history long enough to judge by, one without; the same ones at every run."""
     if limit == 0:
         return []
-    profiles = lakehouse.read("user_profile").select(
+    profiles = present_profiles(lakehouse).select(
         "user_id", "attributes", "num_events", F.size("history").alias("length")
     )
     by_hash = F.xxhash64("user_id")
@@ -36,9 +39,7 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
     if not chosen:
         return []
     of_chosen = F.col("user_id").isin(list(chosen))
-    topk = lakehouse.read("user_topk").where(of_chosen)
-    newest = topk.join(topk.agg(F.max("as_of_date").alias("as_of_date")), "as_of_date", "left_semi")
-    lists = _grouped(newest.orderBy("user_id", "rank"))
+    lists = _grouped(current_rows(lakehouse, "user_topk").where(of_chosen).orderBy("user_id", "rank"))
     events = _grouped(_latest_events(lakehouse, of_chosen))
     histories = _grouped(
         lakehouse.read("user_profile").where(of_chosen).select("user_id", F.explode("history.item_id").alias("item_id"))
@@ -76,11 +77,9 @@ def _latest_events(lakehouse: Lakehouse, of_chosen: Any) -> DataFrame:
     """The latest things that users did with items, one an item."""
     profile = lakehouse.read("user_profile").where(of_chosen).select("user_id", F.explode("history").alias("h"))
     known = profile.select("user_id", F.col("h.item_id").alias("item_id"))
-    events = (
-        lakehouse.read("event")
-        .where(of_chosen & F.col("item_id").isNotNull())
-        .join(known, ["user_id", "item_id"], "left_semi")
-    )
+    columns = ("user_id", "item_id", "event_type", "event_ts")
+    acts = lakehouse.read("event").select(*columns).unionByName(review_acts(lakehouse.read("review")).select(*columns))
+    events = acts.where(of_chosen & F.col("item_id").isNotNull()).join(known, ["user_id", "item_id"], "left_semi")
     latest = events.groupBy("user_id", "item_id").agg(F.max(F.struct("event_ts", "event_type")).alias("e"))
     rows = latest.select("user_id", "item_id", "e.event_ts", "e.event_type").orderBy(
         "user_id", F.col("event_ts").desc(), "item_id"
@@ -98,8 +97,7 @@ def shown_neighbors(lakehouse: Lakehouse, limit: int) -> list[Neighbors]:
     """Some items with a picture and what is most like them."""
     if limit == 0:
         return []
-    neighbor = lakehouse.read("item_neighbor")
-    newest = neighbor.join(neighbor.agg(F.max("as_of_date").alias("as_of_date")), "as_of_date", "left_semi")
+    newest = current_rows(lakehouse, "item_neighbor")
     pictured = (
         lakehouse.read("media_link")
         .where("owner_kind = 'item' AND field = 'images'")

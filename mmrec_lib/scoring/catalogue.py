@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.fs
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.models.data import Content
+from mmrec_lib.models.ids import IdIndex, Mapped
 from mmrec_lib.models.ranker import FittedRanker
 
 _VECTORS, _ITEMS, _MODEL = "item_vectors.npy", "items.json", "model"
@@ -29,34 +30,47 @@ class Catalogue:
         ranker: The model.
         item_ids: [I] today's items, sorted.
         item_vectors: [I, dim] float32.
-        unavailable: [I] items that nobody must get.
-        model_position: [I] position of the item in the model's catalogue, -1 for items that came later.
+        unavailable: [I] items that must not be recommended.
     """
 
     ranker: FittedRanker
     item_ids: npt.NDArray[np.str_]
     item_vectors: npt.NDArray[np.float32]
     unavailable: npt.NDArray[np.bool_]
-    model_position: npt.NDArray[np.int64]
 
-    def positions(self, item_ids: list[str]) -> npt.NDArray[np.int64]:
-        """Positions of items in today's catalogue, -1 for unknown ones."""
-        return _positions(self.item_ids, item_ids)
+    @cached_property
+    def index(self) -> IdIndex:
+        """Positions in today's catalogue."""
+        return IdIndex(self.item_ids, "items of today's catalogue")
+
+    @cached_property
+    def model_index(self) -> IdIndex:
+        """Positions in the catalogue of the fit, which may hold items that are gone and lack items that came later."""
+        return IdIndex(self.ranker.item_ids, "items of the fit")
+
+    @cached_property
+    def in_model(self) -> Mapped:
+        """From positions in today's catalogue to those in the fit's."""
+        return Mapped(self.item_ids, self.model_index)
+
+    def listed(self, item_ids: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
+        """Whether each item is in today's catalogue and was in that of the fit."""
+        return self.index.known(item_ids) & self.model_index.known(item_ids)
 
 
 def build_catalogue(ranker: FittedRanker, snapshot: Snapshot) -> Catalogue:
     """Vectors of today's items: the model's own, and for items that came after its fit vectors from their content."""
-    at = _positions(ranker.item_ids, snapshot.item_ids.tolist())
-    vectors = np.zeros((len(at), ranker.vector_dim), dtype=np.float32)
-    vectors[at >= 0] = ranker.item_vectors()[at[at >= 0]]
-    late = np.flatnonzero(at < 0)
+    known = Mapped(snapshot.item_ids, IdIndex(ranker.item_ids, "items of the fit"))
+    vectors = np.zeros((len(snapshot.item_ids), ranker.vector_dim), dtype=np.float32)
+    vectors[known.known] = ranker.item_vectors()[known.of(np.flatnonzero(known.known))]
+    late = np.flatnonzero(~known.known)
     if len(late):
         contents = {
             name: Content(name, c.kind, c.matrix[late], c.has[late], c.tokens)
             for name, c in snapshot.fit_data("fit3").contents.items()
         }
         vectors[late] = ranker.item_vectors_from_content(contents, len(late))
-    return Catalogue(ranker, snapshot.item_ids, vectors, ~snapshot.is_available, at)
+    return Catalogue(ranker, snapshot.item_ids, vectors, ~snapshot.is_available)
 
 
 def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> None:
@@ -93,12 +107,4 @@ def load_catalogue(uri: str) -> Catalogue:
     unavailable = np.zeros(len(item_ids), dtype=np.bool_)
     unavailable[about["unavailable"]] = True
     vectors = np.load(local / _VECTORS, mmap_mode="r")
-    return Catalogue(ranker, item_ids, vectors, unavailable, _positions(ranker.item_ids, about["item_ids"]))
-
-
-def _positions(sorted_ids: npt.NDArray[np.str_], wanted: list[str]) -> npt.NDArray[np.int64]:
-    if not len(sorted_ids) or not wanted:
-        return np.full(len(wanted), -1, dtype=np.int64)
-    ids = np.array(wanted, dtype=np.str_)
-    at = np.minimum(np.searchsorted(sorted_ids, ids), len(sorted_ids) - 1)
-    return np.where(sorted_ids[at] == ids, at, -1).astype(np.int64)
+    return Catalogue(ranker, item_ids, vectors, unavailable)

@@ -12,9 +12,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.contracts.gold import ITEM_NEIGHBOR, ITEM_VECTOR
+from mmrec_lib.contracts.gold import CURRENT_SLICE, ITEM_NEIGHBOR, ITEM_VECTOR
 from mmrec_lib.errors import ModelError
-from mmrec_lib.features.load import load_snapshot
+from mmrec_lib.features.load import load_snapshot, present_profiles
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker import FittedRanker
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
@@ -23,12 +23,23 @@ from mmrec_lib.scoring.users import score_profiles
 from mmrec_lib.topk.exact import nearest
 from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
 
-READS = ("item", "user_profile", "training_snapshot", "training_interaction", "training_content", "registry:champion")
-WRITES = ("user_topk", "item_neighbor", "user_vector", "item_vector")
+READS = (
+    "item",
+    "user",
+    "user_profile",
+    "training_snapshot",
+    "training_interaction",
+    "training_content",
+    "registry:champion",
+)
+SLICED = ("user_topk", "item_neighbor", "user_vector", "item_vector")
+WRITES = (*SLICED, "current_slice")
 
 
 def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -> dict[str, int]:
-    """Score every known user and item with the champion and replace the slices of its date and version.
+    """Score every known user and item with the champion, replace the slices of its date and version, and name them.
+
+    Users and items that were deleted after the snapshot was made are in none of the tables.
 
     Returns:
         Counts for job_run.
@@ -39,8 +50,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
     champion = registry.by_alias(CHAMPION)
     if champion is None:
         raise ModelError(
-            f"There is no {CHAMPION} of {registry.model_name}: no version has passed the gate yet, and promote_ranker "
-            "tells why. Improve the training, or name in promotion.first_must_beat only what a first version must beat."
+            f"There is no {CHAMPION} of {registry.model_name}. Run promote_ranker first, or set the alias yourself."
         )
     snapshot = load_snapshot(lakehouse)
     if len(snapshot.item_ids) > config.max_catalogue_items:
@@ -54,7 +64,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
         uri = lakehouse.staging_path("catalogue")
         save_catalogue(catalogue, folder, uri)
         num_tasks = 2 * (1 + len(snapshot.user_ids) // config.users_per_task)
-        scored = lakehouse.stage("scored", score_profiles(lakehouse.read("user_profile"), uri, config.k, num_tasks))
+        scored = lakehouse.stage("scored", score_profiles(present_profiles(lakehouse), uri, config.k, num_tasks))
     day = snapshot.cuts.as_of
     version = champion.version
     topk = _topk_rows(scored).select(
@@ -71,6 +81,9 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
     lakehouse.replace_slice("user_vector", vectors, {"model_version": version})
     scale = distilled_scale(catalogue, scored)
     _write_items(lakehouse, catalogue, scale, champion, config, day)
+    # Last and in one commit: a reader that follows it never meets a table that is not there yet.
+    current = [(name, day, version) for name in SLICED]
+    lakehouse.merge("current_slice", lakehouse.spark.createDataFrame(current, CURRENT_SLICE.input_schema))
     return {"users": scored.count(), "items": len(catalogue.item_ids)}
 
 

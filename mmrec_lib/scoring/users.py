@@ -61,18 +61,22 @@ def _score_batch(batch: pa.RecordBatch, catalogue: Catalogue, k: int) -> pa.Reco
     ranker = catalogue.ranker
     history_rows, history_items = _flat(batch["history_items"])
     history_weights = batch["history_weights"].flatten().to_numpy()
-    at = _positions_in_model(catalogue, history_items)
-    known = at >= 0
+    known = catalogue.listed(history_items)
     histories = Histories(
-        _csr(history_rows[known], at[known], history_weights[known], (num_users, len(ranker.item_ids))),
-        group_values([dict(pairs or ()) for pairs in batch["attributes"].to_pylist()]),
+        _csr(
+            history_rows[known],
+            catalogue.model_index.positions(history_items[known]),
+            history_weights[known],
+            (num_users, len(ranker.item_ids)),
+        ),
+        group_values([dict(pairs or ()) for pairs in batch["attributes"].to_pylist()], ranker.attribute_names),
     )
     seen_rows, seen_items = _flat(batch["seen_item_ids"])
-    seen_at = catalogue.positions(seen_items)
+    there = catalogue.index.known(seen_items)
     seen = _csr(
-        seen_rows[seen_at >= 0],
-        seen_at[seen_at >= 0],
-        np.ones(int((seen_at >= 0).sum())),
+        seen_rows[there],
+        catalogue.index.positions(seen_items[there]),
+        np.ones(int(there.sum())),
         (num_users, len(catalogue.item_ids)),
     )
     vectors = ranker.user_vectors(histories)
@@ -99,13 +103,17 @@ def _shares(
     catalogue: Catalogue, histories: Histories, indices: npt.NDArray[np.int32], scores: npt.NDArray[np.float32]
 ) -> list[list[list[tuple[str, float]]]]:
     """Shares of the listed items; for an item that came after the fit all of the score is `content`."""
-    at = np.where(indices >= 0, catalogue.model_position[np.maximum(indices, 0)], -1)
-    explained = catalogue.ranker.explain(histories, np.maximum(at, 0))
+    # The tail of a short list is padded, and items that came after the fit have no position in it.
+    in_model = indices >= 0
+    in_model[in_model] = catalogue.in_model.known[indices[in_model]]
+    at = np.zeros(indices.shape, dtype=np.int64)
+    at[in_model] = catalogue.in_model.of(indices[in_model])
+    explained = catalogue.ranker.explain(histories, at)
     result = []
     for user in range(indices.shape[0]):
         row = []
         for place in range(indices.shape[1]):
-            if at[user, place] >= 0:
+            if in_model[user, place]:
                 named = {name: float(values[user, place]) for name, values in explained.items() if name != "residual"}
             else:
                 named = {"content": float(scores[user, place])}
@@ -116,15 +124,11 @@ def _shares(
     return result
 
 
-def _positions_in_model(catalogue: Catalogue, item_ids: list[str]) -> npt.NDArray[np.int64]:
-    in_catalogue = catalogue.positions(item_ids)
-    return np.where(in_catalogue >= 0, catalogue.model_position[np.maximum(in_catalogue, 0)], -1)
-
-
-def _flat(lists: Any) -> tuple[npt.NDArray[np.int64], list[str]]:
+def _flat(lists: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_]]:
     """Row number and value of every element of a list array."""
     lengths = lists.value_lengths().fill_null(0).to_numpy()
-    return np.repeat(np.arange(len(lists)), lengths), lists.flatten().to_pylist()
+    values = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), dtype=np.object_)
+    return np.repeat(np.arange(len(lists)), lengths), values
 
 
 def _csr(

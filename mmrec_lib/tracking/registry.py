@@ -34,6 +34,7 @@ __all__ = ["CHALLENGER", "CHAMPION", "FINGERPRINT_TAG", "ActiveRun", "Registered
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+CANDIDATE = "candidate"
 FINGERPRINT_TAG = "mmrec.fit_fingerprint"
 _FOLDERS_TAG = "mmrec.run_folders"
 _IDENTITY_CHARS = 16
@@ -130,8 +131,11 @@ class Registry:
         return sorted((registered(v) for v in found), key=lambda m: int(m.version), reverse=True)
 
     def newest(self) -> RegisteredModel | None:
-        """The version registered last: the candidate."""
-        return next(iter(self.versions()), None)
+        """The candidate: what the last training ended with, which may have been registered long before.
+
+        A registry that knows no candidate was written by an earlier version, where it was the version registered last.
+        """
+        return self.by_alias(CANDIDATE) or next(iter(self.versions()), None)
 
     def by_alias(self, alias: str) -> RegisteredModel | None:
         """The version an alias points at, or None."""
@@ -176,7 +180,7 @@ class Registry:
             self._client.set_model_version_tag(model.name, model.version, key, value)
 
     def state(self) -> dict[str, str]:
-        """Newest version and champion, for jobs that depend on them: the number and what it was fitted on.
+        """Candidate and champion, for jobs that depend on them: the number and what it was fitted on.
 
         The number alone would not do: a registry that was lost and made again counts from 1.
         """

@@ -15,8 +15,10 @@ class PromotionConfig(Section):
     Attributes:
         metric: Metric on the validation part that decides.
         k: Its cut-off.
-        margin: How much worse than the champion's settings, fitted on the same part, a candidate may be.
-        first_must_beat: Baselines that the first candidate must not be worse than.
+        margin: How much worse than the champion's settings, fitted on the same part, a candidate may be in any case;
+            beyond it, no more than chance explains (95 % interval of the difference, paired by user).
+        first_must_beat: Baselines that the first ranker must not be worse than by more than chance explains; else the
+            best baseline is published in its place.
     """
 
     metric: Literal["ndcg", "recall", "precision", "map"] = "ndcg"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import Snapshot
@@ -71,18 +73,35 @@ def save_fits(snapshot: Snapshot, chosen: ChosenSettings, config: TrainingConfig
     (folder / _INDEX).write_text(json.dumps(document, indent=1, sort_keys=True), encoding="utf-8")
 
 
+def replace_ranker(snapshot: Snapshot, settings: RankerSettings, source: Path, target: Path) -> None:
+    """Write the fits of `source` anew with another ranker; the baselines stay as they are.
+
+    Raises:
+        ModelError: When the source holds no fits.
+    """
+    shutil.copytree(source, target)
+    for fit in _read_index(target)["models"]:
+        shutil.rmtree(target / fit / RANKER)
+        fit_ranker(snapshot.fit_data(fit), settings).save(target / fit / RANKER)
+
+
 def load_fits(folder: Path) -> tuple[dict[str, str], dict[str, dict[str, FittedRanker | FittedBaseline]]]:
     """Read what `save_fits` wrote: which data each judged fit used, and the models by data and name.
 
     Raises:
         ModelError: When the folder holds no fits.
     """
-    path = folder / _INDEX
-    if not path.exists():
-        raise ModelError(f"fits {folder}: there is no {_INDEX}. Train again.")
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = _read_index(folder)
     models = {
         fit: {name: load_model(folder / fit / name, kind) for name, kind in kinds.items()}
         for fit, kinds in document["models"].items()
     }
     return document["fits"], models
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / _INDEX
+    if not path.exists():
+        raise ModelError(f"fits {folder}: there is no {_INDEX}. Train again.")
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document

@@ -18,9 +18,12 @@ from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.data import Histories
 from mmrec_lib.reporting.plots import plot_metric
-from mmrec_lib.tracking.registry import RegisteredModel, Registry
+from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
+from mmrec_lib.training.config import PromotionConfig
+from mmrec_lib.training.fallback import INSTEAD_OF_TAG, is_baseline, register_baseline
 from mmrec_lib.training.fits import RANKER, load_fits
-from mmrec_lib.training.train import FITS_FOLDER, SNAPSHOT_TAG
+from mmrec_lib.training.gate import best_baseline, decide_first, gate_values
+from mmrec_lib.training.register import FITS_FOLDER, SNAPSHOT_TAG
 from mmrec_lib.training.train import READS as TRAIN_READS
 
 READS = (*TRAIN_READS, "registry:candidate")
@@ -28,8 +31,13 @@ PLOTS_FOLDER = "plots"
 PLOTS_TAG = "mmrec.plots"
 
 
-def judge(lakehouse: Lakehouse, registry: Registry, config: EvaluationConfig) -> tuple[dict[str, int], str]:
-    """Write model_metric for the newest version, and log the figures to its run.
+def judge(
+    lakehouse: Lakehouse, registry: Registry, config: EvaluationConfig, promotion: PromotionConfig
+) -> tuple[dict[str, int], str]:
+    """Write model_metric for the candidate, and log the figures to its run.
+
+    Where no ranker is published and the gate will refuse this one too, its best baseline is registered and judged as
+    well, so that there is something to publish.
 
     Returns:
         Counts and a message for job_run.
@@ -39,40 +47,77 @@ def judge(lakehouse: Lakehouse, registry: Registry, config: EvaluationConfig) ->
     """
     snapshot = load_snapshot(lakehouse)
     candidate = require_candidate(registry, snapshot)
+    config = config.model_copy(update={"ks": tuple(sorted({*config.ks, promotion.k}))})
+    champion = registry.by_alias(CHAMPION)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        fits, models = load_fits(registry.artifact_folder(candidate, FITS_FOLDER, folder))
-        judged = {("fit1", "valid"): judge_part(snapshot, "fit1", "valid", models["fit1"], config)}
-        for fit, data in fits.items():
-            judged[fit, "test"] = judge_part(snapshot, data, "test", models[data], config)
-        rows = [
-            (candidate.version, fit, part, *(asdict(row)[name] for name in METRIC_FIELDS))
-            for (fit, part), found in judged.items()
-            for row in found
-        ]
-        frame = lakehouse.spark.createDataFrame(rows, MODEL_METRIC.input_schema)
-        lakehouse.replace_slice("model_metric", frame, {"model_version": candidate.version})
-        for (fit, part), found in judged.items():
-            own = [row for row in found if row.model == RANKER]
-            registry.log_metrics(candidate, {f"{fit}.{part}.{row.segment}.{row.name}": row.value for row in own})
-            if found:
-                picture = plot_metric(
-                    found, f"{fit} on {part}: nDCG@10", "ndcg", min(config.ks), folder / f"{fit}-{part}.png"
-                )
-                registry.log_artifact(candidate, picture, PLOTS_FOLDER)
-        registry.seal_folder(candidate, PLOTS_FOLDER, PLOTS_TAG)
-    headline = _value(judged.get(("fit2", "test"), []), min(config.ks))
-    return {"metrics": len(rows)}, f"version {candidate.version}: nDCG@{min(config.ks)} on test {headline}"
+        fits = registry.artifact_folder(candidate, FITS_FOLDER, Path(scratch) / "candidate")
+        judged = _judge_version(lakehouse, registry, snapshot, candidate, fits, config)
+        message = f"version {candidate.version}: {_headline(judged, config)}"
+        num_rows = sum(map(len, judged.values()))
+        values = gate_values(judged["fit1", "valid"], promotion)
+        name = best_baseline(values)
+        is_lost = champion is not None and not registry.is_intact(champion)
+        needs_baseline = (
+            champion is None or is_lost or (is_baseline(champion) and champion.version != candidate.version)
+        )
+        if needs_baseline and name is not None and not decide_first(values, promotion).passed:
+            version = register_baseline(lakehouse, registry, snapshot, candidate, name, fits)
+            own_fits = registry.artifact_folder(version, FITS_FOLDER, Path(scratch) / "baseline")
+            of_baseline = _judge_version(lakehouse, registry, snapshot, version, own_fits, config)
+            num_rows += sum(map(len, of_baseline.values()))
+            message += f"; version {version.version}, the baseline {name}: {_headline(of_baseline, config)}"
+    return {"metrics": num_rows}, message
+
+
+def _judge_version(
+    lakehouse: Lakehouse,
+    registry: Registry,
+    snapshot: Snapshot,
+    version: RegisteredModel,
+    fits_folder: Path,
+    config: EvaluationConfig,
+) -> dict[tuple[str, str], list[MetricRow]]:
+    """Judge the fits of a version, write its slice of model_metric and its figures; metrics by fit and part."""
+    fits, models = load_fits(fits_folder)
+    judged = {("fit1", "valid"): judge_part(snapshot, "fit1", "valid", models["fit1"], config)}
+    for fit, data in fits.items():
+        judged[fit, "test"] = judge_part(snapshot, data, "test", models[data], config)
+    rows = [
+        (version.version, fit, part, *(asdict(row)[name] for name in METRIC_FIELDS))
+        for (fit, part), found in judged.items()
+        for row in found
+    ]
+    frame = lakehouse.spark.createDataFrame(rows, MODEL_METRIC.input_schema)
+    lakehouse.replace_slice("model_metric", frame, {"model_version": version.version})
+    for (fit, part), found in judged.items():
+        own = [row for row in found if row.model == RANKER]
+        registry.log_metrics(version, {f"{fit}.{part}.{row.segment}.{row.name}": row.value for row in own})
+        if found:
+            with tempfile.TemporaryDirectory() as scratch:
+                plot = Path(scratch) / f"{fit}-{part}.png"
+                plot_metric(found, f"{fit} on {part}: nDCG@10", "ndcg", min(config.ks), plot)
+                registry.log_artifact(version, plot, PLOTS_FOLDER)
+    registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
+    return judged
+
+
+def _headline(judged: Mapping[tuple[str, str], list[MetricRow]], config: EvaluationConfig) -> str:
+    k = min(config.ks)
+    return f"nDCG@{k} on test {_value(judged.get(('fit2', 'test'), []), k)}"
 
 
 def is_judged(registry: Registry) -> bool:
-    """Whether the newest version carries its metrics and has its plots."""
+    """Whether the candidate has its plots, and so has the baseline that may be published in its place."""
     newest = registry.newest()
-    return newest is not None and registry.is_sealed(newest, PLOTS_FOLDER, PLOTS_TAG)
+    if newest is None:
+        return False
+    stand_ins = [model for model in registry.versions() if model.tags.get(INSTEAD_OF_TAG) == newest.version]
+    is_whole = all(registry.is_sealed(model, PLOTS_FOLDER, PLOTS_TAG) for model in (newest, *stand_ins[:1]))
+    return is_whole and all(registry.is_intact(model) for model in stand_ins[:1])
 
 
 def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel:
-    """The newest version, which must have been trained on this snapshot and have all its files.
+    """The candidate, which must have been trained on this snapshot and have all its files.
 
     Raises:
         ModelError: When it was not, files are gone, or there is none.

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from pyspark.sql import functions as F
 
+from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.config import EvaluationConfig
+from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.ranker import FittedRanker, fit_ranker
 from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION, FINGERPRINT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
-from mmrec_lib.training.fits import RANKER
+from mmrec_lib.training.fallback import BASELINE_TAG, is_baseline, published_baseline
+from mmrec_lib.training.fits import RANKER, load_fits
+from mmrec_lib.training.gate import Decision, GateValue, best_baseline, decide_first, decide_next, gate_values
 from mmrec_lib.training.judge import READS as JUDGE_READS
 from mmrec_lib.training.judge import judge_part, require_candidate
+from mmrec_lib.training.register import FITS_FOLDER
 
 READS = (*JUDGE_READS, "model_metric")
 DECISION_TAG = "mmrec.promotion"
 
 
 def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -> tuple[dict[str, int], str]:
-    """Move the alias champion to the newest version unless the gate refuses; the reason becomes a tag of the version.
+    """Move the alias champion to the candidate unless the gate refuses; the reason becomes a tag of the version.
+
+    Without a ranker as champion, the best baseline is published in the place of a refused one.
 
     Returns:
         Counts and the decision for job_run.
+
+    Raises:
+        ModelError: When a baseline is to be published that was not registered.
     """
     snapshot = load_snapshot(lakehouse)
     candidate = require_candidate(registry, snapshot)
@@ -37,20 +45,22 @@ def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -
     values = _validation_values(lakehouse, candidate, config)
     lost = champion is not None and not registry.is_intact(champion)
     if champion is not None and lost and is_same_fit(champion, candidate):
-        passed, reason = True, f"promoted: the same fit as champion {champion.version}, whose files are gone"
-    elif champion is None or lost:
-        passed, reason = decide_first(values, config)
+        decision = Decision(True, f"promoted: the same fit as champion {champion.version}, whose files are gone")
+    elif champion is None or lost or is_baseline(champion):
+        decision = decide_first(values, config)
     else:
-        settings = _settings_of(registry, champion)
-        reference = _fitted_on_same_part(snapshot, settings, _settings_of(registry, candidate), values, config)
-        passed, reason = decide_next(values.get(RANKER), reference, champion.version, config)
-    if passed:
+        own, reference = _on_same_part(registry, snapshot, candidate, champion, config)
+        decision = decide_next(own, reference, champion.version, config)
+    registry.tag(candidate, {DECISION_TAG: decision.reason})
+    message = f"version {candidate.version}: {decision.reason}"
+    if decision.passed:
         registry.set_alias(CHAMPION, candidate.version)
         registry.remove_alias(CHALLENGER)
     else:
         registry.set_alias(CHALLENGER, candidate.version)
-    registry.tag(candidate, {DECISION_TAG: reason})
-    return {"promoted": int(passed)}, f"version {candidate.version}: {reason}"
+        if champion is None or lost or is_baseline(champion):
+            message += _publish_baseline(registry, candidate, values, decision)
+    return {"promoted": int(decision.passed)}, message
 
 
 def is_decided(registry: Registry) -> bool:
@@ -66,77 +76,51 @@ def is_same_fit(one: RegisteredModel, other: RegisteredModel) -> bool:
     return fingerprint is not None and fingerprint == other.tags.get(FINGERPRINT_TAG)
 
 
-def decide_first(values: Mapping[str, float], config: PromotionConfig) -> tuple[bool, str]:
-    """Whether a first candidate becomes champion: it must beat the named baselines on validation.
-
-    Args:
-        values: Validation metric by model, `ranker` among them; empty without a validation part.
-        config: Which baselines.
-    """
-    metric = f"{config.metric}@{config.k}"
-    if RANKER not in values:
-        return True, "promoted: the first version, and there is no validation part to judge it on"
-    own = values[RANKER]
-    unbeaten = [f"{name} ({values[name]:.4f})" for name in config.first_must_beat if values.get(name, -1.0) >= own]
-    if unbeaten:
-        return (
-            False,
-            f"refused: the first version must beat the baselines, but {metric} {own:.4f} does not beat "
-            + ", ".join(unbeaten),
+def _publish_baseline(
+    registry: Registry, candidate: RegisteredModel, values: dict[str, GateValue], decision: Decision
+) -> str:
+    """Make the best baseline of a refused candidate the champion; returns what to say about it."""
+    name = best_baseline(values)
+    version = published_baseline(registry, candidate, name) if name is not None else None
+    if version is None:
+        raise ModelError(
+            f"The baseline {name} of version {candidate.version} is to be published, but was never registered. Run "
+            "evaluate_ranker with --force."
         )
-    return True, f"promoted: the first version, validation {metric} {own:.4f} beats all baselines"
+    told = f"the baseline {version.tags[BASELINE_TAG]} is published in place of version {candidate.version}"
+    registry.tag(version, {DECISION_TAG: f"{told}, {decision.reason}"})
+    registry.set_alias(CHAMPION, version.version)
+    return f"; version {version.version}, {told}"
 
 
-def decide_next(own: float | None, reference: float | None, champion: str, config: PromotionConfig) -> tuple[bool, str]:
-    """Whether a candidate replaces the champion: not when it is worse by more than the margin.
-
-    Args:
-        own: The candidate's validation metric; None without a validation part.
-        reference: That of the champion's settings, fitted on the same part.
-        champion: Version of the champion.
-        config: Metric and margin.
-    """
-    metric = f"{config.metric}@{config.k}"
-    if own is None or reference is None:
-        return True, "promoted: there is no validation part to compare on"
-    told = (
-        f"validation {metric} {own:.4f} against {reference:.4f} of champion {champion}'s settings, "
-        f"margin {config.margin}"
-    )
-    if own < reference - config.margin:
-        return False, f"refused: {told}"
-    return True, f"promoted: {told}"
-
-
-def _validation_values(lakehouse: Lakehouse, candidate: RegisteredModel, config: PromotionConfig) -> dict[str, float]:
-    """Validation metric of the candidate and its baselines, by model."""
+def _validation_values(
+    lakehouse: Lakehouse, candidate: RegisteredModel, config: PromotionConfig
+) -> dict[str, GateValue]:
+    """What the gate looks at of the candidate and its baselines, by model."""
     rows = lakehouse.read("model_metric").where(
         (F.col("model_version") == candidate.version)
         & (F.col("fit") == "fit1")
         & (F.col("part") == "valid")
         & (F.col("segment") == "all")
         & (F.col("metric") == config.metric)
-        & (F.col("k") == config.k)
     )
-    return {row["model"]: float(row["value"]) for row in rows.select("model", "value").collect()}
+    found = [MetricRow(*(row[name] for name in METRIC_FIELDS)) for row in rows.select(*METRIC_FIELDS).collect()]
+    return gate_values(found, config)
 
 
-def _settings_of(registry: Registry, model: RegisteredModel) -> RankerSettings:
-    with tempfile.TemporaryDirectory() as scratch:
-        return FittedRanker.load(registry.model_artifact(model, RANKER, Path(scratch))).settings
-
-
-def _fitted_on_same_part(
+def _on_same_part(
+    registry: Registry,
     snapshot: Snapshot,
-    settings: RankerSettings,
-    candidate_settings: RankerSettings,
-    values: Mapping[str, float],
+    candidate: RegisteredModel,
+    champion: RegisteredModel,
     config: PromotionConfig,
-) -> float | None:
-    """The champion's settings fitted on the candidate's train part and judged on its validation part."""
-    if settings == candidate_settings:
-        return values.get(RANKER)
-    ranker = fit_ranker(snapshot.fit_data("fit1"), settings)
-    rows = judge_part(snapshot, "fit1", "valid", {RANKER: ranker}, EvaluationConfig(ks=(config.k,)))
-    found = [row.value for row in rows if row.segment == "all" and row.metric == config.metric]
-    return found[0] if found else None
+) -> tuple[GateValue | None, GateValue | None]:
+    """The candidate and the champion's settings, fitted on one train part and judged on one validation part."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        own = load_fits(registry.artifact_folder(candidate, FITS_FOLDER, folder / "candidate"))[1]["fit1"][RANKER]
+        model = FittedRanker.load(registry.model_artifact(champion, RANKER, folder / "champion"))
+    other = fit_ranker(snapshot.fit_data("fit1"), model.settings)
+    rows = judge_part(snapshot, "fit1", "valid", {RANKER: own, CHAMPION: other}, EvaluationConfig(ks=(config.k,)))
+    values = gate_values(rows, config)
+    return values.get(RANKER), values.get(CHAMPION)

@@ -7,21 +7,23 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import NoDataError
+from mmrec_lib.features.acts import NO_TIME, find_span, known_acts, resolve_as_of, warn_of_newest
 from mmrec_lib.features.config import FeaturesConfig
-from mmrec_lib.features.contents import attribute_tokens, released_vectors, review_vectors, snapshot_hash
-from mmrec_lib.features.interactions import (
-    NO_TIME,
-    Cuts,
-    assign_parts,
-    find_cuts,
-    pair_interactions,
-    resolve_as_of,
-    weigh_events,
+from mmrec_lib.features.contents import (
+    RARE_ATTRIBUTES,
+    RARE_RELATIONS,
+    attribute_tokens,
+    graph_tokens,
+    released_vectors,
+    review_vectors,
+    snapshot_hash,
 )
+from mmrec_lib.features.interactions import Cuts, assign_parts, find_cuts, pair_interactions, weigh_events
 from mmrec_lib.features.profiles import known_events, user_profiles
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig
 
@@ -45,10 +47,31 @@ def catalogue(spark: SparkSession, *ids: str) -> DataFrame:
     return spark.createDataFrame([(i, 10.0 * (n + 1)) for n, i in enumerate(ids)], "item_id string, price double")
 
 
+def acts_of(spark: SparkSession, rows: DataFrame, reviews: DataFrame | None = None) -> DataFrame:
+    """What counts of events and reviews where the users u and v and the items a, b and c are known."""
+    users = spark.createDataFrame([("u",), ("v",)], "user_id string")
+    return known_acts(rows, reviews, users, catalogue(spark, "a", "b", "c"))
+
+
 def weigh(
-    spark: SparkSession, rows: DataFrame, types: dict[str, EventTypeConfig] = DEFAULT_EVENT_TYPES, **config: object
+    spark: SparkSession,
+    rows: DataFrame,
+    types: dict[str, EventTypeConfig] = DEFAULT_EVENT_TYPES,
+    reviews: DataFrame | None = None,
+    as_of: date = DAY,
+    **config: object,
 ) -> DataFrame:
-    return weigh_events(rows, catalogue(spark, "a", "b", "c"), types, FeaturesConfig(**config), DAY)  # type: ignore[arg-type]
+    acts = acts_of(spark, rows, reviews)
+    return weigh_events(acts, types, FeaturesConfig(**config), find_span(acts), as_of)  # type: ignore[arg-type]
+
+
+def reviewed(spark: SparkSession, *rows: tuple[object, ...]) -> DataFrame:
+    """Rows of (user, item, rating, hours after the start, or None without a time)."""
+    full = [
+        (u, i, rating, datetime(1970, 1, 1, tzinfo=UTC) if hours is None else START + timedelta(hours=hours))
+        for u, i, rating, hours in rows
+    ]  # type: ignore[misc,arg-type]
+    return spark.createDataFrame(full, "user_id string, item_id string, rating double, review_ts timestamp")
 
 
 def test_weights_come_from_the_event_type_and_unknown_items_and_searches_do_not_count(spark: SparkSession) -> None:
@@ -107,7 +130,7 @@ def test_parts_are_ordered_in_time_and_no_time_is_in_two(spark: SparkSession, ho
 
 def test_a_given_split_is_kept_and_needs_no_times(spark: SparkSession) -> None:
     rows = events(spark, ("u", "a", "listen", 1.0, 0, "train"), ("u", "b", "listen", 1.0, 0, "test"))
-    weighted = weigh_events(rows, catalogue(spark, "a", "b"), DEFAULT_EVENT_TYPES, FeaturesConfig(), NO_TIME)
+    weighted = weigh(spark, rows, as_of=NO_TIME)
     cuts = find_cuts(weighted, FeaturesConfig(), NO_TIME)
     assert cuts.given
     parted = assign_parts(weighted, cuts)
@@ -117,25 +140,20 @@ def test_a_given_split_is_kept_and_needs_no_times(spark: SparkSession) -> None:
 
 
 def test_events_without_times_and_split_are_refused(spark: SparkSession) -> None:
-    weighted = weigh_events(
-        events(spark, ("u", "a", "view", None, 0)),
-        catalogue(spark, "a"),
-        DEFAULT_EVENT_TYPES,
-        FeaturesConfig(),
-        NO_TIME,
-    )
+    weighted = weigh(spark, events(spark, ("u", "a", "view", None, 0)), as_of=NO_TIME)
     with pytest.raises(NoDataError, match="split"):
         find_cuts(weighted, FeaturesConfig(), NO_TIME)
 
 
 def test_as_of_is_the_day_after_the_latest_event_and_never_before_the_first(spark: SparkSession) -> None:
     rows = events(spark, ("u", "a", "view", None, 5), ("u", "a", "view", None, 50))
-    assert resolve_as_of(rows, None) == date(2026, 1, 4)
-    assert resolve_as_of(rows, date(2026, 1, 2)) == date(2026, 1, 2)
+    span = find_span(acts_of(spark, rows))
+    assert resolve_as_of(span, None) == date(2026, 1, 4)
+    assert resolve_as_of(span, date(2026, 1, 2)) == date(2026, 1, 2)
     with pytest.raises(NoDataError, match="2025-12-31"):
-        resolve_as_of(rows, date(2025, 12, 31))
+        resolve_as_of(span, date(2025, 12, 31))
     with pytest.raises(NoDataError, match="no accepted events"):
-        resolve_as_of(rows.limit(0), None)
+        find_span(acts_of(spark, rows.limit(0)))
 
 
 def test_pairs_sum_weights_by_part_and_negative_sums_are_no_interaction(spark: SparkSession) -> None:
@@ -221,7 +239,7 @@ def test_tokens_come_from_categories_lists_and_price_and_must_be_shared(spark: S
         row("c", "shoe", 99.0, year="1999"),
     ]
     frame = spark.createDataFrame([{**dict.fromkeys(item.names), **r} for r in rows], item)
-    found = {(r["feature"], r["item_id"]): r["tokens"] for r in attribute_tokens(frame).collect()}
+    found = {(r["feature"], r["item_id"]): r["tokens"] for r in attribute_tokens(frame, FeaturesConfig()).collect()}
     assert found[("attribute:categories", "a")] == ["hat"]
     assert found[("attribute:cast", "b")] == ["x"]
     assert ("attribute:categories", "c") not in found and ("attribute:year", "c") not in found
@@ -236,3 +254,127 @@ def test_equal_snapshots_have_equal_ids_in_any_row_order(spark: SparkSession) ->
     one = snapshot_hash(pairs, contents, {"as_of": "2026-01-01"})
     assert snapshot_hash(pairs.orderBy("user_id", ascending=False), contents, {"as_of": "2026-01-01"}) == one
     assert snapshot_hash(pairs.where("w > 1"), contents, {"as_of": "2026-01-01"}) != one
+
+
+def test_events_and_reviews_of_deleted_users_and_items_do_not_count_not_even_for_the_date(spark: SparkSession) -> None:
+    rows = events(
+        spark,
+        ("u", "a", "view", None, 0),
+        ("deleted", "a", "purchase", None, 900),
+        ("u", "deleted", "purchase", None, 900),
+        ("deleted", None, "search", None, 900),
+    )
+    reviews = reviewed(spark, ("deleted", "a", 5.0, 900), ("v", "b", 4.0, 10), ("v", "deleted", 4.0, 900))
+    acts = acts_of(spark, rows, reviews)
+    assert {(r["user_id"], r["item_id"]) for r in acts.collect()} == {("u", "a"), ("v", "b")}
+    assert resolve_as_of(find_span(acts), None) == date(2026, 1, 2)
+
+
+def test_reviews_are_interactions_by_their_rating_and_comments_without_one(spark: SparkSession) -> None:
+    reviews = reviewed(spark, ("u", "a", 5.0, 5), ("u", "b", None, 6), ("v", "c", 1.0, 7))
+    types = {
+        **DEFAULT_EVENT_TYPES,
+        "review": EventTypeConfig(weight=2.0, low_value_below=3, low_value_means="ignore"),
+        "comment": EventTypeConfig(weight=0.5),
+    }
+    nothing = events(spark, ("x", "y", "view", None, 0)).limit(0)
+    rows = weigh(spark, nothing, types, reviews).collect()
+    assert {(r["item_id"], r["event_type"], r["weight"], r["is_seen"]) for r in rows} == {
+        ("a", "review", 2.0, True),
+        ("b", "comment", 0.5, True),
+        ("c", "review", 0.0, True),
+    }
+
+
+def test_a_rating_and_the_review_that_repeats_it_count_once_in_any_order(spark: SparkSession) -> None:
+    rows = events(
+        spark,
+        ("u", "a", "rating", 5.0, 1),  # before its review
+        ("u", "b", "rating", 5.0, 9),  # after it
+        ("u", "c", "rating", 4.0, 1),  # twice rated: as without reviews
+        ("u", "c", "rating", 5.0, 2),
+        ("v", "a", "view", None, 3),  # another act
+    )
+    reviews = reviewed(spark, ("u", "a", 5.0, 2), ("u", "b", 5.0, 2), ("u", "c", 5.0, 1), ("v", "a", 5.0, 4))
+    weighted = weigh(spark, rows, reviews=reviews)
+    sums = {(r["user_id"], r["item_id"]): r["total"] for r in _sums(weighted)}
+    assert sums == {("u", "a"): 1.0, ("u", "b"): 1.0, ("u", "c"): 2.0, ("v", "a"): 2.0}
+    heavy = {**DEFAULT_EVENT_TYPES, "review": EventTypeConfig(weight=3.0, act="rating")}
+    sums = {(r["user_id"], r["item_id"]): r["total"] for r in _sums(weigh(spark, rows, heavy, reviews))}
+    assert sums == {("u", "a"): 3.0, ("u", "b"): 3.0, ("u", "c"): 3.0, ("v", "a"): 4.0}
+
+
+def _sums(weighted: DataFrame) -> list[Row]:
+    return weighted.groupBy("user_id", "item_id").agg(F.sum("weight").alias("total")).collect()
+
+
+def test_what_a_review_weighs_never_depends_on_a_later_rating(spark: SparkSession) -> None:
+    reviews = reviewed(spark, ("u", "a", 5.0, 2), ("u", "b", 5.0, 2))
+    earlier = events(spark, ("u", "b", "rating", 5.0, 1))
+    later = events(spark, ("u", "b", "rating", 5.0, 1), ("u", "a", "rating", 5.0, 30), ("u", "b", "rating", 2.0, 31))
+
+    def until_then(rows: DataFrame) -> set[tuple[object, ...]]:
+        weighted = weigh(spark, rows, reviews=reviews).where(F.col("event_ts") <= F.lit(START + timedelta(hours=20)))
+        return {tuple(row) for row in weighted.collect()}
+
+    assert until_then(earlier) == until_then(later)
+
+
+def test_reviews_that_cannot_be_placed_stay_out(spark: SparkSession) -> None:
+    undated = reviewed(spark, ("u", "c", 5.0, None), ("v", "b", 5.0, 3))
+    found = weigh(spark, events(spark, ("u", "a", "view", None, 0)), reviews=undated).collect()
+    assert {row["item_id"] for row in found} == {"a", "b"}
+    split = events(spark, ("u", "a", "listen", 1.0, 0, "train"), ("u", "b", "listen", 1.0, 0, "test"))
+    assert {row["item_id"] for row in weigh(spark, split, reviews=undated).collect()} == {"a", "b"}
+    assert {row["user_id"] for row in weigh(spark, split, reviews=undated).collect()} == {"u"}
+    # Nor do they move the date of a store whose split and times come with its events.
+    assert find_span(acts_of(spark, split, reviewed(spark, ("u", "c", 5.0, 500)))).newest == START
+
+
+def test_a_newest_event_far_from_the_mass_is_named_with_numbers(spark: SparkSession) -> None:
+    regular = [("u", "a", "view", None, hours) for hours in range(0, 720, 3)]
+    acts = acts_of(spark, events(spark, *regular, ("u", "b", "view", None, 24 * 200)))
+    warning = warn_of_newest(acts, find_span(acts), None)
+    assert warning is not None
+    assert "2026-07-20" in warning and "(1 so far ahead)" in warning and "AS_OF=2026-01-3" in warning
+    assert warn_of_newest(acts, find_span(acts), date(2026, 2, 1)) is None  # the date was given
+    plain = acts_of(spark, events(spark, *regular))
+    assert warn_of_newest(plain, find_span(plain), None) is None
+
+
+def test_attribute_names_of_a_few_items_share_one_block(spark: SparkSession) -> None:
+    item = CONTRACTS["item"].input_schema
+    many = {f"name {n} (%)": "same" for n in range(300)}
+    rows = [
+        {
+            **dict.fromkeys(item.names),
+            "item_id": f"i{n:03d}",
+            "categories": ["hat"],
+            "available": True,
+            "updated_at": START,
+            "attributes": {"colour": "red" if n % 2 else "blue", **(many if n < 2 else {})},
+        }
+        for n in range(150)
+    ]
+    frame = spark.createDataFrame(rows, item)
+    found = attribute_tokens(frame, FeaturesConfig()).collect()
+    assert {row["feature"] for row in found} == {"attribute:categories", "attribute:colour", RARE_ATTRIBUTES}
+    rare = {row["item_id"]: row["tokens"] for row in found if row["feature"] == RARE_ATTRIBUTES}
+    assert rare.keys() == {"i000", "i001"} and set(rare["i000"]) == {f"{name}=same" for name in many}
+    wide = FeaturesConfig(min_block_share=0.0, max_attribute_blocks=5)
+    features = {row["feature"] for row in attribute_tokens(frame, wide).collect()}
+    assert len(features) == 1 + 5 + 1 and "attribute:colour" in features
+
+    edges = [(f"i{head:03d}", f"relation {n}", "t") for n in range(300) for head in (0, 1)]
+    edges += [(f"i{head:03d}", "made_of", "wool") for head in range(150)]
+    graph = spark.createDataFrame(edges, "head string, relation string, tail string")
+    assert {row["feature"] for row in graph_tokens(frame, graph, FeaturesConfig()).collect()} == {
+        "graph:made_of",
+        RARE_RELATIONS,
+    }
+
+
+def test_seconds_count_in_proportion_up_to_half_a_minute(spark: SparkSession) -> None:
+    rows = [("u", item, "view", None, seconds, START, None) for item, seconds in (("a", 3.0), ("b", 90.0), ("c", None))]
+    found = weigh(spark, spark.createDataFrame(rows, EVENTS)).collect()
+    assert {row["item_id"]: row["weight"] for row in found} == pytest.approx({"a": 0.1, "b": 1.0, "c": 1.0})

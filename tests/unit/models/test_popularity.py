@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mmrec_lib.models.attributes import MAX_NAMES, group_values
 from mmrec_lib.models.config import PopularitySettings, RankerSettings
 from mmrec_lib.models.data import FitData, Interactions
 from mmrec_lib.models.groups import Group, find_groups, membership
@@ -89,3 +90,19 @@ def test_a_range_includes_its_lower_end_only(value: str, expected: bool) -> None
 
 def test_an_attribute_that_is_not_there_puts_nobody_in_a_group() -> None:
     assert not Group(attribute="age", value="1").members({}, 3).any()
+
+
+def test_an_attribute_that_nearly_everybody_has_an_own_value_of_makes_no_groups() -> None:
+    num_users = 5_000
+    attributes = {
+        "token": np.array([f"t{user}" for user in range(num_users)], dtype=object),
+        "city": np.array([f"c{user % 3}" for user in range(num_users)], dtype=object),
+    }
+    groups = find_groups(attributes, np.ones(num_users, dtype=bool), min_users=20, max_groups=32)
+    assert {(group.attribute, group.value) for group in groups} == {("city", "c0"), ("city", "c1"), ("city", "c2")}
+
+
+def test_only_the_most_common_attributes_become_columns() -> None:
+    rows = [{"city": "a", **({f"name{n}": "x" for n in range(3000)} if user == 0 else {})} for user in range(100)]
+    groups = group_values(rows)
+    assert len(groups) == MAX_NAMES and groups["city"].tolist() == ["a"] * 100

@@ -1,0 +1,70 @@
+"""A fit → a registered version: its models, what it was made from, and an example of how it is asked."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mmrec_lib.features.load import Snapshot
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.models.ranker import FittedRanker
+from mmrec_lib.tracking.registry import RegisteredModel, Registry
+
+SNAPSHOT_TAG = "mmrec.snapshot_id"
+PUBLISHED_FIT_TAG = "mmrec.published_fit"
+FITS_FOLDER = "fits"
+_EXAMPLE_ITEMS = 3
+
+
+def register_fit(
+    lakehouse: Lakehouse,
+    registry: Registry,
+    snapshot: Snapshot,
+    *,
+    published: FittedRanker,
+    save_fits: Callable[[Path], None],
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> RegisteredModel:
+    """Log a run with the judged fits, and register the published one as a version.
+
+    Args:
+        lakehouse: Tables, whose versions become inputs of the run.
+        registry: Where to.
+        snapshot: What was fitted on.
+        published: The model that is registered.
+        save_fits: Writes the fits that are to be judged into a folder.
+        params: Parameters of the run.
+        tags: Tags of run and version, among them fingerprint and published fit.
+    """
+    tags = {SNAPSHOT_TAG: snapshot.snapshot_id, **tags}
+    with tempfile.TemporaryDirectory() as scratch, registry.run(f"train {snapshot.snapshot_id}", tags) as run:
+        folder = Path(scratch)
+        save_fits(folder / FITS_FOLDER)
+        published.save(folder / "ranker")
+        run.log_params({**params, "snapshot_id": snapshot.snapshot_id})
+        for table, version in _table_versions(lakehouse).items():
+            run.log_input_table(table, lakehouse.table_source(table), version)
+        run.log_folder(folder / FITS_FOLDER, FITS_FOLDER)
+        return registry.register(run, folder / "ranker", _example(snapshot), tags, (FITS_FOLDER,))
+
+
+def _table_versions(lakehouse: Lakehouse) -> dict[str, int]:
+    """Versions of the tables that the snapshot was made from, and of its own."""
+    row = lakehouse.read("training_snapshot").where("is_current").select("table_versions").collect()[0]
+    own = lakehouse.data_versions(("training_snapshot", "training_interaction", "training_content"))
+    return dict(row["table_versions"]) | {name: version for name, version in own.items() if version is not None}
+
+
+def _example(snapshot: Snapshot) -> pd.DataFrame:
+    """Two users as the served model takes them: one with a history, one without."""
+    items = [str(item) for item in snapshot.item_ids[:_EXAMPLE_ITEMS]]
+    attributes = {name: str(values[0]) for name, values in snapshot.user_attributes.items() if values[0] is not None}
+    return pd.DataFrame(
+        {"item_ids": [items, []], "weights": [[1.0] * len(items), []], "attributes": [json.dumps(attributes), "{}"]}
+    )

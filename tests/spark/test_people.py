@@ -1,0 +1,259 @@
+"""Deletions, repairs and stores without a good ranker, through the jobs from features to scoring.
+
+The tests run in order on one store: each leaves what the next one starts from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.evaluation.config import EvaluationConfig
+from mmrec_lib.features.assemble import assemble
+from mmrec_lib.features.config import FeaturesConfig
+from mmrec_lib.features.load import load_snapshot
+from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES
+from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.publishing.slices import current_rows
+from mmrec_lib.scoring.config import ScoringConfig
+from mmrec_lib.scoring.score import SLICED, score_all
+from mmrec_lib.tracking.config import TrackingConfig
+from mmrec_lib.tracking.registry import CHAMPION, Registry
+from mmrec_lib.training import judge as judging
+from mmrec_lib.training import promote as promoting
+from mmrec_lib.training.config import PromotionConfig
+from mmrec_lib.training.fallback import BASELINE_TAG
+from mmrec_lib.training.gate import Decision
+from mmrec_lib.training.train import train
+
+START = datetime(2025, 3, 1, tzinfo=UTC)
+NUM_USERS, NUM_ITEMS, NUM_EVENTS = 30, 20, 450
+TRAINING = TrainingConfig(sources=("graph_filter",), dims=(16,), max_groups=4)
+EVALUATION = EvaluationConfig(ks=(10,), num_bootstrap=100)
+pytestmark = pytest.mark.slow
+Row = tuple[str, str, int]
+
+
+def history() -> list[Row]:
+    """(user, item, hours after the start): users like items of their parity."""
+    rng = np.random.default_rng(1)
+    users, hours = rng.integers(0, NUM_USERS, NUM_EVENTS), np.sort(rng.integers(0, 60 * 24, NUM_EVENTS))
+    items = 2 * rng.integers(0, NUM_ITEMS // 2, NUM_EVENTS) + users % 2
+    return [(f"u{u:02d}", f"i{i:02d}", int(h)) for u, i, h in zip(users, items, hours, strict=True)]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store whose bronze tables are written straight, without landing files."""
+
+    lakehouse: Lakehouse
+    registry: Registry
+
+    def put(self, table: str, rows: list[dict[str, object]]) -> None:
+        schema = CONTRACTS[table].input_schema
+        full = [{**dict.fromkeys(schema.names), **row} for row in rows]
+        self.lakehouse.merge(table, self.lakehouse.spark.createDataFrame(full, schema))
+
+    def delete(self, table: str, *ids: str) -> None:
+        key = CONTRACTS[table].key[0]
+        gone = self.lakehouse.spark.createDataFrame([(one,) for one in ids], f"{key} string")
+        assert self.lakehouse.merge(table, self.lakehouse.read(table).limit(0), delete_keys=gone).deleted == len(ids)
+
+    def fill(self, events: list[Row]) -> None:
+        items = [f"i{n:02d}" for n in range(NUM_ITEMS)]
+        parity = [{"parity": "odd" if n % 2 else "even"} for n in range(NUM_ITEMS)]
+        self.put(
+            "item",
+            [
+                {
+                    "item_id": item,
+                    "categories": [f"c{n % 4}"],
+                    "available": True,
+                    "updated_at": START,
+                    "attributes": own,
+                }
+                for n, (item, own) in enumerate(zip(items, parity, strict=True))
+            ],
+        )
+        users = [{"user_id": f"u{n:02d}", "updated_at": START, "is_declared": True} for n in range(NUM_USERS)]
+        self.put("user", users)
+        self.put_events(events)
+
+    def put_events(self, events: list[Row]) -> None:
+        self.put(
+            "event",
+            [
+                {
+                    "event_id": f"{user}-{item}-{hours}-{number}",
+                    "user_id": user,
+                    "item_id": item,
+                    "event_type": "view",
+                    "event_ts": START + timedelta(hours=hours),
+                }
+                for number, (user, item, hours) in enumerate(events)
+            ],
+        )
+
+    def assemble(self, as_of: date | None = None) -> str:
+        """Returns the id of the snapshot."""
+        assemble(self.lakehouse, FeaturesConfig(), DEFAULT_EVENT_TYPES, as_of, refit_on_valid=True)
+        return load_snapshot(self.lakehouse).snapshot_id
+
+    def publish(self, training: TrainingConfig = TRAINING) -> str:
+        """Train, evaluate, promote and score; returns what the gate said."""
+        train(self.lakehouse, self.registry, training)
+        promotion = PromotionConfig()
+        judging.judge(self.lakehouse, self.registry, EVALUATION, promotion)
+        _, message = promoting.promote(self.lakehouse, self.registry, promotion)
+        score_all(self.lakehouse, self.registry, ScoringConfig(k=5, num_neighbors=3))
+        return message
+
+    def ids(self, table: str, column: str) -> set[str]:
+        is_dated = table in ("user_topk", "item_neighbor")
+        rows = current_rows(self.lakehouse, table) if is_dated else self.lakehouse.read(table)
+        return {row[column] for row in rows.select(column).distinct().collect()}
+
+    def slices(self) -> dict[str, tuple[date, str]]:
+        rows = self.lakehouse.read("current_slice").collect()
+        return {row["table_name"]: (row["as_of_date"], row["model_version"]) for row in rows}
+
+
+def new_store(spark: SparkSession, folder: Path) -> Store:
+    store = StoreConfig(data=str(folder / "landing"), out=str(folder / "out"))
+    house = Lakehouse(spark, store, "run-1", datetime(2026, 1, 1, tzinfo=UTC))
+    return Store(house, Registry(TrackingConfig(), store))
+
+
+@pytest.fixture(scope="module")
+def store(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Users x1 and x2 and item gone are deleted, but their events are there, the latest of all among them."""
+    made = new_store(spark, tmp_path_factory.mktemp("people"))
+    deleted = [("x1", "i03", hours) for hours in range(0, 1600, 20)]
+    deleted += [("x2", "gone", 1700), ("u00", "gone", 5), ("u01", "gone", 1800)]
+    made.fill(history() + deleted)
+    yield made
+
+
+def test_the_store_is_as_if_the_events_of_deleted_users_and_items_had_never_been(
+    spark: SparkSession, store: Store, tmp_path: Path
+) -> None:
+    twin = new_store(spark, tmp_path)
+    twin.fill(history())
+    assert store.assemble() == twin.assemble()
+    profiles = [
+        {row["user_id"]: row["row_hash"] for row in one.lakehouse.read("user_profile").collect()}
+        for one in (store, twin)
+    ]
+    assert profiles[0] == profiles[1] and len(profiles[0]) == NUM_USERS
+
+
+def test_deleted_users_and_items_are_in_nothing_that_is_trained_measured_or_published(store: Store) -> None:
+    assert "promoted" in store.publish()
+    assert not {"x1", "x2"} & (store.ids("training_interaction", "user_id") | store.ids("user_profile", "user_id"))
+    assert "gone" not in store.ids("training_interaction", "item_id")
+    assert store.ids("user_topk", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS)}
+    assert store.ids("user_vector", "user_id") == store.ids("user_topk", "user_id")
+    assert "gone" not in store.ids("user_topk", "item_id") | store.ids("item_neighbor", "neighbor_id")
+    judged = store.lakehouse.read("model_metric").agg(F.max("num_users")).collect()[0][0]
+    assert 0 < judged <= NUM_USERS
+
+
+def test_every_published_table_has_its_current_slice(store: Store) -> None:
+    last = max(START + timedelta(hours=hours) for _, _, hours in history()).date() + timedelta(days=1)
+    assert store.slices() == dict.fromkeys(SLICED, (last, "1"))
+
+
+def test_a_snapshot_older_than_a_deletion_loses_what_was_deleted_and_nothing_else(store: Store) -> None:
+    before = load_snapshot(store.lakehouse)
+    store.delete("user", "u04")
+    store.delete("item", "i06")
+    after = load_snapshot(store.lakehouse)
+    users, items = (before.user_ids != "u04"), (before.item_ids != "i06")
+    assert before.num_gone == 0 and after.num_gone > 0
+    assert after.user_ids.tolist() == before.user_ids[users].tolist()
+    for part in ("train", "valid", "test"):
+        expected = before.parts[part].weights.toarray()[users][:, items]
+        assert np.array_equal(after.parts[part].weights.toarray(), expected), part
+    for key, content in before.contents.items():
+        old, new = content.matrix[items], after.contents[key].matrix
+        assert content.tokens == after.contents[key].tokens
+        assert np.array_equal(old.toarray(), new.toarray()), key  # type: ignore[union-attr]
+
+
+def test_scoring_with_an_older_snapshot_and_model_leaves_out_what_was_deleted_since(store: Store) -> None:
+    assert "u04" in store.ids("user_profile", "user_id")
+    score_all(store.lakehouse, store.registry, ScoringConfig(k=50, num_neighbors=50))
+    assert store.ids("user_topk", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS) if n != 4}
+    assert "u04" not in store.ids("user_vector", "user_id")
+    for table, column in (("user_topk", "item_id"), ("item_neighbor", "item_id"), ("item_neighbor", "neighbor_id")):
+        assert "i06" not in store.ids(table, column), table
+    assert "i06" not in store.ids("item_vector", "item_id")
+    profiles = store.lakehouse.read("user_profile").collect()
+    seen = {(row["user_id"], item) for row in profiles for item in row["seen_item_ids"]}
+    listed = {(row["user_id"], row["item_id"]) for row in current_rows(store.lakehouse, "user_topk").collect()}
+    assert not listed & seen
+    for row in current_rows(store.lakehouse, "user_topk").limit(50).collect():
+        assert sum(row["source_shares"].values()) == pytest.approx(row["score"], abs=1e-4)
+
+
+def test_training_and_evaluation_go_on_with_an_older_snapshot(store: Store) -> None:
+    assert "version" in store.publish(TRAINING.model_copy(update={"seed": 7}))
+    assert "u04" not in store.ids("user_topk", "user_id")
+
+
+def test_a_repair_with_an_earlier_date_takes_effect_and_so_does_the_way_back(store: Store) -> None:
+    store.assemble()
+    store.publish()
+    late = store.slices()["user_topk"]
+    store.assemble(date(2025, 4, 10))
+    store.publish()
+    early = store.slices()["user_topk"]
+    assert early[0] == date(2025, 4, 10) < late[0]
+    dates = {row["as_of_date"] for row in store.lakehouse.read("user_topk").select("as_of_date").distinct().collect()}
+    assert {early[0], late[0]} <= dates
+    assert {row["as_of_date"] for row in current_rows(store.lakehouse, "user_topk").collect()} == {early[0]}
+    store.assemble()
+    store.publish()
+    assert store.slices()["user_topk"][0] == late[0]
+
+
+def test_a_refused_first_ranker_gives_way_to_the_best_baseline(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newcomers = new_store(spark, tmp_path)
+    newcomers.fill(history()[:250])
+    newcomers.assemble()
+    for module in (judging, promoting):
+        monkeypatch.setattr(module, "decide_first", lambda values, config: Decision(False, "refused: for this test"))
+    message = newcomers.publish()
+    assert "version 1: refused: for this test; version 2, the baseline" in message
+    champion = newcomers.registry.by_alias(CHAMPION)
+    assert champion is not None and champion.version == "2"
+    name = champion.tags[BASELINE_TAG]
+    candidate = newcomers.registry.newest()
+    assert candidate is not None and candidate.version == "1"
+    valid = "fit = 'fit1' AND part = 'valid' AND segment = 'all' AND metric = 'ndcg'"
+    rows = newcomers.lakehouse.read("model_metric").where(valid).collect()
+    of_ranker = {row["model"]: row["value"] for row in rows if row["model_version"] == "1" and row["model"] != "ranker"}
+    published = next(row["value"] for row in rows if row["model_version"] == "2" and row["model"] == "ranker")
+    assert of_ranker[name] == max(of_ranker.values())
+    assert published == pytest.approx(of_ranker[name], abs=0.02)
+    assert newcomers.slices()["user_topk"][1] == "2"
+    assert newcomers.ids("user_topk", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS)}
+    # Again is harmless, and the ranker may come back when the gate lets it.
+    newcomers.publish()
+    assert len(newcomers.registry.versions()) == 2
+    monkeypatch.undo()
+    assert "promoted" in newcomers.publish()
+    champion = newcomers.registry.by_alias(CHAMPION)
+    assert champion is not None and champion.version == "1"
