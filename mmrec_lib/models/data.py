@@ -111,7 +111,7 @@ class Interactions:
 
 
 def _positions(kind: str, index: npt.ArrayLike, size: int) -> Ints:
-    """Positions as whole numbers within bounds; a float may be a missing value that a cast would turn into any number."""
+    """Positions as whole numbers within bounds; a float may be a missing value, which a cast turns into any number."""
     at = np.asarray(index)
     if not at.size:
         return np.zeros(0, dtype=np.int64)

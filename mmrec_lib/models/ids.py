@@ -1,4 +1,4 @@
-"""Ids and their positions: the only way from one to the other, so that an id that is not there never becomes a number."""
+"""Ids and their positions: the only way from one to the other, so that a missing id never becomes a number."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ Input, one row a user:
 - `weights` (optional): one number an item, of any numeric type; None, as a whole or in the list, counts as 1.
 - `attributes` (optional): the user's attributes, a mapping or a JSON object as text; None for none.
 
-Output: `item_ids` and `scores` of the best items that are not in the history, best first. The parameter `k` (default 10)
-is the length of the lists.
+Output: `item_ids` and `scores` of the best items that are not in the history, best first. The parameter `k` (default
+10) is the length of the lists.
 """
 
 from __future__ import annotations

@@ -57,9 +57,7 @@ def judge(
         values = gate_values(judged["fit1", "valid"], promotion)
         name = best_baseline(values)
         is_lost = champion is not None and not registry.is_intact(champion)
-        needs_baseline = (
-            champion is None or is_lost or (is_baseline(champion) and champion.version != candidate.version)
-        )
+        needs_baseline = champion is None or is_lost or (is_baseline(champion) and champion != candidate)
         if needs_baseline and name is not None and not decide_first(values, promotion).passed:
             version = register_baseline(lakehouse, registry, snapshot, candidate, name, fits)
             own_fits = registry.artifact_folder(version, FITS_FOLDER, Path(scratch) / "baseline")

@@ -559,7 +559,7 @@ MEANINGS: dict[str, st.SearchStrategy[Any]] = {
     ),
     "flag": st.booleans(),
     "list": st.lists(st.from_regex(r"l[a-z]{0,4}", fullmatch=True), min_size=1, max_size=3),
-    "time": st.integers(800_000_000, 2_000_000_000),
+    "time": st.integers(800_000_000, 1_790_000_000),
     "attribute": st.integers(-(10**9), 10**9) | st.floats(-1e6, 1e6).filter(lambda x: abs(x) >= 1e-4 or x == 0),
 }
 SHAPES = {
