@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from typing import IO
 
-LANES = {"pipeline": ["tests/pipeline"], "units and Spark": ["tests/unit", "tests/spark"]}
+LANES = {"pipeline": ["tests/pipeline", "-m", "not long"], "units and Spark": ["tests/unit", "tests/spark"]}
 
 
 def main() -> int:

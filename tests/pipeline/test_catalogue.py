@@ -23,7 +23,7 @@ from tests.compare import differences, table_rows
 from tests.conftest import PROJECT
 from tests.pipeline.conftest import Demo
 
-pytestmark = [pytest.mark.models, pytest.mark.slow]
+pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.long]
 
 SCHEMA = "mmrec_catalogue"
 MODEL = f"spark_catalog.{SCHEMA}.mmrec_ranker"

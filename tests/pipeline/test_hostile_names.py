@@ -15,7 +15,7 @@ from tests.compare import table_rows
 from tests.data.hostile_names import NAMES, RELATIONS, write_hostile_names
 from tests.data.tiny import NUM_ITEMS, write_tiny_store
 
-pytestmark = [pytest.mark.models, pytest.mark.slow]
+pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.long]
 
 # Names are what is tried here; nothing is encoded, and the models that read media stay out.
 ENCODERS = [

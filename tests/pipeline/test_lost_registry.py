@@ -18,7 +18,7 @@ from mmrec_lib.runtime.main import run_main
 from tests.compare import content_of, table_rows
 from tests.pipeline.conftest import Demo
 
-pytestmark = [pytest.mark.models, pytest.mark.slow]
+pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.long]
 
 
 def ran(demo: Demo, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tests.compare import table_rows
 from tests.conftest import PROJECT, QUICK
 from tests.data.tiny import write_tiny_store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def submit(job: str, folder: Path, *pairs: str) -> tuple[int, dict[str, Any], str]:
