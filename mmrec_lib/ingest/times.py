@@ -23,11 +23,18 @@ def iso_time(micros: int) -> str:
     return (EPOCH + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")
 
 
-def time_micros(name: str, value: Any, min_us: int, max_us: int) -> int:
+def time_micros(name: str, value: Any, min_us: int, max_us: int, latest: str | None = None) -> int:
     """A time in microseconds since 1970 (UTC), between `min_us` and `max_us`, both inclusive.
 
     ISO 8601 (naive means UTC, a date alone its midnight; ` UTC` and `z` are read too) or seconds since 1970. Eight
     digits are a calendar date, never seconds, whether they come as text or as a number.
+
+    Args:
+        name: Field, for messages.
+        value: As delivered.
+        min_us: Earliest time.
+        max_us: Latest time.
+        latest: How messages name the latest time; default: as a time.
 
     Raises:
         RecordError: `bad_time`, `time_out_of_bounds` (with a hint where the number fits in another unit), `not_finite`
@@ -46,8 +53,8 @@ def time_micros(name: str, value: Any, min_us: int, max_us: int) -> int:
     if micros is None or not min_us <= micros <= max_us:
         raise RecordError(
             Reason.TIME_OUT_OF_BOUNDS,
-            f"field `{name}`: a time from {iso_time(min_us)} to {iso_time(max_us)} is needed, got {shown(value)}"
-            f"{_unit_hint(seconds, min_us, max_us)}",
+            f"field `{name}`: a time from {iso_time(min_us)} to {latest or iso_time(max_us)} is needed, "
+            f"got {shown(value)}{_unit_hint(seconds, min_us, max_us)}",
         )
     return micros
 

@@ -68,6 +68,7 @@ class Rules:
         max_attributes: Most fields beyond the contract that a record may keep.
         max_attribute_name_chars: Longest name of such a field.
         max_text_chars: Longest text; longer ones are cut.
+        latest: How details name the latest time where it follows from the run's clock: the same in every run.
     """
 
     event_types: Mapping[str, EventNeeds]
@@ -79,6 +80,7 @@ class Rules:
     max_attributes: int = 200
     max_attribute_name_chars: int = 200
     max_text_chars: int = 1_000_000
+    latest: str | None = None
 
     @classmethod
     def of(cls, config: LandingConfig, now: datetime | None = None) -> Rules:
@@ -101,6 +103,9 @@ class Rules:
             max_attributes=config.ingest.max_attributes,
             max_attribute_name_chars=config.ingest.max_attribute_name_chars,
             max_text_chars=config.ingest.max_text_chars,
+            latest=None
+            if config.ingest.ts_max is not None
+            else f"{config.ingest.max_ahead_hours:g} hours after the start of the run",
         )
 
 
@@ -297,7 +302,8 @@ class Fields:
         value = self._take(name)
         if value is None:
             return NO_TIME_US
-        return time_micros(name, value, self._rules.ts_min_us, self._rules.ts_max_us)
+        rules = self._rules
+        return time_micros(name, value, rules.ts_min_us, rules.ts_max_us, rules.latest)
 
     def rest(self) -> dict[str, str] | None:
         """The fields that nobody took, as text and sorted by name: scalars plain, lists and objects as JSON.

@@ -112,7 +112,9 @@ def test_an_error_of_encoding_must_begin_with_a_listed_reason(lakehouse: Lakehou
     schema = CONTRACTS["content_embedding"].input_schema
 
     def rows(error: str) -> DataFrame:
-        return lakehouse.spark.createDataFrame([("c", "e", "r", "text", None, error, *[None] * (len(schema) - 6))], schema)
+        return lakehouse.spark.createDataFrame(
+            [("c", "e", "r", "text", None, error, *[None] * (len(schema) - 6))], schema
+        )
 
     lakehouse.merge("content_embedding", rows("text_empty: a text is needed"))
     with pytest.raises(Exception, match="error_reason"):

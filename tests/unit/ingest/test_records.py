@@ -659,6 +659,14 @@ def check(parsed: Parsed) -> None:
         (note.field + note.detail).encode("utf-8")
 
 
+def test_what_a_run_says_of_a_future_time_is_the_same_in_every_run() -> None:
+    record = b'{"event_id": "e", "user_id": "u", "item_id": "i", "event_type": "view", "ts": "2099-01-01T00:00:00Z"}'
+    runs = [Rules.of(LandingConfig(), datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2)]
+    first, second = (parse_record("event", record, None, rules) for rules in runs)
+    assert first.reason == "time_out_of_bounds" and first == second
+    assert "24 hours after the start of the run" in (first.detail or "")
+
+
 def test_typed_columns_of_a_parquet_file_are_read_like_text(tmp_path: Path) -> None:
     key = uuid.UUID(UUID)
     user_ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([key.bytes], pa.binary(16)))
