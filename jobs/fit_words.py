@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 from mmrec_lib.config import Section
-from mmrec_lib.embedding.word_vectors import fit_words_model, store_texts
-from mmrec_lib.embedding.words_config import WordsConfig
+from mmrec_lib.embedding.fit_word_model import fit_words_model, store_texts
+from mmrec_lib.embedding.word_model_config import WordsConfig
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.directory import directory_revision
+from mmrec_lib.encoders.weights.directory import directory_revision
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mmrec_lib.contracts.runs import DATA_QUALITY_RESULT
 from mmrec_lib.ingest.config import LandingConfig
-from mmrec_lib.ingest.reread import read_all_again
+from mmrec_lib.ingest.resolve.reread import read_all_again
 from mmrec_lib.ingest.run import WRITES, ingest, landing_state
 from mmrec_lib.lakehouse.ledger import LostTable
 from mmrec_lib.runtime.job import Context, Job, Outcome

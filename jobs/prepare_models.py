@@ -8,7 +8,7 @@ from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.run import encoders_in_use
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.placing import missing_models, packages_of, place_models
+from mmrec_lib.encoders.weights.placing import missing_models, packages_of, place_models
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main

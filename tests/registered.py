@@ -8,7 +8,7 @@ import pandas as pd
 
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.models.config import EaseSettings, GraphSettings, IalsSettings, RankerSettings
-from mmrec_lib.models.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.registry import CHAMPION, FINGERPRINT_TAG, Registry
 from tests.unit.models.checkerboard import checkerboard

@@ -9,9 +9,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from mmrec_lib.config import Section
-from mmrec_lib.encoders.language import known_languages
-from mmrec_lib.encoders.packing import Storage
+from mmrec_lib.embedding.vector_codec import Storage
 from mmrec_lib.encoders.spec import InputKind
+from mmrec_lib.text.languages import known_languages
 
 DEFAULT_LANGUAGE = "default"
 

@@ -13,12 +13,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.config import DEFAULT_LANGUAGE, FieldEncoder
+from mmrec_lib.embedding.extracted_text import spoken_words
 from mmrec_lib.embedding.languages import language
 from mmrec_lib.embedding.revisions import attempts_now, made_by, not_done
 from mmrec_lib.embedding.storage import stored_as
 from mmrec_lib.embedding.texts import content_id, normalised
-from mmrec_lib.embedding.words import spoken_words
-from mmrec_lib.encoders.packing import Storage
+from mmrec_lib.embedding.vector_codec import Storage
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.kept_media import kept_reference
 

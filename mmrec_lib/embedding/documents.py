@@ -6,9 +6,9 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.embedding.extracted_text import SEPARATORS
 from mmrec_lib.embedding.revisions import PROVIDED
 from mmrec_lib.embedding.texts import normalised
-from mmrec_lib.embedding.words import SEPARATORS
 
 _SOURCES = ("title", "description", *SEPARATORS)
 

@@ -9,7 +9,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 
-from mmrec_lib.encoders.language import READ_CHARACTERS, detect_languages
+from mmrec_lib.text.languages import READ_CHARACTERS, detect_languages
 
 
 def language(text: Column) -> Column:

@@ -23,8 +23,8 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.batches import Rows, bounded, vector_array, words_arrays
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
-from mmrec_lib.encoders.hardware import on_this_machine
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
+from mmrec_lib.encoders.runtime.hardware import on_this_machine
 from mmrec_lib.encoders.spec import Encoder, EncoderInput, EncoderSpec, Extractor
 from mmrec_lib.errors import ConfigError, EncoderError
 from mmrec_lib.lakehouse.kept_media import read_kept

@@ -15,12 +15,7 @@ from mmrec_lib.embedding.chunks import ChunkedRun, Say, Work
 from mmrec_lib.embedding.config import MEDIA_KINDS, EmbeddingConfig, FieldEncoder
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
 from mmrec_lib.embedding.documents import item_documents
-from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_table, extract_table
-from mmrec_lib.embedding.pooling import pool_items, release_rows
-from mmrec_lib.embedding.revisions import in_use, made_by
-from mmrec_lib.embedding.storage import packed, stored_as, with_vectors
-from mmrec_lib.embedding.storage_loss import LossMeter
-from mmrec_lib.embedding.words import (
+from mmrec_lib.embedding.extracted_text import (
     Reader,
     found_words,
     media_text_rows,
@@ -28,9 +23,14 @@ from mmrec_lib.embedding.words import (
     plan_extraction,
     provided_media_text,
 )
+from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_table, extract_table
+from mmrec_lib.embedding.pooling import pool_items, release_rows
+from mmrec_lib.embedding.quantization_loss import NEIGHBOURS
+from mmrec_lib.embedding.revisions import in_use, made_by
+from mmrec_lib.embedding.storage import packed, stored_as, with_vectors
+from mmrec_lib.embedding.storage_loss import LossMeter
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import KINDS, encoder_spec
-from mmrec_lib.encoders.retrieval import NEIGHBOURS
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.tables import Lakehouse
 

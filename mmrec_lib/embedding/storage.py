@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.encoders.packing import Storage, pack
+from mmrec_lib.embedding.vector_codec import Storage, pack
 
 _FIELDS = tuple(
     StructField(column.name, column.type)

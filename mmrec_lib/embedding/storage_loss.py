@@ -8,8 +8,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.encoders.packing import Storage, pack, unpack
-from mmrec_lib.encoders.retrieval import RetrievalLoss, retrieval_loss
+from mmrec_lib.embedding.quantization_loss import RetrievalLoss, retrieval_loss
+from mmrec_lib.embedding.vector_codec import Storage, pack, unpack
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 # Of an encoder's new vectors so many, drawn by their content ids, tell what the form costs.

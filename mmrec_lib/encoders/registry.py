@@ -11,16 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mmrec_lib.encoders.audio.families import STATISTICS_DIM, sound_dim
 from mmrec_lib.encoders.config import MOTION_DIM, EncoderConfig, EncoderKind, ModelsConfig
-from mmrec_lib.encoders.directory import directory_revision, local_directory, read_model_config, require_safe
-from mmrec_lib.encoders.hardware import on_this_machine
-from mmrec_lib.encoders.sentence_layout import sentence_layout
-from mmrec_lib.encoders.sound_families import STATISTICS_DIM, sound_dim
+from mmrec_lib.encoders.runtime.hardware import on_this_machine
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor, InputKind
+from mmrec_lib.encoders.text.sentence_layout import sentence_layout
+from mmrec_lib.encoders.weights.directory import directory_revision, local_directory, read_model_config, require_safe
 from mmrec_lib.errors import ConfigError, EncoderError
 
 if TYPE_CHECKING:
-    from mmrec_lib.encoders.sentiment import SentimentClassifier
+    from mmrec_lib.encoders.text.sentiment import SentimentClassifier
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Kind:
 
 KINDS: dict[EncoderKind, Kind] = {
     "text": Kind(
-        made_by="mmrec_lib.encoders.text:TextEncoder",
+        made_by="mmrec_lib.encoders.text.transformer:TextEncoder",
         makes="vectors",
         modality="text",
         input_kind="text",
@@ -65,7 +65,7 @@ KINDS: dict[EncoderKind, Kind] = {
         unseen=("batch_tokens",),
     ),
     "image": Kind(
-        made_by="mmrec_lib.encoders.image:ImageEncoder",
+        made_by="mmrec_lib.encoders.image.encoder:ImageEncoder",
         makes="vectors",
         modality="image",
         input_kind="image",
@@ -74,7 +74,7 @@ KINDS: dict[EncoderKind, Kind] = {
         unseen=("batch_images",),
     ),
     "speech": Kind(
-        made_by="mmrec_lib.encoders.speech:WhisperExtractor",
+        made_by="mmrec_lib.encoders.audio.speech:WhisperExtractor",
         makes="words",
         modality="transcript",
         input_kind="audio",
@@ -82,7 +82,7 @@ KINDS: dict[EncoderKind, Kind] = {
         settings=("dtype", "language", "max_seconds", "speech_padding_seconds", "time_stamps"),
     ),
     "sound": Kind(
-        made_by="mmrec_lib.encoders.sound:SoundEncoder",
+        made_by="mmrec_lib.encoders.audio.encoder:SoundEncoder",
         makes="vectors",
         modality="audio",
         input_kind="audio",
@@ -91,7 +91,7 @@ KINDS: dict[EncoderKind, Kind] = {
         dim=sound_dim,
     ),
     "sound_statistics": Kind(
-        made_by="mmrec_lib.encoders.sound_statistics:SoundStatistics",
+        made_by="mmrec_lib.encoders.audio.statistics:SoundStatistics",
         makes="vectors",
         modality="audio",
         input_kind="audio",
@@ -101,7 +101,7 @@ KINDS: dict[EncoderKind, Kind] = {
         dim=STATISTICS_DIM,
     ),
     "tags": Kind(
-        made_by="mmrec_lib.encoders.tags:SoundTagger",
+        made_by="mmrec_lib.encoders.audio.tags:SoundTagger",
         makes="words",
         modality="tags",
         input_kind="audio",
@@ -109,7 +109,7 @@ KINDS: dict[EncoderKind, Kind] = {
         settings=("dtype", "max_seconds", "heard_seconds", "min_tag_confidence", "max_tags"),
     ),
     "video": Kind(
-        made_by="mmrec_lib.encoders.video:VideoEncoder",
+        made_by="mmrec_lib.encoders.video.encoder:VideoEncoder",
         makes="vectors",
         modality="video",
         input_kind="video",
@@ -118,7 +118,7 @@ KINDS: dict[EncoderKind, Kind] = {
         unseen=("batch_images",),
     ),
     "labels": Kind(
-        made_by="mmrec_lib.encoders.labels:LabelExtractor",
+        made_by="mmrec_lib.encoders.image.labels:LabelExtractor",
         makes="words",
         modality="labels",
         input_kind="image",
@@ -127,7 +127,7 @@ KINDS: dict[EncoderKind, Kind] = {
         unseen=("batch_images",),
     ),
     "joint": Kind(
-        made_by="mmrec_lib.encoders.joint:make_joint",
+        made_by="mmrec_lib.encoders.image.joint:make_joint",
         makes="vectors",
         modality="joint",
         input_kind="text_or_image",
@@ -136,7 +136,7 @@ KINDS: dict[EncoderKind, Kind] = {
         unseen=("batch_tokens", "batch_images", "text_directory"),
     ),
     "ocr": Kind(
-        made_by="mmrec_lib.encoders.ocr:TextInPictures",
+        made_by="mmrec_lib.encoders.image.ocr:TextInPictures",
         makes="words",
         modality="ocr",
         input_kind="image",
@@ -146,7 +146,7 @@ KINDS: dict[EncoderKind, Kind] = {
         package="rapidocr",
     ),
     "words": Kind(
-        made_by="mmrec_lib.encoders.words:WordsEncoder",
+        made_by="mmrec_lib.encoders.text.word_model:WordsEncoder",
         makes="vectors",
         modality="text",
         input_kind="text",
@@ -154,7 +154,7 @@ KINDS: dict[EncoderKind, Kind] = {
         settings=("normalise",),
     ),
     "sentiment": Kind(
-        made_by="mmrec_lib.encoders.sentiment:SentimentClassifier",
+        made_by="mmrec_lib.encoders.text.sentiment:SentimentClassifier",
         makes="sentiments",
         modality="sentiment",
         input_kind="text",

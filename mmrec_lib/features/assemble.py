@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.silver import TRAINING_SNAPSHOT
-from mmrec_lib.embedding.words import found_words, released_readers, spoken_words
+from mmrec_lib.embedding.extracted_text import found_words, released_readers, spoken_words
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.acts import find_span, known_acts, resolve_as_of, warn_of_newest
 from mmrec_lib.features.config import FeaturesConfig

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from mmrec_lib.config import Section
-from mmrec_lib.ingest.spellings import NULL_SPELLINGS
+from mmrec_lib.ingest.records.spellings import NULL_SPELLINGS
 from mmrec_lib.media.child import DecoderLimits
 
 

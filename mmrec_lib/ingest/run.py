@@ -11,26 +11,26 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.ingest.actions import side_by_side, union
-from mmrec_lib.ingest.arrivals import Arrivals, find_arrivals, landing_of, landing_state, remember_touched
-from mmrec_lib.ingest.books import (
+from mmrec_lib.ingest.config import LandingConfig
+from mmrec_lib.ingest.landing.arrivals import Arrivals, find_arrivals, landing_of, landing_state, remember_touched
+from mmrec_lib.ingest.media.media import MEDIA_KIND, MediaResult, ingest_media
+from mmrec_lib.ingest.records.frames import DELETABLE_KINDS, IMMUTABLE_KINDS, read_records
+from mmrec_lib.ingest.records.reasons import LOST_REASONS
+from mmrec_lib.ingest.records.table_records import read_tables
+from mmrec_lib.ingest.records.values import Rules
+from mmrec_lib.ingest.resolve.count_outcomes import count_outcomes
+from mmrec_lib.ingest.resolve.first_wins import STORED, settle_first
+from mmrec_lib.ingest.resolve.latest_wins import settle_latest
+from mmrec_lib.ingest.resolve.quarantine import IS_UNREAD, file_rows, quarantine_rows, returned_ids
+from mmrec_lib.ingest.resolve.reconciliation import (
     Books,
     QualityCheck,
     landing_file_rows,
     notes_for_person,
     require_quality,
 )
-from mmrec_lib.ingest.config import LandingConfig
-from mmrec_lib.ingest.count_outcomes import count_outcomes
-from mmrec_lib.ingest.frames import DELETABLE_KINDS, IMMUTABLE_KINDS, read_records
-from mmrec_lib.ingest.media import MEDIA_KIND, MediaResult, ingest_media
-from mmrec_lib.ingest.quarantine import IS_UNREAD, file_rows, quarantine_rows, returned_ids
-from mmrec_lib.ingest.reasons import LOST_REASONS
-from mmrec_lib.ingest.settle_first import STORED, settle_first
-from mmrec_lib.ingest.settle_latest import settle_latest
-from mmrec_lib.ingest.table_records import read_tables
-from mmrec_lib.ingest.users import mentions, undeclared_users
-from mmrec_lib.ingest.values import Rules
-from mmrec_lib.ingest.waiting import waiting_records
+from mmrec_lib.ingest.resolve.users import mentions, undeclared_users
+from mmrec_lib.ingest.resolve.waiting import waiting_records
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 __all__ = ["WRITES", "IngestSummary", "ingest", "landing_of", "landing_state"]

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.opinions.nouns import Use, names_a_thing
-from mmrec_lib.opinions.words import clauses, tokens, without_elision
+from mmrec_lib.text.clauses import clauses, tokens, without_elision
 
 # Of the occurrences of a word of a phrase so many stand in the phrase.
 _PHRASE_SHARE = 0.5

@@ -17,7 +17,7 @@ from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.opinions.nouns import common_words, word_uses
 from mmrec_lib.opinions.ratings import TEST, TRAIN, VALID, RatingModel, fit_ratings
 from mmrec_lib.opinions.topics import TopicModel, fit_topics
-from mmrec_lib.opinions.vocabulary import Vocabulary
+from mmrec_lib.text.tfidf import Vocabulary
 
 UNRATED = "unrated"
 # Raised when the code that fits or applies the model changes its results.

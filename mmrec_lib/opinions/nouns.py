@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmrec_lib.opinions.words import (
+from mmrec_lib.text.clauses import (
     NEGATORS,
     Token,
     clauses,

@@ -19,8 +19,8 @@ from scipy.stats import spearmanr
 
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.opinions.lexicon import lexicon_scores
-from mmrec_lib.opinions.vocabulary import Vocabulary
-from mmrec_lib.opinions.words import features
+from mmrec_lib.text.clauses import features
+from mmrec_lib.text.tfidf import Vocabulary
 
 Floats = npt.NDArray[np.float64]
 Part = str

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from mmrec_lib.opinions.nouns import Use
-from mmrec_lib.opinions.vocabulary import Feature, Vocabulary
-from mmrec_lib.opinions.words import clauses, tokens, without_elision
+from mmrec_lib.text.clauses import clauses, tokens, without_elision
+from mmrec_lib.text.tfidf import Feature, Vocabulary
 
 Floats = npt.NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib import __version__
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.words import found_words, released_readers, spoken_words
+from mmrec_lib.embedding.extracted_text import found_words, released_readers, spoken_words
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.lakehouse.ledger import Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse

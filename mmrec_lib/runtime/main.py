@@ -23,8 +23,8 @@ from omegaconf import OmegaConf
 
 from mmrec_lib.config import Section, load_config
 from mmrec_lib.errors import MmrecError
+from mmrec_lib.ingest.landing import LandingFolder
 from mmrec_lib.lakehouse.java import check_java
-from mmrec_lib.lakehouse.landing import LandingFolder
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
 from mmrec_lib.lakehouse.session import build_session
 from mmrec_lib.lakehouse.store import check_store, create_card, has_lock, locked

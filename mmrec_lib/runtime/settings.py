@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.words_config import WordsConfig
+from mmrec_lib.embedding.word_model_config import WordsConfig
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.features.config import FeaturesConfig

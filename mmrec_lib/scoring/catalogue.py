@@ -17,7 +17,7 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.models.data import Content
 from mmrec_lib.models.ids import IdIndex, Mapped
-from mmrec_lib.models.ranker import FittedRanker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 
 _VECTORS, _ITEMS, _MODEL = "item_vectors.npy", "items.json", "model"
 

@@ -16,7 +16,7 @@ from mmrec_lib.contracts.gold import CURRENT_SLICE, ITEM_NEIGHBOR, ITEM_VECTOR
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import load_snapshot, present_profiles
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.ranker import FittedRanker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.users import score_profiles

@@ -23,7 +23,7 @@ from mmrec_lib.tracking.shipping import ShippedCode, ship_code
 FILES_TAG = "mmrec.files"
 LOGGED_MODEL_TAG = "mmrec.logged_model"
 LONG_TEXTS = "long_texts"
-_MODEL_MODULE = "mmrec_lib.models.pyfunc_file"
+_MODEL_MODULE = "mmrec_lib.models.ranker.pyfunc_file"
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class ActiveRun:
         """
         import mlflow
 
-        from mmrec_lib.models.pyfunc_file import signature
+        from mmrec_lib.models.ranker.pyfunc_file import signature
 
         with tempfile.TemporaryDirectory() as scratch:
             code = ship_code(_MODEL_MODULE, Path(scratch))

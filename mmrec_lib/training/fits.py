@@ -11,7 +11,9 @@ from typing import Any
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import Snapshot
-from mmrec_lib.models.baselines import (
+from mmrec_lib.models.config import RankerSettings, TrainingConfig
+from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.tuning.baselines import (
     BaselineSettings,
     FittedBaseline,
     choose_baseline,
@@ -19,9 +21,7 @@ from mmrec_lib.models.baselines import (
     load_model,
     possible_baselines,
 )
-from mmrec_lib.models.choose import choose_settings
-from mmrec_lib.models.config import RankerSettings, TrainingConfig
-from mmrec_lib.models.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.tuning.choose import choose_settings
 
 RANKER = "ranker"
 _INDEX = "fits.json"

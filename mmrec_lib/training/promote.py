@@ -12,7 +12,7 @@ from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
 from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION, FINGERPRINT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.fallback import BASELINE_TAG, is_baseline, published_baseline

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.ranker import FittedRanker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.tracking.registry import RegisteredModel, Registry
 
 SNAPSHOT_TAG = "mmrec.snapshot_id"

@@ -12,7 +12,7 @@ import mmrec_lib.models
 from mmrec_lib.features.load import load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
-from mmrec_lib.models.ranker import fit_ranker
+from mmrec_lib.models.ranker.ranker import fit_ranker
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
 from mmrec_lib.training.fits import choose_all, published_fit, save_fits
 from mmrec_lib.training.register import PUBLISHED_FIT_TAG, register_fit

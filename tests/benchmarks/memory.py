@@ -49,14 +49,14 @@ def _decode_hour(content: bytes) -> int:
 
 
 def _cut_hour(content: bytes) -> int:
-    from mmrec_lib.encoders.speech import split_at_pauses
+    from mmrec_lib.encoders.audio.speech import split_at_pauses
     from mmrec_lib.media.audio import decode_audio
 
     return sum(window.nbytes for window in split_at_pauses(decode_audio(content), 30 * 16_000))
 
 
 def _fit_picture(content: bytes) -> int:
-    from mmrec_lib.encoders.preprocessing import ImagePreprocessing
+    from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 
     how = ImagePreprocessing(256, 224, 224, 3, 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     return how.fit(content).nbytes

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mmrec_lib.embedding.word_vectors import fit_words_model
-from mmrec_lib.embedding.words_config import WordsConfig
+from mmrec_lib.embedding.fit_word_model import fit_words_model
+from mmrec_lib.embedding.word_model_config import WordsConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.lakehouse.config import SparkConfig

@@ -10,10 +10,16 @@ from pyspark.sql import functions as F
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import FieldEncoder
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
+from mmrec_lib.embedding.extracted_text import (
+    Reader,
+    found_words,
+    media_text_rows,
+    plan_extraction,
+    provided_media_text,
+)
 from mmrec_lib.embedding.pooling import pool_items, release_rows
 from mmrec_lib.embedding.storage import packed
 from mmrec_lib.embedding.texts import content_id, normalised
-from mmrec_lib.embedding.words import Reader, found_words, media_text_rows, plan_extraction, provided_media_text
 from mmrec_lib.encoders.spec import EncoderSpec
 
 TEXT = EncoderSpec("words", "r1", "text", "text", 2)

@@ -6,10 +6,10 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.opinions import extract_opinions
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.opinions.config import OpinionConfig
+from mmrec_lib.reviews.extract_opinions import extract_opinions
 from tests.spark.test_embedding_contents import rows
 from tests.unit.encoders.tiny_sentiment import make_sentiment_model
 from tests.unit.opinions.planted import planted_reviews

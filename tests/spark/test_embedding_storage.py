@@ -16,8 +16,8 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.run import embed_contents
 from mmrec_lib.embedding.storage import packed, stored_as, with_vectors
+from mmrec_lib.embedding.vector_codec import Storage
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.packing import Storage
 from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.features.contents import released_vectors
 from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from mmrec_lib.embedding.word_vectors import fit_vocabulary, fit_words_model, latent_vectors, segmented, store_texts
-from mmrec_lib.embedding.words_config import WordsConfig
+from mmrec_lib.embedding.fit_word_model import fit_vocabulary, fit_words_model, latent_vectors, segmented, store_texts
+from mmrec_lib.embedding.word_model_config import WordsConfig
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
-from mmrec_lib.encoders.words import word_counts
+from mmrec_lib.encoders.text.word_model import word_counts
 from mmrec_lib.errors import NoDataError
 
 SEA = ["ship sails over the wave", "wave and wind and ship", "the wind fills the sail", "sail on the wave with wind"]

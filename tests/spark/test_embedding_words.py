@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.chunks import ChunkedRun, Work
 from mmrec_lib.embedding.documents import item_documents
-from mmrec_lib.embedding.words import Reader, found_words, media_words, released_readers
+from mmrec_lib.embedding.extracted_text import Reader, found_words, media_words, released_readers
 from mmrec_lib.encoders.spec import EncoderSpec
 from tests.spark.test_embedding_contents import link, rows
 

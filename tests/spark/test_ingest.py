@@ -21,8 +21,8 @@ from pyspark.sql import functions as F
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import DataQualityError, LandingError
 from mmrec_lib.ingest.config import IngestConfig, ItemsConfig, LandingConfig, MediaConfig
-from mmrec_lib.ingest.media import plain_path
-from mmrec_lib.ingest.records import landing_path
+from mmrec_lib.ingest.media.media import plain_path
+from mmrec_lib.ingest.records.parse import landing_path
 from mmrec_lib.ingest.run import WRITES, IngestSummary, ingest, landing_state
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult

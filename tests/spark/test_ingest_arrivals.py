@@ -20,8 +20,8 @@ from pyspark.sql import SparkSession
 
 from mmrec_lib.errors import DataQualityError
 from mmrec_lib.ingest import run as run_module
-from mmrec_lib.ingest.arrivals import Arrivals, find_arrivals
 from mmrec_lib.ingest.config import ItemsConfig, LandingConfig, MediaConfig
+from mmrec_lib.ingest.landing.arrivals import Arrivals, find_arrivals
 from mmrec_lib.ingest.run import landing_state
 from mmrec_lib.lakehouse.tables import Lakehouse
 from tests.spark.test_ingest import TS, Store, event, picture

@@ -10,10 +10,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.ingest.content import content_hash
-from mmrec_lib.ingest.frames import parsed_schema
-from mmrec_lib.ingest.settle_first import settle_first
-from mmrec_lib.ingest.settle_latest import settle_latest
+from mmrec_lib.ingest.records.frames import parsed_schema
+from mmrec_lib.ingest.resolve.content_hash import content_hash
+from mmrec_lib.ingest.resolve.first_wins import settle_first
+from mmrec_lib.ingest.resolve.latest_wins import settle_latest
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -18,10 +18,10 @@ from pyspark.sql import functions as F
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.bronze import QUARANTINE
 from mmrec_lib.ingest.config import LandingConfig
-from mmrec_lib.ingest.quarantine import quarantine_rows
-from mmrec_lib.ingest.settle_first import settle_first
-from mmrec_lib.ingest.values import Rules
-from mmrec_lib.ingest.waiting import waiting_records
+from mmrec_lib.ingest.records.values import Rules
+from mmrec_lib.ingest.resolve.first_wins import settle_first
+from mmrec_lib.ingest.resolve.quarantine import quarantine_rows
+from mmrec_lib.ingest.resolve.waiting import waiting_records
 from tests.spark.test_ingest import Store, event
 from tests.spark.test_ingest_settle import event as parsed_event
 from tests.spark.test_ingest_settle import frame

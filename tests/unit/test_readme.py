@@ -11,9 +11,9 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.docs import END, START, table_docs, with_tables
 from mmrec_lib.errors import ConfigError
 from mmrec_lib.ingest.config import LandingConfig
-from mmrec_lib.ingest.records import parse_record
-from mmrec_lib.ingest.values import Rules
-from mmrec_lib.lakehouse.landing import format_of, kind_of
+from mmrec_lib.ingest.landing import format_of, kind_of
+from mmrec_lib.ingest.records.parse import parse_record
+from mmrec_lib.ingest.records.values import Rules
 from mmrec_lib.runtime.graph import load_graph
 from mmrec_lib.runtime.main import make_parser
 from mmrec_lib.runtime.settings import Settings

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from mmrec_lib.encoders import directory
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
-from mmrec_lib.encoders.directory import directory_revision, local_directory
 from mmrec_lib.encoders.registry import KINDS, encoder_spec, make_encoder, make_extractor
+from mmrec_lib.encoders.weights import directory
+from mmrec_lib.encoders.weights.directory import directory_revision, local_directory
 from mmrec_lib.errors import ConfigError, EncoderError
 
 
@@ -220,7 +220,7 @@ def test_directory_behind_a_uri_is_copied_once(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     remote = write_model(tmp_path / "remote" / "mine")
-    monkeypatch.setattr("mmrec_lib.encoders.directory.LOCAL_SCHEMES", ())
+    monkeypatch.setattr("mmrec_lib.encoders.weights.directory.LOCAL_SCHEMES", ())
     copied = local_directory((tmp_path / "remote").as_uri(), "mine")
     assert copied != remote and (copied / "model.safetensors").read_bytes() == b"abc"
     inode = copied.stat().st_ino
@@ -303,7 +303,7 @@ def test_encoders_and_extractors_are_not_confused(tiny_models: ModelsConfig) -> 
 
 def test_looking_up_a_model_does_not_import_torch() -> None:
     code = (
-        "import sys; import mmrec_lib.encoders.prepare, mmrec_lib.encoders.registry, mmrec_lib.encoders.config;"
+        "import sys; import mmrec_lib.encoders.weights.prepare, mmrec_lib.encoders.registry, mmrec_lib.encoders.config;"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

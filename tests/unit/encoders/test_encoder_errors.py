@@ -10,7 +10,7 @@ from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import ENCODE_REASONS, NOT_FINITE, TEXT_EMPTY, TEXT_MISSING, medium_missing, reason_of
 from mmrec_lib.encoders.registry import make_encoder, make_extractor
 from mmrec_lib.encoders.spec import EncoderInput
-from mmrec_lib.ingest.reasons import Reason
+from mmrec_lib.ingest.records.reasons import Reason
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
 from tests.conftest import PROJECT
 from tests.unit.encoders.tiny_models import picture_bytes

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrec_lib.encoders.hearing import is_silent, window_starts
-from mmrec_lib.encoders.sound_features import cepstra, log_mel, slopes
+from mmrec_lib.encoders.audio.features import cepstra, log_mel, slopes
+from mmrec_lib.encoders.audio.windows import is_silent, window_starts
 from tests.unit.encoders.tiny_sound import tone
 
 

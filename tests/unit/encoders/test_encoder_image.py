@@ -11,11 +11,11 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModel, EfficientNetConfig, EfficientNetModel
 
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.fusion import NEUTRAL_GATE_BIAS, fused
-from mmrec_lib.encoders.preprocessing import ImagePreprocessing
+from mmrec_lib.encoders.image.networks import load_vision
+from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.registry import make_encoder
+from mmrec_lib.encoders.runtime.fold_batch_norm import NEUTRAL_GATE_BIAS, fused
 from mmrec_lib.encoders.spec import Encoder
-from mmrec_lib.encoders.vision import load_vision
 from mmrec_lib.errors import EncoderError
 from tests.unit.encoders.tiny_models import picture_bytes
 

@@ -11,10 +11,10 @@ from transformers import AutoModel, PreTrainedModel
 
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import reason_of
-from mmrec_lib.encoders.labels import PictureClassifier
+from mmrec_lib.encoders.image.labels import PictureClassifier
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder
 from mmrec_lib.encoders.spec import Encoder
-from mmrec_lib.encoders.text import TextEncoder
+from mmrec_lib.encoders.text.transformer import TextEncoder
 from mmrec_lib.errors import EncoderError
 from tests.unit.encoders.tiny_models import make_text_model, picture_bytes
 from tests.unit.encoders.tiny_vision import LABELS, clip, make_vision_model, resnet_classifier, siglip, vit

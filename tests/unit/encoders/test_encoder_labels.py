@@ -9,7 +9,7 @@ import torch
 from transformers import ResNetForImageClassification
 
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.preprocessing import ImagePreprocessing
+from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.registry import encoder_spec, make_extractor
 from mmrec_lib.encoders.spec import Extractor
 from mmrec_lib.errors import EncoderError

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from mmrec_lib.encoders.language import MIN_CONFIDENCE, detect_languages, known_languages
+from mmrec_lib.text.languages import MIN_CONFIDENCE, detect_languages, known_languages
 
 SENTENCES = {
     "ar": "هذه السترة تبقيك دافئا وجافا أثناء المشي الطويل تحت المطر.",

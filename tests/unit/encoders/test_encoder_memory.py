@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mmrec_lib.encoders import memory
-from mmrec_lib.encoders.memory import recalled
+from mmrec_lib.encoders.runtime import machine_cache as memory
+from mmrec_lib.encoders.runtime.machine_cache import recalled
 
 
 @dataclass(frozen=True)

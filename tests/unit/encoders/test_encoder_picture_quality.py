@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.precision import same_class_share
 from mmrec_lib.encoders.registry import make_encoder, make_extractor
+from mmrec_lib.encoders.runtime.precision import same_class_share
 
 pytestmark = pytest.mark.models
 

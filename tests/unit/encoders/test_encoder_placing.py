@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mmrec_lib.encoders import placing
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
-from mmrec_lib.encoders.directory import DESCRIPTION_FILE
-from mmrec_lib.encoders.packages import PACKAGES, ModelPackage
-from mmrec_lib.encoders.placing import missing_models, packages_of, place_models
+from mmrec_lib.encoders.weights import placing
+from mmrec_lib.encoders.weights.directory import DESCRIPTION_FILE
+from mmrec_lib.encoders.weights.packages import PACKAGES, ModelPackage
+from mmrec_lib.encoders.weights.placing import missing_models, packages_of, place_models
 from mmrec_lib.errors import MachineError
 
 MINILM = next(package for package in PACKAGES if package.name == "all-minilm-l6-v2")

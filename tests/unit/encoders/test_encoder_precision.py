@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mmrec_lib.encoders import memory, precision
-from mmrec_lib.encoders.backend import Run
-from mmrec_lib.encoders.precision import (
+from mmrec_lib.encoders.runtime import machine_cache as memory
+from mmrec_lib.encoders.runtime import precision
+from mmrec_lib.encoders.runtime.backend import Run
+from mmrec_lib.encoders.runtime.precision import (
     Sample,
     calibration_pictures,
     calibration_texts,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrec_lib.encoders import prefetch
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.prefetch import map_ahead, map_batches
 from mmrec_lib.encoders.registry import make_encoder
+from mmrec_lib.encoders.runtime import prefetch
+from mmrec_lib.encoders.runtime.prefetch import map_ahead, map_batches
 from mmrec_lib.encoders.spec import EncoderInput
 from tests.unit.encoders.tiny_models import WORDS, picture_bytes
 

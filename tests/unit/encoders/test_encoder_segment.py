@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from mmrec_lib.encoders.segment import words_of
+from mmrec_lib.text.tokenizer import words_of
 
 
 @pytest.mark.parametrize(

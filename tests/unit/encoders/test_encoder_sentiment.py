@@ -8,7 +8,7 @@ import pytest
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_classifier, make_encoder
-from mmrec_lib.encoders.sentiment import SentimentClassifier, read_labels
+from mmrec_lib.encoders.text.sentiment import SentimentClassifier, read_labels
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.opinions.config import OpinionConfig
 from tests.unit.encoders.tiny_classifiers import FAMILIES, make_classifier_of_family, plain_logits

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmrec_lib.encoders.audio.speech import split_at_pauses
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import make_extractor
 from mmrec_lib.encoders.spec import Extractor
-from mmrec_lib.encoders.speech import split_at_pauses
 from mmrec_lib.errors import EncoderError
 from tests.unit.encoders.tiny_models import WORDS, sound_bytes
 

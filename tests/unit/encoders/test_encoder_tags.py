@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmrec_lib.encoders.audio.features import Floats
+from mmrec_lib.encoders.audio.tags import SoundTagger
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_extractor
-from mmrec_lib.encoders.sound_features import Floats
 from mmrec_lib.encoders.spec import Extractor
-from mmrec_lib.encoders.tags import SoundTagger
 from mmrec_lib.errors import EncoderError
 from tests.unit.encoders.tiny_models import sound_bytes
 from tests.unit.encoders.tiny_sound import SOUNDS, make_ast, make_clap, make_yamnet, tone, wave_bytes

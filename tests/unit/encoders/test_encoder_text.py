@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
-from mmrec_lib.encoders import backend, memory
-from mmrec_lib.encoders import text as text_module
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.errors import TEXT_UNKNOWN
-from mmrec_lib.encoders.precision import fast_formats
 from mmrec_lib.encoders.registry import make_encoder
+from mmrec_lib.encoders.runtime import backend
+from mmrec_lib.encoders.runtime import machine_cache as memory
+from mmrec_lib.encoders.runtime.precision import fast_formats
 from mmrec_lib.encoders.spec import Encoder
-from mmrec_lib.encoders.text import padded_length
+from mmrec_lib.encoders.text.transformer import padded_length
+from mmrec_lib.encoders.text.transformer import transformer as text_module
 from mmrec_lib.errors import EncoderError
 from tests.unit.encoders.tiny_models import WORDS
 

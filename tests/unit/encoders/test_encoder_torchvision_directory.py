@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
-from mmrec_lib.encoders.torchvision_directory import is_torchvision, load_torchvision
+from mmrec_lib.encoders.weights.torchvision_directory import is_torchvision, load_torchvision
 
 SETTINGS = {"model_type": "torchvision", "architecture": "squeezenet1_1"}
 

@@ -13,11 +13,11 @@ from PIL import Image
 from transformers import AutoModel
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
-from mmrec_lib.encoders.image import ImageEncoder
-from mmrec_lib.encoders.preprocessing import ImagePreprocessing
+from mmrec_lib.encoders.image.encoder import ImageEncoder
+from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
 from mmrec_lib.encoders.spec import Encoder
-from mmrec_lib.encoders.torchvision_directory import load_torchvision
+from mmrec_lib.encoders.weights.torchvision_directory import load_torchvision
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.frames import sample_frames
 from tests.unit.encoders.tiny_videos import MAKERS, NUM_FRAMES

@@ -9,10 +9,10 @@ import torch
 from transformers import BertConfig, BertModel, PreTrainedModel, ViTMAEConfig, ViTMAEModel
 
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.preprocessing import ImagePreprocessing
+from mmrec_lib.encoders.image.networks import load_classifier, load_towers, load_vision
+from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.spec import Encoder
-from mmrec_lib.encoders.vision import load_classifier, load_towers, load_vision
 from mmrec_lib.errors import EncoderError
 from tests.unit.encoders.tiny_models import picture_bytes
 from tests.unit.encoders.tiny_vision import (

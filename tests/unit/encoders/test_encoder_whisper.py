@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
-from mmrec_lib.encoders.whisper import WhisperNetwork, num_repeated
+from mmrec_lib.encoders.audio.whisper import WhisperNetwork, num_repeated
 
 # The vocabulary: 8 words, end, start, two languages, a task, "nobody speaks", "no times", and 11 times of 0.02 seconds.
 END, START, ENGLISH, GERMAN, TRANSCRIBE, NO_TIMES, FIRST_TIME = 8, 9, 10, 11, 12, 14, 15

@@ -9,7 +9,7 @@ from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import TEXT_UNKNOWN
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder
 from mmrec_lib.encoders.spec import Encoder
-from mmrec_lib.encoders.words import save_words
+from mmrec_lib.encoders.text.word_model import save_words
 from mmrec_lib.errors import EncoderError
 
 VOCABULARY = ["red", "shoe", "river", "赤い"]

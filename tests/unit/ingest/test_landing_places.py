@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmrec_lib.ingest.config import LandingConfig
-from mmrec_lib.ingest.folder_fields import with_folder_fields
-from mmrec_lib.ingest.values import Rules
-from mmrec_lib.lakehouse.landing import Delivery, KnownFile, LandingFolder
-from mmrec_lib.lakehouse.landing import safe_open as safe_open_module
-from mmrec_lib.lakehouse.landing.delta_log import DeltaLogError, is_own, read_state
-from mmrec_lib.lakehouse.landing.names import folder_fields, is_hidden, table_roots
-from mmrec_lib.lakehouse.landing.parquet import MAX_VECTOR_LENGTH, LostRows, iter_batches
-from mmrec_lib.lakehouse.landing.rows import iter_rows
-from mmrec_lib.lakehouse.landing.safe_open import OutsideError, open_inside
+from mmrec_lib.ingest.landing import Delivery, KnownFile, LandingFolder
+from mmrec_lib.ingest.landing import safe_open as safe_open_module
+from mmrec_lib.ingest.landing.delta_log import DeltaLogError, is_own, read_state
+from mmrec_lib.ingest.landing.names import folder_fields, is_hidden, table_roots
+from mmrec_lib.ingest.landing.parquet import MAX_VECTOR_LENGTH, LostRows, iter_batches
+from mmrec_lib.ingest.landing.rows import iter_rows
+from mmrec_lib.ingest.landing.safe_open import OutsideError, open_inside
+from mmrec_lib.ingest.records.folder_fields import with_folder_fields
+from mmrec_lib.ingest.records.values import Rules
 
 MB = 1 << 20
 
@@ -254,7 +254,7 @@ def test_files_and_folders_without_permission_are_named_and_the_rest_is_read(tmp
             folder.chmod(0o755)
     script = (
         "import os, sys, json\n"
-        "from mmrec_lib.lakehouse.landing import LandingFolder\n"
+        "from mmrec_lib.ingest.landing import LandingFolder\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "landing = LandingFolder(sys.argv[1]); scan = landing.scan()\n"
         "found = landing.deliveries(scan.files, [], 1 << 20)\n"
@@ -280,7 +280,7 @@ def test_a_file_that_cannot_be_opened_is_tried_again_and_known_by_no_content(
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mmrec_lib.lakehouse.landing.folder.open_inside", refuse)
+        patch.setattr("mmrec_lib.ingest.landing.folder.open_inside", refuse)
         delivery = only(landing)
     assert not delivery.is_read and delivery.file_id.startswith("unread-")
     assert (

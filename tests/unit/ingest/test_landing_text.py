@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrec_lib.lakehouse.landing import Delivery, LandingFolder
-from mmrec_lib.lakehouse.landing.csv_rows import iter_csv
-from mmrec_lib.lakehouse.landing.json_values import iter_values
-from mmrec_lib.lakehouse.landing.raw_row import HEADER_BYTES, RawRow
-from mmrec_lib.lakehouse.landing.rows import iter_rows
-from mmrec_lib.lakehouse.landing.streams import iter_lines
+from mmrec_lib.ingest.landing import Delivery, LandingFolder
+from mmrec_lib.ingest.landing.csv_rows import iter_csv
+from mmrec_lib.ingest.landing.json_values import iter_values
+from mmrec_lib.ingest.landing.raw_row import HEADER_BYTES, RawRow
+from mmrec_lib.ingest.landing.rows import iter_rows
+from mmrec_lib.ingest.landing.streams import iter_lines
 
 MB = 1 << 20
 

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrec_lib.ingest.config import EventTypeConfig, IngestConfig, LandingConfig
-from mmrec_lib.ingest.reasons import Reason
-from mmrec_lib.ingest.records import READERS, Parsed, landing_path, parse_record
-from mmrec_lib.ingest.values import Fields, Rules
-from mmrec_lib.lakehouse.landing import LandingFolder
-from mmrec_lib.lakehouse.landing.rows import iter_rows
+from mmrec_lib.ingest.landing import LandingFolder
+from mmrec_lib.ingest.landing.rows import iter_rows
+from mmrec_lib.ingest.records.parse import READERS, Parsed, landing_path, parse_record
+from mmrec_lib.ingest.records.reasons import Reason
+from mmrec_lib.ingest.records.values import Fields, Rules
 
 RULES = Rules.of(LandingConfig())
 REASONS = {str(reason) for reason in Reason}

@@ -6,10 +6,10 @@ import json
 from collections import Counter
 
 from mmrec_lib.ingest.config import LandingConfig
-from mmrec_lib.ingest.records import parse_record
-from mmrec_lib.ingest.values import Rules
-from mmrec_lib.lakehouse.landing import LandingFolder
-from mmrec_lib.lakehouse.landing.rows import iter_rows
+from mmrec_lib.ingest.landing import LandingFolder
+from mmrec_lib.ingest.landing.rows import iter_rows
+from mmrec_lib.ingest.records.parse import parse_record
+from mmrec_lib.ingest.records.values import Rules
 from tests.conftest import PROJECT
 
 DATA = PROJECT / "tests" / "data"

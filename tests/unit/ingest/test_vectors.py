@@ -6,10 +6,10 @@ import pyarrow as pa
 import pytest
 
 from mmrec_lib.ingest.config import LandingConfig
-from mmrec_lib.ingest.frames import arrow_schema, parsed_schema
-from mmrec_lib.ingest.values import Rules
-from mmrec_lib.ingest.vectors import parse_vectors
-from mmrec_lib.lakehouse.landing import Split
+from mmrec_lib.ingest.landing import Split
+from mmrec_lib.ingest.records.frames import arrow_schema, parsed_schema
+from mmrec_lib.ingest.records.values import Rules
+from mmrec_lib.ingest.records.vectors import parse_vectors
 
 SPLIT = Split("vectors/audio-x.parquet", "f", "provided_vector", "parquet", 0, 1, 1, "audio", "x", 2)
 SCHEMA = arrow_schema(parsed_schema("provided_vector"))

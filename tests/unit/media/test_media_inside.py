@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from mmrec_lib.encoders.hearing import samples_or_error
+from mmrec_lib.encoders.audio.windows import samples_or_error
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.frames import sample_frames
 from mmrec_lib.media.probe import MediaInfo, probe

@@ -5,10 +5,10 @@ import pytest
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.models.cold_items import ColdItemModel
 from mmrec_lib.models.config import ColdItemSettings
-from mmrec_lib.models.content import BlockTransform, ContentFeatures
 from mmrec_lib.models.data import Content
+from mmrec_lib.models.sources.cold_items import ColdItemModel
+from mmrec_lib.models.sources.content import BlockTransform, ContentFeatures
 
 
 def blocks(seed: int = 0, num_items: int = 30) -> dict[str, Content]:

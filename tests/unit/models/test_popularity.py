@@ -6,8 +6,8 @@ import pytest
 from mmrec_lib.models.attributes import MAX_NAMES, group_values
 from mmrec_lib.models.config import PopularitySettings, RankerSettings
 from mmrec_lib.models.data import FitData, Interactions
-from mmrec_lib.models.groups import Group, find_groups, membership
-from mmrec_lib.models.popularity import PopularityModel, decayed_counts, half_life_candidates
+from mmrec_lib.models.sources.groups import Group, find_groups, membership
+from mmrec_lib.models.sources.popularity import PopularityModel, decayed_counts, half_life_candidates
 
 DAY = 86_400.0
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mmrec_lib.models.config import IalsSettings
-from mmrec_lib.models.search import climb, learn_weights
+from mmrec_lib.models.tuning.coordinate_search import climb, learn_weights
 
 
 def test_climbing_finds_the_top_of_a_hill() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmrec_lib.opinions.vocabulary import Vocabulary
-from mmrec_lib.opinions.words import clauses, features, tokens
+from mmrec_lib.text.clauses import clauses, features, tokens
+from mmrec_lib.text.tfidf import Vocabulary
 
 
 def test_a_clause_ends_at_punctuation_and_before_a_contrast() -> None:

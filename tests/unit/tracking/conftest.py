@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrec_lib.models.ranker import FittedRanker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from tests.registered import small_ranker, write_registered_store
 
 

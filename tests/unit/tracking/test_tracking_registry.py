@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.lakehouse.config import StoreConfig
-from mmrec_lib.models.ranker import FittedRanker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.local import check_database, move_places, recorded_folders
 from mmrec_lib.tracking.names import decode_key, sqlite_uri

@@ -16,7 +16,7 @@ from mmrec_lib.tracking.shipping import needed_modules, pinned, ship_code
 from tests.conftest import PROJECT
 from tests.registered import open_registry
 
-ENTRY = "mmrec_lib.models.pyfunc_file"
+ENTRY = "mmrec_lib.models.ranker.pyfunc_file"
 PUBLIC = ["mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy"]
 
 

@@ -1,0 +1,1 @@
+"""Encoders and extractors of sound."""

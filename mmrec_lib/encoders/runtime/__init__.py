@@ -1,0 +1,1 @@
+"""Running networks: backends, dtypes, machine cache, prefetch."""

@@ -1,0 +1,1 @@
+"""Model directories: packaged weights, conversion, placing and loading."""

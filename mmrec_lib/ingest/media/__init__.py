@@ -1,0 +1,1 @@
+"""Media that records name → media_asset and media_link."""

@@ -1,0 +1,1 @@
+"""One landing record → the columns of its table, or the reason why not."""

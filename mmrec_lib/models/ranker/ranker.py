@@ -1,0 +1,341 @@
+"""The fusion ranker: collaborative sources, content, popularity and demographics behind one dot product.
+
+A user's vector is [distilled | popularity | groups | 1], an item's [distilled | log popularity | log-ratios | shift].
+Users without history have zeros in the distilled part and other weights on popularity and groups, so they are served by
+the same dot product, exactly. Items without interactions get their distilled part from content.
+
+Shape letters: n users of a block, I items, W items with interactions, V length of the vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from mmrec_lib.errors import ModelError
+from mmrec_lib.models.config import FITTED_NAMES, RankerSettings
+from mmrec_lib.models.data import Bools, Content, FitData, Floats, Histories, Ints, history_rows
+from mmrec_lib.models.ranker.distil import leading_items_basis
+from mmrec_lib.models.ranker.fusion import fuse, source_shares
+from mmrec_lib.models.ranker.saved import read_saved, write_saved
+from mmrec_lib.models.sources.base import Source, fit_source, is_possible, load_source
+from mmrec_lib.models.sources.cold_items import ColdItemModel
+from mmrec_lib.models.sources.content import BlockTransform, ContentFeatures
+from mmrec_lib.models.sources.groups import Group
+from mmrec_lib.models.sources.popularity import PopularityModel
+
+# Users whose fused scores shape the distilled vectors, at most; a seeded sample above.
+MAX_BASIS_USERS = 20_000
+# Fused scores are kept between the passes of the distillation up to this many numbers, else computed again.
+_KEPT_CELLS = 50_000_000
+
+KIND = "ranker"
+
+
+@dataclass(frozen=True)
+class FittedRanker:
+    """A fitted ranker; see `fit_ranker`.
+
+    Attributes:
+        settings: What it was fitted with.
+        item_ids: [I] ids of the catalogue at the fit.
+        warm: [I] which items had interactions.
+        sources: Collaborative sources over the W warm items.
+        popularity: Popularity and groups over all items.
+        cold_items: Vectors from contents; None without content.
+        distilled: [I, dim] float32 distilled item vectors, warm and cold.
+        shift: [I] float32 constant of each item, not 0 for cold ones.
+    """
+
+    settings: RankerSettings
+    item_ids: npt.NDArray[np.str_]
+    warm: Bools
+    sources: Mapping[str, Source]
+    popularity: PopularityModel
+    cold_items: ColdItemModel | None
+    distilled: Floats
+    shift: Floats
+
+    @cached_property
+    def _item_vectors(self) -> Floats:
+        return np.hstack(
+            [self.distilled, self.popularity.log_popularity[:, None], self.popularity.log_ratios, self.shift[:, None]]
+        ).astype(np.float32)
+
+    @cached_property
+    def _warm_columns(self) -> Ints:
+        return np.flatnonzero(self.warm)
+
+    @property
+    def vector_dim(self) -> int:
+        """Length of user and item vectors."""
+        return int(self._item_vectors.shape[1])
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """Attributes of users that the ranker looks at."""
+        return tuple(sorted({group.attribute for group in self.popularity.groups}))
+
+    def item_vectors(self) -> Floats:
+        """Vectors of the catalogue, [I, V] float32, in the order of item_ids."""
+        return self._item_vectors
+
+    def item_vectors_from_content(self, contents: Mapping[str, Content], num_items: int) -> Floats:
+        """Vectors of items that were not there at the fit, [num_items, V] float32.
+
+        Args:
+            contents: Their contents; blocks unknown to the fit are ignored, missing ones count as missing.
+            num_items: How many items.
+
+        Raises:
+            ModelError: When a block does not fit the one of the fit.
+        """
+        vectors = np.zeros((num_items, self.vector_dim), dtype=np.float32)
+        dim = self.distilled.shape[1]
+        if self.cold_items is not None:
+            vectors[:, :dim] = self.cold_items.vectors(contents, num_items)
+        vectors[:, dim] = self.popularity.log_popularity.min(initial=0.0)
+        vectors[:, -1] = self.settings.cold_items.shift
+        return vectors
+
+    def user_vectors(self, histories: Histories) -> Floats:
+        """Vectors of users from histories and attributes, [n, V] float32."""
+        self._check(histories)
+        dim = self.distilled.shape[1]
+        vectors = np.zeros((len(histories), self.vector_dim), dtype=np.float32)
+        x_NW = self._known(histories)
+        basis = self.distilled[self.warm]
+        for rows in _blocks(len(histories), self.settings.user_block):
+            vectors[rows, :dim] = fuse(self.sources, self.settings.fusion, x_NW[rows]) @ basis
+        warm_users = self._has_history(x_NW)
+        vectors[~warm_users, :dim] = 0.0
+        chosen = self.settings.popularity
+        vectors[:, dim] = np.where(warm_users, chosen.warm_weight, 1.0)
+        weight = np.where(warm_users, chosen.warm_group_weight, chosen.group_weight)[:, None]
+        vectors[:, dim + 1 : -1] = self.popularity.codes(histories.attributes, len(histories)) * weight
+        vectors[:, -1] = 1.0
+        return vectors
+
+    def score(self, histories: Histories) -> Floats:
+        """Scores of users over the catalogue, [n, I] float32: user vectors times item vectors."""
+        scores: Floats = self.user_vectors(histories) @ self._item_vectors.T
+        return scores
+
+    def explain(self, histories: Histories, items: npt.NDArray[np.integer]) -> dict[str, Floats]:
+        """What each source gave to the scores of some items of each user.
+
+        Args:
+            histories: n users.
+            items: [n, k] positions of items in the catalogue.
+
+        Returns:
+            For each source, and `content` (items without interactions), `popularity`, `demographics` and `residual`
+            (what distillation changed): [n, k] float32; they add up to the score of the dot product.
+        """
+        self._check(histories)
+        picked = np.asarray(items, dtype=np.int64)
+        vectors_NV = self.user_vectors(histories)
+        dim = self.distilled.shape[1]
+        x_NW = self._known(histories)
+        warm_users = self._has_history(x_NW)[:, None]
+        cold_picked = ~self.warm[picked]
+        column = np.cumsum(self.warm) - 1
+        shares = {name: np.zeros(picked.shape, dtype=np.float32) for name in self.sources}
+        for rows in _blocks(len(histories), self.settings.user_block):
+            for name, share in source_shares(self.sources, self.settings.fusion, x_NW[rows]):
+                found = np.take_along_axis(share, np.maximum(column[picked[rows]], 0), axis=1)
+                shares[name][rows] = np.where(cold_picked[rows] | ~warm_users[rows], 0.0, found)
+        picked_NKV = self._item_vectors[picked]
+        score = np.einsum("nv,nkv->nk", vectors_NV, picked_NKV)
+        distilled = np.einsum("nv,nkv->nk", vectors_NV[:, :dim], picked_NKV[:, :, :dim])
+        shares["content"] = np.where(cold_picked, distilled + picked_NKV[:, :, -1], 0.0).astype(np.float32)
+        shares["popularity"] = vectors_NV[:, dim, None] * picked_NKV[:, :, dim]
+        shares["demographics"] = np.einsum("nv,nkv->nk", vectors_NV[:, dim + 1 : -1], picked_NKV[:, :, dim + 1 : -1])
+        shares["residual"] = score - sum(shares.values())
+        return {name: share.astype(np.float32) for name, share in shares.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write the model as safetensors and JSON; see `load`."""
+        arrays: dict[str, npt.NDArray[np.generic]] = {
+            "warm": self.warm,
+            "distilled": self.distilled,
+            "shift": self.shift,
+            "log_popularity": self.popularity.log_popularity,
+            "log_ratios": self.popularity.log_ratios,
+        }
+        for name, source in self.sources.items():
+            arrays |= {f"source/{name}/{key}": value for key, value in source.arrays().items()}
+        blocks = []
+        if self.cold_items is not None:
+            arrays["cold/mean"] = self.cold_items.mean
+            for position, (name, transform) in enumerate(self.cold_items.transforms.items()):
+                arrays[f"cold/{position}/offset"] = transform.offset
+                arrays[f"cold/{position}/coefficients"] = self.cold_items.coefficients[name]
+                blocks.append({"name": name, "kind": transform.kind, "tokens": list(transform.tokens)})
+        write_saved(
+            folder,
+            KIND,
+            arrays,
+            {
+                "settings": self.settings.model_dump(mode="json"),
+                "item_ids": self.item_ids.tolist(),
+                "sources": list(self.sources),
+                "groups": [group.model_dump(mode="json") for group in self.popularity.groups],
+                "has_cold_items": self.cold_items is not None,
+                "content_blocks": blocks,
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> FittedRanker:
+        """Read what `save` wrote.
+
+        Raises:
+            ModelError: When the folder holds no saved ranker.
+        """
+        arrays, meta = read_saved(folder, KIND)
+        settings = RankerSettings.model_validate(meta["settings"])
+        sources = {}
+        for name in meta["sources"]:
+            prefix = f"source/{name}/"
+            found = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+            sources[name] = load_source(name, found, settings)
+        cold_items = None
+        if meta["has_cold_items"]:
+            transforms, coefficients = {}, {}
+            for position, block in enumerate(meta["content_blocks"]):
+                name = block["name"]
+                transforms[name] = BlockTransform(
+                    name, block["kind"], arrays[f"cold/{position}/offset"], tuple(block["tokens"])
+                )
+                coefficients[name] = arrays[f"cold/{position}/coefficients"]
+            cold_items = ColdItemModel(arrays["cold/mean"], coefficients, transforms, settings.cold_items)
+        groups = tuple(Group.model_validate(group) for group in meta["groups"])
+        return cls(
+            settings=settings,
+            item_ids=np.array(meta["item_ids"], dtype=np.str_),
+            warm=arrays["warm"].astype(np.bool_),
+            sources=sources,
+            popularity=PopularityModel(arrays["log_popularity"], arrays["log_ratios"], groups),
+            cold_items=cold_items,
+            distilled=arrays["distilled"],
+            shift=arrays["shift"],
+        )
+
+    def _check(self, histories: Histories) -> None:
+        if histories.weights.shape[1] != len(self.item_ids):
+            raise ModelError(
+                f"ranker: histories must have one column for each of the {len(self.item_ids)} items of the fit, got "
+                f"{histories.weights.shape[1]}; map them by item_ids"
+            )
+
+    def _known(self, histories: Histories) -> sparse.csr_matrix:
+        return history_rows(histories.weights[:, self._warm_columns], self.settings.weight_exponent)
+
+    @staticmethod
+    def _has_history(x_NW: sparse.csr_matrix) -> Bools:
+        has: Bools = np.diff(x_NW.indptr) > 0
+        return has
+
+
+def fit_ranker(data: FitData, settings: RankerSettings) -> FittedRanker:
+    """Fit the ranker: sources, popularity, distilled vectors, and vectors from content for items without interactions.
+
+    Raises:
+        ModelError: When there are no interactions at all.
+    """
+    warm = data.interactions.item_counts() > 0
+    if not warm.any():
+        raise ModelError("ranker: needs at least one interaction to fit on, got none; check split and as-of date")
+    features = content_features(data, settings)
+    x_UW = history_rows(data.interactions.weights[:, np.flatnonzero(warm)], settings.weight_exponent)
+    x_UW = x_UW[np.diff(x_UW.indptr) > 0]
+    sources = fit_sources(x_UW, features, warm, settings)
+    basis = distilled_basis(sources, x_UW, settings)
+    return assemble_ranker(data, settings, features, sources, basis)
+
+
+def content_features(data: FitData, settings: RankerSettings) -> ContentFeatures:
+    """The content blocks that the settings allow, as unit rows."""
+    excluded = set(settings.exclude_content)
+    allowed = {name: content for name, content in data.contents.items() if name not in excluded}
+    return ContentFeatures.learn(allowed if settings.use_content else {})
+
+
+def fit_sources(
+    x_UW: sparse.csr_matrix, features: ContentFeatures, warm: Bools, settings: RankerSettings
+) -> dict[str, Source]:
+    """Every source of positive weight that the number of items allows; implicit ALS alone when none is left."""
+    names = [
+        name
+        for name in FITTED_NAMES
+        if settings.fusion.get(name, 0.0) > 0 and is_possible(name, x_UW.shape[1], settings)
+    ]
+    needs_kernel = any(name in ("cease", "ridge") for name in names)
+    kernel = features.kernel(settings.content_weights, warm, warm) if needs_kernel else None
+    return {name: fit_source(name, x_UW, kernel, settings) for name in names}
+
+
+def distilled_basis(sources: Mapping[str, Source], x_UW: sparse.csr_matrix, settings: RankerSettings) -> Floats:
+    """Distilled vectors of the items with interactions, [W, dim] float32."""
+    if not sources:
+        return np.zeros((x_UW.shape[1], settings.dim), dtype=np.float32)
+    if x_UW.shape[0] > MAX_BASIS_USERS:
+        chosen = np.random.default_rng(settings.seed).choice(x_UW.shape[0], MAX_BASIS_USERS, replace=False)
+        x_UW = x_UW[np.sort(chosen)]
+
+    def computed() -> Iterator[Floats]:
+        for rows in _blocks(x_UW.shape[0], settings.user_block):
+            yield fuse(sources, settings.fusion, x_UW[rows])
+
+    if x_UW.shape[0] * x_UW.shape[1] <= _KEPT_CELLS:
+        kept = list(computed())
+        return leading_items_basis(lambda: kept, x_UW.shape[1], settings.dim, settings.seed)
+    return leading_items_basis(computed, x_UW.shape[1], settings.dim, settings.seed)
+
+
+def assemble_ranker(
+    data: FitData,
+    settings: RankerSettings,
+    features: ContentFeatures,
+    sources: Mapping[str, Source],
+    basis: Floats,
+) -> FittedRanker:
+    """Put fitted sources and their distilled vectors together with popularity and cold items."""
+    warm = data.interactions.item_counts() > 0
+    distilled = np.zeros((len(warm), basis.shape[1]), dtype=np.float32)
+    distilled[warm] = basis
+    shift = np.where(warm, np.float32(0), np.float32(settings.cold_items.shift))
+    cold_items = None
+    if features.weighted(settings.cold_items.weights):
+        cold_items = ColdItemModel.fit(features, warm, basis, settings.cold_items, settings.max_dense_items)
+        if not warm.all():
+            cold = np.flatnonzero(~warm)
+            distilled[cold] = cold_items.vectors(
+                {name: _rows_of(data.contents[name], cold) for name in cold_items.transforms}, len(cold)
+            )
+    return FittedRanker(
+        settings=settings,
+        item_ids=np.asarray(data.item_ids, dtype=np.str_),
+        warm=warm,
+        sources=dict(sources),
+        popularity=PopularityModel.fit(data, settings),
+        cold_items=cold_items,
+        distilled=distilled,
+        shift=shift.astype(np.float32),
+    )
+
+
+def _rows_of(content: Content, rows: Ints) -> Content:
+    return Content(content.name, content.kind, content.matrix[rows], content.has[rows], content.tokens)
+
+
+def _blocks(length: int, size: int) -> Iterator[slice]:
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))

@@ -1,0 +1,1 @@
+"""Sources: each turns histories, content or attributes into scores of items."""

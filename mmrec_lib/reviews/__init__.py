@@ -1,0 +1,1 @@
+"""Reviews → opinions, table to table."""
