@@ -41,7 +41,7 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome({"report_bytes": size}, f"report of {size / 1e6:.1f} MB")
 
 
-def outside(context: Context, config: Config) -> dict[str, str]:
+def external_versions(context: Context, config: Config) -> dict[str, str]:
     """Which version is the champion."""
     return {"champion": context.registry.state()["champion"]}
 
@@ -59,7 +59,7 @@ JOB = Job(
     reads=READS,
     writes=("file:report",),
     run=run,
-    outside=outside,
+    external_versions=external_versions,
     is_complete=is_complete,
 )
 

@@ -26,7 +26,7 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome(counts, f"{counts['encoded']} contents encoded, {counts['errors']} errors")
 
 
-def outside(context: Context, config: Config) -> dict[str, str]:
+def external_versions(context: Context, config: Config) -> dict[str, str]:
     """Revisions of the models."""
     return encoding_revisions(config.models, config.embedding)
 
@@ -44,7 +44,7 @@ JOB = Job(
     reads=EMBED_READS,
     writes=EMBED_WRITES,
     run=run,
-    outside=outside,
+    external_versions=external_versions,
     is_complete=is_complete,
 )
 

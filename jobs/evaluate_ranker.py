@@ -24,7 +24,7 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome(*judge(context.lakehouse, context.registry, config.evaluation, config.promotion))
 
 
-def outside(context: Context, config: Config) -> dict[str, str]:
+def external_versions(context: Context, config: Config) -> dict[str, str]:
     """Which version is the candidate."""
     return {"newest": context.registry.state()["newest"]}
 
@@ -41,7 +41,7 @@ JOB = Job(
     reads=READS,
     writes=("model_metric", "registry:baseline"),
     run=run,
-    outside=outside,
+    external_versions=external_versions,
     is_complete=is_complete,
 )
 

@@ -32,7 +32,7 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome(counts, f"{counts['analysed']} reviews analysed, {counts['errors']} errors, {worth}")
 
 
-def outside(context: Context, config: Config) -> dict[str, str]:
+def external_versions(context: Context, config: Config) -> dict[str, str]:
     """Revisions of the models."""
     return {
         **extraction_revisions(config.models, config.embedding),
@@ -47,7 +47,7 @@ JOB = Job(
     reads=OPINION_READS,
     writes=OPINION_WRITES,
     run=run,
-    outside=outside,
+    external_versions=external_versions,
 )
 
 if __name__ == "__main__":

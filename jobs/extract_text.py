@@ -20,15 +20,15 @@ class Config(Section):
 
 
 def run(context: Context, config: Config) -> Outcome:
-    """Read words out of new media; take ready-made ones as they are; put the documents of items together."""
+    """Read words out of new media; take precomputed ones as they are; put the documents of items together."""
     counts, metrics = extract_texts(context.lakehouse, config.models, config.embedding, context.progress.line)
     context.log_metrics(JOB.name, metrics)
     return Outcome(
-        counts, f"{counts['extracted']} media read, {counts['provided']} ready-made, {counts['errors']} errors"
+        counts, f"{counts['extracted']} media read, {counts['provided']} precomputed, {counts['errors']} errors"
     )
 
 
-def outside(context: Context, config: Config) -> dict[str, str]:
+def external_versions(context: Context, config: Config) -> dict[str, str]:
     """Revisions of the models."""
     return extraction_revisions(config.models, config.embedding)
 
@@ -41,12 +41,12 @@ def is_complete(context: Context) -> bool:
 
 JOB = Job(
     name="extract_text",
-    summary="turns speech, pictures and sound into text",
+    summary="turns speech, images and sound into text",
     config=Config,
     reads=EXTRACT_READS,
     writes=EXTRACT_WRITES,
     run=run,
-    outside=outside,
+    external_versions=external_versions,
     is_complete=is_complete,
 )
 

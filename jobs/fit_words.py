@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from mmrec_lib.config import Section
-from mmrec_lib.embedding.fit_word_model import fit_words_model, store_texts
-from mmrec_lib.embedding.word_model_config import WordsConfig
+from mmrec_lib.embedding.fit_word_model import fit_word_model, store_texts
+from mmrec_lib.embedding.word_model_config import WordModelConfig
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.weights.directory import directory_revision
 from mmrec_lib.runtime.job import Context, Job, Outcome
@@ -17,18 +17,18 @@ class Config(Section):
     """What is fitted, and where models lie."""
 
     models: ModelsConfig
-    words: WordsConfig
+    words: WordModelConfig
 
 
 def run(context: Context, config: Config) -> Outcome:
     """Fit the model anew and put it in the place of the old one; a changed one has another revision."""
     tables = context.lakehouse
     found = store_texts(tables.read("item"), tables.read("review"), config.words.fields)
-    directory = fit_words_model(found, config.models.root, config.words, tables.stage)
+    directory = fit_word_model(found, config.models.root, config.words, tables.stage)
     return Outcome({"texts": found.count()}, f"{directory}, revision {directory_revision(directory)}")
 
 
-def outside(context: Context, config: Config) -> dict[str, str]:
+def external_versions(context: Context, config: Config) -> dict[str, str]:
     """Where the model goes: another folder has none yet."""
     return {"root": config.models.root}
 
@@ -40,7 +40,7 @@ JOB = Job(
     reads=("item", "review"),
     writes=("file:words",),
     run=run,
-    outside=outside,
+    external_versions=external_versions,
 )
 
 if __name__ == "__main__":

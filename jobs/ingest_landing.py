@@ -24,7 +24,7 @@ def run(context: Context, config: LandingConfig) -> Outcome:
     return Outcome(summary.counts, summary.message)
 
 
-def outside(context: Context, config: LandingConfig) -> dict[str, str]:
+def external_versions(context: Context, config: LandingConfig) -> dict[str, str]:
     """State of the landing folder."""
     return landing_state(context.lakehouse)
 
@@ -41,7 +41,7 @@ JOB = Job(
     reads=("landing:files",),
     writes=(*WRITES, "data_quality_result"),
     run=run,
-    outside=outside,
+    external_versions=external_versions,
     before_remaking=before_remaking,
 )
 

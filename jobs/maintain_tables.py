@@ -23,7 +23,7 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome(counts, f"{sum(counts.values())} rows expired or files compacted")
 
 
-def outside(context: Context, config: Config) -> dict[str, str]:
+def external_versions(context: Context, config: Config) -> dict[str, str]:
     """Maintenance is due once a day."""
     return {"day": f"{context.now:%Y-%m-%d}"}
 
@@ -35,7 +35,7 @@ JOB = Job(
     reads=(),
     writes=(),
     run=run,
-    outside=outside,
+    external_versions=external_versions,
 )
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome(counts, f"{counts['made']} models made, {counts['present']} were there, in {config.models.root}")
 
 
-def outside(context: Context, config: Config) -> dict[str, str]:
+def external_versions(context: Context, config: Config) -> dict[str, str]:
     """What is missing: a model that was removed is made again."""
     packages = packages_of(encoders_in_use(config.models, config.embedding, config.opinion.sentiment_encoder))
     revisions = {package.name: package.revision for package in packages}
@@ -44,7 +44,7 @@ JOB = Job(
     reads=(),
     writes=("file:models",),
     run=run,
-    outside=outside,
+    external_versions=external_versions,
 )
 
 if __name__ == "__main__":

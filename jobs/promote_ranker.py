@@ -22,7 +22,7 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome(*promote(context.lakehouse, context.registry, config.promotion))
 
 
-def outside(context: Context, config: Config) -> dict[str, str]:
+def external_versions(context: Context, config: Config) -> dict[str, str]:
     """Which version is the candidate; a person who moves the alias by hand is not overruled."""
     return {"newest": context.registry.state()["newest"]}
 
@@ -39,7 +39,7 @@ JOB = Job(
     reads=READS,
     writes=("registry:champion",),
     run=run,
-    outside=outside,
+    external_versions=external_versions,
     is_complete=is_complete,
 )
 

@@ -23,7 +23,7 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome(counts, f"lists for {counts['users']} users over {counts['items']} items")
 
 
-def outside(context: Context, config: Config) -> dict[str, str]:
+def external_versions(context: Context, config: Config) -> dict[str, str]:
     """Which version is the champion."""
     return {"champion": context.registry.state()["champion"]}
 
@@ -35,7 +35,7 @@ JOB = Job(
     reads=READS,
     writes=WRITES,
     run=run,
-    outside=outside,
+    external_versions=external_versions,
 )
 
 if __name__ == "__main__":

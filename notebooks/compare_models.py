@@ -78,7 +78,7 @@ table.orderBy(F.col("model_version").cast("int"), "fit", "part", "segment", F.de
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## One picture a fit: all models of the newest version on test
+# MAGIC ## One image a fit: all models of the newest version on test
 
 # COMMAND ----------
 

@@ -43,7 +43,7 @@ lakehouse = open_lakehouse(globals().get("spark"), out or None, catalog=catalog,
 
 
 def show_items(rows, heading):
-    """Pictures and titles of a few rows with the columns content, title and label."""
+    """Images and titles of a few rows with the columns content, title and label."""
     if not rows:
         print(f"{heading}: nothing to show")
         return
@@ -65,18 +65,18 @@ def show_items(rows, heading):
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## One row an item: title and first picture
+# MAGIC ## One row an item: title and first image
 
 # COMMAND ----------
 
-first_picture = (
+first_image = (
     lakehouse.read("media_link")
     .where("owner_kind = 'item' AND field = 'images'")
     .groupBy(F.col("owner_id").alias("item_id"))
     .agg(F.min_by("asset_id", "position").alias("asset_id"))
     .join(lakehouse.read("media_asset").select("asset_id", "content"), "asset_id", "left")
 )
-items = lakehouse.read("item").select("item_id", "title").join(first_picture, "item_id", "left")
+items = lakehouse.read("item").select("item_id", "title").join(first_image, "item_id", "left")
 
 # COMMAND ----------
 

@@ -30,7 +30,7 @@ from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.frames import sample_frames
 from mmrec_lib.media.images import decode_image
 from mmrec_lib.media.probe import probe
-from mmrec_lib.reporting.report import PICTURE_BYTES
+from mmrec_lib.reporting.report import IMAGE_BYTES
 from mmrec_lib.reporting.thumbnails import Thumbnails
 from tests.data.mutate import Medium, mutated
 from tests.unit.encoders.tiny_models import make_models
@@ -132,7 +132,7 @@ def _probe(medium: Medium, report: Report) -> None:
 def _thumbnail(medium: Medium, child: DecoderChild, report: Report) -> None:
     """An image that the ingest accepts has a thumbnail, and no other has one."""
     if medium.kind == "image":
-        address = Thumbnails(PICTURE_BYTES, child).address(medium.content)
+        address = Thumbnails(IMAGE_BYTES, child).address(medium.content)
         outcome = _outcome(lambda: decode_image(medium.content))
         report.count("thumbnail", outcome)
         if (address is not None) != (outcome == "ok"):

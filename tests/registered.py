@@ -18,7 +18,7 @@ HEADPHONE = "\N{HEADPHONE}"
 LONG_NAME = "ranker.content_weights.graph:" + "long " * 400
 SETTINGS = RankerSettings(
     dim=8,
-    cease=EaseSettings(regulariser=1.0),
+    content_ease=EaseSettings(regulariser=1.0),
     ridge=EaseSettings(regulariser=1.0, diagonal_exponent=0.0),
     ials=IalsSettings(rank=8, iterations=5),
     graph_filter=GraphSettings(rank=8),

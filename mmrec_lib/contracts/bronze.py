@@ -85,7 +85,7 @@ ITEM = TableContract(
         Column("price", DoubleType(), "Price in the store's currency."),
         Column("available", BooleanType(), "False when the item must not be recommended.", required=True),
         Column("markets", STRINGS, "Markets where it is sold; null means everywhere."),
-        Column("images", STRINGS, "Picture paths, relative to the landing folder, in order."),
+        Column("images", STRINGS, "Image paths, relative to the landing folder, in order."),
         Column("audio", STRINGS, "Sound paths, relative to the landing folder, in order."),
         Column("video", STRINGS, "Video paths, relative to the landing folder, in order."),
         Column(
@@ -149,14 +149,14 @@ GRAPH_EDGE = TableContract(
 MEDIA_ASSET = TableContract(
     name="media_asset",
     layer="bronze",
-    comment="Each distinct picture, sound or video once, as original bytes.",
+    comment="Each distinct image, sound or video once, as original bytes.",
     columns=(
         Column("asset_id", StringType(), "Key: sha256 of the original bytes, hexadecimal.", required=True),
         Column("media_kind", StringType(), "image, audio or video, by content.", required=True),
         Column("mime", StringType(), "MIME type by content, such as image/jpeg.", required=True),
         Column("bytes_len", LongType(), "Size in bytes.", required=True),
-        Column("width_px", IntegerType(), "Width of a picture or video."),
-        Column("height_px", IntegerType(), "Height of a picture or video."),
+        Column("width_px", IntegerType(), "Width of an image or video."),
+        Column("height_px", IntegerType(), "Height of an image or video."),
         Column("media_seconds", DoubleType(), "Length of sound or video."),
         Column("uri", StringType(), "Where the bytes are, when they are too large to keep inline."),
         Column("content", BinaryType(), "The bytes, up to media.inline_bytes; null above."),
@@ -190,7 +190,7 @@ MEDIA_LINK = TableContract(
 PROVIDED_TEXT = TableContract(
     name="provided_text",
     layer="bronze",
-    comment="Texts that arrive ready-made and replace extraction, such as transcripts.",
+    comment="Texts that arrive precomputed and replace extraction, such as transcripts.",
     columns=(
         Column("owner_kind", StringType(), "item, review, or media (then owner_id is a media path).", required=True),
         Column("owner_id", StringType(), "item_id, review_id or media path.", required=True),
@@ -205,7 +205,7 @@ PROVIDED_TEXT = TableContract(
 PROVIDED_VECTOR = TableContract(
     name="provided_vector",
     layer="bronze",
-    comment="Item vectors that arrive ready-made and replace encoding of their modality.",
+    comment="Item vectors that arrive precomputed and replace encoding of their modality.",
     columns=(
         Column("item_id", StringType(), "The item.", required=True),
         Column("modality", StringType(), "text, image, audio or video, from the file name.", required=True),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmrec_lib.encoders.spec import EncoderInput, Words
+from mmrec_lib.encoders.spec import EncoderInput, ExtractedText
 
 
 def bounded(batches: Iterable[pa.RecordBatch], column: str, max_bytes: int, max_rows: int) -> Iterator[pa.Table]:
@@ -95,7 +95,7 @@ _SPANS = pa.list_(
 )
 
 
-def words_arrays(found: Sequence[Words]) -> dict[str, pa.Array]:
+def text_arrays(found: Sequence[ExtractedText]) -> dict[str, pa.Array]:
     """Columns text, language, confidence, spans and error; spans are null with an error."""
     spans = [None if words.error else [asdict(span) for span in words.spans] for words in found]
     return {

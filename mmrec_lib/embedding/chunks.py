@@ -16,7 +16,7 @@ from mmrec_lib.media.errors import MAX_ATTEMPTS
 _DIGITS = 4
 _SPACE = 16**_DIGITS
 
-Say = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ChunkedRun:
 
     commit: Callable[[list[DataFrame]], None]
     commit_seconds: float
-    say: Say
+    report_progress: ReportProgress
     clock: Callable[[], float] = time.monotonic
     counts: dict[str, int] = field(default_factory=lambda: {"rows": 0, "errors": 0})
     metrics: dict[str, float] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class ChunkedRun:
             self._waiting.append(made)
             seconds = max(self.clock() - started, 1e-3)
             left = max(num_rows - done, 0) * seconds / max(done, 1)
-            self.say(
+            self.report_progress(
                 f"  {work.name}: {done:,} of {num_rows:,} rows, {done / seconds:,.1f} a second, "
                 f"{errors:,} errors, {left / 60:.0f} min left"
             )

@@ -22,11 +22,11 @@ Names = str | tuple[str, ...] | None
 NamesByLanguage = str | tuple[str, ...] | dict[str, str] | None
 
 
-class ImageWords(Section):
-    """Models that read words out of pictures.
+class ImageTexts(Section):
+    """Models that read words out of images.
 
     Attributes:
-        ocr: Text in pictures.
+        ocr: Text in images.
         labels: What is to be seen, as words.
     """
 
@@ -34,7 +34,7 @@ class ImageWords(Section):
     labels: str | None = "efficientnet-lite0-labels"
 
 
-class SoundWords(Section):
+class SoundTexts(Section):
     """Models that read words out of sound, or out of the sound track of video.
 
     Attributes:
@@ -50,14 +50,14 @@ class ExtractConfig(Section):
     """Which model reads which words out of which media; None reads none.
 
     Attributes:
-        images: Words of pictures.
+        images: Words of images.
         audio: Words of sound.
         video: Words of the sound track of video.
     """
 
-    images: ImageWords = Field(default_factory=ImageWords)
-    audio: SoundWords = Field(default_factory=SoundWords)
-    video: SoundWords = Field(default_factory=SoundWords)
+    images: ImageTexts = Field(default_factory=ImageTexts)
+    audio: SoundTexts = Field(default_factory=SoundTexts)
+    video: SoundTexts = Field(default_factory=SoundTexts)
 
 
 class ItemFields(Section):
@@ -70,10 +70,10 @@ class ItemFields(Section):
         title: Its title.
         description: Its description.
         transcript: What is said in its sound and video.
-        ocr: What is written in its pictures.
-        labels: What is to be seen in its pictures, in words.
+        ocr: What is written in its images.
+        labels: What is to be seen in its images, in words.
         tags: What is to be heard in its sound and video, in words.
-        images: Its pictures.
+        images: Its images.
         audio: Its sound.
         video: Its video: what is to be seen, and an encoder of sound hears its sound track.
     """
@@ -153,7 +153,7 @@ class EmbeddingConfig(Section):
     Attributes:
         extract: Which model reads which words out of which media.
         encode: Which encoder serves which field of which table.
-        provided: What a ready-made vector does: `replace` (its item is not encoded in that modality) or `both`.
+        provided: What a precomputed vector does: `replace` (its item is not encoded in that modality) or `both`.
         num_partitions: Tasks that encoding is cut into; None: two for each core of the cluster.
         batch_bytes: Most bytes of input that a worker holds at once.
         batch_rows: Most rows that a worker holds at once; texts are sorted by length within them.

@@ -35,7 +35,7 @@ def item_contents(
 ) -> DataFrame:
     """The contents that are to be encoded, for each item and encoder.
 
-    A spoken review counts with its transcript where it has no written words. An item with a ready-made vector of a
+    A spoken review counts with its transcript where it has no written words. An item with a precomputed vector of a
     modality has no contents of that modality, unless `provided` is `both`. Read more than once: stage it.
 
     Args:
@@ -45,7 +45,7 @@ def item_contents(
         words: What was found in media; see `words.found_words`.
         provided_vector: Bronze table.
         encoders: The encoders of each field.
-        provided: What a ready-made vector does, `replace` or `both`.
+        provided: What a precomputed vector does, `replace` or `both`.
 
     Returns:
         `item_id`, `modality`, `field`, `encoder_id`, `content_id`, `text` (null for media), distinct.

@@ -1,6 +1,6 @@
 """Words found in media: which media are still to be read, and whose words they are.
 
-Ready-made transcripts come for a medium (its path), a review or an item, and replace extraction there.
+Precomputed transcripts come for a medium (its path), a review or an item, and replace extraction there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SEPARATORS = {TRANSCRIPT: " ", "ocr": " ", "labels": ", ", "tags": ", "}
 
 
 @dataclass(frozen=True)
-class Reader:
+class TextExtractor:
     """A model that reads words out of one kind of media.
 
     Attributes:
@@ -37,9 +37,13 @@ class Reader:
 
 
 def plan_extraction(
-    media_asset: DataFrame, media_link: DataFrame, media_text: DataFrame, provided_text: DataFrame, reader: Reader
+    media_asset: DataFrame,
+    media_link: DataFrame,
+    media_text: DataFrame,
+    provided_text: DataFrame,
+    extractor: TextExtractor,
 ) -> DataFrame:
-    """Media that this revision of a model has not read, and that have no ready-made words.
+    """Media that this revision of a model has not read, and that have no precomputed words.
 
     Args:
         media_asset: Bronze table.
@@ -51,10 +55,10 @@ def plan_extraction(
     Returns:
         `content_id`, `content` (bytes or null), `uri` and `num_attempts` (see `revisions.not_done`), one row a medium.
     """
-    links = _links(media_link, (reader.media,))
+    links = _links(media_link, (extractor.media,))
     needed = links
-    if reader.spec.modality == TRANSCRIPT:
-        ready = _ready_made(provided_text)
+    if extractor.spec.modality == TRANSCRIPT:
+        ready = _precomputed(provided_text)
         by_owner = ready.where(F.col("owner_kind") != "media").select("owner_kind", "owner_id")
         by_path = ready.where(F.col("owner_kind") == "media").select(F.col("owner_id").alias("media_path"))
         known = provided_media_text(provided_text, media_link).select(F.col("content_id").alias("asset_id"))
@@ -63,10 +67,10 @@ def plan_extraction(
             .join(by_path, on="media_path", how="left_anti")
             .join(known, on="asset_id", how="left_anti")
         )
-    done = media_text.where(made_by(reader.spec) & (F.col("kind") == reader.spec.modality))
+    done = media_text.where(made_by(extractor.spec) & (F.col("kind") == extractor.spec.modality))
     missing = not_done(needed.select(F.col("asset_id").alias("content_id")).distinct(), done)
     # One asset may be named by a field of sound and by one of videos; the field decides.
-    kind = MEDIA_KINDS[reader.media]
+    kind = MEDIA_KINDS[extractor.media]
     kinds = (kind,) if kind == "image" else ("audio", "video")
     media = media_asset.where(F.col("media_kind").isin(*kinds)).select(
         F.col("asset_id").alias("content_id"), "content", kept_reference().alias("uri")
@@ -88,12 +92,12 @@ def media_text_rows(extracted: DataFrame, spec: EncoderSpec) -> DataFrame:
 
 
 def provided_media_text(provided_text: DataFrame, media_link: DataFrame) -> DataFrame:
-    """Rows of `media_text` for ready-made transcripts.
+    """Rows of `media_text` for precomputed transcripts.
 
     A transcript of a path belongs to the asset behind it, one of a review or item to the first sound of that owner.
     When several would belong to one asset, that of a path wins, then the smallest owner.
     """
-    ready = _ready_made(provided_text)
+    ready = _precomputed(provided_text)
     links = _links(media_link, ("audio", "video"))
     of_paths = ready.where(F.col("owner_kind") == "media").withColumnRenamed("owner_id", "media_path")
     by_path = of_paths.join(links.select("media_path", "asset_id").distinct(), on="media_path", how="inner").select(
@@ -131,15 +135,15 @@ def provided_media_text(provided_text: DataFrame, media_link: DataFrame) -> Data
     )
 
 
-def media_words(media_link: DataFrame, media_text: DataFrame, readers: Sequence[Reader]) -> DataFrame:
+def media_words(media_link: DataFrame, media_text: DataFrame, extractors: Sequence[TextExtractor]) -> DataFrame:
     """Words of each owner's media, one row a medium that has some.
 
-    Ready-made words come before those of a model.
+    Precomputed words come before those of a model.
 
     Args:
         media_link: Bronze table.
         media_text: Silver table.
-        readers: The models whose words count; ready-made ones always do.
+        readers: The models whose words count; precomputed ones always do.
 
     Returns:
         `owner_kind`, `owner_id`, `media`, `position`, `asset_id`, `kind`, `encoder_id`, `revision`, `text`,
@@ -147,7 +151,9 @@ def media_words(media_link: DataFrame, media_text: DataFrame, readers: Sequence[
     """
     is_ready = F.col("encoder_id") == PROVIDED
     is_wanted = reduce(
-        lambda a, b: a | b, [made_by(reader.spec) & (F.col("media") == reader.media) for reader in readers], is_ready
+        lambda a, b: a | b,
+        [made_by(extractor.spec) & (F.col("media") == extractor.media) for extractor in extractors],
+        is_ready,
     )
     ready_first = Window.partitionBy("owner_kind", "owner_id", "media", "position", "kind").orderBy(
         F.when(is_ready, 0).otherwise(1)
@@ -177,24 +183,24 @@ def media_words(media_link: DataFrame, media_text: DataFrame, readers: Sequence[
     )
 
 
-def found_words(
-    media_link: DataFrame, media_text: DataFrame, provided_text: DataFrame, readers: Sequence[Reader]
+def owner_texts(
+    media_link: DataFrame, media_text: DataFrame, provided_text: DataFrame, extractors: Sequence[TextExtractor]
 ) -> DataFrame:
     """What is said, written, shown and heard in the media of each item and review.
 
-    The transcript is the ready-made one of the owner, or else those of its sounds and videos in their order.
+    The transcript is the precomputed one of the owner, or else those of its sounds and videos in their order.
 
     Args:
         media_link: Bronze table.
         media_text: Silver table.
         provided_text: Bronze table.
-        readers: Models whose words count; ready-made ones always do.
+        readers: Models whose words count; precomputed ones always do.
 
     Returns:
         `owner_kind`, `owner_id`, `kind`, `text`; one row an owner and kind with words.
     """
     own = (
-        _ready_made(provided_text)
+        _precomputed(provided_text)
         .where(F.col("owner_kind").isin("item", "review"))
         .select("owner_kind", "owner_id", F.lit(TRANSCRIPT).alias("kind"), "text")
     )
@@ -202,7 +208,7 @@ def found_words(
     texts = F.transform(in_order, lambda part: part["text"])
     joined = [F.when(F.col("kind") == kind, F.array_join("texts", by)) for kind, by in SEPARATORS.items()]
     found = (
-        media_words(media_link, media_text, readers)
+        media_words(media_link, media_text, extractors)
         .join(own, on=["owner_kind", "owner_id", "kind"], how="left_anti")
         .groupBy("owner_kind", "owner_id", "kind")
         .agg(texts.alias("texts"))
@@ -216,11 +222,11 @@ def spoken_words(found: DataFrame) -> DataFrame:
     return found.where(F.col("kind") == TRANSCRIPT).select("owner_kind", "owner_id", "text")
 
 
-def released_readers(encoder_release: DataFrame) -> list[Reader]:
+def released_extractors(encoder_release: DataFrame) -> list[TextExtractor]:
     """The models whose words readers use."""
     rows = encoder_release.where(F.col("modality").isin(*SEPARATORS)).collect()
     return [
-        Reader(
+        TextExtractor(
             row["field"],
             EncoderSpec(row["encoder_id"], row["revision"], row["modality"], MEDIA_KINDS[row["field"]], None),
         )
@@ -228,7 +234,7 @@ def released_readers(encoder_release: DataFrame) -> list[Reader]:
     ]
 
 
-def _ready_made(provided_text: DataFrame) -> DataFrame:
+def _precomputed(provided_text: DataFrame) -> DataFrame:
     return provided_text.where(F.col("kind") == TRANSCRIPT).select("owner_kind", "owner_id", "text", "language")
 
 

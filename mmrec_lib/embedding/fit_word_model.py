@@ -20,12 +20,12 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 
 from mmrec_lib.embedding.texts import normalised
-from mmrec_lib.embedding.word_model_config import WordsConfig
-from mmrec_lib.encoders.text.well_formed import well_formed
-from mmrec_lib.encoders.text.word_model import save_words, word_counts
+from mmrec_lib.embedding.word_model_config import WordModelConfig
+from mmrec_lib.encoders.text.word_model import save_word_model, word_counts
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.lakehouse.session import num_tasks
-from mmrec_lib.text.tokenizer import words_of
+from mmrec_lib.text.tokenizer import tokenize
+from mmrec_lib.text.well_formed import well_formed
 
 Stage = Callable[[str, DataFrame], DataFrame]
 
@@ -52,7 +52,7 @@ class Vocabulary:
         return {word: row for row, word in enumerate(self.words)}
 
 
-def fit_words_model(texts: DataFrame, root: str, settings: WordsConfig, stage: Stage) -> Path:
+def fit_word_model(texts: DataFrame, root: str, settings: WordModelConfig, stage: Stage) -> Path:
     """Fits a words model and writes its directory; the same texts in any order give the same bytes.
 
     A config entry `<name>: {kind: words}` under `models.encoders` then uses the model.
@@ -83,7 +83,7 @@ def fit_words_model(texts: DataFrame, root: str, settings: WordsConfig, stage: S
     vectors = fit(words, vocabulary, settings)
     directory = Path(root, settings.name)
     kept = settings.model_dump(mode="json", include=set(_SETTINGS_OF_A_MODEL))
-    save_words(directory, vocabulary.words, vectors, vocabulary.weights, kept)
+    save_word_model(directory, vocabulary.words, vectors, vocabulary.weights, kept)
     return directory
 
 
@@ -113,7 +113,7 @@ def segmented(text: Column) -> Column:
     return column
 
 
-def fit_vocabulary(words: DataFrame, settings: WordsConfig) -> Vocabulary:
+def fit_vocabulary(words: DataFrame, settings: WordModelConfig) -> Vocabulary:
     """The most frequent words of texts, without those that are nearly everywhere.
 
     Args:
@@ -145,7 +145,7 @@ def fit_vocabulary(words: DataFrame, settings: WordsConfig) -> Vocabulary:
     return Vocabulary([str(row["word"]) for row in rows], weights)
 
 
-def latent_vectors(words: DataFrame, vocabulary: Vocabulary, settings: WordsConfig) -> npt.NDArray[np.float32]:
+def latent_vectors(words: DataFrame, vocabulary: Vocabulary, settings: WordModelConfig) -> npt.NDArray[np.float32]:
     """The leading right singular vectors of the TF-IDF matrix A of texts (rows of length 1): `[num_words, dim]`.
 
     Halko, Martinsson and Tropp, "Finding structure with randomness" (2011): a random subspace is multiplied by A'A, the
@@ -167,7 +167,7 @@ def latent_vectors(words: DataFrame, vocabulary: Vocabulary, settings: WordsConf
     return result
 
 
-def word2vec_vectors(words: DataFrame, vocabulary: Vocabulary, settings: WordsConfig) -> npt.NDArray[np.float32]:
+def word2vec_vectors(words: DataFrame, vocabulary: Vocabulary, settings: WordModelConfig) -> npt.NDArray[np.float32]:
     """Skip-gram vectors by Spark ML, trained on the known words of each text in their order: `[num_words, dim]`.
 
     Mikolov, Chen, Corrado and Dean, "Efficient Estimation of Word Representations in Vector Space" (2013). Their common
@@ -234,4 +234,4 @@ def _only(known: frozenset[str], words: Column) -> Column:
 
 
 def _segmented(texts: pa.Array) -> pa.Array:
-    return pa.array([words_of(well_formed(text)) for text in texts.to_pylist()], pa.list_(pa.string()))
+    return pa.array([tokenize(well_formed(text)) for text in texts.to_pylist()], pa.list_(pa.string()))

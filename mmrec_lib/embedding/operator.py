@@ -1,7 +1,7 @@
 """The batch inference operator: any encoder over any table.
 
 A worker process loads a model once and keeps it. What a worker holds is bounded in bytes and rows; inside that bound
-texts are sorted by length and pictures are decoded ahead of the model. Keys are carried along. A row that cannot be
+texts are sorted by length and images are decoded ahead of the model. Keys are carried along. A row that cannot be
 encoded comes out with an error and a null vector.
 """
 
@@ -20,7 +20,7 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.batches import Rows, bounded, vector_array, words_arrays
+from mmrec_lib.embedding.batches import Rows, bounded, text_arrays, vector_array
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
@@ -124,7 +124,7 @@ def extract_table(
 
 
 def encode_udf(encoder: EncoderConfig, models: ModelsConfig) -> Callable[[Column | str], Column]:
-    """A function of a column of texts or pictures that gives a column of vectors: the face for notebooks.
+    """A function of a column of texts or images that gives a column of vectors: the face for notebooks.
 
     The vector is null where the input cannot be encoded. Use as `rows.select(encode_udf(encoder, models)("title"))`.
 
@@ -164,14 +164,14 @@ def _inference(
     return Inference(encoder, models, spec, columns, portions)
 
 
-def _apply(rows: DataFrame, how: Inference, function: _Partition, fields: Sequence[StructField]) -> DataFrame:
-    columns, keys = how.columns, how.columns.keys
+def _apply(rows: DataFrame, task: Inference, function: _Partition, fields: Sequence[StructField]) -> DataFrame:
+    columns, keys = task.columns, task.columns.keys
     inputs = [columns.input] if columns.uri is None else [columns.input, columns.uri]
     chosen = rows.select(*keys, *(name for name in inputs if name not in keys))
     schema = StructType([*chosen.select(*keys).schema.fields, *fields])
     # By key, so that a task that is tried again gets the same rows.
-    return chosen.repartition(num_tasks(rows, how.portions.num_partitions), *keys).mapInArrow(
-        lambda batches: function(batches, how), schema
+    return chosen.repartition(num_tasks(rows, task.portions.num_partitions), *keys).mapInArrow(
+        lambda batches: function(batches, task), schema
     )
 
 
@@ -240,40 +240,40 @@ def check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
         )
 
 
-def _encode_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:
-    for portion in _portions(batches, how):
-        result = _encoder(how.encoder, how.models, how.spec).encode(_inputs(portion, how))
+def _encode_partition(batches: Iterator[pa.RecordBatch], task: Inference) -> Iterator[pa.RecordBatch]:
+    for portion in _portions(batches, task):
+        result = _encoder(task.encoder, task.models, task.spec).encode(_inputs(portion, task))
         is_valid = [error is None for error in result.errors]
         dims = [result.vectors.shape[1] if valid else None for valid in is_valid]
         yield _with_keys(
             portion,
-            how,
+            task,
             vector=vector_array(result.vectors, is_valid),
             dim=pa.array(dims, pa.int32()),
             error=pa.array(result.errors, pa.string()),
         )
 
 
-def _extract_partition(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.RecordBatch]:
-    for portion in _portions(batches, how):
-        found = _extractor(how.encoder, how.models, how.spec).extract(_inputs(portion, how))
-        yield _with_keys(portion, how, **words_arrays(found))
+def _extract_partition(batches: Iterator[pa.RecordBatch], task: Inference) -> Iterator[pa.RecordBatch]:
+    for portion in _portions(batches, task):
+        found = _extractor(task.encoder, task.models, task.spec).extract(_inputs(portion, task))
+        yield _with_keys(portion, task, **text_arrays(found))
 
 
-def _portions(batches: Iterator[pa.RecordBatch], how: Inference) -> Iterator[pa.Table]:
-    return bounded(batches, how.columns.input, how.portions.batch_bytes, how.portions.batch_rows)
+def _portions(batches: Iterator[pa.RecordBatch], task: Inference) -> Iterator[pa.Table]:
+    return bounded(batches, task.columns.input, task.portions.batch_bytes, task.portions.batch_rows)
 
 
-def _with_keys(portion: pa.Table, how: Inference, **made: pa.Array) -> pa.RecordBatch:
-    arrays = [portion.column(name).combine_chunks() for name in how.columns.keys]
-    return pa.RecordBatch.from_arrays([*arrays, *made.values()], names=[*how.columns.keys, *made])
+def _with_keys(portion: pa.Table, task: Inference, **made: pa.Array) -> pa.RecordBatch:
+    arrays = [portion.column(name).combine_chunks() for name in task.columns.keys]
+    return pa.RecordBatch.from_arrays([*arrays, *made.values()], names=[*task.columns.keys, *made])
 
 
-def _inputs(portion: pa.Table, how: Inference) -> Sequence[EncoderInput]:
-    if how.columns.uri is None:
-        return Rows(portion.column(how.columns.input))
-    uris: list[str | None] = portion.column(how.columns.uri).to_pylist()
-    return Rows(portion.column(how.columns.input), lambda row: _read(uris[row]))
+def _inputs(portion: pa.Table, task: Inference) -> Sequence[EncoderInput]:
+    if task.columns.uri is None:
+        return Rows(portion.column(task.columns.input))
+    uris: list[str | None] = portion.column(task.columns.uri).to_pylist()
+    return Rows(portion.column(task.columns.input), lambda row: _read(uris[row]))
 
 
 def _read(uri: str | None) -> bytes | None:

@@ -30,7 +30,7 @@ def pool_items(
     provided_vector: DataFrame,
     specs: Sequence[EncoderSpec],
 ) -> DataFrame:
-    """Rows of `item_embedding`, not yet packed, for the given encoders, and ready-made vectors as field `provided`.
+    """Rows of `item_embedding`, not yet packed, for the given encoders, and precomputed vectors as field `provided`.
 
     The vector of an item and field is the mean of the vectors of its distinct contents, summed in double precision in
     the order of their ids, so that it does not depend on how Spark cut the data. Contents with an error do not count.

@@ -14,7 +14,7 @@ NEIGHBOURS = 10
 
 
 @dataclass(frozen=True)
-class RetrievalLoss:
+class QuantizationLoss:
     """How well stored vectors stand for the exact ones.
 
     Attributes:
@@ -29,7 +29,7 @@ class RetrievalLoss:
     num_vectors: int
 
 
-def retrieval_loss(exact_ND: npt.NDArray[np.float32], stored_ND: npt.NDArray[np.float32]) -> RetrievalLoss | None:
+def quantization_loss(exact_ND: npt.NDArray[np.float32], stored_ND: npt.NDArray[np.float32]) -> QuantizationLoss | None:
     """Compares stored with exact vectors, `[n, D]` each, both finite; row by row the same contents.
 
     Vectors of zeros have no neighbours and do not count.
@@ -43,4 +43,4 @@ def retrieval_loss(exact_ND: npt.NDArray[np.float32], stored_ND: npt.NDArray[np.
         return None
     before, after = (nearest(vectors, NEIGHBOURS).indices for vectors in (exact_ND, stored_ND))
     is_kept = (before[:, :, None] == after[:, None, :]).any(axis=2)
-    return RetrievalLoss(float(is_kept.mean()), float(row_cosines(exact_ND, stored_ND).mean()), len(exact_ND))
+    return QuantizationLoss(float(is_kept.mean()), float(row_cosines(exact_ND, stored_ND).mean()), len(exact_ND))

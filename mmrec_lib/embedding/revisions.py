@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.media.errors import MAX_ATTEMPTS, RETRYABLE_REASONS
 
-# Stands for the revision, and where no model is named for the model too, of words and vectors that came ready-made.
+# Stands for the revision, and where no model is named for the model too, of words and vectors that came precomputed.
 PROVIDED = "provided"
 
 
@@ -53,7 +53,7 @@ def attempts_now(rows: DataFrame) -> Column:
 
 
 def in_use(encoder_release: DataFrame, specs: Iterable[EncoderSpec]) -> Column:
-    """Whether somebody needs what made a row: it is released, or is to be with this run, or came ready-made."""
+    """Whether somebody needs what made a row: it is released, or is to be with this run, or came precomputed."""
     released = encoder_release.select("encoder_id", "revision").distinct().collect()
     needed = {(spec.id, spec.revision) for spec in specs} | {(row["encoder_id"], row["revision"]) for row in released}
     return (F.col("revision") == PROVIDED) | _made_by(sorted(needed))

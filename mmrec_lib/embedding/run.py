@@ -11,15 +11,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.chunks import ChunkedRun, Say, Work
+from mmrec_lib.embedding.chunks import ChunkedRun, ReportProgress, Work
 from mmrec_lib.embedding.config import MEDIA_KINDS, EmbeddingConfig, FieldEncoder
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
 from mmrec_lib.embedding.documents import item_documents
 from mmrec_lib.embedding.extracted_text import (
-    Reader,
-    found_words,
+    TextExtractor,
     media_text_rows,
     media_words,
+    owner_texts,
     plan_extraction,
     provided_media_text,
 )
@@ -27,7 +27,7 @@ from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_tab
 from mmrec_lib.embedding.pooling import pool_items, release_rows
 from mmrec_lib.embedding.quantization_loss import NEIGHBOURS
 from mmrec_lib.embedding.revisions import in_use, made_by
-from mmrec_lib.embedding.storage import packed, stored_as, with_vectors
+from mmrec_lib.embedding.storage import quantized, stored_as, with_vectors
 from mmrec_lib.embedding.storage_loss import LossMeter
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import KINDS, encoder_spec
@@ -55,7 +55,7 @@ _SLOW_ROWS_PER_SECOND = {"text": 50.0, "image": 5.0, "audio": 0.5, "video": 0.1}
 
 def extraction_revisions(models: ModelsConfig, config: EmbeddingConfig) -> dict[str, str]:
     """Revision of each model that reads words out of media."""
-    return {reader.spec.id: reader.spec.revision for reader in chosen_readers(models, config)}
+    return {extractor.spec.id: extractor.spec.revision for extractor in selected_extractors(models, config)}
 
 
 def encoding_revisions(models: ModelsConfig, config: EmbeddingConfig) -> dict[str, str]:
@@ -75,18 +75,18 @@ def encoders_in_use(models: ModelsConfig, config: EmbeddingConfig, *names: str |
     return [models.chosen(name, where, tuple(KINDS)) for name, where in used.items()]
 
 
-def chosen_readers(models: ModelsConfig, config: EmbeddingConfig) -> list[Reader]:
+def selected_extractors(models: ModelsConfig, config: EmbeddingConfig) -> list[TextExtractor]:
     """The models that read words out of media.
 
     Raises:
         ConfigError: When a name is unknown, or its model does not find such words.
     """
-    readers = []
+    extractors = []
     for source in config.word_sources:
         kinds = [name for name, kind in KINDS.items() if kind.modality == source.kind]
         encoder = models.chosen(source.encoder_id, f"embedding.extract.{source.media}.{source.kind}", kinds)
-        readers.append(Reader(source.media, encoder_spec(encoder, models)))
-    return readers
+        extractors.append(TextExtractor(source.media, encoder_spec(encoder, models)))
+    return extractors
 
 
 def chosen_encoders(models: ModelsConfig, config: EmbeddingConfig) -> list[tuple[FieldEncoder, EncoderSpec]]:
@@ -105,9 +105,9 @@ def chosen_encoders(models: ModelsConfig, config: EmbeddingConfig) -> list[tuple
 
 
 def extract_texts(
-    lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig, say: Say
+    lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig, report_progress: ReportProgress
 ) -> tuple[dict[str, int], dict[str, float]]:
-    """Bring media_text and item_document up to date: ready-made words, and those that models find.
+    """Bring media_text and item_document up to date: precomputed words, and those that models find.
 
     Returns:
         Counts `extracted`, `provided`, `errors`, `spans`, and `to_retry` where media are to be tried again; rows,
@@ -116,16 +116,19 @@ def extract_texts(
     media_asset, media_link = lakehouse.read("media_asset"), lakehouse.read("media_link")
     provided_text, item = lakehouse.read("provided_text"), lakehouse.read("item")
     provided = lakehouse.stage("provided_media_text", provided_media_text(provided_text, media_link))
-    run = ChunkedRun(lambda made: _merge(lakehouse, "media_text", made), config.commit_every * 60, say)
-    readers = chosen_readers(models, config)
+    run = ChunkedRun(lambda made: _merge(lakehouse, "media_text", made), config.commit_every * 60, report_progress)
+    extractors = selected_extractors(models, config)
     stored = lakehouse.read("media_text")
-    plans = [(reader, plan_extraction(media_asset, media_link, stored, provided_text, reader)) for reader in readers]
-    run.add(*(_reading(lakehouse, reader, todo, models, config) for reader, todo in plans))
+    plans = [
+        (extractor, plan_extraction(media_asset, media_link, stored, provided_text, extractor))
+        for extractor in extractors
+    ]
+    run.add(*(_reading(lakehouse, extractor, todo, models, config) for extractor, todo in plans))
     assets = media_link.select(F.col("asset_id").alias("content_id"))
-    is_in_use = in_use(lakehouse.read("encoder_release"), [reader.spec for reader in readers])
+    is_in_use = in_use(lakehouse.read("encoder_release"), [extractor.spec for extractor in extractors])
     unused = _unused(lakehouse.read("media_text"), assets, is_in_use)
     _merge(lakehouse, "media_text", [*run.take(), provided], delete_keys=unused)
-    words = media_words(media_link, lakehouse.read("media_text"), readers)
+    words = media_words(media_link, lakehouse.read("media_text"), extractors)
     documents = lakehouse.stage("item_document", item_documents(item, words, provided_text))
     _replace_all(lakehouse, "item_document", documents)
     counts = {
@@ -138,7 +141,7 @@ def extract_texts(
 
 
 def embed_contents(
-    lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig, say: Say
+    lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig, report_progress: ReportProgress
 ) -> tuple[dict[str, int], dict[str, float]]:
     """Bring vectors of contents and items, and the release of their encoders, up to date.
 
@@ -149,10 +152,10 @@ def embed_contents(
         Counts `encoded`, `errors`, `contents`, `item_vectors`, and `to_retry` where media are to be tried again; rows,
         errors and speed of each encoder.
     """
-    readers, encoders = chosen_readers(models, config), chosen_encoders(models, config)
+    extractors, encoders = selected_extractors(models, config), chosen_encoders(models, config)
     item, provided_vector = lakehouse.read("item"), lakehouse.read("provided_vector")
     media_link = lakehouse.read("media_link")
-    words = found_words(media_link, lakehouse.read("media_text"), lakehouse.read("provided_text"), readers)
+    words = owner_texts(media_link, lakehouse.read("media_text"), lakehouse.read("provided_text"), extractors)
     contents = lakehouse.stage(
         "contents",
         item_contents(
@@ -165,11 +168,11 @@ def embed_contents(
             provided=config.provided,
         ),
     )
-    run = _encode_missing(lakehouse, contents, encoders, models, config, say)
+    run = _encode_missing(lakehouse, contents, encoders, models, config, report_progress)
     specs = list({spec.id: spec for _, spec in encoders}.values())
     vectors = pool_items(item, contents, lakehouse.read("content_embedding"), provided_vector, specs)
-    pooled = lakehouse.stage("item_embedding", packed(vectors, config.storage))
-    _release(lakehouse, pooled, readers)
+    pooled = lakehouse.stage("item_embedding", quantized(vectors, config.storage))
+    _release(lakehouse, pooled, extractors)
     counts = {
         "encoded": run.counts["rows"] - run.counts["errors"],
         "errors": run.counts["errors"],
@@ -184,17 +187,17 @@ def _to_retry(run: ChunkedRun) -> dict[str, int]:
 
 
 def _reading(
-    lakehouse: Lakehouse, reader: Reader, todo: DataFrame, models: ModelsConfig, config: EmbeddingConfig
+    lakehouse: Lakehouse, extractor: TextExtractor, todo: DataFrame, models: ModelsConfig, config: EmbeddingConfig
 ) -> Work:
-    spec, encoder = reader.spec, models.encoders[reader.spec.id]
+    spec, encoder = extractor.spec, models.encoders[extractor.spec.id]
 
     def run(chunk: DataFrame) -> DataFrame:
         read = media_text_rows(extract_table(chunk, encoder, models, _RETRIED_MEDIA, config), spec)
         with lakehouse.large_rows():
             return lakehouse.stage("media_text", read)
 
-    name = f"{spec.modality} of {reader.media} by {spec.id}"
-    return Work(name, todo, run, _SLOW_ROWS_PER_SECOND[MEDIA_KINDS[reader.media]])
+    name = f"{spec.modality} of {extractor.media} by {spec.id}"
+    return Work(name, todo, run, _SLOW_ROWS_PER_SECOND[MEDIA_KINDS[extractor.media]])
 
 
 def _encoding(
@@ -207,7 +210,7 @@ def _encoding(
         made = content_embedding_rows(encode_table(chunk, encoder, models, columns, config), spec)
         with contextlib.nullcontext() if reads == "text" else lakehouse.large_rows():
             exact = lakehouse.stage("content_embedding", made)
-        rows = packed(exact, config.storage)
+        rows = quantized(exact, config.storage)
         if config.storage == "float32":
             return rows
         meter.look_at(exact, name)
@@ -226,24 +229,26 @@ def _reads(one: FieldEncoder, spec: EncoderSpec) -> str:
     return kind if spec.input_kind == "text_or_image" else spec.input_kind
 
 
-def _repack(meter: LossMeter, stored: DataFrame, spec: EncoderSpec, name: str, say: Say) -> None:
+def _requantize(
+    meter: LossMeter, stored: DataFrame, spec: EncoderSpec, name: str, report_progress: ReportProgress
+) -> None:
     """Pack what an encoder made while vectors were kept in float32."""
     lakehouse, storage = meter.lakehouse, meter.storage
     if storage == "float32":
         return
     exact = with_vectors(stored.where(made_by(spec) & stored_as("float32")))
-    rows = lakehouse.stage("content_embedding", packed(exact, storage)).where(stored_as(storage))
+    rows = lakehouse.stage("content_embedding", quantized(exact, storage)).where(stored_as(storage))
     if num_rows := rows.count():
         meter.look_at(exact, name)
         lakehouse.merge("content_embedding", rows)
-        say(f"  {name}: {num_rows:,} stored vectors packed in {storage}")
+        report_progress(f"  {name}: {num_rows:,} stored vectors packed in {storage}")
 
 
-def _loss_metrics(meter: LossMeter, name: str, say: Say) -> dict[str, float]:
+def _loss_metrics(meter: LossMeter, name: str, report_progress: ReportProgress) -> dict[str, float]:
     loss = meter.loss(name)
     if loss is None:
         return {}
-    say(
+    report_progress(
         f"  {name}: {meter.storage} keeps {loss.recall:.2%} of the {NEIGHBOURS} nearest neighbours, "
         f"mean cosine {loss.mean_cosine:.6f}, on {loss.num_vectors:,} vectors"
     )
@@ -256,19 +261,21 @@ def _encode_missing(
     encoders: Sequence[tuple[FieldEncoder, EncoderSpec]],
     models: ModelsConfig,
     config: EmbeddingConfig,
-    say: Say,
+    report_progress: ReportProgress,
 ) -> ChunkedRun:
     assets, meter = lakehouse.read("media_asset"), LossMeter(lakehouse, config.storage)
-    run = ChunkedRun(lambda made: _merge(lakehouse, "content_embedding", made), config.commit_every * 60, say)
+    run = ChunkedRun(
+        lambda made: _merge(lakehouse, "content_embedding", made), config.commit_every * 60, report_progress
+    )
     stored, works = lakehouse.read("content_embedding"), []
     specs = [spec for _, spec in encoders]
     for spec, reads in dict.fromkeys((spec, _reads(one, spec)) for one, spec in encoders):
-        _repack(meter, stored, spec, _encoding_name(spec, reads), say)
+        _requantize(meter, stored, spec, _encoding_name(spec, reads), report_progress)
         todo = plan_encoding(contents, stored, spec, None if reads == "text" else assets, config.storage)
         works.append(_encoding(meter, spec, reads, todo, models, config))
     run.add(*works)
     for work in works:
-        run.metrics.update(_loss_metrics(meter, work.name, say))
+        run.metrics.update(_loss_metrics(meter, work.name, report_progress))
     stored = lakehouse.read("content_embedding")
     unused = _unused(stored, contents.select("content_id"), in_use(lakehouse.read("encoder_release"), specs))
     nothing = stored.limit(0).select(*CONTRACTS["content_embedding"].content_columns)
@@ -282,14 +289,14 @@ def _unused(stored: DataFrame, contents: DataFrame, is_in_use: Column) -> DataFr
     return stored.join(wanted, (F.col("content_id") == F.col("_wanted")) & is_in_use, "left_anti")
 
 
-def _release(lakehouse: Lakehouse, pooled: DataFrame, readers: Sequence[Reader]) -> None:
+def _release(lakehouse: Lakehouse, pooled: DataFrame, extractors: Sequence[TextExtractor]) -> None:
     """Write vectors of items beside those that are there, let readers use them, then remove what nobody uses.
 
     What a model that is no longer released made of contents goes with the next run.
     """
     key = ("modality", "field", "encoder_id", "revision")
     released = {tuple(row) for row in release_rows(pooled).select(*key).collect()}
-    released |= {(one.spec.modality, one.media, one.spec.id, one.spec.revision) for one in readers}
+    released |= {(one.spec.modality, one.media, one.spec.id, one.spec.revision) for one in extractors}
     before = {tuple(row) for row in lakehouse.read("encoder_release").select(*key).collect()}
     if before != released:
         lakehouse.merge("item_embedding", pooled)

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.vector_codec import Storage, pack
+from mmrec_lib.embedding.vector_codec import Storage, quantize
 
 _FIELDS = tuple(
     StructField(column.name, column.type)
@@ -36,7 +36,7 @@ def stored_as(*forms: Storage) -> Column:
     return F.coalesce("storage", F.lit("float32")).isin(*forms)
 
 
-def packed(rows: DataFrame, storage: Storage) -> DataFrame:
+def quantized(rows: DataFrame, storage: Storage) -> DataFrame:
     """Rows with a column `vector` (float32, null with an error) in the form in which they are stored.
 
     Returns:
@@ -51,7 +51,7 @@ def packed(rows: DataFrame, storage: Storage) -> DataFrame:
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            columns = {name: batch.column(name) for name in others} | pack(batch.column("vector"), storage)
+            columns = {name: batch.column(name) for name in others} | quantize(batch.column("vector"), storage)
             yield pa.RecordBatch.from_pydict({name: columns[name] for name in (*others, *names)})
 
     return exact.mapInArrow(run, StructType([*(exact.schema[name] for name in others), *_FIELDS]))

@@ -8,8 +8,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.embedding.quantization_loss import RetrievalLoss, retrieval_loss
-from mmrec_lib.embedding.vector_codec import Storage, pack, unpack
+from mmrec_lib.embedding.quantization_loss import QuantizationLoss, quantization_loss
+from mmrec_lib.embedding.vector_codec import Storage, dequantize, quantize
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 # Of an encoder's new vectors so many, drawn by their content ids, tell what the form costs.
@@ -29,7 +29,7 @@ class LossMeter:
     storage: Storage
     _samples: dict[str, pa.Table] = field(default_factory=dict)
 
-    def loss(self, name: str) -> RetrievalLoss | None:
+    def loss(self, name: str) -> QuantizationLoss | None:
         """What the form costs whoever searches among the vectors of a work.
 
         Returns:
@@ -41,9 +41,9 @@ class LossMeter:
         exact = sample.column("vector").combine_chunks()
         exact_ND, stored_ND = (
             vectors.flatten().to_numpy(zero_copy_only=False).reshape(sample.num_rows, -1)
-            for vectors in (exact, unpack(pack(exact, self.storage)))
+            for vectors in (exact, dequantize(quantize(exact, self.storage)))
         )
-        return retrieval_loss(exact_ND, stored_ND)
+        return quantization_loss(exact_ND, stored_ND)
 
     def look_at(self, exact: DataFrame, name: str) -> None:
         """Take rows with exact vectors into the sample of a work.

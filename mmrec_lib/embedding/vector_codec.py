@@ -16,7 +16,7 @@ Storage = Literal["float32", "float16", "int8"]
 _MOST_CODE = 127
 
 
-def pack(vectors: pa.ListArray, storage: Storage) -> dict[str, pa.Array]:
+def quantize(vectors: pa.ListArray, storage: Storage) -> dict[str, pa.Array]:
     """Vectors in the form in which they are stored.
 
     - `float32`: as they are.
@@ -63,9 +63,9 @@ def pack(vectors: pa.ListArray, storage: Storage) -> dict[str, pa.Array]:
     }
 
 
-def unpack(packed: Mapping[str, pa.Array]) -> pa.ListArray:
+def dequantize(quantized: Mapping[str, pa.Array]) -> pa.ListArray:
     """The vectors (`list<float32>`) that readers get from what `pack` gives; null where there is none."""
-    vectors, codes, scales = packed["vector"], packed["codes"], packed["scale"]
+    vectors, codes, scales = quantized["vector"], quantized["codes"], quantized["scale"]
     is_code = pc.is_valid(codes).to_numpy(zero_copy_only=False)
     is_there = is_code | pc.is_valid(vectors).to_numpy(zero_copy_only=False)
     both = pc.coalesce(pc.list_value_length(vectors), pc.list_value_length(codes), pa.scalar(0, pa.int32()))

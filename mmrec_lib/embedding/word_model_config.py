@@ -9,7 +9,7 @@ from pydantic import Field
 from mmrec_lib.config import Section
 
 
-class WordsConfig(Section):
+class WordModelConfig(Section):
     """A words model and its fit.
 
     Attributes:

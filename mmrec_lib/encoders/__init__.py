@@ -1,1 +1,1 @@
-"""Encoders: texts and pictures → vectors, sound → text. Knows no Spark."""
+"""Encoders: texts and images → vectors, sound → text. Knows no Spark."""

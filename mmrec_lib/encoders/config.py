@@ -34,10 +34,10 @@ class EncoderConfig(Section):
         id: Name; set from the key under `models.encoders`.
         kind: What it is for; see the README's table of kinds.
         directory: Folder in transformers format, relative to `models.root` or absolute; None means the name.
-        dtype: float32, bfloat16, float16, int8 (texts and pictures on a processor), or auto: the fastest that the
+        dtype: float32, bfloat16, float16, int8 (texts and images on a processor), or auto: the fastest that the
             hardware has, unless vectors of a calibration sample lose by it (see `precision`).
         batch_tokens: Tokens a text model sees at once; None takes 256 on a processor, 16,384 on a GPU.
-        batch_images: Pictures an image model sees at once; None takes 4 on a processor, 64 on a GPU.
+        batch_images: Images an image model sees at once; None takes 4 on a processor, 64 on a GPU.
         max_tokens: Longer texts are read in windows of so many tokens, and their vectors pooled.
         max_windows: Windows that are read of one text; what is behind them is not.
         pooling: How token vectors become one: their mean, the first token's (cls) or the last one's (last, for
@@ -46,13 +46,13 @@ class EncoderConfig(Section):
         prompt: What stands before every text, such as "query: " for E5. None: the directory's default prompt, if any.
         language: ISO 639-1 code of the speech, or of the labels' names; None lets a multilingual model find out.
         max_seconds: Longer sound becomes an error row.
-        num_frames: Frames that a model of pictures sees of a video, evenly spread; models of video know their number.
+        num_frames: Frames that a model of images sees of a video, evenly spread; models of video know their number.
         num_scenes: Most frames that it also sees because a scene begins with them.
         motion: Whether two figures of motion are put behind the vector of a video.
         text_directory: Text model of a joint space that ConSE makes of it and of the classifier in `directory`.
-        max_labels: Labels of a picture, at most.
+        max_labels: Labels of an image, at most.
         min_probability: Labels that are less probable are left out.
-        min_confidence: Lines of text in pictures that the model is less sure of are left out.
+        min_confidence: Lines of text in images that the model is less sure of are left out.
         speech_padding_seconds: Silence that a speech model hears behind short sound; 30 is what it was trained with.
         time_stamps: Whether speech is written in parts with their times, where the model knows times.
         heard_seconds: Of longer sound, windows that last so long together are encoded or tagged, spread evenly.
@@ -127,8 +127,8 @@ class ModelsConfig(Section):
         device: What workers compute on: cpu, cuda, cuda:<number>, or auto: the GPU that Spark gave to the task, else
             any GPU, else the processor.
         threads: Threads that a worker process computes with; 0 takes the cores of a Spark task (spark.task.cpus).
-        backend: What computes networks of texts and pictures; auto is OpenVINO on a processor, torch on a GPU.
-        decode_threads: Threads that decode pictures ahead of the model in a worker process.
+        backend: What computes networks of texts and images; auto is OpenVINO on a processor, torch on a GPU.
+        decode_threads: Threads that decode images ahead of the model in a worker process.
         encoders: Models by name. The packaged ones are always there; what is given changes or adds.
     """
 

@@ -27,7 +27,7 @@ TEXT_EMPTY = "text_empty: a text with more than spaces is needed"
 TEXT_UNKNOWN = "text_unknown: a text with a word that the model knows is needed"
 
 
-def medium_missing(kind: Literal["picture", "sound", "video", "text or picture"]) -> str:
+def medium_missing(kind: Literal["image", "sound", "video", "text or image"]) -> str:
     """The error of a medium whose bytes are not there, or no longer where they were."""
     return f"media_missing: a {kind} is needed, its bytes are not there"
 

@@ -39,7 +39,7 @@ class Kind:
         needs_directory: Whether it reads a model directory; the class gets None for it otherwise.
         package: Distribution whose weights it uses instead; its version is part of a revision.
         dim: Length of its vectors, or how the `config.json` of a directory tells it; None for what models of text and
-            pictures say of themselves.
+            images say of themselves.
     """
 
     made_by: str
@@ -136,7 +136,7 @@ KINDS: dict[EncoderKind, Kind] = {
         unseen=("batch_tokens", "batch_images", "text_directory"),
     ),
     "ocr": Kind(
-        made_by="mmrec_lib.encoders.image.ocr:TextInPictures",
+        made_by="mmrec_lib.encoders.image.ocr:OcrExtractor",
         makes="words",
         modality="ocr",
         input_kind="image",
@@ -146,7 +146,7 @@ KINDS: dict[EncoderKind, Kind] = {
         package="rapidocr",
     ),
     "words": Kind(
-        made_by="mmrec_lib.encoders.text.word_model:WordsEncoder",
+        made_by="mmrec_lib.encoders.text.word_model:WordModelEncoder",
         makes="vectors",
         modality="text",
         input_kind="text",

@@ -53,8 +53,8 @@ class Span:
     Attributes:
         text: Its words.
         confidence: From 0 to 1, how sure the model is; None where it does not tell.
-        start_seconds: Where it begins in sound or video; None for pictures.
-        end_seconds: Where it ends; None for pictures.
+        start_seconds: Where it begins in sound or video; None for images.
+        end_seconds: Where it ends; None for images.
     """
 
     text: str
@@ -64,7 +64,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Words:
+class ExtractedText:
     """What was found in one medium.
 
     Attributes:
@@ -110,5 +110,5 @@ class Extractor(Protocol):
     def load(self, device: str = "cpu") -> None:
         """Loads the weights; raises EncoderError when the directory is not what the config says."""
 
-    def extract(self, batch: Sequence[EncoderInput]) -> list[Words]:
+    def extract(self, batch: Sequence[EncoderInput]) -> list[ExtractedText]:
         """Words of media, given as original bytes; one result a medium."""

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.silver import TRAINING_SNAPSHOT
-from mmrec_lib.embedding.extracted_text import found_words, released_readers, spoken_words
+from mmrec_lib.embedding.extracted_text import owner_texts, released_extractors, spoken_words
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.acts import find_span, known_acts, resolve_as_of, warn_of_newest
 from mmrec_lib.features.config import FeaturesConfig
@@ -103,11 +103,11 @@ def snapshot_contents(
 ) -> DataFrame:
     """All feature blocks of the catalogue: fit, feature, item_id, tokens, vector."""
     embedding, release = lakehouse.read("item_embedding"), lakehouse.read("encoder_release")
-    found = found_words(
+    found = owner_texts(
         lakehouse.read("media_link"),
         lakehouse.read("media_text"),
         lakehouse.read("provided_text"),
-        released_readers(release),
+        released_extractors(release),
     )
     words = spoken_words(found)
     written = lakehouse.read("review").join(users.select("user_id"), "user_id", "left_semi")

@@ -123,7 +123,7 @@ class MediaConfig(Section):
     Attributes:
         inline_bytes: Media up to this size are kept as bytes in `media_asset`, larger ones by URI.
         max_bytes: Largest accepted file; a worker holds one such file in memory.
-        max_pixels: Largest accepted picture, width times height; Pillow's own bound is the most that may be allowed.
+        max_pixels: Largest accepted image, width times height; Pillow's own bound is the most that may be allowed.
         read_bytes: About how many bytes of media one task reads.
         decoder_timeout_seconds: After so long a decoder counts as hanging, and the medium goes to quarantine.
         decoder_memory_bytes: Most memory of the process that decodes; a medium that needs more goes to quarantine.

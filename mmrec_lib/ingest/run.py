@@ -23,8 +23,8 @@ from mmrec_lib.ingest.resolve.first_wins import STORED, settle_first
 from mmrec_lib.ingest.resolve.latest_wins import settle_latest
 from mmrec_lib.ingest.resolve.quarantine import IS_UNREAD, file_rows, quarantine_rows, returned_ids
 from mmrec_lib.ingest.resolve.reconciliation import (
-    Books,
     QualityCheck,
+    Reconciliation,
     landing_file_rows,
     notes_for_person,
     require_quality,
@@ -99,37 +99,37 @@ def ingest(lakehouse: Lakehouse, config: LandingConfig) -> IngestSummary:
         arrivals.num_ignored,
         len(arrivals.unread),
     )
-    is_changed, books, run = False, Books(), None
+    is_changed, reconciliation, run = False, Reconciliation(), None
     if arrivals.deliveries or arrivals.unread or _has_unread_before(lakehouse):
-        arrivals, run, books = _settled(lakehouse, config, arrivals)
-        require_quality(books, config.ingest)
-        run.write(books)
+        arrivals, run, reconciliation = _settled(lakehouse, config, arrivals)
+        require_quality(reconciliation, config.ingest)
+        run.write(reconciliation)
         is_changed = bool(arrivals.deliveries)
     media = ingest_media(lakehouse, arrivals.landing, arrivals.scan, config.media)
     is_changed |= media.is_changed | _write_quarantine(lakehouse, run, media)
     if arrivals.deliveries:
-        rows = landing_file_rows(lakehouse.spark, arrivals.deliveries, books, arrivals.number)
+        rows = landing_file_rows(lakehouse.spark, arrivals.deliveries, reconciliation, arrivals.number)
         lakehouse.merge("landing_file", rows)
     remember_touched(lakehouse, arrivals.touched)
     counts = {"file.new": len(arrivals.deliveries), "file.ignored": arrivals.num_ignored}
     if arrivals.unread:
         counts["file.unread"] = len(arrivals.unread)
-    counts |= books.counts() | media.counts
-    notes = notes_for_person(books, arrivals.deliveries, arrivals.known_paths)
+    counts |= reconciliation.counts() | media.counts
+    notes = notes_for_person(reconciliation, arrivals.deliveries, arrivals.known_paths)
     for note in notes:
         _log.warning("%s", note)
-    message = "; ".join([_message(counts) + books.not_read_whole(), *notes])
-    return IngestSummary(counts, books.checks(config.ingest), is_changed, message)
+    message = "; ".join([_message(counts) + reconciliation.not_read_whole(), *notes])
+    return IngestSummary(counts, reconciliation.checks(config.ingest), is_changed, message)
 
 
-def _settled(lakehouse: Lakehouse, config: LandingConfig, arrivals: Arrivals) -> tuple[Arrivals, _Run, Books]:
+def _settled(lakehouse: Lakehouse, config: LandingConfig, arrivals: Arrivals) -> tuple[Arrivals, _Run, Reconciliation]:
     """Read and judge what arrived; files that change meanwhile are left out, and the others are judged without them."""
     while True:
         run = _Run(lakehouse, config, arrivals)
-        books = run.settle()
-        if not books.changed:
-            return run.arrivals, run, books
-        arrivals = run.arrivals.without(books.changed)
+        reconciliation = run.settle()
+        if not reconciliation.changed:
+            return run.arrivals, run, reconciliation
+        arrivals = run.arrivals.without(reconciliation.changed)
 
 
 def _has_unread_before(lakehouse: Lakehouse) -> bool:
@@ -180,7 +180,7 @@ class _Run:
         """Kinds of which a Delta table is read as a whole: absence means something there."""
         return ("item",) if self._config.items.full_snapshot else ()
 
-    def settle(self) -> Books:
+    def settle(self) -> Reconciliation:
         """Read and judge every record; writes nothing but staging files."""
         side_by_side([partial(self._settle_latest, kind) for kind in _LATEST_KINDS])
         known_items = self._known_items()
@@ -206,10 +206,10 @@ class _Run:
         if parts:
             self._stage(kind, settle_first(union(parts), self._stored(kind), known_items, kind))
 
-    def write(self, books: Books) -> None:
+    def write(self, reconciliation: Reconciliation) -> None:
         """Bring the judged records into their tables; quarantine is left to the end of the run."""
         # Deletions are noted before the rows go, so that a run killed between the two still knows of them.
-        if books.num_deleted.total() or self._lakehouse.exists("tombstone"):
+        if reconciliation.num_deleted.total() or self._lakehouse.exists("tombstone"):
             self._write_tombstones()
         tasks = [partial(self._write, kind) for kind in CONTRACTS if kind in self._settled and kind != "user"]
         side_by_side([*tasks, self._write_users])

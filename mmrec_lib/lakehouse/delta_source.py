@@ -9,7 +9,6 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, NullType
 
-from mmrec_lib.ingest.landing.delivery import TableRead
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 ROW_NUMBER, IS_DELETE = "_mmrec_row_number", "_mmrec_is_delete"
@@ -25,7 +24,7 @@ class DeltaReadError(ValueError):
     """Raised when a Delta table cannot be read by Spark, with the first line of what Spark says."""
 
 
-def read_delta(lakehouse: Lakehouse, uri: str, read: TableRead, key: str) -> DataFrame:
+def read_delta(lakehouse: Lakehouse, uri: str, key: str, version: int, changes_from: int | None = None) -> DataFrame:
     """Rows of a Delta table that are new since it was read last, staged.
 
     Of a change feed only what is left of each key's changes counts: a row that was inserted and deleted since is not
@@ -35,8 +34,9 @@ def read_delta(lakehouse: Lakehouse, uri: str, read: TableRead, key: str) -> Dat
     Args:
         lakehouse: The store, for its session and its staging folder.
         uri: Folder of the table.
-        read: What to read of it.
         key: Column that tells which rows are versions of one record; the whole row where the table has no such column.
+        version: Version to read.
+        changes_from: First version of the change feed to read; None reads the whole version.
 
     Returns:
         The table's columns, `ROW_NUMBER` and `IS_DELETE`.
@@ -45,26 +45,26 @@ def read_delta(lakehouse: Lakehouse, uri: str, read: TableRead, key: str) -> Dat
         DeltaReadError: When Spark cannot read it.
     """
     try:
-        return _read(lakehouse, uri, read, key)
+        return _read(lakehouse, uri, key, version, changes_from)
     except PySparkException as error:
-        if read.changes_from is None:
+        if changes_from is None:
             raise DeltaReadError(_said(error)) from error
-        _log.warning("%s: the change feed from version %d cannot be read (%s)", uri, read.changes_from, _said(error))
+        _log.warning("%s: the change feed from version %d cannot be read (%s)", uri, changes_from, _said(error))
     try:
-        return _read(lakehouse, uri, TableRead(read.table_id, read.version, None), key)
+        return _read(lakehouse, uri, key, version, None)
     except PySparkException as error:
         raise DeltaReadError(_said(error)) from error
 
 
-def _read(lakehouse: Lakehouse, uri: str, read: TableRead, key: str) -> DataFrame:
+def _read(lakehouse: Lakehouse, uri: str, key: str, version: int, changes_from: int | None) -> DataFrame:
     reader = lakehouse.spark.read.format("delta")
-    if read.changes_from is None:
-        rows = reader.option("versionAsOf", read.version).load(uri).withColumn(IS_DELETE, F.lit(False))
+    if changes_from is None:
+        rows = reader.option("versionAsOf", version).load(uri).withColumn(IS_DELETE, F.lit(False))
     else:
         feed = (
             reader.option("readChangeFeed", "true")
-            .option("startingVersion", read.changes_from)
-            .option("endingVersion", read.version)
+            .option("startingVersion", changes_from)
+            .option("endingVersion", version)
             .load(uri)
         )
         rows = net_changes(feed, key)

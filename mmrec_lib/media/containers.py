@@ -35,7 +35,7 @@ _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__
 
 CONTAINER_MIMES = frozenset(_READERS)
 
-# The largest picture that standards for video know.
+# The largest image that standards for video know.
 MAX_FRAME_PIXELS = 8192 * 4320
 
 
@@ -66,12 +66,12 @@ def open_container(content: bytes) -> Iterator[av.container.InputContainer]:
 
 
 def shown_video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
-    """The video tracks without covers (pictures attached to music)."""
+    """The video tracks without covers (images attached to music)."""
     return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """The first video track; covers (pictures attached to music) do not count.
+    """The first video track; covers (images attached to music) do not count.
 
     Raises:
         MediaError: `media_no_video` when there is none, `media_wrong_type` when FFmpeg knows no decoder for it,

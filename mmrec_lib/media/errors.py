@@ -27,7 +27,7 @@ MAX_ATTEMPTS = 3
 
 
 class MediaError(MmrecError):
-    """Raised when bytes are no picture, sound or video that can be used.
+    """Raised when bytes are no image, sound or video that can be used.
 
     Attributes:
         reason: One of `MEDIA_REASONS`. `media_truncated` covers every damage found while decoding, `media_oversized`

@@ -33,7 +33,7 @@ class VideoFrames:
         is_scene: `[num_frames] bool`, whether a scene begins with it.
         media_seconds: Length of what can be read.
         motion_mean: From 0 to 1, mean step between small grey frames a tenth of a second (or one frame) apart; 0 for a
-            still picture.
+            still image.
         motion_spread: Standard deviation of these steps.
         num_decoded: Frames that were decoded to find these.
         is_complete: False when a part is damaged or missing: then the frames are of what could be read.

@@ -1,4 +1,4 @@
-"""Pictures: bytes → RGB arrays."""
+"""Images: bytes → RGB arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 _16_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 
 _ORIENTATION_TAG = 0x0112
-# What makes a picture upright, by the EXIF tag Orientation.
+# What makes an image upright, by the EXIF tag Orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -33,27 +33,27 @@ _UPRIGHT = {
 
 
 def open_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Reads the header of a picture, without decoding it.
+    """Reads the header of an image, without decoding it.
 
     Args:
-        content: Bytes of the picture.
+        content: Bytes of the image.
         max_pixels: Most pixels that will be decoded; a small file can claim gigapixels.
 
     Raises:
-        MediaError: When the bytes are empty, no picture of a known format, damaged, or claim too many pixels.
+        MediaError: When the bytes are empty, no image of a known format, damaged, or claim too many pixels.
     """
     if not content:
-        raise MediaError("media_empty", "the picture has 0 bytes")
+        raise MediaError("media_empty", "the image has 0 bytes")
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MediaError("media_oversized", f"more than {max_pixels:,} pixels: {error}") from None
     except UnidentifiedImageError:
         if content.startswith(_MAGIC) or content[8:12] == b"WEBP":
-            raise MediaError("media_truncated", "the picture's header is truncated or damaged") from None
-        raise MediaError("media_wrong_type", f"no picture of a known format ({', '.join(FORMATS)})") from None
+            raise MediaError("media_truncated", "the image's header is truncated or damaged") from None
+        raise MediaError("media_wrong_type", f"no image of a known format ({', '.join(FORMATS)})") from None
     except Exception as error:
-        # A parser may fail on hostile bytes with anything; a bad picture is a row with an error, never a crash.
+        # A parser may fail on hostile bytes with anything; a bad image is a row with an error, never a crash.
         raise _damage(error, "header") from None
     width, height = image.size
     if width * height > max_pixels:
@@ -66,13 +66,13 @@ def open_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def decode_image(
     content: bytes, *, max_pixels: int = MAX_PIXELS, short_side_px: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Decodes a picture, upright, in three colours.
+    """Decodes an image, upright, in three colours.
 
-    The camera's rotation (EXIF) is applied, transparency is laid over white, palettes, grey, CMYK and 16-bit pictures
+    The camera's rotation (EXIF) is applied, transparency is laid over white, palettes, grey, CMYK and 16-bit images
     become RGB with 8 bits, and of an animation the first frame counts.
 
     Args:
-        content: Bytes of the picture.
+        content: Bytes of the image.
         max_pixels: Most pixels that will be decoded.
         short_side_px: When given, a JPEG may be decoded at a half, a quarter or an eighth of its size as long as its
             shorter side keeps at least this length. Faster for large photos.
@@ -81,7 +81,7 @@ def decode_image(
         `[height, width, 3] uint8`.
 
     Raises:
-        MediaError: When the bytes are no picture, are damaged, or too large.
+        MediaError: When the bytes are no image, are damaged, or too large.
     """
     image = open_image(content, max_pixels)
     try:
@@ -90,19 +90,19 @@ def decode_image(
             image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
         image.load()
         method = _UPRIGHT.get(_orientation(image))
-        picture = _to_rgb(image)
-        return np.asarray(picture if method is None else picture.transpose(method))
+        image = _to_rgb(image)
+        return np.asarray(image if method is None else image.transpose(method))
     except Exception as error:
         # As in open_image.
         raise _damage(error) from None
 
 
 def shrink_image(content: bytes, side_px: int, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
-    """Decodes a picture as `decode_image` does and makes it small enough to be looked at.
+    """Decodes an image as `decode_image` does and makes it small enough to be looked at.
 
     Args:
-        content: Bytes of the picture.
-        side_px: Most pixels of its longer side; a smaller picture stays as it is.
+        content: Bytes of the image.
+        side_px: Most pixels of its longer side; a smaller image stays as it is.
         max_pixels: Most pixels that will be decoded.
 
     Returns:
@@ -121,7 +121,7 @@ def shrink_image(content: bytes, side_px: int, max_pixels: int = MAX_PIXELS) -> 
 
 
 def check_image(content: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, int, int]:
-    """Decodes a picture only to know that it can be decoded.
+    """Decodes an image only to know that it can be decoded.
 
     Returns:
         MIME type, width and height in pixels, as a viewer would show it (EXIF rotation applied).
@@ -142,9 +142,9 @@ def check_image(content: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, int,
     return (mime, height, width) if turned else (mime, width, height)
 
 
-def _damage(error: Exception, part: str = "picture") -> MediaError:
-    """The error of a picture whose decoder failed."""
-    subject = "the picture" if part == "picture" else f"the picture's {part}"
+def _damage(error: Exception, part: str = "image") -> MediaError:
+    """The error of an image whose decoder failed."""
+    subject = "the image" if part == "image" else f"the image's {part}"
     if isinstance(error, MemoryError):
         return MediaError("media_oversized", f"{subject} needs more memory than there is")
     if "MAX_TEXT" in str(error):

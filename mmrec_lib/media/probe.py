@@ -29,9 +29,9 @@ class MediaInfo:
     Attributes:
         media_kind: image, audio or video.
         mime: MIME type by content.
-        width_px: Width of a picture or video, None for sound and where the container does not tell.
+        width_px: Width of an image or video, None for sound and where the container does not tell.
         height_px: Height, likewise.
-        media_seconds: Length of sound or video, None for pictures and where the container does not tell.
+        media_seconds: Length of sound or video, None for images and where the container does not tell.
     """
 
     media_kind: str
@@ -67,7 +67,7 @@ def probe(content: bytes, expected_kind: str | None, max_pixels: int = MAX_PIXEL
     if found is None:
         raise MediaError(
             "media_wrong_type",
-            f"{expected_kind or 'a picture, sound or video'} expected, the bytes are none: "
+            f"{expected_kind or 'an image, sound or video'} expected, the bytes are none: "
             f"they start with {content[:8].hex(' ')}",
         )
     if found.mime in _MIMES_INSIDE and expected_kind != "image":

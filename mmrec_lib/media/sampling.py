@@ -60,7 +60,7 @@ class FrameSampler:
         """Begin with nothing seen."""
         self._targets = deque(targets)
         self._num_scenes, self._short_side_px = num_scenes, short_side_px
-        self._thumbnails, self._pictures = VideoReformatter(), VideoReformatter()
+        self._thumbnails, self._images = VideoReformatter(), VideoReformatter()
         self._detector: SceneDetector[_Shown] = SceneDetector()
         self._before: _Shown | None = None
         self._moved_from: tuple[npt.NDArray[np.uint8], float] | None = None
@@ -118,7 +118,7 @@ class FrameSampler:
 
     def _keep(self, shown: _Shown) -> None:
         if shown.time not in self._even:
-            self._even[shown.time] = self._picture(shown.frame)
+            self._even[shown.time] = self._image(shown.frame)
 
     def _add_scene(self, start: SceneStart[_Shown]) -> None:
         if not self._num_scenes:
@@ -133,19 +133,19 @@ class FrameSampler:
             if weakest[0] >= start.step:
                 return
             self._scenes.remove(weakest)
-        self._scenes.append((start.step, time, self._picture(start.frame.frame)))
+        self._scenes.append((start.step, time, self._image(start.frame.frame)))
 
     def _thumbnail(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
         small = self._thumbnails.reformat(frame, _THUMBNAIL_PX, _THUMBNAIL_PX, "gray", interpolation=Interpolation.AREA)
         return np.asarray(small.to_ndarray(), np.uint8)
 
-    def _picture(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+    def _image(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
         """The frame upright, in the size that the first one got."""
         turns = round(frame.rotation / 90) % 4
         if self._size is None:
             self._size = _fitted(frame.width, frame.height, self._short_side_px, turns)
         width, height = self._size[::-1] if turns % 2 else self._size
-        small = self._pictures.reformat(frame, width, height, "rgb24", interpolation=Interpolation.AREA)
+        small = self._images.reformat(frame, width, height, "rgb24", interpolation=Interpolation.AREA)
         # FFmpeg and numpy both turn counter-clockwise.
         return np.ascontiguousarray(np.rot90(small.to_ndarray(), turns), np.uint8)
 

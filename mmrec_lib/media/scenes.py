@@ -77,5 +77,5 @@ class SceneDetector(Generic[T]):
 
 
 def step_between(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:
-    """Mean absolute difference of two grey pictures of the same shape, as a share of the range: 0 to 1."""
+    """Mean absolute difference of two grey images of the same shape, as a share of the range: 0 to 1."""
     return float(np.abs(first.astype(np.int16) - second).mean()) / 255

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from mmrec_lib.section import Section
 
-SourceName = Literal["cease", "ridge", "ials", "graph_filter"]
-SOURCE_NAMES: tuple[SourceName, ...] = ("cease", "ridge", "ials", "graph_filter")
+SourceName = Literal["content_ease", "ridge", "ials", "graph_filter"]
+SOURCE_NAMES: tuple[SourceName, ...] = ("content_ease", "ridge", "ials", "graph_filter")
 FITTED_NAMES = (*SOURCE_NAMES, "item_knn")
 """Sources that a ranker may consist of; the search chooses among SOURCE_NAMES."""
 
@@ -186,7 +186,7 @@ class RankerSettings(Section):
     weight_exponent: float = Field(default=0.0, ge=0)
     fusion: dict[str, float] = Field(default_factory=_equal_weights)
     dim: int = Field(default=64, ge=1)
-    cease: EaseSettings = EaseSettings()
+    content_ease: EaseSettings = EaseSettings()
     ridge: EaseSettings = EaseSettings(diagonal_exponent=0.0)
     ials: IalsSettings = IalsSettings()
     graph_filter: GraphSettings = GraphSettings()

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib import __version__
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.extracted_text import found_words, released_readers, spoken_words
+from mmrec_lib.embedding.extracted_text import owner_texts, released_extractors, spoken_words
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.lakehouse.ledger import Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -24,11 +24,11 @@ from mmrec_lib.publishing.people import shown_neighbors, shown_users
 from mmrec_lib.publishing.slices import current_rows
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.reporting.data import (
-    BookRow,
     EncodeCount,
     FunnelStage,
     ModelInfo,
     QuarantineReason,
+    ReconciliationRow,
     ReportData,
     SpokenReview,
 )
@@ -97,7 +97,7 @@ def collect_report(
         versions=software_versions(),
         tables=tables,
         funnel=_funnel(lakehouse, tables),
-        books=_books(lakehouse, ledger),
+        reconciliation=_reconciliation(lakehouse, ledger),
         quarantine=_quarantine(lakehouse),
         users=shown_users(lakehouse, config.num_users),
         neighbors=shown_neighbors(lakehouse, config.num_items),
@@ -151,16 +151,17 @@ def _funnel(lakehouse: Lakehouse, tables: Mapping[str, int]) -> list[FunnelStage
     ]
 
 
-def _books(lakehouse: Lakehouse, ledger: Ledger) -> list[BookRow]:
+def _reconciliation(lakehouse: Lakehouse, ledger: Ledger) -> list[ReconciliationRow]:
     numbers = ("num_read", "num_stored", "num_superseded", "num_duplicates", "num_quarantined")
     sums = lakehouse.read("landing_file").groupBy("record_kind").agg(*[F.sum(n).alias(n) for n in numbers])
     rows = [
-        BookRow(row["record_kind"], *(int(row[n]) for n in numbers)) for row in sums.orderBy("record_kind").collect()
+        ReconciliationRow(row["record_kind"], *(int(row[n]) for n in numbers))
+        for row in sums.orderBy("record_kind").collect()
     ]
     run = ledger.last_good("ingest_landing")
     if run is not None and run.counts.get("media.read"):
         media = [int(run.counts.get(f"media.{n.removeprefix('num_')}", 0)) for n in numbers]
-        rows.append(BookRow("media (last ingest)", *media))
+        rows.append(ReconciliationRow("media (last ingest)", *media))
     return rows
 
 
@@ -219,7 +220,7 @@ def _encodes(lakehouse: Lakehouse) -> list[EncodeCount]:
 def _spoken(lakehouse: Lakehouse, limit: int) -> list[SpokenReview]:
     release = lakehouse.read("encoder_release")
     link, texts = lakehouse.read("media_link"), lakehouse.read("media_text")
-    words = spoken_words(found_words(link, texts, lakehouse.read("provided_text"), released_readers(release)))
+    words = spoken_words(owner_texts(link, texts, lakehouse.read("provided_text"), released_extractors(release)))
     ready = (
         lakehouse.read("provided_text")
         .where(F.col("owner_kind") == "review")
@@ -249,7 +250,7 @@ def _spoken(lakehouse: Lakehouse, limit: int) -> list[SpokenReview]:
             r["title"],
             r["seconds"],
             r["rating"],
-            "ready-made" if r["is_ready"] else "speech model",
+            "precomputed" if r["is_ready"] else "speech model",
         )
         for r in rows
     ]

@@ -1,4 +1,4 @@
-"""A few users and items as the report shows them: pictures, histories, lists."""
+"""A few users and items as the report shows them: images, histories, lists."""
 
 from __future__ import annotations
 
@@ -94,18 +94,18 @@ def _latest_events(lakehouse: Lakehouse, of_chosen: Any) -> DataFrame:
 
 
 def shown_neighbors(lakehouse: Lakehouse, limit: int) -> list[Neighbors]:
-    """Some items with a picture and what is most like them."""
+    """Some items with an image and what is most like them."""
     if limit == 0:
         return []
     newest = current_rows(lakehouse, "item_neighbor")
-    pictured = (
+    imaged = (
         lakehouse.read("media_link")
         .where("owner_kind = 'item' AND field = 'images'")
         .select(F.col("owner_id").alias("item_id"))
     )
     items = newest.select("item_id").distinct()
-    with_picture = items.join(pictured.distinct().withColumn("has_picture", F.lit(1)), "item_id", "left")
-    rows = with_picture.orderBy(F.col("has_picture").desc_nulls_last(), F.xxhash64("item_id")).limit(limit).collect()
+    with_image = items.join(imaged.distinct().withColumn("has_image", F.lit(1)), "item_id", "left")
+    rows = with_image.orderBy(F.col("has_image").desc_nulls_last(), F.xxhash64("item_id")).limit(limit).collect()
     chosen = [row["item_id"] for row in rows]
     if not chosen:
         return []
@@ -124,7 +124,7 @@ def shown_neighbors(lakehouse: Lakehouse, limit: int) -> list[Neighbors]:
 
 
 def load_cards(lakehouse: Lakehouse, item_ids: Iterable[str]) -> dict[str, Card]:
-    """Titles and first pictures of some items; an item that is gone keeps its id."""
+    """Titles and first images of some items; an item that is gone keeps its id."""
     wanted = sorted(set(item_ids))
     items = (
         lakehouse.read("item")
@@ -137,8 +137,8 @@ def load_cards(lakehouse: Lakehouse, item_ids: Iterable[str]) -> dict[str, Card]
         .groupBy(F.col("owner_id").alias("item_id"))
         .agg(F.min_by("asset_id", "position").alias("asset_id"))
     )
-    pictures = first.join(lakehouse.read("media_asset").select("asset_id", "content"), "asset_id")
-    rows = items.join(pictures.select("item_id", "content"), "item_id", "left").collect()
+    images = first.join(lakehouse.read("media_asset").select("asset_id", "content"), "asset_id")
+    rows = items.join(images.select("item_id", "content"), "item_id", "left").collect()
     cards = {
         row["item_id"]: Card(
             row["item_id"], row["title"], bytes(row["content"]) if row["content"] else None, _caption(row)

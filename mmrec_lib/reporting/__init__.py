@@ -1,7 +1,6 @@
 """Pages and summaries for people and for machines that read over their shoulder."""
 
 from mmrec_lib.reporting.data import (
-    BookRow,
     Card,
     EncodeCount,
     FunnelStage,
@@ -10,6 +9,7 @@ from mmrec_lib.reporting.data import (
     Neighbors,
     QuarantineReason,
     Recommendation,
+    ReconciliationRow,
     ReportData,
     ShownUser,
     SpokenReview,
@@ -18,7 +18,6 @@ from mmrec_lib.reporting.report import render_report
 from mmrec_lib.reporting.summary import build_summary, write_json_atomic
 
 __all__ = [
-    "BookRow",
     "Card",
     "EncodeCount",
     "FunnelStage",
@@ -27,6 +26,7 @@ __all__ = [
     "Neighbors",
     "QuarantineReason",
     "Recommendation",
+    "ReconciliationRow",
     "ReportData",
     "ShownUser",
     "SpokenReview",

@@ -15,13 +15,13 @@ class Card:
     Attributes:
         item_id: Key.
         title: Name; None shows the key.
-        picture: Original bytes of its first picture, any size; None or unreadable bytes show a placeholder.
+        image: Original bytes of its first image, any size; None or unreadable bytes show a placeholder.
         caption: A few words under the title, such as category and price.
     """
 
     item_id: str
     title: str | None = None
-    picture: bytes | None = None
+    image: bytes | None = None
     caption: str | None = None
 
 
@@ -96,7 +96,7 @@ class FunnelStage:
 
 
 @dataclass(frozen=True)
-class BookRow:
+class ReconciliationRow:
     """Books of one kind of record: num_read is the sum of the other numbers."""
 
     record_kind: str
@@ -132,7 +132,7 @@ class EncodeCount:
 
 @dataclass(frozen=True)
 class SpokenReview:
-    """A spoken review and its words; `made_by` names the extractor, or says that they came ready-made."""
+    """A spoken review and its words; `made_by` names the extractor, or says that they came precomputed."""
 
     review_id: str
     transcript: str
@@ -164,7 +164,7 @@ class ReportData:
         versions: Versions of the software, by name.
         tables: Rows by table.
         funnel: Rows through the stages, in order.
-        books: By kind of record.
+        reconciliation: By kind of record.
         quarantine: By reason.
         users: A few users to look at.
         neighbors: A few items to look at.
@@ -181,7 +181,7 @@ class ReportData:
     versions: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, int] = field(default_factory=dict)
     funnel: Sequence[FunnelStage] = ()
-    books: Sequence[BookRow] = ()
+    reconciliation: Sequence[ReconciliationRow] = ()
     quarantine: Sequence[QuarantineReason] = ()
     users: Sequence[ShownUser] = ()
     neighbors: Sequence[Neighbors] = ()

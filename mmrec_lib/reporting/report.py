@@ -15,7 +15,7 @@ from mmrec_lib.reporting.thumbnails import Thumbnails
 
 # Most of it may be thumbnails.
 MAX_PAGE_BYTES = 5_000_000
-PICTURE_BYTES = 4_000_000
+IMAGE_BYTES = 4_000_000
 NUM_RAW_CHARACTERS = 240
 
 
@@ -45,7 +45,7 @@ def report_html(data: ReportData) -> str:
     max_entries = MAX_ENTRIES
     with DecoderChild() as decoder:
         while True:
-            page = _page(environment, bounded(data, max_entries), max_entries, Thumbnails(PICTURE_BYTES, decoder))
+            page = _page(environment, bounded(data, max_entries), max_entries, Thumbnails(IMAGE_BYTES, decoder))
             if max_entries == 1 or len(page.encode("utf-8", "replace")) <= MAX_PAGE_BYTES:
                 return page
             max_entries = max(max_entries // 8, 1)

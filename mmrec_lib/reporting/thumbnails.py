@@ -34,23 +34,23 @@ class Thumbnails:
         self._left, self._decoder = budget_bytes, decoder
         self._made: dict[str, str | None] = {}
 
-    def address(self, picture: bytes | None) -> str | None:
+    def address(self, image: bytes | None) -> str | None:
         """A `data:` address of a JPEG of at most SIDE_PX pixels a side; None where there is no image to show."""
-        if not picture:
+        if not image:
             return None
-        key = hashlib.sha256(picture).hexdigest()
+        key = hashlib.sha256(image).hexdigest()
         if key not in self._made:
-            self._made[key] = self._shrunk(picture)
+            self._made[key] = self._shrunk(image)
         address = self._made[key]
         if address is None or len(address) > self._left:
             return None
         self._left -= len(address)
         return address
 
-    def _shrunk(self, picture: bytes) -> str | None:
+    def _shrunk(self, image: bytes) -> str | None:
         """JPEG address, or None where the bytes are no image that can be decoded."""
         try:
-            pixels = self._decoder.call(shrink_image, picture, SIDE_PX)
+            pixels = self._decoder.call(shrink_image, image, SIDE_PX)
         except MediaError:
             return None
         except MachineError as error:

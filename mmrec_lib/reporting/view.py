@@ -54,8 +54,8 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A card with its picture made ready."""
+class Image:
+    """A card with its image made ready."""
 
     title: str
     item_id: str
@@ -65,9 +65,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Listed:
-    """A picture in a user's history or list."""
+    """An image in a user's history or list."""
 
-    picture: Picture
+    image: Image
     label: str
     note: str = ""
     strips: Sequence[Strip] = ()
@@ -101,7 +101,7 @@ class UserView:
 class NeighborView:
     """An item and what is like it."""
 
-    picture: Picture
+    image: Image
     similar: Sequence[Listed]
 
 
@@ -196,7 +196,7 @@ def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnail
         more_history=max(0, len(history) - NUM_HISTORY),
         recommendations=[
             Listed(
-                picture_of(line.card, thumbnails),
+                image_of(line.card, thumbnails),
                 str(line.rank),
                 f"score {line.score:.2f}",
                 share_strips(line.shares, colors, names),
@@ -213,10 +213,10 @@ def _history(items: Sequence[HistoryItem], thumbnails: Thumbnails) -> list[Liste
     met: dict[str, list[HistoryItem]] = {}
     for item in items:
         met.setdefault(item.card.item_id, []).append(item)
-    # Only what is shown may spend the budget of pictures.
+    # Only what is shown may spend the budget of images.
     return [
         Listed(
-            picture_of(some[0].card if place < NUM_HISTORY else Card(item_id), thumbnails),
+            image_of(some[0].card if place < NUM_HISTORY else Card(item_id), thumbnails),
             ", ".join(dict.fromkeys(label(item.event_type) for item in some)),
             some[0].when or "",
         )
@@ -238,19 +238,16 @@ def neighbor_views(neighbors: Sequence[Neighbors], thumbnails: Thumbnails) -> li
     """Items beside what is most like them."""
     return [
         NeighborView(
-            picture_of(line.card, thumbnails),
-            [
-                Listed(picture_of(card, thumbnails), f"{cosine:.2f}", "")
-                for card, cosine in line.similar[:NUM_NEIGHBORS]
-            ],
+            image_of(line.card, thumbnails),
+            [Listed(image_of(card, thumbnails), f"{cosine:.2f}", "") for card, cosine in line.similar[:NUM_NEIGHBORS]],
         )
         for line in neighbors
     ]
 
 
-def picture_of(card: Card, thumbnails: Thumbnails) -> Picture:
-    """A card with its picture shrunk; without one the template draws a placeholder."""
-    return Picture(card.title or card.item_id, card.item_id, card.caption or "", thumbnails.address(card.picture))
+def image_of(card: Card, thumbnails: Thumbnails) -> Image:
+    """A card with its image shrunk; without one the template draws a placeholder."""
+    return Image(card.title or card.item_id, card.item_id, card.caption or "", thumbnails.address(card.image))
 
 
 def fit_views(metrics: Mapping[str, Sequence[MetricRow]]) -> list[FitView]:

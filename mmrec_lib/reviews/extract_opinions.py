@@ -16,9 +16,9 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.batches import bounded
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.contents import review_words
-from mmrec_lib.embedding.extracted_text import found_words, spoken_words
+from mmrec_lib.embedding.extracted_text import owner_texts, spoken_words
 from mmrec_lib.embedding.operator import check_same, on_this_worker, portable
-from mmrec_lib.embedding.run import chosen_readers
+from mmrec_lib.embedding.run import selected_extractors
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_classifier
@@ -48,11 +48,11 @@ def extract_opinions(
     Returns:
         Counts `analysed`, `errors`, `fitted` (1 when the models were), and what was measured on held-out reviews.
     """
-    found = found_words(
+    found = owner_texts(
         lakehouse.read("media_link"),
         lakehouse.read("media_text"),
         lakehouse.read("provided_text"),
-        chosen_readers(models, portions),
+        selected_extractors(models, portions),
     )
     words = spoken_words(found)
     reviews = lakehouse.stage("review_texts", review_texts(lakehouse.read("review"), words))
@@ -68,8 +68,8 @@ def extract_opinions(
     in_fit = stored.where(F.col("fit_part").isNotNull())
     marked = sample if is_new else sample.join(in_fit, ["review_id", "content_id"], "left_semi")
     todo = plan_opinions(reviews, stored.where(is_current), marked)
-    how = Analysis(model.to_saved(), config, classifier, portable(models), spec, portions)
-    made = analyse_table(todo, how)
+    task = Analysis(model.to_saved(), config, classifier, portable(models), spec, portions)
+    made = analyse_table(todo, task)
     rows = lakehouse.stage("review_opinion", opinion_rows(made, encoder_id, revision))
     outdated = stored.where(~is_current).select(*_OPINION.key)
     gone = stored.join(reviews, "review_id", "left_anti").select(*_OPINION.key)
@@ -151,7 +151,7 @@ class Analysis:
     portions: EmbeddingConfig
 
 
-def analyse_table(todo: DataFrame, how: Analysis) -> DataFrame:
+def analyse_table(todo: DataFrame, task: Analysis) -> DataFrame:
     """Opinions of reviews; computed anew each time it is read.
 
     Args:
@@ -171,11 +171,11 @@ def analyse_table(todo: DataFrame, how: Analysis) -> DataFrame:
         ]
     )
     chosen = todo.select("review_id", "content_id", "language", "rating", "text", "in_fit")
-    laid_out = chosen.repartition(num_tasks(todo, how.portions.num_partitions), "review_id").sortWithinPartitions(
+    laid_out = chosen.repartition(num_tasks(todo, task.portions.num_partitions), "review_id").sortWithinPartitions(
         "review_id"
     )
     arrow = to_arrow_schema(schema)
-    return laid_out.mapInArrow(lambda batches: _analyse_partition(batches, how, arrow), schema)
+    return laid_out.mapInArrow(lambda batches: _analyse_partition(batches, task, arrow), schema)
 
 
 def opinion_rows(made: DataFrame, encoder_id: str, revision: str) -> DataFrame:
@@ -239,24 +239,26 @@ class _Worker:
 _worker = _Worker()
 
 
-def _classifier(how: Analysis) -> Judge | None:
-    if how.classifier is None or how.spec is None:
+def _classifier(task: Analysis) -> Judge | None:
+    if task.classifier is None or task.spec is None:
         return None
-    if _worker.classifier is None or _worker.revision != how.spec.revision:
-        models = on_this_worker(how.models)
-        made = make_classifier(how.classifier, models)
-        check_same(made.spec, how.spec)
+    if _worker.classifier is None or _worker.revision != task.spec.revision:
+        models = on_this_worker(task.models)
+        made = make_classifier(task.classifier, models)
+        check_same(made.spec, task.spec)
         _worker.revision, _worker.classifier = None, None
         made.load(models.device)
-        _worker.revision, _worker.classifier = how.spec.revision, made
+        _worker.revision, _worker.classifier = task.spec.revision, made
     return _worker.classifier
 
 
-def _analyse_partition(batches: Iterator[pa.RecordBatch], how: Analysis, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    model, classifier = OpinionModel.of_saved(*how.model), _classifier(how)
-    for portion in bounded(batches, "text", how.portions.batch_bytes, how.portions.batch_rows):
+def _analyse_partition(
+    batches: Iterator[pa.RecordBatch], task: Analysis, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    model, classifier = OpinionModel.of_saved(*task.model), _classifier(task)
+    for portion in bounded(batches, "text", task.portions.batch_bytes, task.portions.batch_rows):
         rows = portion.to_pylist()
-        opinions = analyse([row["text"] for row in rows], model, how.config, classifier)
+        opinions = analyse([row["text"] for row in rows], model, task.config, classifier)
         made = [_row(row, opinion) for row, opinion in zip(rows, opinions, strict=True)]
         yield pa.RecordBatch.from_pylist(made, schema)
 

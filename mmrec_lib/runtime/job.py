@@ -63,7 +63,7 @@ class Outcome:
     message: str | None = None
 
 
-def nothing_outside(context: Context, config: Any) -> Mapping[str, str]:
+def no_external_versions(context: Context, config: Any) -> Mapping[str, str]:
     """For jobs that read tables only."""
     return {}
 
@@ -101,7 +101,7 @@ class Job(Generic[ConfigT]):
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     run: Callable[[Context, ConfigT], Outcome]
-    outside: Callable[[Context, ConfigT], Mapping[str, str]] = nothing_outside
+    external_versions: Callable[[Context, ConfigT], Mapping[str, str]] = no_external_versions
     is_complete: Callable[[Context], bool] = always_complete
     before_remaking: Callable[[Context, ConfigT, Sequence[LostTable]], None] = written_whole
     is_dated: bool = False
@@ -146,7 +146,7 @@ def plan_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: boo
     parts = {
         "job": job.name,
         "inputs": inputs,
-        "outside": dict(job.outside(context, config)),
+        "outside": dict(job.external_versions(context, config)),
         "config": config.model_dump(mode="json"),
         "as_of": str(context.as_of) if job.is_dated else None,
         "library": library_source_hash(),

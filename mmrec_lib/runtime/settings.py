@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.word_model_config import WordsConfig
+from mmrec_lib.embedding.word_model_config import WordModelConfig
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.features.config import FeaturesConfig
@@ -32,7 +32,7 @@ class Settings(Section):
     media: MediaConfig = MediaConfig()
     models: ModelsConfig = ModelsConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
-    words: WordsConfig = WordsConfig()
+    words: WordModelConfig = WordModelConfig()
     opinion: OpinionConfig = OpinionConfig()
     features: FeaturesConfig = FeaturesConfig()
     training: TrainingConfig = TrainingConfig()

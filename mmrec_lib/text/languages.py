@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from mmrec_lib.encoders.text.well_formed import well_formed
+from mmrec_lib.text.well_formed import well_formed
 
 MIN_CONFIDENCE = 0.6
 # What stands behind does not change the language, and a megabyte costs no more than a page.

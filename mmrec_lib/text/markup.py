@@ -32,7 +32,7 @@ _BREAKS = _names(
 )
 _INLINE = _names(
     "a abbr acronym applet area b base basefont bdi bdo bgsound big blink cite code col colgroup data datalist del dfn "
-    "em font i image ins kbd keygen label mark math menuitem meter multicol nobr output param path picture portal "
+    "em font i image ins kbd keygen label mark math menuitem meter multicol nobr output param path image portal "
     "progress q rb rp rt rtc ruby s samp slot small spacer span strike strong sub sup time tt u var wbr"
 )
 _KNOWN = _DROPPED | _BREAKS | _INLINE

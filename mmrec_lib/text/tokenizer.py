@@ -30,7 +30,7 @@ _PAIRED = (
 )
 
 
-def words_of(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """The words of a text in their order: letters and digits with their marks, compatibility forms and case folded."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     words: list[str] = []

@@ -67,6 +67,6 @@ def fit_fingerprint(snapshot_id: str, config: TrainingConfig) -> str:
     digest = hashlib.sha256(snapshot_id.encode())
     digest.update(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode())
     assert mmrec_lib.models.__file__ is not None
-    for path in sorted(Path(mmrec_lib.models.__file__).parent.glob("*.py")):
+    for path in sorted(Path(mmrec_lib.models.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Speed of the encode engine as ratios: Spark jobs against bare loops and what is commonly published, in the same run.
 
-    python -m tests.benchmarks.encode [--data <folder>] [--pictures 5000] [--texts 10000] [--rounds 3] [--out bench]
+    python -m tests.benchmarks.encode [--data <folder>] [--images 5000] [--texts 10000] [--rounds 3] [--out bench]
 
 Both sides of a ratio run on one core with the same number of threads (the JVM has the other core), one after the other,
 several rounds; a ratio is the median over rounds. Inputs are repeated under other keys up to the number asked for, and
@@ -35,7 +35,7 @@ from tests.benchmarks import encode_store
 from tests.conftest import MODELS_ROOT, PROJECT
 
 SAMPLE_STORE = PROJECT / "tests" / "data" / "store"
-_NAIVE_TEXTS, _NAIVE_PICTURES = 1000, 300
+_NAIVE_TEXTS, _NAIVE_IMAGES = 1000, 300
 _MEMORY_ROWS = (500, 50_000)
 _PARTS = ("text", "image", "slots", "speech", "memory", "store")
 
@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--speech", type=Path, default=None, help="folder of sounds; default: those of the sample store"
     )
-    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--texts", type=int, default=10_000)
     parser.add_argument("--sounds", type=int, default=40)
     parser.add_argument("--store-items", type=int, default=None, help="items of the store; default: all")
@@ -287,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     wanted = set(options.only or _PARTS)
     texts = texts_of(options.data)
-    pictures = readable(sorted((options.data / "images").rglob("*.jpg")), check_image)
+    images = readable(sorted((options.data / "images").rglob("*.jpg")), check_image)
     sounds = readable(sorted((options.speech or SAMPLE_STORE / "audio").iterdir()), decode_audio)
     sound_seconds = [len(decode_audio(content)) / SAMPLE_RATE_HZ for content in sounds]
     with tempfile.TemporaryDirectory(prefix="mmrec-bench-") as folder:
@@ -297,12 +297,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             naive = {"side": "naive_text", "num_rows": min(_NAIVE_TEXTS, options.texts)}
             bench.compare("text", text_rows, options.texts, naive=naive, bare={"side": "bare"})
         if "image" in wanted:
-            rows = write_inputs(bench.scratch / "pictures.parquet", pictures, options.pictures)
-            sample = min(_NAIVE_PICTURES, options.pictures)
+            rows = write_inputs(bench.scratch / "images.parquet", images, options.images)
+            sample = min(_NAIVE_IMAGES, options.images)
             bench.compare(
                 "image",
                 rows,
-                options.pictures,
+                options.images,
                 naive={"side": "naive_image", "num_rows": sample},
                 bare={"side": "bare"},
                 pattern={"side": "pattern", "num_rows": sample},
@@ -321,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "processor": platform.processor() or platform.machine(),
         "python": sys.version.split()[0],
     }
-    bench.results["inputs"] = {"pictures": options.pictures, "texts": options.texts, "sounds": options.sounds}
+    bench.results["inputs"] = {"images": options.images, "texts": options.texts, "sounds": options.sounds}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "encode.json").write_text(json.dumps(bench.results, indent=1), encoding="utf-8")
     plot(bench.results, options.out / "encode.png")

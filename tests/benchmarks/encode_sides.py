@@ -27,7 +27,7 @@ from tests.benchmarks.pinned_daemon import CORES_VARIABLE
 from tests.benchmarks.processes import cpu_seconds, peak_mb, pin, python_workers
 
 Run = Callable[[], dict[str, float]]
-PICTURES = Columns("content")
+IMAGES = Columns("content")
 _KINDS = {"text": "all-minilm-l6-v2", "image": "efficientnet-lite0", "speech": "whisper-tiny-en"}
 _SIDE_PX, _SHORT_PX = 224, 256
 
@@ -112,30 +112,30 @@ def naive_text(options: Options) -> Run:
 def _naive_pixels(content: bytes) -> np.ndarray:
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(content)).convert("RGB")
-    scale = _SHORT_PX / min(picture.size)
-    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
-    left, top = (picture.width - _SIDE_PX) // 2, (picture.height - _SIDE_PX) // 2
-    pixels = np.asarray(picture.crop((left, top, left + _SIDE_PX, top + _SIDE_PX)), np.float32)
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    scale = _SHORT_PX / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (image.width - _SIDE_PX) // 2, (image.height - _SIDE_PX) // 2
+    pixels = np.asarray(image.crop((left, top, left + _SIDE_PX, top + _SIDE_PX)), np.float32)
     return (pixels / 255 - 0.5) / 0.5
 
 
 def naive_image(options: Options) -> Run:
-    """What is written first: PIL, float32, one picture at a time."""
+    """What is written first: PIL, float32, one image at a time."""
     import torch
     from transformers import AutoModel
 
     torch.set_num_threads(1)
     model = AutoModel.from_pretrained(Path(options.models, _KINDS["image"])).eval()
-    pictures = options.inputs()
+    images = options.inputs()
 
     def run() -> dict[str, float]:
         start = time.perf_counter()
-        for content in pictures:
+        for content in images:
             pixels = torch.from_numpy(_naive_pixels(content)).permute(2, 0, 1)[None]
             with torch.inference_mode():
                 model(pixel_values=pixels).pooler_output.numpy()
-        return {"rows": len(pictures), "seconds": time.perf_counter() - start}
+        return {"rows": len(images), "seconds": time.perf_counter() - start}
 
     return run
 
@@ -143,7 +143,7 @@ def naive_image(options: Options) -> Run:
 def job(options: Options) -> Run:
     """The operator of mmrec in a Spark job, from a Delta table to a Delta table."""
     encoder, models = options.models_config.encoders[_KINDS[options.kind]], options.models_config
-    columns = TEXT_COLUMNS if options.kind == "text" else PICTURES
+    columns = TEXT_COLUMNS if options.kind == "text" else IMAGES
     apply = extract_table if options.kind == "speech" else encode_table
     portions = EmbeddingConfig(num_partitions=len(options.cores))
     return _spark_run(options, lambda rows: apply(rows, encoder, models, columns, portions))

@@ -4,7 +4,7 @@
 
 The items of a landing folder and the media that they name are copied to a scratch folder and go through the jobs
 ingest_landing, extract_text and embed_content with the configuration of a laptop: all of them once, then again with
-nothing new, then after changes. A change is another title, another description and other pictures. The fixed cost of a
+nothing new, then after changes. A change is another title, another description and other images. The fixed cost of a
 run is what one changed item costs; one per cent more of the items is what lies between the two runs of a round. Models
 are loaded anew by every run, and nothing is timed before a small store has warmed everything up.
 """
@@ -32,8 +32,8 @@ from mmrec_lib.runtime.main import Command, job_config, make_parser, open_contex
 from tests.benchmarks.processes import tree_cpu_seconds
 from tests.conftest import MODELS_ROOT, PROJECT
 from tests.data.deliveries import Record
-from tests.data.increment import derived_picture
-from tests.data.reading import json_records, pictures_of
+from tests.data.increment import derived_image
+from tests.data.reading import images_of, json_records
 
 INGEST: tuple[Job[Any], ...] = (ingest_landing.JOB,)
 ENCODE: tuple[Job[Any], ...] = (extract_text.JOB, embed_content.JOB)
@@ -141,15 +141,15 @@ class ScratchStore:
         return Cost(num_changed, seconds, cpu_seconds, rows)
 
     def change(self, records: Sequence[Record]) -> None:
-        """Deliver newer versions of some items: another title, another description, other pictures."""
+        """Deliver newer versions of some items: another title, another description, other images."""
         self._num_changes += 1
         number = self._num_changes
         moment = (_FIRST_CHANGE + timedelta(days=number)).isoformat()
         changed = []
         for record in records:
-            for picture in pictures_of(record):
-                path = self._landing / picture
-                path.write_bytes(derived_picture(path.read_bytes(), 90 + number))
+            for image in images_of(record):
+                path = self._landing / image
+                path.write_bytes(derived_image(path.read_bytes(), 90 + number))
             title, description = f"{record['title']}, edition {number}", f"{record['description']} Edition {number}."
             changed.append({**record, "title": title, "description": description, "updated_at": moment})
         _write(self._landing / f"items-change-{number:03d}.jsonl", changed)
@@ -170,7 +170,7 @@ def measure(data: Path, scratch: Path, rounds: int, num_items: int | None = None
     """Costs of a store's runs.
 
     Args:
-        data: Landing folder with items and their pictures.
+        data: Landing folder with items and their images.
         scratch: Empty folder.
         rounds: How often items are changed, other ones each time.
         num_items: How many of the items are used; None uses all.
@@ -182,13 +182,13 @@ def measure(data: Path, scratch: Path, rounds: int, num_items: int | None = None
     records = usable_items(data)
     random.Random(seed).shuffle(records)
     records = records[:num_items]
-    pictured = [record for record in records if pictures_of(record)]
+    imaged = [record for record in records if images_of(record)]
     per_cent = max(1, round(len(records) / 100))
-    if len(records) < rounds * (per_cent + 2) or len(pictured) < 2 * rounds:
-        raise SystemExit(f"{data}: {len(records)} usable items, {len(pictured)} with pictures, are too few")
-    warm_up = ScratchStore(scratch / "warm-up", data, pictured[:_WARM_UP_ITEMS])
+    if len(records) < rounds * (per_cent + 2) or len(imaged) < 2 * rounds:
+        raise SystemExit(f"{data}: {len(records)} usable items, {len(imaged)} with images, are too few")
+    warm_up = ScratchStore(scratch / "warm-up", data, imaged[:_WARM_UP_ITEMS])
     warm_up.run(_WARM_UP_ITEMS)
-    warm_up.run_changed(pictured[:1])
+    warm_up.run_changed(imaged[:1])
 
     store = ScratchStore(scratch / "store", data, records)
     full = store.run(len(records))
@@ -197,11 +197,11 @@ def measure(data: Path, scratch: Path, rounds: int, num_items: int | None = None
     if store.versions() != versions:
         written = {name for name, version in store.versions().items() if versions.get(name) != version}
         raise SystemExit(f"a run with nothing new wrote {', '.join(sorted(written))}")
-    firsts = pictured[: 2 * rounds]
+    firsts = imaged[: 2 * rounds]
     others = iter([record for record in records if record not in firsts])
     one, percent = [], []
     for number in range(rounds):
-        # One item with a picture is among them each time, so that the same models are loaded.
+        # One item with an image is among them each time, so that the same models are loaded.
         one.append(store.run_changed([firsts[2 * number]]))
         percent.append(store.run_changed([firsts[2 * number + 1], *(next(others) for _ in range(per_cent))]))
     return StoreCosts(full, unchanged, one, percent)
@@ -217,8 +217,8 @@ def _is_usable(data: Path, record: Record) -> bool:
     if not all(isinstance(record.get(name), str) for name in ("item_id", "title", "description")):
         return False
     try:
-        for picture in pictures_of(record):
-            check_image((data / picture).read_bytes())
+        for image in images_of(record):
+            check_image((data / image).read_bytes())
         return all((data / path).is_file() for path in _media_of(record))
     except (MediaError, OSError):
         return False
@@ -228,7 +228,7 @@ def _media_of(record: Record) -> Iterator[str]:
     for name in ("audio", "video"):
         named = record.get(name) or []
         yield from [named] if isinstance(named, str) else named
-    yield from pictures_of(record)
+    yield from images_of(record)
 
 
 def _copy(data: Path, landing: Path, records: Sequence[Record]) -> None:

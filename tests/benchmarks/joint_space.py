@@ -1,4 +1,4 @@
-"""How well texts find pictures, and pictures their like: `python -m tests.benchmarks.joint_space --photos … --store …`.
+"""How well texts find images, and images their like: `python -m tests.benchmarks.joint_space --photos … --store …`.
 
 Photos are files named `<class>-<uuid>.jpg`; the names of the classes are the queries, and the nearest photo should be
 of the same class. Of a store's export (items.jsonl and images) the titles of items are the queries for their posters.
@@ -76,7 +76,7 @@ def main() -> int:
     parser.add_argument("--models", default="models", help="models.root")
     parser.add_argument("--encoder", default="conse-imagenet", help="model of kind joint")
     parser.add_argument("--photos", type=Path, required=True, help="folder of <class>-<uuid>.jpg")
-    parser.add_argument("--store", type=Path, required=True, help="folder with items.jsonl and pictures")
+    parser.add_argument("--store", type=Path, required=True, help="folder with items.jsonl and images")
     options = parser.parse_args()
     for path in (options.photos, options.store / "items.jsonl"):
         if not path.exists():

@@ -1,6 +1,6 @@
-"""Peak memory of a worker and of the JVM while pictures of 10 MB pass: `python -m tests.benchmarks.large_rows`.
+"""Peak memory of a worker and of the JVM while images of 10 MB pass: `python -m tests.benchmarks.large_rows`.
 
-20 pictures are made; 2,000 rows of them arise inside the plan, and 100 rows are read from a Delta table, through one
+20 images are made; 2,000 rows of them arise inside the plan, and 100 rows are read from a Delta table, through one
 task slot and a JVM of 4 GB, as the embedding job does it.
 """
 
@@ -30,11 +30,11 @@ from mmrec_lib.lakehouse.tables import LARGE_ROWS
 from tests.benchmarks.processes import peak_mb, python_workers
 from tests.conftest import MODELS_ROOT, PROJECT
 
-_PICTURES = 20
+_IMAGES = 20
 _SIDE_PX = 2_800
 
 
-def picture(seed: int) -> bytes:
+def image(seed: int) -> bytes:
     """A JPEG of about 10 MB."""
     pixels = np.random.default_rng(seed).integers(0, 256, (_SIDE_PX, _SIDE_PX, 3), dtype=np.uint8)
     file = io.BytesIO()
@@ -43,7 +43,7 @@ def picture(seed: int) -> bytes:
 
 
 def measure(spark: SparkSession, rows: DataFrame, models: ModelsConfig) -> dict[str, float]:
-    """Encodes pictures and tells how much memory that took."""
+    """Encodes images and tells how much memory that took."""
     start = time.perf_counter()
     portions = EmbeddingConfig(num_partitions=1)
     made = encode_table(rows, models.encoders["efficientnet-lite0"], models, Columns("content"), portions)
@@ -70,15 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     spark = build_session(SparkConfig(master="local[1]", driver_memory="4g", conf=conf))
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="mmrec-large-") as folder:
-        for number in range(_PICTURES):
-            Path(folder, f"{number}.jpg").write_bytes(picture(number))
+        for number in range(_IMAGES):
+            Path(folder, f"{number}.jpg").write_bytes(image(number))
         few = spark.read.format("binaryFile").load(f"{folder}/*.jpg").select(F.col("path"), "content")
-        times = options.stored // _PICTURES
+        times = options.stored // _IMAGES
         many = few.crossJoin(spark.range(times)).select(F.concat_ws("-", "path", "id").alias("content_id"), "content")
         many.write.format("delta").save(f"{folder}/table")
         results["stored"] = measure(spark, spark.read.format("delta").load(f"{folder}/table"), models)
         print("read from Delta:", results["stored"], flush=True)
-        times = options.planned // _PICTURES
+        times = options.planned // _IMAGES
         many = few.crossJoin(spark.range(times)).select(F.concat_ws("-", "path", "id").alias("content_id"), "content")
         results["planned"] = measure(spark, many, models)
         print("made inside the plan:", results["planned"], flush=True)

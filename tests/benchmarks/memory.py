@@ -33,8 +33,8 @@ def hour_of_sound(rate: int, channels: int, form: str, subtype: str) -> bytes:
     return file.getvalue()
 
 
-def large_picture(form: str, mode: str = "RGB") -> bytes:
-    """A picture of 7,000 x 7,000 pixels."""
+def large_image(form: str, mode: str = "RGB") -> bytes:
+    """An image of 7,000 x 7,000 pixels."""
     gradient = np.linspace(0, 255, 7_000).astype(np.uint8)
     pixels = np.broadcast_to(gradient[:, None] ^ gradient[None], (7_000, 7_000))
     file = io.BytesIO()
@@ -55,14 +55,14 @@ def _cut_hour(content: bytes) -> int:
     return sum(window.nbytes for window in split_at_pauses(decode_audio(content), 30 * 16_000))
 
 
-def _fit_picture(content: bytes) -> int:
+def _fit_image(content: bytes) -> int:
     from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 
-    how = ImagePreprocessing(256, 224, 224, 3, 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    return how.fit(content).nbytes
+    task = ImagePreprocessing(256, 224, 224, 3, 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    return task.fit(content).nbytes
 
 
-def _check_picture(content: bytes) -> int:
+def _check_image(content: bytes) -> int:
     from mmrec_lib.media.images import check_image
 
     _, width, height = check_image(content)
@@ -76,10 +76,10 @@ CASES: dict[str, tuple[Callable[[], bytes], Callable[[bytes], int]]] = {
         _cut_hour,
     ),
     "an hour of WAV, 16 kHz mono, decoded": (lambda: hour_of_sound(16_000, 1, "WAV", "PCM_16"), _decode_hour),
-    "49 megapixels of JPEG, preprocessed": (lambda: large_picture("JPEG"), _fit_picture),
-    "49 megapixels of JPEG, probed": (lambda: large_picture("JPEG"), _check_picture),
-    "49 megapixels of PNG, preprocessed": (lambda: large_picture("PNG"), _fit_picture),
-    "49 megapixels of PNG with alpha, preprocessed": (lambda: large_picture("PNG", "RGBA"), _fit_picture),
+    "49 megapixels of JPEG, preprocessed": (lambda: large_image("JPEG"), _fit_image),
+    "49 megapixels of JPEG, probed": (lambda: large_image("JPEG"), _check_image),
+    "49 megapixels of PNG, preprocessed": (lambda: large_image("PNG"), _fit_image),
+    "49 megapixels of PNG with alpha, preprocessed": (lambda: large_image("PNG", "RGBA"), _fit_image),
 }
 
 

@@ -21,7 +21,7 @@ _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _SPOKEN = {"mr": "mister", "mrs": "missus", "dr": "doctor"}
 
 
-def words_of(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Words in small letters, digits and titles spelled out, without signs."""
     spelled = re.sub(r"\d", lambda digit: f" {_DIGITS[int(digit.group())]} ", text.lower())
     return [_SPOKEN.get(word, word) for word in re.findall(r"[^\W_]+(?:'[^\W_]+)*", spelled)]
@@ -62,7 +62,7 @@ def main() -> int:
         if reference is None:
             print(f"{path.name}: no words beside it")
             continue
-        content, said = path.read_bytes(), words_of(reference)
+        content, said = path.read_bytes(), tokenize(reference)
         started = time.process_time()
         (found,) = extractor.extract([content])
         work_seconds += time.process_time() - started
@@ -70,7 +70,7 @@ def main() -> int:
             sound_seconds += len(decode_audio(content)) / SAMPLE_RATE_HZ
         except MediaError as error:
             print(f"{path.name}: {error}")
-        errors = word_errors(said, words_of(found.text or ""))
+        errors = word_errors(said, tokenize(found.text or ""))
         num_sounds, num_right = num_sounds + 1, num_right + (errors == 0)
         num_words, num_errors = num_words + len(said), num_errors + errors
         if errors:

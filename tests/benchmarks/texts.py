@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mmrec_lib.embedding.fit_word_model import fit_words_model
-from mmrec_lib.embedding.word_model_config import WordsConfig
+from mmrec_lib.embedding.fit_word_model import fit_word_model
+from mmrec_lib.embedding.word_model_config import WordModelConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.lakehouse.config import SparkConfig
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.texts")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", default="models", help="folder of the packaged models")
-    parser.add_argument("--dim", type=int, default=WordsConfig().dim)
+    parser.add_argument("--dim", type=int, default=WordModelConfig().dim)
     options = parser.parse_args()
     texts, genres = read_items(options.data)
     shared, jaccard = overlaps(genres)
@@ -80,9 +80,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         frame = session.createDataFrame([(text,) for text in texts], "text string")
         for method in ("tfidf", "word2vec"):
-            settings = WordsConfig.model_validate({"name": method, "method": method, "dim": options.dim})
+            settings = WordModelConfig.model_validate({"name": method, "method": method, "dim": options.dim})
             start = time.perf_counter()
-            fit_words_model(frame, root, settings, lambda _, rows: rows.persist())
+            fit_word_model(frame, root, settings, lambda _, rows: rows.persist())
             print(f"{method} fitted in {time.perf_counter() - start:.1f} s")
             config = EncoderConfig(id=method, kind="words")
             report(method, config, ModelsConfig(root=root), texts, (shared, jaccard), chance)

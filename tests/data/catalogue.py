@@ -1,4 +1,4 @@
-"""Products of the sample store: pictures from photos, planted latent attributes, written texts and prices."""
+"""Products of the sample store: images from photos, planted latent attributes, written texts and prices."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Product:
         kind: Class of clothing, a key of `CLASSES`.
         style: Planted style, a key of `STYLES`.
         tier: Price tier, 1 (cheap) to 3 (dear).
-        colour: Dominant colour measured in the picture, a key of `COLOUR_WORDS`.
+        colour: Dominant colour measured in the image, a key of `COLOUR_WORDS`.
         quality: How well people like it beyond taste, about N(0, 1).
         popularity: Weight of being noticed, before taste.
         sold_from: First day on sale, in days after the start of the data.
@@ -79,7 +79,7 @@ def second_views(image: Image.Image) -> list[Image.Image]:
 
 
 def hue_shifted(image: Image.Image, degrees: int) -> Image.Image:
-    """The image with all hues turned, so that a derived picture has its own colours and bytes."""
+    """The image with all hues turned, so that a derived image has its own colours and bytes."""
     hue, saturation, value = image.convert("HSV").split()
     turned = hue.point([(level + degrees * 256 // 360) % 256 for level in range(256)])
     return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
@@ -106,7 +106,7 @@ def colour_of_pixel(red: int, green: int, blue: int) -> str:
 
 
 def dominant_colour(image: Image.Image) -> str:
-    """The most frequent colour word in the centre of the picture, or "patterned" when none dominates."""
+    """The most frequent colour word in the centre of the image, or "patterned" when none dominates."""
     width, height = image.size
     centre = image.crop((int(width * 0.3), int(height * 0.3), int(width * 0.7), int(height * 0.7))).resize((32, 32))
     pixels = np.asarray(centre).reshape(-1, 3)
@@ -173,7 +173,7 @@ def make_products(rng: np.random.Generator, photos: dict[str, list[Image.Image]]
 
     Args:
         rng: Source of randomness.
-        photos: Pictures by class.
+        photos: Images by class.
     """
     drawn: list[tuple[Product, Image.Image]] = []
     for kind, images in photos.items():

@@ -88,7 +88,7 @@ class Delivery:
 
 @dataclass
 class MediaReference:
-    """A picture or sound that a stored record names.
+    """An image or sound that a stored record names.
 
     Attributes:
         path: As the record names it.
@@ -127,14 +127,14 @@ def expected_counts(
     fates["media"] = Counter(reference.fate for reference in references)
     fates["file"] = Counter(num_broken_files)
     reasons: dict[str, dict[str, int]] = {}
-    books: dict[str, dict[str, int]] = {}
+    reconciliation: dict[str, dict[str, int]] = {}
     for kind, counts in fates.items():
         if not counts:
             continue
         bad = {fate: n for fate, n in sorted(counts.items()) if fate not in (STORED, DUPLICATE, SUPERSEDED)}
         if bad:
             reasons[kind] = bad
-        books[kind] = {
+        reconciliation[kind] = {
             "read": counts.total(),
             "stored": counts[STORED],
             "superseded": counts[SUPERSEDED],
@@ -144,7 +144,9 @@ def expected_counts(
     by_reason: Counter[str] = Counter()
     for counted in reasons.values():
         by_reason.update(counted)
-    stored = {kind: books[kind]["stored"] for kind in books if kind not in ("media", "file", "item", "user")}
+    stored = {
+        kind: reconciliation[kind]["stored"] for kind in reconciliation if kind not in ("media", "file", "item", "user")
+    }
     good = [reference for reference in references if reference.fate == STORED]
     return {
         "quarantine": dict(sorted(by_reason.items())),
@@ -156,9 +158,9 @@ def expected_counts(
             "media_asset": len({reference.asset for reference in good}),
             "quarantine": by_reason.total(),
         },
-        "duplicates": {kind: book["duplicates"] for kind, book in books.items() if book["duplicates"]},
-        "superseded": {kind: book["superseded"] for kind, book in books.items() if book["superseded"]},
-        "books": dict(sorted(books.items())),
+        "duplicates": {kind: book["duplicates"] for kind, book in reconciliation.items() if book["duplicates"]},
+        "superseded": {kind: book["superseded"] for kind, book in reconciliation.items() if book["superseded"]},
+        "books": dict(sorted(reconciliation.items())),
     }
 
 

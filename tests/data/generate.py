@@ -45,7 +45,7 @@ class World:
 
     Attributes:
         products: The 400 products.
-        pictures: Their picture, by item_id.
+        images: Their image, by item_id.
         people: The 1,000 users; the last `NUM_SILENT` never do anything.
         liking: Taste of all users for all products, [num_users, num_products].
         events: 30,000 events, sorted by `day`.
@@ -55,7 +55,7 @@ class World:
     """
 
     products: list[Product]
-    pictures: dict[str, Image.Image]
+    images: dict[str, Image.Image]
     people: list[Person]
     liking: np.ndarray
     events: list[Event]
@@ -105,7 +105,7 @@ def make_world(rng: np.random.Generator, photos: dict[str, list[Image.Image]]) -
     shared = [product for product in products if "markets" not in product.record and product.sold_from < 0]
     return World(
         products=products,
-        pictures={product.item_id: picture for product, picture in drawn},
+        images={product.item_id: image for product, image in drawn},
         people=people,
         liking=liking,
         events=events,
@@ -115,37 +115,37 @@ def make_world(rng: np.random.Generator, photos: dict[str, list[Image.Image]]) -
     )
 
 
-def write_pictures(rng: np.random.Generator, world: World, folder: Path) -> tuple[list[MediaReference], list[str]]:
-    """Writes a picture a product and further views of some; adds the references to the products' records.
+def write_images(rng: np.random.Generator, world: World, folder: Path) -> tuple[list[MediaReference], list[str]]:
+    """Writes an image a product and further views of some; adds the references to the products' records.
 
     Returns:
-        All references, and the ids of the products that have one picture only.
+        All references, and the ids of the products that have one image only.
     """
     references: list[MediaReference] = []
     single: list[str] = []
     roles = rng.permutation(len(world.products))
     for role, product in zip(roles, world.products, strict=True):
         item = product.item_id
-        content = {f"images/{item}.jpg": jpeg_bytes(world.pictures[item])}
-        close_up, mirrored = second_views(world.pictures[item])
+        content = {f"images/{item}.jpg": jpeg_bytes(world.images[item])}
+        close_up, mirrored = second_views(world.images[item])
         if role < 48:
             content[f"images/{item}-2.jpg"] = jpeg_bytes(close_up)
         if role < 10:
             content[f"images/{item}-3.jpg"] = jpeg_bytes(mirrored)
         if role == 48:
-            # Its name says JPEG, its bytes say PNG: a good picture all the same.
+            # Its name says JPEG, its bytes say PNG: a good image all the same.
             content[f"images/{item}-2.jpg"] = png_bytes(close_up.resize((96, 128)))
         if role in (49, 50):
             # Uploaded twice: two references, one asset.
             content[f"images/{item}-2.jpg"] = content[f"images/{item}.jpg"]
-        for path, picture in content.items():
-            (folder / path).write_bytes(picture)
+        for path, image in content.items():
+            (folder / path).write_bytes(image)
             asset = f"images/{item}.jpg" if role in (49, 50) else path
             references.append(MediaReference(path, STORED, asset))
         product.record["images"] = list(content)
         if len(content) == 1:
             single.append(item)
-    # A lone picture may come as a plain path, too.
+    # A lone image may come as a plain path, too.
     for number, product in enumerate(world.products):
         if product.item_id in single and number % 5 == 0:
             product.record["image"] = product.record.pop("images")[0]
@@ -153,7 +153,7 @@ def write_pictures(rng: np.random.Generator, world: World, folder: Path) -> tupl
 
 
 def plant_media_faults(world: World, single: list[str], folder: Path) -> list[MediaReference]:
-    """Gives some products a broken further picture, and some written reviews a broken sound; the records stay good."""
+    """Gives some products a broken further image, and some written reviews a broken sound; the records stay good."""
     by_id = {product.item_id: product for product in world.products}
     owners = iter(item for item in single if "images" in by_id[item].record and by_id[item].sold_from < 0)
     reviews = iter(world.reviews[200:])
@@ -175,13 +175,13 @@ def plant_media_faults(world: World, single: list[str], folder: Path) -> list[Me
 
 
 def deleted_products(rng: np.random.Generator, world: World, folder: Path) -> list[Record]:
-    """Records of products that are delivered and later deleted, with derived pictures."""
+    """Records of products that are delivered and later deleted, with derived images."""
     records = []
     for number in range(NUM_DELETED):
         model = world.products[int(rng.integers(len(world.products)))]
         item = f"p{len(world.products) + 1 + number:03d}"
-        picture = hue_shifted(world.pictures[model.item_id], 90 + 20 * number)
-        (folder / f"images/{item}.jpg").write_bytes(jpeg_bytes(picture, quality=60))
+        image = hue_shifted(world.images[model.item_id], 90 + 20 * number)
+        (folder / f"images/{item}.jpg").write_bytes(jpeg_bytes(image, quality=60))
         fields: dict[str, Any] = {"item_id": item, "images": [f"images/{item}.jpg"], "price": model.record["price"] + 5}
         records.append({**model.record, **fields, "updated_at": "2025-06-20T08:00:00Z"})
         records[-1].pop("image", None)
@@ -250,7 +250,7 @@ def generate(photos: Path, out: Path, *, speech: bool, seed: int) -> Record:
     clear(out)
     for name in ("images", "audio"):
         (out / name).mkdir(parents=True, exist_ok=True)
-    media, single = write_pictures(rng, world, out)
+    media, single = write_images(rng, world, out)
     media += write_speech(world, out, out.parent / "spoken_reviews.json", speech)
     media += plant_media_faults(world, single, out)
     deleted = deleted_products(rng, world, out)

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from tests.data.catalogue import hue_shifted, jpeg_bytes
 from tests.data.deliveries import Record
-from tests.data.reading import current_items, pictures_of, time_of, usable_interactions
+from tests.data.reading import current_items, images_of, time_of, usable_interactions
 
 NUM_EVENTS = 50
 
@@ -46,14 +46,14 @@ def _existing(store: Path, item_id: str) -> Record:
     return items[item_id]
 
 
-def derived_picture(content: bytes, degrees: int) -> bytes:
-    """A picture mirrored and with its hues turned: new bytes, other colours, the same kind of thing."""
+def derived_image(content: bytes, degrees: int) -> bytes:
+    """An image mirrored and with its hues turned: new bytes, other colours, the same kind of thing."""
     with Image.open(io.BytesIO(content)) as opened:
         return jpeg_bytes(hue_shifted(ImageOps.mirror(opened.convert("RGB")), degrees))
 
 
 def write_increment(store_copy: Path) -> dict[str, Any]:
-    """Adds 50 events, 3 new items with pictures and 1 new user, the day after the newest event.
+    """Adds 50 events, 3 new items with images and 1 new user, the day after the newest event.
 
     The new items are of the category with most events, and people who like it see, like and cart them.
 
@@ -61,7 +61,7 @@ def write_increment(store_copy: Path) -> dict[str, Any]:
         store_copy: A landing folder that may be written to.
 
     Returns:
-        `item_ids`, `user_id`, `event_ids`, `fans` (users who like the category), `category`, `pictures` and `files`
+        `item_ids`, `user_id`, `event_ids`, `fans` (users who like the category), `category`, `images` and `files`
         (paths relative to the folder).
     """
     items = current_items(store_copy)
@@ -70,18 +70,18 @@ def write_increment(store_copy: Path) -> dict[str, Any]:
     category = Counter(category_of[item] for _, _, item in interactions).most_common(1)[0][0]
     liked = Counter(user for _, user, item in interactions if category_of[item] == category)
     fans = [user for user, _ in liked.most_common(12)]
-    pictured = {i: p for i, record in items.items() if (p := _first_good_picture(store_copy, record))}
-    models = [item for item in items if category_of[item] == category and item in pictured][:3]
+    imaged = {i: p for i, record in items.items() if (p := _first_good_image(store_copy, record))}
+    models = [item for item in items if category_of[item] == category and item in imaged][:3]
     number = len(list(store_copy.glob("items-increment-*.jsonl"))) + 1
     start = datetime.fromtimestamp(interactions[-1][0], UTC).replace(hour=0, minute=0, second=0) + timedelta(days=1)
 
     new_items: list[Record] = []
     for position, model in enumerate(models):
         item_id = f"new-{number}-{position + 1}"
-        picture = f"images/{item_id}.jpg"
-        content = (store_copy / pictured[model]).read_bytes()
-        (store_copy / picture).write_bytes(derived_picture(content, 100 + 40 * position + 7 * number))
-        fields = {"item_id": item_id, "images": [picture], "updated_at": _iso(start)}
+        image = f"images/{item_id}.jpg"
+        content = (store_copy / imaged[model]).read_bytes()
+        (store_copy / image).write_bytes(derived_image(content, 100 + 40 * position + 7 * number))
+        fields = {"item_id": item_id, "images": [image], "updated_at": _iso(start)}
         title = f"{items[model].get('title', 'Something')}, new edition"
         kept = {name: value for name, value in items[model].items() if name not in ("image", "markets", "available")}
         new_items.append({**kept, **fields, "title": title})
@@ -118,14 +118,14 @@ def write_increment(store_copy: Path) -> dict[str, Any]:
         "event_ids": [event["event_id"] for event in events],
         "fans": fans,
         "category": category,
-        "pictures": [record["images"][0] for record in new_items],
+        "images": [record["images"][0] for record in new_items],
         "files": [str(path.relative_to(store_copy)) for path in files],
     }
 
 
-def _first_good_picture(store: Path, record: Record) -> str | None:
-    pictures = pictures_of(record)
-    return pictures[0] if pictures and (store / pictures[0]).is_file() else None
+def _first_good_image(store: Path, record: Record) -> str | None:
+    images = images_of(record)
+    return images[0] if images and (store / images[0]).is_file() else None
 
 
 def change_price(store: Path, item_id: str, price: float) -> Path:
@@ -140,21 +140,21 @@ def change_price(store: Path, item_id: str, price: float) -> Path:
     )
 
 
-def replace_picture(store: Path, item_id: str) -> str:
-    """Replaces an item's first picture by another one under the same name; no record changes.
+def replace_image(store: Path, item_id: str) -> str:
+    """Replaces an item's first image by another one under the same name; no record changes.
 
     Returns:
-        Path of the picture, relative to the store.
+        Path of the image, relative to the store.
 
     Raises:
         KeyError: When the store does not know the item.
-        ValueError: When it has no picture.
+        ValueError: When it has no image.
     """
-    picture = _first_good_picture(store, _existing(store, item_id))
-    if picture is None:
-        raise ValueError(f"the item must have a picture to replace; {item_id!r} has none")
-    (store / picture).write_bytes(derived_picture((store / picture).read_bytes(), 150))
-    return picture
+    image = _first_good_image(store, _existing(store, item_id))
+    if image is None:
+        raise ValueError(f"the item must have an image to replace; {item_id!r} has none")
+    (store / image).write_bytes(derived_image((store / image).read_bytes(), 150))
+    return image
 
 
 def delete_item(store: Path, item_id: str) -> Path:

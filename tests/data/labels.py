@@ -1,4 +1,4 @@
-"""Pictures of product labels whose words are known: drawn in several fonts, rotated, blurred, with noise."""
+"""Images of product labels whose words are known: drawn in several fonts, rotated, blurred, with noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Broken pictures and sounds: small files that look like media and are not, or are too much."""
+"""Broken images and sounds: small files that look like media and are not, or are too much."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MediaFault:
 
     Attributes:
         reason: Why it must be refused.
-        owner: item (a further picture) or review (a sound).
+        owner: item (a further image) or review (a sound).
         path: The path that the record names; {n} is the owner's id.
         make: Content of the file, from a good JPEG; None writes no file.
     """

@@ -3,7 +3,7 @@
     for medium in mutated(500):
         ...
 
-The originals are pictures and sounds of the sample store and generated ones in every format that is read; what is done
+The originals are images and sounds of the sample store and generated ones in every format that is read; what is done
 to them is what networks, disks, broken writers and attackers do.
 """
 
@@ -24,7 +24,7 @@ import soundfile
 from PIL import Image
 
 STORE = Path(__file__).parent / "store"
-NUM_STORE_PICTURES, NUM_STORE_SOUNDS = 8, 4
+NUM_STORE_IMAGES, NUM_STORE_SOUNDS = 8, 4
 
 Rng = np.random.Generator
 Chunks = list[bytes]
@@ -68,19 +68,19 @@ def mutated(count: int, seed: int = 0) -> Iterator[Medium]:
 @functools.cache
 def originals() -> tuple[Medium, ...]:
     """Whole media, a few of the sample store's and one or more in every format."""
-    pictures = sorted((STORE / "images").glob("p*.jpg"))[:: 400 // NUM_STORE_PICTURES]
+    images = sorted((STORE / "images").glob("p*.jpg"))[:: 400 // NUM_STORE_IMAGES]
     sounds = sorted((STORE / "audio").glob("rv*.flac"))[:NUM_STORE_SOUNDS]
     return (
-        *(Medium(path.name, "image", path.read_bytes()) for path in pictures),
+        *(Medium(path.name, "image", path.read_bytes()) for path in images),
         *(Medium(path.name, "audio", path.read_bytes()) for path in sounds),
-        *_pictures(),
+        *_images(),
         *_sounds(),
         *(Medium(f"clip in {form}", "video", clip(form)) for form in ("mp4", "matroska", "avi")),
-        Medium("sound in ipod", "audio", clip("ipod", with_pictures=False)),
+        Medium("sound in ipod", "audio", clip("ipod", with_images=False)),
     )
 
 
-def _pictures() -> Iterator[Medium]:
+def _images() -> Iterator[Medium]:
     rng = np.random.default_rng(0)
     smooth = Image.fromarray(rng.integers(0, 256, (4, 6, 3), np.uint8)).resize((48, 40), Image.Resampling.BICUBIC)
     more: dict[str, Any] = {"save_all": True, "append_images": [smooth.rotate(90), smooth.rotate(180)]}
@@ -148,11 +148,11 @@ def _sounds() -> Iterator[Medium]:
         yield Medium(f"{form} {subtype}", "audio", file.getvalue())
 
 
-def clip(form: str, num_frames: int = 10, *, with_pictures: bool = True) -> bytes:
+def clip(form: str, num_frames: int = 10, *, with_images: bool = True) -> bytes:
     """A video of a moving bar, 64 x 48 pixels, with a tone; or the tone alone."""
     file = io.BytesIO()
     with av.open(file, "w", format=form) as container:
-        video = container.add_stream("mpeg4", rate=10) if with_pictures else None
+        video = container.add_stream("mpeg4", rate=10) if with_images else None
         if video is not None:
             video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         sound = container.add_stream("aac", rate=16_000, layout="mono")

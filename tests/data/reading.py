@@ -55,8 +55,8 @@ def current_items(store: Path) -> dict[str, Record]:
     return {item: record for item, (_, record) in sorted(newest.items()) if record.get("op") != "delete"}
 
 
-def pictures_of(record: Record) -> list[str]:
-    """Paths of an item's pictures."""
+def images_of(record: Record) -> list[str]:
+    """Paths of an item's images."""
     named = record.get("images") or record.get("image") or []
     return [named] if isinstance(named, str) else list(named)
 

@@ -100,7 +100,7 @@ class Answer:
     absent: list[tuple[str, str]] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     either: list[tuple[str, str, Record, Refused]] = field(default_factory=list)
-    books: dict[str, int | None] = field(default_factory=dict)
+    reconciliation: dict[str, int | None] = field(default_factory=dict)
     clean: list[str] = field(default_factory=list)
     at_most: dict[str, int] = field(default_factory=dict)
 
@@ -172,7 +172,7 @@ def write_situations(folder: Path, kinds: Sequence[Callable[[Landing], None]] | 
     for answers in landing.answers.values():
         for answer in answers.values():
             for path in answer.clean:
-                answer.books.setdefault(path, None)
+                answer.reconciliation.setdefault(path, None)
     return landing
 
 
@@ -194,7 +194,7 @@ def _csv_shapes(landing: Landing) -> None:
     path = landing.write("events/unclosed.csv", csv_lines(_HEADER, rows))
     answer.events(set(ids) - {"unclosed-50"})
     answer.refused.append(Refused(path, 51))
-    answer.books[path], answer.at_most[path] = 100, 1
+    answer.reconciliation[path], answer.at_most[path] = 100, 1
 
     answer = landing.answer(kind, "unclosed quotes before rows with good quotes")
     ids = [f"twice-{number}" for number in range(1, 41)]
@@ -203,7 +203,7 @@ def _csv_shapes(landing: Landing) -> None:
     path = landing.write("events/twice.csv", csv_lines(_HEADER, rows))
     answer.events(set(ids) - {"twice-10", "twice-20"})
     answer.rows["event", "twice-30"] = {"query": 'say "hi"'}
-    answer.books[path], answer.at_most[path] = 40, 2
+    answer.reconciliation[path], answer.at_most[path] = 40, 2
 
     answer = landing.answer(kind, "cells of several lines")
     path = landing.write(
@@ -211,7 +211,7 @@ def _csv_shapes(landing: Landing) -> None:
     )
     answer.rows["event", "cell-1"] = {"query": "one\ntwo\nthree"}
     answer.events(["cell-2"])
-    answer.books[path] = 2
+    answer.reconciliation[path] = 2
     answer.clean.append(path)
 
     answer = landing.answer(kind, "carriage returns inside quotes")
@@ -224,7 +224,7 @@ def _csv_shapes(landing: Landing) -> None:
         ("user", "cr\ruser"): {},
     }
     answer.absent += [("user", "cruser"), ("user", "cr\nuser"), ("user", "cr user")]
-    answer.books[path] = 2
+    answer.reconciliation[path] = 2
     answer.clean.append(path)
 
 
@@ -233,7 +233,7 @@ def _csv_columns(landing: Landing) -> None:
     answer = landing.answer(kind, "trailing separator in header and rows")
     path = landing.write("events/trailing.csv", csv_lines(_HEADER + ",", [_row(f"trail-{n}") + "," for n in range(5)]))
     answer.events([f"trail-{n}" for n in range(5)], attributes={"": None})
-    answer.books[path] = 5
+    answer.reconciliation[path] = 5
     answer.clean.append(path)
 
     answer = landing.answer(kind, "trailing separators in the header only once")
@@ -241,24 +241,24 @@ def _csv_columns(landing: Landing) -> None:
         "events/trailing-2.csv", csv_lines(_HEADER + ",,", [_row(f"more-{n}") + ",," for n in range(5)])
     )
     answer.events([f"more-{n}" for n in range(5)])
-    answer.books[path] = 5
+    answer.reconciliation[path] = 5
     answer.clean.append(path)
 
     answer = landing.answer(kind, "trailing separator in the rows alone")
     path = landing.write("events/trailing-3.csv", csv_lines(_HEADER, [_row(f"alone-{n}") + "," for n in range(5)]))
     answer.events([f"alone-{n}" for n in range(5)])
-    answer.books[path] = 5
+    answer.reconciliation[path] = 5
 
     answer = landing.answer(kind, "an index column without a name")
     path = landing.write("events/index.csv", csv_lines("," + _HEADER, [f"{n}," + _row(f"index-{n}") for n in range(5)]))
     answer.events([f"index-{n}" for n in range(5)])
-    answer.books[path] = 5
+    answer.reconciliation[path] = 5
 
     answer = landing.answer(kind, "quotes inside cells that are not quoted")
     path = landing.write("events/inches.csv", csv_lines(_HEADER, [_row("inch-1", '5" screen'), _row("inch-2", "x")]))
     answer.rows["event", "inch-1"] = {"query": '5" screen'}
     answer.events(["inch-2"])
-    answer.books[path] = 2
+    answer.reconciliation[path] = 2
 
 
 def _csv_dialects(landing: Landing) -> None:
@@ -269,25 +269,25 @@ def _csv_dialects(landing: Landing) -> None:
         path = landing.write(f"events/{name}.csv", csv_lines(_HEADER.replace(",", separator), rows))
         answer.events([f"{name}-{n}" for n in range(5)])
         answer.rows["event", f"{name}-1"] = {"query": "red, blue"}
-        answer.books[path] = 5
+        answer.reconciliation[path] = 5
         answer.clean.append(path)
 
     answer = landing.answer(kind, "byte order mark, quoted header and CRLF")
     header = ",".join(f'"{name}"' for name in _HEADER.split(","))
     path = landing.write("events/bom.csv", b"\xef\xbb\xbf" + csv_lines(header, [_row("bom-1"), _row("bom-2")], "\r\n"))
     answer.events(["bom-1", "bom-2"])
-    answer.books[path] = 2
+    answer.reconciliation[path] = 2
     answer.clean.append(path)
 
     answer = landing.answer(kind, "header alone, and nothing at all")
-    answer.books[landing.write("events/header.csv", _HEADER + "\n")] = 0
-    answer.books[landing.write("events/nothing.csv", b"")] = 0
+    answer.reconciliation[landing.write("events/header.csv", _HEADER + "\n")] = 0
+    answer.reconciliation[landing.write("events/nothing.csv", b"")] = 0
 
     answer = landing.answer(kind, "a header of 2 MB before bad rows")
     rows = [f"wide-{n},,i1,view,,{TS},x" for n in range(40)]
     path = landing.write("events/wide.csv", csv_lines(_HEADER + "," + "h" * 2_000_000, rows))
     answer.refused.append(Refused(path))
-    answer.books[path] = 40
+    answer.reconciliation[path] = 40
 
 
 def _json_shapes(landing: Landing) -> None:
@@ -300,7 +300,7 @@ def _json_shapes(landing: Landing) -> None:
             f"events/array-{slug}.json", json.dumps([event(event_id) for event_id in ids], indent=indent)
         )
         answer.events(ids)
-        answer.books[path] = 5
+        answer.reconciliation[path] = 5
         answer.clean.append(path)
 
     answer = landing.answer(kind, "an array with one bad element")
@@ -308,7 +308,7 @@ def _json_shapes(landing: Landing) -> None:
         "events/array-bad.json", json.dumps([event("ab-1"), 7, event("ab-3", user=None), event("ab-4")])
     )
     answer.events(["ab-1", "ab-4"])
-    answer.books[path], answer.at_most[path] = 4, 2
+    answer.reconciliation[path], answer.at_most[path] = 4, 2
 
     answer = landing.answer(kind, "an array cut off")
     path = landing.write("events/array-cut.json", json.dumps([event(f"ac-{n}") for n in range(5)], indent=1)[:-90])
@@ -320,7 +320,7 @@ def _json_shapes(landing: Landing) -> None:
         b"\xef\xbb\xbf" + b"\r\n\r\n".join(json.dumps(event(f"bomj-{n}")).encode() for n in range(3)),
     )
     answer.events([f"bomj-{n}" for n in range(3)])
-    answer.books[path] = 3
+    answer.reconciliation[path] = 3
     answer.clean.append(path)
 
     answer = landing.answer(kind, "one object over several lines: read, or one sentence")
@@ -338,7 +338,7 @@ def _encodings(landing: Landing) -> None:
     answer.events([f"gz-{n}" for n in range(4)])
     second = landing.write("events/packed.csv.gz", gzip.compress(csv_lines(_HEADER, [_row("gzc-1"), _row("gzc-2")])))
     answer.events(["gzc-1", "gzc-2"])
-    answer.books |= {path: 4, second: 2}
+    answer.reconciliation |= {path: 4, second: 2}
     answer.clean += [path, second]
 
     answer = landing.answer(kind, "gzip under a plain name: read, or one sentence")
@@ -410,7 +410,7 @@ def _paths(landing: Landing) -> None:
             ("event", f"p-{suffix}-6"): {"attributes": {"year": "2025", "month": "07"}},
             ("event", f"p-{suffix}-7"): {"attributes": {"at": "10:00", "city": "München"}},
         }
-        answer.books |= dict.fromkeys(paths, 1)
+        answer.reconciliation |= dict.fromkeys(paths, 1)
         answer.clean += paths
 
     answer = landing.answer(kind, "a field of the contract in the path")
@@ -506,7 +506,7 @@ def _identity(landing: Landing) -> None:
     answer = landing.answer("identity", "every export is read whole")
     paths = [f"events/same-{n}.{suffix}" for n, suffix in ((1, "jsonl"), (2, "jsonl"), (3, "csv"), (4, "csv"))]
     paths += ["events/same-5.csv", "events/same-6.parquet", "events/same-7.jsonl", "events/export=2/same-8.jsonl"]
-    answer.books |= dict.fromkeys(paths, IDENTITY_ROWS)
+    answer.reconciliation |= dict.fromkeys(paths, IDENTITY_ROWS)
     landing.write("events/replaced.jsonl", [event(f"before-{n}") for n in range(10)])
 
 
@@ -592,7 +592,7 @@ def _ids(landing: Landing) -> None:
         columns = {"event_id": [f"id-{slug}"], "user_id": array, "item_id": array, "event_type": ["view"], "ts": [TS]}
         path = landing.parquet(f"events/id-{slug}.parquet", pa.table(columns))
         answer.rows["event", f"id-{slug}"] = {"user_id": expected, "item_id": expected}
-        answer.books[path] = 1
+        answer.reconciliation[path] = 1
         answer.clean.append(path)
 
     answer = landing.answer(kind, "every string as bytes without annotation")
@@ -659,7 +659,7 @@ def _nulls(landing: Landing) -> None:
         landing.parquet("events/nulls.parquet", pa.Table.from_pylist(by_form["pq"])),
         landing.write("items/nulls.jsonl", items),
     ]
-    answer.books |= {"events/null-keys.csv": 2 * len(NULLS), "events/null-keys.jsonl": len(NULLS)}
+    answer.reconciliation |= {"events/null-keys.csv": 2 * len(NULLS), "events/null-keys.jsonl": len(NULLS)}
 
 
 def _plain_values(landing: Landing) -> None:
@@ -716,7 +716,7 @@ def _plain_values(landing: Landing) -> None:
         answer.refused.append(Refused(path, line, (name,)))
     answer.rows |= {("item", "opt-csv"): {"title": "x", "price": None}, ("item", "opt-csv-2"): {"price": 5.0}}
     answer.refused.append(Refused(csv_path, 2, ("price",)))
-    answer.books |= {path: None, csv_path: None}
+    answer.reconciliation |= {path: None, csv_path: None}
 
     answer = landing.answer(kind, "a price that pandas left as NaN")
     landing.parquet("items/nan.parquet", pa.table({"item_id": ["opt-nan"], "title": ["x"], "price": [float("nan")]}))
@@ -811,7 +811,7 @@ def _clock(landing: Landing) -> None:
 
 
 def image(shade: int) -> bytes:
-    """A small picture."""
+    """A small image."""
     sink = io.BytesIO()
     Image.fromarray(np.full((8, 6, 3), shade, dtype=np.uint8)).save(sink, "PNG")
     return sink.getvalue()
@@ -826,7 +826,7 @@ def opposite_channels() -> bytes:
 
 
 def sound_only(container: str, codec: str, **options: str) -> bytes:
-    """A second of a tone without any picture."""
+    """A second of a tone without any image."""
     sink = io.BytesIO()
     rate = 48_000
     with av.open(sink, "w", format=container, container_options=options) as output:
@@ -940,7 +940,7 @@ def _damaged(landing: Landing) -> None:
     )
     _damage_group(landing.folder / path, 1, "vector")
     answer.refused.append(Refused(path))
-    answer.books[path] = 9
+    answer.reconciliation[path] = 9
     for number in (0, 1, 2, 6, 7, 8):
         answer.rows["provided_vector", f"{ITEMS[number]}|text|damaged"] = {}
 
@@ -950,7 +950,7 @@ def _damaged(landing: Landing) -> None:
     _damage_group(landing.folder / path, 1, "user_id")
     answer.events([f"page-{n}" for n in (0, 1, 2, 6, 7, 8)])
     answer.refused.append(Refused(path))
-    answer.books[path] = 9
+    answer.reconciliation[path] = 9
 
     answer = landing.answer(kind, "vectors with ids in bad UTF-8, as timestamps, and of other lengths")
     buffers = pa.array(["i1", "ab", "i2"]).buffers()
@@ -960,16 +960,16 @@ def _damaged(landing: Landing) -> None:
     path = landing.parquet("vectors/image-badids.parquet", table)
     answer.refused.append(Refused(path, 2))
     answer.rows |= {("provided_vector", f"{item}|image|badids"): {} for item in ("i1", "i2")}
-    answer.books[path] = 3
+    answer.reconciliation[path] = 3
     times = _vector_table([NOON, NOON], [[1.0], [2.0]], pa.timestamp("us"))
     path = landing.parquet("vectors/image-times.parquet", times)
     answer.refused.append(Refused(path, words=("item_id",)))
-    answer.books[path] = 2
+    answer.reconciliation[path] = 2
     mixed = _vector_table(["i1", "i2", "i3", "i4"], [[1.0, 2.0], [1.0], [float("nan"), 1.0], None])
     path = landing.parquet("vectors/image-mixed.parquet", mixed)
     answer.rows["provided_vector", "i1|image|mixed"] = {}
     answer.refused += [Refused(path, line) for line in (2, 3, 4)]
-    answer.books[path] = 4
+    answer.reconciliation[path] = 4
 
     answer = landing.answer(kind, "ids of vectors by decimal, bytes and number")
     for name, type_ in (("decimal", pa.decimal128(9, 0)), ("number", pa.float64())):
@@ -1001,7 +1001,7 @@ def _bombs(landing: Landing) -> None:
     path = landing.parquet("vectors/text-bomb.parquet", table, compression="zstd")
     answer.absent += [("provided_vector", f"{item}|text|bomb") for item in ("i1", "i2")]
     answer.refused.append(Refused(path))
-    answer.books[path] = 1  # refused by its footer, as one file
+    answer.reconciliation[path] = 1  # refused by its footer, as one file
 
     answer = landing.answer(kind, "rows of eight megabytes in a small file")
     text = pa.array(["x" * 8_000_000]).dictionary_encode()
@@ -1010,11 +1010,11 @@ def _bombs(landing: Landing) -> None:
     path = landing.parquet("events/bomb.parquet", pa.table({**columns, "query": query}), compression="zstd")
     answer.absent += [("event", f"bomb-{n}") for n in range(12)]
     answer.refused.append(Refused(path))
-    answer.books[path] = 12
+    answer.reconciliation[path] = 12
 
     answer = landing.answer(kind, "lists of a million nulls and a map of many names")
     path = landing.write("events/attributes.jsonl", [event("names-1", **{f"name-{n}": n for n in range(3000)})])
-    answer.books[path] = 1
+    answer.reconciliation[path] = 1
 
 
 def _machine(landing: Landing) -> None:
@@ -1069,7 +1069,7 @@ def _names(landing: Landing) -> None:
         path = landing.write(f"events/{name}.jsonl", [event(f"file-{number}"), event(f"filebad-{number}", user=None)])
         answer.rows["event", f"file-{number}"] = {"source_path": path}
         answer.refused.append(Refused(path, 2))
-        answer.books[path] = 2
+        answer.reconciliation[path] = 2
 
     answer = landing.answer(kind, "an id of 10,000 characters is refused")
     path = landing.write("events/long-id.jsonl", [event("long-id", user="u" * 10_000)])

@@ -1,4 +1,4 @@
-"""A tiny store for fast tests: every record kind, drawn pictures, three planted classes, written in a moment."""
+"""A tiny store for fast tests: every record kind, drawn images, three planted classes, written in a moment."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COLOURS = ("bright", "pale", "dark", "soft", "deep")
 
 
 def drawing(rng: np.random.Generator, kind: str, number: int) -> bytes:
-    """A drawn picture of 40 to 64 pixels: the class decides shape and colour, the number the details."""
+    """A drawn image of 40 to 64 pixels: the class decides shape and colour, the number the details."""
     width, height = int(rng.integers(40, 65)), int(rng.integers(40, 65))
     shade = [int(np.clip(level + rng.integers(-40, 41), 0, 255)) for level in CLASSES[kind]]
     image = Image.new("RGB", (width, height), (230 - number, 230, 200 + number))
@@ -73,12 +73,12 @@ def _kind_of(number: int) -> str:
 
 
 def make_items(rng: np.random.Generator, folder: Path) -> tuple[list[Record], list[MediaReference]]:
-    """Items t01, t02 and so on, with their pictures; three have a broken second one."""
+    """Items t01, t02 and so on, with their images; three have a broken second one."""
     records, media = [], []
     for number in range(1, NUM_ITEMS + 1):
         item, kind = f"t{number:02d}", _kind_of(number)
-        picture = f"images/{item}.jpg"
-        (folder / picture).write_bytes(drawing(rng, kind, number))
+        image = f"images/{item}.jpg"
+        (folder / image).write_bytes(drawing(rng, kind, number))
         colour = COLOURS[number % len(COLOURS)]
         record: Record = {
             "item_id": item,
@@ -86,12 +86,12 @@ def make_items(rng: np.random.Generator, folder: Path) -> tuple[list[Record], li
             "description": " ".join(SAYINGS[kind]).format(colour=colour),
             "categories": [kind],
             "price": round(5.0 + 1.5 * number, 2),
-            "images": [picture],
+            "images": [image],
             "maker": f"maker-{number % 4}",
             "updated_at": "2025-02-01T00:00:00Z",
         }
         records.append(record)
-        media.append(MediaReference(picture, STORED, picture))
+        media.append(MediaReference(image, STORED, image))
     (folder / "images/t04-2.jpg").write_bytes(drawing(rng, _kind_of(4), 40))
     (folder / "images/t06-2.jpg").write_bytes(b"not a picture at all, only text\n")
     (folder / "images/t07-2.jpg").write_bytes((folder / "images/t07.jpg").read_bytes()[:400])

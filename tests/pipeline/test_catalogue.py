@@ -29,7 +29,7 @@ SCHEMA = "mmrec_catalogue"
 MODEL = f"spark_catalog.{SCHEMA}.mmrec_ranker"
 PIPELINE = PROJECT / "resources" / "pipeline.job.yml"
 MAINTENANCE = PROJECT / "resources" / "maintenance.job.yml"
-# Texts alone go through a model here: pictures and speech take the same way, and path mode has tested it.
+# Texts alone go through a model here: images and speech take the same way, and path mode has tested it.
 CHEAP = (
     "embedding.encode.item.images=null",
     "models.encoders.all-minilm-l6-v2.dtype=float32",

@@ -25,7 +25,7 @@ def test_the_core_of_the_jobs_gives_the_same_tables_in_connect_mode(demo: Demo, 
         f"models.root={demo.models}",
         "spark.master=null",
         "spark.remote=local[2]",
-        # Texts alone go through a model here: pictures and speech take the same way.
+        # Texts alone go through a model here: images and speech take the same way.
         "embedding.encode.item.images=null",
         "embedding.extract.audio.transcript=null",
         "embedding.extract.video.transcript=null",
@@ -36,7 +36,7 @@ def test_the_core_of_the_jobs_gives_the_same_tables_in_connect_mode(demo: Demo, 
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
     assert result.returncode == 0, result.stderr[-3000:]
     assert differences(demo.out, out, [*(contract.name for contract in BRONZE), "user_profile"]) == []
-    # The ids of snapshots differ, because the pictures are missing here; what they hold does not.
+    # The ids of snapshots differ, because the images are missing here; what they hold does not.
     pairs_of = [_pairs(store) for store in (demo.out, out)]
     assert pairs_of[0] == pairs_of[1]
 

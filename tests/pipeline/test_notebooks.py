@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.models, pytest.mark.slow]
 def run_notebook(
     name: str, store: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[dict[str, Any], list[str]]:
-    """Run a notebook's source in this process; returns its names and the headings of the pictures it showed."""
+    """Run a notebook's source in this process; returns its names and the headings of the images it showed."""
     shown: list[str] = []
 
     def show() -> None:
@@ -35,7 +35,7 @@ def run_notebook(
     return names, shown
 
 
-def test_look_at_tables_shows_lists_pictures_and_quarantine(
+def test_look_at_tables_shows_lists_images_and_quarantine(
     demo_store: Path, models_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names, shown = run_notebook("look_at_tables", demo_store, models_root, monkeypatch)

@@ -12,7 +12,7 @@ import pytest
 
 from mmrec_lib.contracts import CONTRACTS
 from tests.compare import table_rows, versions
-from tests.data.increment import change_price, delete_item, event_before_item, replace_picture, write_increment
+from tests.data.increment import change_price, delete_item, event_before_item, replace_image, write_increment
 from tests.pipeline.conftest import Demo
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
@@ -33,8 +33,8 @@ def test_the_books_of_every_file_balance(demo: Demo) -> None:
         assert row["num_read"] == sum(parts), row["path"]
         for part in ("read", "stored", "superseded", "duplicates", "quarantined"):
             sums[row["record_kind"]][part] += row[f"num_{part}"]
-    assert {kind: dict(books) for kind, books in sums.items()} == {
-        kind: books for kind, books in demo.expected["books"].items() if kind != "media"
+    assert {kind: dict(reconciliation) for kind, reconciliation in sums.items()} == {
+        kind: reconciliation for kind, reconciliation in demo.expected["books"].items() if kind != "media"
     }
 
 
@@ -132,8 +132,8 @@ def test_an_as_of_date_before_all_events_is_refused(demo: Demo, capsys: pytest.C
 def test_new_deliveries_are_all_that_is_read_and_encoded(demo: Demo) -> None:
     stored = demo.summary["tables"]
     made = write_increment(demo.data)
-    picture_before = _asset_of(demo, "images", replaced := _some_item(demo, 3))
-    replace_picture(demo.data, replaced)
+    image_before = _asset_of(demo, "images", replaced := _some_item(demo, 3))
+    replace_image(demo.data, replaced)
     priced, deleted = _some_item(demo, 4), _some_item(demo, 5)
     change_price(demo.data, priced, 77.5)
     delete_item(demo.data, deleted)
@@ -147,12 +147,12 @@ def test_new_deliveries_are_all_that_is_read_and_encoded(demo: Demo) -> None:
     counts = _last_counts(demo, "ingest_landing")
     assert counts["event.read"] == len(made["event_ids"]) + 1
     encoded = _last_counts(demo, "embed_content")["encoded"]
-    # Title, description and picture of each new item, words read in the picture and its labels; the replaced picture.
+    # Title, description and image of each new item, words read in the image and its labels; the replaced image.
     assert 0 < encoded <= 5 * len(made["item_ids"]) + 3
     items = {row["item_id"]: row for row in table_rows(demo.out, "item").to_pylist()}
     assert items[priced]["price"] == 77.5
     assert deleted not in items
-    assert _asset_of(demo, "images", replaced) != picture_before
+    assert _asset_of(demo, "images", replaced) != image_before
     assert set(made["item_ids"]) & {row["item_id"] for row in _newest(demo, "user_topk") if row["rank"] <= 10}
     for table in ("user_topk", "item_neighbor"):
         assert deleted not in {row["item_id"] for row in _newest(demo, table)}, table

@@ -146,13 +146,13 @@ def faults_of(answer: Answer, run: Run) -> list[str]:
             faults.append(f"{key}: {wrong}")
     faults += [f"{key} is stored" for key in answer.absent if key in run.by_key]
     faults += [f"{refused} is not in quarantine" for refused in answer.refused if not run.refusals(refused)]
-    books = {row["path"]: row for row in run.tables["landing_file"] if row["record_kind"] != "file"}
-    books |= {row["path"]: row for row in run.tables["landing_file"] if row["path"] not in books}
-    for path, num_read in answer.books.items():
-        if path not in books:
+    reconciliation = {row["path"]: row for row in run.tables["landing_file"] if row["record_kind"] != "file"}
+    reconciliation |= {row["path"]: row for row in run.tables["landing_file"] if row["path"] not in reconciliation}
+    for path, num_read in answer.reconciliation.items():
+        if path not in reconciliation:
             faults.append(f"{path} has no books")
-        elif num_read is not None and books[path]["num_read"] != num_read:
-            faults.append(f"{path}: {books[path]['num_read']} records read instead of {num_read}")
+        elif num_read is not None and reconciliation[path]["num_read"] != num_read:
+            faults.append(f"{path}: {reconciliation[path]['num_read']} records read instead of {num_read}")
     for path in answer.clean:
         if found := run.quarantined.get(path):
             faults.append(f"{path}: {len(found)} in quarantine, such as {found[0]['detail']}")

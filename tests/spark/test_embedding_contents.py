@@ -11,21 +11,21 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import FieldEncoder
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
 from mmrec_lib.embedding.extracted_text import (
-    Reader,
-    found_words,
+    TextExtractor,
     media_text_rows,
+    owner_texts,
     plan_extraction,
     provided_media_text,
 )
 from mmrec_lib.embedding.pooling import pool_items, release_rows
-from mmrec_lib.embedding.storage import packed
+from mmrec_lib.embedding.storage import quantized
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.encoders.spec import EncoderSpec
 
 TEXT = EncoderSpec("words", "r1", "text", "text", 2)
 IMAGE = EncoderSpec("pixels", "r1", "image", "image", 2)
 SPEECH = EncoderSpec("ears", "r1", "transcript", "audio", None)
-EARS = Reader("audio", SPEECH)
+EARS = TextExtractor("audio", SPEECH)
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -143,7 +143,7 @@ def contents(
     provided_vector = rows(
         spark, "provided_vector", {"item_id": "i2", "modality": "image", "encoder_id": "shop", "vector": [1.0, 2.0]}
     )
-    words = found_words(links, media_text, provided_text, [EARS])
+    words = owner_texts(links, media_text, provided_text, [EARS])
     return item_contents(
         item, review, links, words=words, provided_vector=provided_vector, encoders=encoders()
     ).localCheckpoint()
@@ -175,7 +175,7 @@ def test_fields_and_modalities_can_be_left_out(
     spark: SparkSession, item: DataFrame, links: DataFrame, media_text: DataFrame, provided_text: DataFrame
 ) -> None:
     review, vector = rows(spark, "review"), rows(spark, "provided_vector")
-    words = found_words(links, media_text, provided_text, [])
+    words = owner_texts(links, media_text, provided_text, [])
 
     def fields(*chosen: str) -> set[str]:
         wanted = [(one, spec) for one, spec in encoders() if one.field in chosen]
@@ -187,12 +187,12 @@ def test_fields_and_modalities_can_be_left_out(
     assert fields() == set()
 
 
-def test_ready_made_vectors_replace_or_stand_beside(
+def test_precomputed_vectors_replace_or_stand_beside(
     spark: SparkSession, item: DataFrame, links: DataFrame, media_text: DataFrame, provided_text: DataFrame
 ) -> None:
     vector = rows(spark, "provided_vector", {"item_id": "i1", "modality": "image", "encoder_id": "x", "vector": [1.0]})
-    words = found_words(links, media_text, provided_text, [])
-    pictures = [(one, spec) for one, spec in encoders() if one.field == "images"]
+    words = owner_texts(links, media_text, provided_text, [])
+    images = [(one, spec) for one, spec in encoders() if one.field == "images"]
     for provided, expected in (("replace", {"i2"}), ("both", {"i1", "i2"})):
         made = item_contents(
             item,
@@ -200,7 +200,7 @@ def test_ready_made_vectors_replace_or_stand_beside(
             links,
             words=words,
             provided_vector=vector,
-            encoders=pictures,
+            encoders=images,
             provided=provided,
         )
         assert {row["item_id"] for row in made.collect()} == expected
@@ -234,9 +234,9 @@ def test_only_what_has_neither_vector_nor_error_is_encoded(spark: SparkSession, 
     texts = plan_encoding(contents, stored, TEXT, None)
     assert texts.columns == ["content_id", "text"]
     assert {row["text"] for row in texts.collect()} == {"warm", "spoken", "by owner", "first part by path"}
-    pictures = plan_encoding(contents, stored, IMAGE, assets)
-    assert pictures.columns == ["content_id", "content", "uri", "num_attempts"]
-    assert {row["content_id"] for row in pictures.collect()} == {"p2"}
+    images = plan_encoding(contents, stored, IMAGE, assets)
+    assert images.columns == ["content_id", "content", "uri", "num_attempts"]
+    assert {row["content_id"] for row in images.collect()} == {"p2"}
     assert plan_encoding(contents, in_half, TEXT, None, "float16").count() == texts.count()
     again = plan_encoding(contents, in_half, TEXT, None, "int8")
     assert {row["text"] for row in again.join(texts, "content_id", "left_anti").collect()} == {"Red shoe"}
@@ -272,7 +272,7 @@ def test_items_are_the_mean_of_their_distinct_contents(
         {"item_id": "gone", "modality": "image", "encoder_id": "shop", "vector": [1.0, 2.0, 3.0]},
     )
     pooled = pool_items(item, contents, stored, provided, [TEXT, IMAGE])
-    assert set(packed(pooled, "float32").columns) == set(CONTRACTS["item_embedding"].content_columns)
+    assert set(quantized(pooled, "float32").columns) == set(CONTRACTS["item_embedding"].content_columns)
     found = {(r["item_id"], r["field"]): (r["num_contents"], r["dim"], r["vector"]) for r in pooled.collect()}
     assert found == {
         ("i1", "title"): (1, 2, [1.0, 0.0]),
@@ -303,7 +303,7 @@ def test_only_sound_without_a_transcript_is_transcribed(
     assert {row["content_id"] for row in again.collect()} == set()
 
 
-def test_ready_made_transcripts_are_taken_as_they_are(links: DataFrame, provided_text: DataFrame) -> None:
+def test_precomputed_transcripts_are_taken_as_they_are(links: DataFrame, provided_text: DataFrame) -> None:
     made = provided_media_text(provided_text, links)
     assert made.columns == CONTRACTS["media_text"].content_columns
     assert {(r["content_id"], r["encoder_id"], r["text"], r["language"]) for r in made.collect()} == {
@@ -319,5 +319,5 @@ def test_operator_output_fits_the_contracts(spark: SparkSession) -> None:
     encoded = spark.createDataFrame(
         [("c", [1.0], 1, None)], "content_id string, vector array<float>, dim int, error string"
     )
-    made = packed(content_embedding_rows(encoded, TEXT), "float32")
+    made = quantized(content_embedding_rows(encoded, TEXT), "float32")
     assert set(made.columns) == set(CONTRACTS["content_embedding"].content_columns)

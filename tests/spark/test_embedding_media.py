@@ -52,12 +52,12 @@ def test_an_item_gets_vectors_of_its_sound_and_of_both_tracks_of_its_video(
     lakehouse: Lakehouse, models: ModelsConfig
 ) -> None:
     spark = lakehouse.spark
-    pictures, said = scene(1, 24), list[str]()
+    images, said = scene(1, 24), list[str]()
     media = {
         "tone": ("audio", sound_bytes(2.0)),
-        "clip": ("video", clip(pictures, sound_seconds=2.0)),
-        "mute": ("video", clip(pictures)),
-        "cut": ("video", clip(pictures, sound_seconds=2.0)[:300]),
+        "clip": ("video", clip(images, sound_seconds=2.0)),
+        "mute": ("video", clip(images)),
+        "cut": ("video", clip(images, sound_seconds=2.0)[:300]),
     }
     lakehouse.merge("item", rows(spark, "item", *({"item_id": name} for name in ("i1", "i2", "i3"))))
     lakehouse.merge("media_asset", rows(spark, "media_asset", *(asset(name, *what) for name, what in media.items())))

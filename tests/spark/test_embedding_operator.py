@@ -16,7 +16,7 @@ from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, Columns, e
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.errors import ConfigError, EncoderError
-from tests.unit.encoders.tiny_models import WORDS, make_models, picture_bytes, sound_bytes
+from tests.unit.encoders.tiny_models import WORDS, image_bytes, make_models, sound_bytes
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +54,13 @@ def test_table_face_carries_keys_and_gives_a_vector_or_an_error(spark: SparkSess
         assert found[number]["error"]
 
 
-def test_pictures_come_inline_or_by_uri(spark: SparkSession, models: ModelsConfig, tmp_path: Path) -> None:
-    inline, stored = picture_bytes(1), picture_bytes(2)
-    (tmp_path / "large picture.png").write_bytes(stored)
+def test_images_come_inline_or_by_uri(spark: SparkSession, models: ModelsConfig, tmp_path: Path) -> None:
+    inline, stored = image_bytes(1), image_bytes(2)
+    (tmp_path / "large image.png").write_bytes(stored)
     rows = [
         ("inline", bytearray(inline), None),
-        ("stored", None, (tmp_path / "large picture.png").as_uri()),
-        ("by path", None, str(tmp_path / "large picture.png")),
+        ("stored", None, (tmp_path / "large image.png").as_uri()),
+        ("by path", None, str(tmp_path / "large image.png")),
         ("gone", None, (tmp_path / "gone.png").as_uri()),
         ("broken", bytearray(inline[:60]), None),
     ]
@@ -130,13 +130,13 @@ def test_a_worker_process_loads_a_model_once(
     monkeypatch.setattr(operator, "make_encoder", lambda encoder, models: Counting(encoder.id))
     monkeypatch.setattr(operator, "_worker", operator._Worker())
     rows = table(spark, [("a", "red")], "content_id string, text string")
-    how = operator._inference(rows, models.encoders["tiny-text"], models, TEXT_COLUMNS, EmbeddingConfig())
+    task = operator._inference(rows, models.encoders["tiny-text"], models, TEXT_COLUMNS, EmbeddingConfig())
 
     def partition() -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pydict({"content_id": ["a", "b"], "text": ["red", "blue"]})
 
     for _ in range(3):
-        assert sum(batch.num_rows for batch in operator._encode_partition(partition(), how)) == 2
+        assert sum(batch.num_rows for batch in operator._encode_partition(partition(), task)) == 2
     assert loads == ["tiny-text"]
 
 

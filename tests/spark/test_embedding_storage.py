@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.run import embed_contents
-from mmrec_lib.embedding.storage import packed, stored_as, with_vectors
+from mmrec_lib.embedding.storage import quantized, stored_as, with_vectors
 from mmrec_lib.embedding.vector_codec import Storage
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec
@@ -69,7 +69,7 @@ def test_what_readers_get_is_the_vector_packed_or_not(spark: SparkSession) -> No
         [("a", [1.0, -127.0], None), ("b", None, "text_empty: no"), ("c", [0.0], None)], VECTORS
     )
     for storage in ("float32", "int8"):
-        made = packed(exact, storage)
+        made = quantized(exact, storage)
         assert {"content_id", "error", "vector", "codes", "scale", "storage"} == set(made.columns)
         read = with_vectors(made)
         assert dict(read.dtypes) == dict(exact.dtypes)
@@ -78,7 +78,9 @@ def test_what_readers_get_is_the_vector_packed_or_not(spark: SparkSession) -> No
             "a": {"content_id": "a", "vector": [1.0, -127.0], "error": None},
             "c": {"content_id": "c", "vector": [0.0], "error": None},
         }
-    forms = packed(exact, "int8").select("content_id", stored_as("int8").alias("is"), stored_as("float32").alias("not"))
+    forms = quantized(exact, "int8").select(
+        "content_id", stored_as("int8").alias("is"), stored_as("float32").alias("not")
+    )
     assert {tuple(row) for row in forms.collect()} == {("a", True, False), ("b", False, True), ("c", True, False)}
 
 

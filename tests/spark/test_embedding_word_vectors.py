@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from mmrec_lib.embedding.fit_word_model import fit_vocabulary, fit_words_model, latent_vectors, segmented, store_texts
-from mmrec_lib.embedding.word_model_config import WordsConfig
+from mmrec_lib.embedding.fit_word_model import fit_vocabulary, fit_word_model, latent_vectors, segmented, store_texts
+from mmrec_lib.embedding.word_model_config import WordModelConfig
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.text.word_model import word_counts
@@ -17,7 +17,7 @@ from mmrec_lib.errors import NoDataError
 
 SEA = ["ship sails over the wave", "wave and wind and ship", "the wind fills the sail", "sail on the wave with wind"]
 LAND = ["山の道を歩く", "道は山の森へ", "森の道を歩く", "山と森を歩く"]
-SETTINGS = WordsConfig(name="own", dim=2, min_texts=2, max_share=1.0, num_partitions=2, epochs=3)
+SETTINGS = WordModelConfig(name="own", dim=2, min_texts=2, max_share=1.0, num_partitions=2, epochs=3)
 
 
 def frame(spark: SparkSession, texts: list[str | None]) -> DataFrame:
@@ -41,8 +41,8 @@ def test_a_model_puts_like_texts_together_and_is_the_same_for_texts_in_any_order
 ) -> None:
     settings = SETTINGS.model_copy(update={"method": method, "dim": 6, "epochs": 20})
     texts = two_worlds()
-    fit_words_model(frame(spark, [*texts, None, texts[0]]), str(tmp_path / "a"), settings, cached)
-    fit_words_model(frame(spark, texts[::-1]), str(tmp_path / "b"), settings, cached)
+    fit_word_model(frame(spark, [*texts, None, texts[0]]), str(tmp_path / "a"), settings, cached)
+    fit_word_model(frame(spark, texts[::-1]), str(tmp_path / "b"), settings, cached)
     names = ["config.json", "vocabulary.json", "model.safetensors"]
     assert filecmp.cmpfiles(tmp_path / "a" / "own", tmp_path / "b" / "own", names, shallow=False)[0] == names
 
@@ -79,7 +79,7 @@ def test_the_vocabulary_leaves_out_what_is_rare_or_everywhere(spark: SparkSessio
 
 def test_too_few_words_are_an_error_that_says_what_to_do(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(NoDataError, match="min_texts"):
-        fit_words_model(frame(spark, ["one", "two", None]), str(tmp_path), SETTINGS, cached)
+        fit_word_model(frame(spark, ["one", "two", None]), str(tmp_path), SETTINGS, cached)
     assert not list(tmp_path.iterdir())
 
 

@@ -11,13 +11,13 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.chunks import ChunkedRun, Work
 from mmrec_lib.embedding.documents import item_documents
-from mmrec_lib.embedding.extracted_text import Reader, found_words, media_words, released_readers
+from mmrec_lib.embedding.extracted_text import TextExtractor, media_words, owner_texts, released_extractors
 from mmrec_lib.encoders.spec import EncoderSpec
 from tests.spark.test_embedding_contents import link, rows
 
-LOOKS = Reader("images", EncoderSpec("eyes", "r1", "labels", "image", None))
-READS = Reader("images", EncoderSpec("glasses", "r1", "ocr", "image", None))
-HEARS = Reader("video", EncoderSpec("ears", "r1", "transcript", "audio", None))
+LOOKS = TextExtractor("images", EncoderSpec("eyes", "r1", "labels", "image", None))
+READS = TextExtractor("images", EncoderSpec("glasses", "r1", "ocr", "image", None))
+HEARS = TextExtractor("video", EncoderSpec("ears", "r1", "transcript", "audio", None))
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,12 @@ def links(spark: SparkSession) -> DataFrame:
 
 @pytest.fixture(scope="module")
 def media_text(spark: SparkSession) -> DataFrame:
-    def made(reader: Reader, asset: str, *texts: str, **changes: object) -> dict[str, object]:
+    def made(extractor: TextExtractor, asset: str, *texts: str, **changes: object) -> dict[str, object]:
         return {
             "content_id": asset,
-            "kind": reader.spec.modality,
-            "encoder_id": reader.spec.id,
-            "revision": reader.spec.revision,
+            "kind": extractor.spec.modality,
+            "encoder_id": extractor.spec.id,
+            "revision": extractor.spec.revision,
             "text": ", ".join(texts),
             "confidence": 0.5,
             "spans": [(text, 0.5, float(part), float(part + 1)) for part, text in enumerate(texts)],
@@ -56,24 +56,24 @@ def media_text(spark: SparkSession) -> DataFrame:
         made(READS, "p2"),
         made(HEARS, "v1", "said"),
         # Found in the same medium by a model that reads sound, which this medium is not.
-        made(Reader("audio", EncoderSpec("other", "r1", "transcript", "audio", None)), "v1", "wrong"),
+        made(TextExtractor("audio", EncoderSpec("other", "r1", "transcript", "audio", None)), "v1", "wrong"),
     )
 
 
 @pytest.fixture(scope="module")
 def provided_text(spark: SparkSession) -> DataFrame:
     return rows(
-        spark, "provided_text", {"owner_kind": "item", "owner_id": "i2", "kind": "transcript", "text": "ready-made"}
+        spark, "provided_text", {"owner_kind": "item", "owner_id": "i2", "kind": "transcript", "text": "precomputed"}
     )
 
 
 def test_words_of_several_media_join_by_kind(links: DataFrame, media_text: DataFrame, provided_text: DataFrame) -> None:
-    found = found_words(links, media_text, provided_text, [LOOKS, READS, HEARS]).collect()
+    found = owner_texts(links, media_text, provided_text, [LOOKS, READS, HEARS]).collect()
     assert {(row["owner_id"], row["kind"]): row["text"] for row in found} == {
         ("i1", "labels"): "shoe, sandal, boot",
         ("i1", "ocr"): "SALE",
         ("i1", "transcript"): "said",
-        ("i2", "transcript"): "ready-made",
+        ("i2", "transcript"): "precomputed",
     }
 
 
@@ -94,7 +94,7 @@ def test_a_document_holds_every_span_with_where_it_came_from(
         ("i1", 4, "labels", "sandal", "p1", "eyes"),
         ("i1", 5, "labels", "boot", "p2", "eyes"),
         ("i2", 0, "description", "two", None, None),
-        ("i2", 1, "transcript", "ready-made", None, "provided"),
+        ("i2", 1, "transcript", "precomputed", None, "provided"),
     ]
     assert (made[4]["confidence"], made[4]["start_seconds"], made[4]["end_seconds"]) == (0.5, 1.0, 2.0)
 
@@ -104,7 +104,7 @@ def test_readers_are_known_from_the_release(spark: SparkSession) -> None:
         [("labels", "images", "eyes", "r1"), ("image", "images", "pixels", "r1")],
         "modality string, field string, encoder_id string, revision string",
     )
-    assert released_readers(released) == [LOOKS]
+    assert released_extractors(released) == [LOOKS]
 
 
 class Clock:

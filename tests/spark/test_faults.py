@@ -89,8 +89,8 @@ def test_half_made_tables_and_tables_that_vanish_are_made_whole(shop: Shop) -> N
     assert (status, shop.ids("item"), shop.ids("event")) == (0, ITEMS, EVENTS), answer
     assert "made anew: event (gone; ingest_landing left version" in answer["message"]
     assert "WARNING mmrec_lib.runtime.job: made anew: event" in shown
-    books = table_rows(shop.out, "landing_file").to_pylist()
-    assert [(row["num_read"], row["num_stored"]) for row in sorted(books, key=lambda row: row["path"])] == [
+    reconciliation = table_rows(shop.out, "landing_file").to_pylist()
+    assert [(row["num_read"], row["num_stored"]) for row in sorted(reconciliation, key=lambda row: row["path"])] == [
         (5, 5),
         (3, 3),
     ]

@@ -30,7 +30,7 @@ from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult
 TS = "2025-07-01T12:00:00Z"
 
 
-def picture(shade: int) -> bytes:
+def image(shade: int) -> bytes:
     sink = io.BytesIO()
     Image.fromarray(np.full((8, 6, 3), shade, dtype=np.uint8)).save(sink, "PNG")
     return sink.getvalue()
@@ -82,7 +82,7 @@ class Store:
     def versions(self) -> dict[str, int | None]:
         return self.lakehouse().data_versions(WRITES)
 
-    def check_books(self) -> None:
+    def check_reconciliation(self) -> None:
         for row in self.lakehouse().read("landing_file").collect():
             assert row["num_read"] == (
                 row["num_stored"] + row["num_superseded"] + row["num_duplicates"] + row["num_quarantined"]
@@ -161,11 +161,11 @@ def land_first_day(store: Store) -> None:
     sink = io.BytesIO()
     pq.write_table(pa.table({"item_id": ["i1", "i2"], "vector": [[1.0, 2.0], [3.0]]}), sink)
     store.land("vectors/audio-x.parquet", sink.getvalue())
-    store.land("images/1.png", picture(1))
-    store.land("images/2.png", picture(2))
+    store.land("images/1.png", image(1))
+    store.land("images/2.png", image(2))
     store.land("images/text.wav", b"this is a text")
     store.land("images/empty.png", b"")
-    (store.folder / "secret.png").write_bytes(picture(9))
+    (store.folder / "secret.png").write_bytes(image(9))
 
 
 def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
         ("media", "media_empty"): 1,
     }
     assert len(store.rows("media_asset")) == 2 and len(store.rows("media_link")) == 4
-    store.check_books()
+    store.check_reconciliation()
     counts = summary.counts
     assert (counts["event.read"], counts["event.stored"], counts["event.duplicates"], counts["event.quarantined"]) == (
         13,
@@ -240,7 +240,7 @@ def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
     )
     store.land("items-3.jsonl", [{"item_id": "i2", "title": "old Coat", "updated_at": "2025-05-01"}])
     store.land("events/4.jsonl", [event(1), event(1, value=3.0), event(12, "i2"), event(13, "later", user_id="u99")])
-    store.land("images/1.png", picture(7))
+    store.land("images/1.png", image(7))
     third = store.ingest()
     assert landing_state(store.lakehouse()) != state
     assert store.rows("item", "item_id", "price") == [("3", None), ("i1", 5.0), ("i4", None), ("later", None)]
@@ -259,7 +259,7 @@ def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
     assert len(store.rows("media_asset")) == 2 and third.counts["media.dropped"] == 1
     media_left = [row[1] for row in store.rows("quarantine", "record_kind", "reason") if row[0] == "media"]
     assert media_left == ["media_missing", "media_wrong_type"]
-    store.check_books()
+    store.check_reconciliation()
 
     snapshot = LandingConfig(items=ItemsConfig(full_snapshot=True))
     store.land(
@@ -293,7 +293,7 @@ def test_runs_that_are_killed_between_commits_end_as_one_that_was_not(spark: Spa
     for store in stores:
         store.land("items.jsonl", [{"item_id": "i1", "images": ["images/1.png"]}, {"item_id": "i2"}, {"item_id": "i2"}])
         store.land("events.jsonl", [event(1), event(2), event(2), event(3, "later"), event(1, value=9.0), b"{"])
-        store.land("images/1.png", picture(1))
+        store.land("images/1.png", image(1))
     calm, killed = stores
     calm.ingest()
     _kill(killed, survives=3)
@@ -301,7 +301,7 @@ def test_runs_that_are_killed_between_commits_end_as_one_that_was_not(spark: Spa
     for store in stores:
         store.land("items-2.jsonl", [{"item_id": "later"}, {"item_id": "i2", "op": "delete"}])
         store.land("events-2.jsonl", [event(20, "later"), event(1, value=3.0)])
-        store.land("images/1.png", picture(7))
+        store.land("images/1.png", image(7))
         os.utime(store.folder / "data" / "images" / "1.png", (9, 9))
     calm.ingest()
     for survives in (2, 5):
@@ -346,7 +346,7 @@ def test_a_folder_of_mutated_lines_never_crashes_and_its_books_balance(spark: Sp
     store.land("vectors/text.parquet", rng.randbytes(3000))
     store.land("a.png", rng.randbytes(300))
     summary = store.ingest()
-    store.check_books()
+    store.check_reconciliation()
     counts = summary.counts
     kinds = [name.removesuffix(".read") for name in counts if name.endswith(".read")]
     for kind in (kind for kind in kinds if kind != "media"):
@@ -400,11 +400,11 @@ def test_large_media_are_kept_by_uri_and_too_large_ones_refused(spark: SparkSess
     noise = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(noise, "PNG")
     store.land("items.jsonl", [{"item_id": "i1", "images": ["s.png", "l.png", "xl.png"]}])
-    store.land("s.png", picture(1))
+    store.land("s.png", image(1))
     store.land("l.png", noise.getvalue())
     store.land("xl.png", noise.getvalue() + bytes(5000))
     store.ingest()
-    assert len(picture(1)) <= 80 < len(noise.getvalue()) <= 5000
+    assert len(image(1)) <= 80 < len(noise.getvalue()) <= 5000
     kept = {uri: content is not None for content, uri in store.rows("media_asset", "content", "uri")}
     assert kept == {None: True, f"{store.folder}/data/l.png": False}
     assert store.rows("quarantine", "reason") == [("media_oversized",)]

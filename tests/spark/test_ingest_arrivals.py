@@ -24,7 +24,7 @@ from mmrec_lib.ingest.config import ItemsConfig, LandingConfig, MediaConfig
 from mmrec_lib.ingest.landing.arrivals import Arrivals, find_arrivals
 from mmrec_lib.ingest.run import landing_state
 from mmrec_lib.lakehouse.tables import Lakehouse
-from tests.spark.test_ingest import TS, Store, event, picture
+from tests.spark.test_ingest import TS, Store, event, image
 
 
 def parquet(table: pa.Table, **options: Any) -> bytes:
@@ -51,7 +51,7 @@ def test_a_folder_of_odd_files_is_read_as_far_as_it_can_be_and_the_rest_is_named
     store = Store(spark, tmp_path)
     name = unicodedata.normalize("NFD", "images/hüte.png")
     store.land("items.csv", f"item_id;title;images;\ni1;Hat;{unicodedata.normalize('NFC', name)};\n".encode())
-    store.land(name, picture(1))
+    store.land(name, image(1))
     store.land("events/split=train/country=D%C3%A9/a.jsonl", [event(1), event(2, split="test")])
     store.land(
         "events/split=train/country=__HIVE_DEFAULT_PARTITION__/a.csv.gz",
@@ -97,7 +97,7 @@ def test_a_folder_of_odd_files_is_read_as_far_as_it_can_be_and_the_rest_is_named
     for part in ("vectors/text.parquet (20 of 60 lost", "Iceberg", "items-link.jsonl", "events/pipe.jsonl"):
         assert part in summary.message
     assert summary.counts["file.unread"] == 3
-    store.check_books()
+    store.check_reconciliation()
 
     again = store.ingest()
     assert not again.is_changed and again.counts["file.new"] == 0
@@ -126,7 +126,7 @@ def test_a_small_file_that_loses_more_than_its_share_fails_the_run(spark: SparkS
 def test_touched_media_are_neither_decoded_nor_read_again_for_ever(spark: SparkSession, tmp_path: Path) -> None:
     store = Store(spark, tmp_path)
     store.land("items.jsonl", [{"item_id": "i1", "images": ["1.png"]}])
-    store.land("1.png", picture(1))
+    store.land("1.png", image(1))
     store.ingest()
     versions = store.versions()
     for name in ("1.png", "items.jsonl"):
@@ -201,7 +201,7 @@ def test_delta_tables_are_read_in_their_current_version_and_then_by_their_change
     delta(spark, events, [("e9", "u1", "i4", "view", at)], schema)
     third = store.ingest()
     assert (third.counts["event.read"], third.counts["event.stored"], third.counts["event.duplicates"]) == (3, 1, 2)
-    store.check_books()
+    store.check_reconciliation()
 
     spark.sql(f"DELETE FROM delta.`{items}` WHERE item_id = 'i1'")
     snapshot = store.ingest(LandingConfig(items=ItemsConfig(full_snapshot=True)))

@@ -147,4 +147,4 @@ def test_an_export_that_waits_and_is_delivered_again_with_more_columns_is_stored
     store.land("events/export.parquet", _export(days=1))
     third = store.ingest()
     assert third.counts["event.stored"] == 3 and "events/export.parquet: delivered before" in third.message
-    store.check_books()
+    store.check_reconciliation()

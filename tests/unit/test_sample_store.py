@@ -18,7 +18,7 @@ import soundfile
 from PIL import Image
 
 from tests.data import increment
-from tests.data.reading import current_items, json_records, pictures_of, usable_interactions
+from tests.data.reading import current_items, images_of, json_records, usable_interactions
 from tests.data.recall_check import measure
 from tests.data.tiny import write_tiny_store
 
@@ -78,13 +78,13 @@ def test_the_expected_books_balance() -> None:
         assert book["read"] == outcome, kind
 
 
-def test_400_products_remain_40_of_each_class_each_with_a_readable_picture(items: dict[str, dict[str, object]]) -> None:
+def test_400_products_remain_40_of_each_class_each_with_a_readable_image(items: dict[str, dict[str, object]]) -> None:
     assert set(items) == set(PLANTED["items"])
     assert set(Counter(planted["class"] for planted in PLANTED["items"].values()).values()) == {40}
     for record in items.values():
-        with Image.open(STORE / pictures_of(record)[0]) as picture:
-            picture.load()
-            assert min(picture.size) == 224
+        with Image.open(STORE / images_of(record)[0]) as image:
+            image.load()
+            assert min(image.size) == 224
 
 
 def test_planted_style_shows_in_the_words(items: dict[str, dict[str, object]]) -> None:
@@ -151,14 +151,14 @@ def test_spoken_reviews_are_short_16_khz_sounds_with_known_words() -> None:
         assert 2.5 < info.duration < 6.5
 
 
-def test_an_increment_is_50_events_3_items_with_new_pictures_and_a_user(tmp_path: Path) -> None:
+def test_an_increment_is_50_events_3_items_with_new_images_and_a_user(tmp_path: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(STORE, store)
     before = digests(store)
     known_users = {user for _, user, _ in usable_interactions(store)}
     added = increment.write_increment(store)
     new = {path: digest for path, digest in digests(store).items() if before.get(path) != digest}
-    assert set(new) == {*added["files"], *added["pictures"]}
+    assert set(new) == {*added["files"], *added["images"]}
     assert not set(new.values()) & set(before.values())
     events = json_records(store / added["files"][0])
     assert len({event["event_id"] for event in events}) == 50
@@ -174,7 +174,7 @@ def test_later_deliveries_change_what_they_say(tiny: Path) -> None:
     increment.change_price(tiny, "t03", 2.5)
     assert current_items(tiny)["t03"]["price"] == 2.5
     old = (tiny / "images/t03.jpg").read_bytes()
-    assert increment.replace_picture(tiny, "t03") == "images/t03.jpg"
+    assert increment.replace_image(tiny, "t03") == "images/t03.jpg"
     assert (tiny / "images/t03.jpg").read_bytes() != old
     increment.delete_item(tiny, "t03")
     assert "t03" not in current_items(tiny)

@@ -79,7 +79,7 @@ class Yamnet:
         unused = () if with_names else _CLASSIFIER
         model = load_model(MobileNetV1ForImageClassification, directory, dtype, unused=unused)
         if model.config.num_channels != 1:
-            raise ValueError(f"a MobileNet for pictures of {model.config.num_channels} colours")
+            raise ValueError(f"a MobileNet for images of {model.config.num_channels} colours")
         self._model = model.to(device=device, memory_format=torch.channels_last)
         self._device, self._dtype = device, dtype
         self.names = _names(model.config)
@@ -218,7 +218,7 @@ def load_sound_model(
     Args:
         directory: Folder in transformers format.
         settings: Its config.json, which names the family.
-        dtype: Number format of the weights.
+        dtype: Dtype of the weights.
         device: cpu or cuda.
         with_names: Whether the names of sounds are needed, and therefore the classifier's weights.
 

@@ -16,7 +16,7 @@ from mmrec_lib.encoders.audio.whisper import Token, WhisperNetwork, Written, num
 from mmrec_lib.encoders.audio.windows import Samples, is_silent, samples_or_error
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.runtime.precision import compute_dtype
-from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, Span, Words
+from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractedText, Span
 from mmrec_lib.encoders.weights.loading import load_model, load_tokenizer
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.audio import SAMPLE_RATE_HZ
@@ -85,16 +85,16 @@ class WhisperExtractor:
             )
         self._network = network
 
-    def extract(self, batch: Sequence[EncoderInput]) -> list[Words]:
+    def extract(self, batch: Sequence[EncoderInput]) -> list[ExtractedText]:
         """Transcripts of sounds; what cannot be decoded is a row with an error, silence an empty text."""
         if self._network is None:
             raise EncoderError(f"Speech model `{self._spec.id}`: call load() before extract().")
         return [self._transcript(self._network, content) for content in batch]
 
-    def _transcript(self, network: WhisperNetwork, content: EncoderInput) -> Words:
+    def _transcript(self, network: WhisperNetwork, content: EncoderInput) -> ExtractedText:
         samples = samples_or_error(content, self._config.max_seconds)
         if isinstance(samples, str):
-            return Words(None, error=samples)
+            return ExtractedText(None, error=samples)
         language = self._config.language if network.languages else "en"
         phrases: list[_Phrase] = []
         start = 0
@@ -104,7 +104,9 @@ class WhisperExtractor:
             start += len(window)
         spans = tuple(Span(p.text, _confidence(p.tokens), p.start_seconds, p.end_seconds) for p in phrases)
         tokens = [token for phrase in phrases for token in phrase.tokens]
-        return Words(" ".join(span.text for span in spans), language, _confidence(tokens) if tokens else None, spans)
+        return ExtractedText(
+            " ".join(span.text for span in spans), language, _confidence(tokens) if tokens else None, spans
+        )
 
     def _listen(
         self, network: WhisperNetwork, samples: Samples, start: int, end: int, language: str | None

@@ -14,7 +14,7 @@ from mmrec_lib.encoders.audio.networks import NamedSounds
 from mmrec_lib.encoders.audio.windows import Samples, is_silent, samples_or_error, windows
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.errors import NOT_FINITE
-from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, Span, Words
+from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractedText, Span
 from mmrec_lib.errors import EncoderError
 
 # AudioSet has a name for what is no sound.
@@ -46,19 +46,19 @@ class SoundTagger:
         """
         self._model = load_named(self._spec, self._config, self._directory, self._threads, device, with_names=True)
 
-    def extract(self, batch: Sequence[EncoderInput]) -> list[Words]:
+    def extract(self, batch: Sequence[EncoderInput]) -> list[ExtractedText]:
         """Tags of sounds; what cannot be decoded is a row with an error, silence an empty text."""
         if self._model is None:
             raise EncoderError(f"Sound tagger `{self._spec.id}`: call load() before extract().")
         return [self._words(self._model, content) for content in batch]
 
-    def _words(self, model: NamedSounds, content: EncoderInput) -> Words:
+    def _words(self, model: NamedSounds, content: EncoderInput) -> ExtractedText:
         samples = samples_or_error(content, self._config.max_seconds, model.sample_rate_hz)
         if isinstance(samples, str):
-            return Words(None, error=samples)
+            return ExtractedText(None, error=samples)
         starts, chances_NK = _chances(model, samples, self._config.heard_seconds)
         if not np.isfinite(chances_NK).all():
-            return Words(None, error=NOT_FINITE)
+            return ExtractedText(None, error=NOT_FINITE)
         ranked: list[tuple[float, Span]] = []
         for sound in np.flatnonzero((chances_NK >= self._config.min_tag_confidence).any(axis=0)).tolist():
             if model.names[sound] not in _NO_SOUND:
@@ -71,7 +71,7 @@ class SoundTagger:
         ranked.sort(key=lambda tag: (-tag[0], tag[1].text))
         spans = tuple(span for _, span in ranked[: self._config.max_tags])
         confidence = float(np.mean([span.confidence for span in spans])) if spans else None
-        return Words(", ".join(span.text for span in spans), "en", confidence, spans)
+        return ExtractedText(", ".join(span.text for span in spans), "en", confidence, spans)
 
 
 def _chances(model: NamedSounds, samples: Samples, heard_seconds: float) -> tuple[list[int], Floats]:

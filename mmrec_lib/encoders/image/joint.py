@@ -1,4 +1,4 @@
-"""Texts and pictures → vectors of one space, so that a text finds pictures and a picture texts.
+"""Texts and images → vectors of one space, so that a text finds images and an image texts.
 
 With two towers that were trained together (CLIP: Radford et al., Learning Transferable Visual Models From Natural
 Language Supervision, 2021; SigLIP: Zhai et al., Sigmoid Loss for Language Image Pre-Training, 2023), or without any
@@ -21,17 +21,18 @@ import torch
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.errors import NOT_FINITE, TEXT_UNKNOWN, medium_missing
 from mmrec_lib.encoders.image.encoder import ImageEncoder
-from mmrec_lib.encoders.image.labels import PictureClassifier
+from mmrec_lib.encoders.image.labels import ImageClassifier
 from mmrec_lib.encoders.image.networks import Towers, load_towers
 from mmrec_lib.encoders.runtime.precision import compute_dtype
 from mmrec_lib.encoders.spec import Encoder, EncodeResult, EncoderInput, EncoderSpec
+from mmrec_lib.encoders.text.refusal import refusal
 from mmrec_lib.encoders.text.transformer import BATCH_TOKENS, MOST_CHARACTERS_PER_TOKEN, TextEncoder
-from mmrec_lib.encoders.text.well_formed import refusal, well_formed
 from mmrec_lib.encoders.weights.directory import local_directory
 from mmrec_lib.encoders.weights.loading import load_tokenizer
 from mmrec_lib.errors import EncoderError
+from mmrec_lib.text.well_formed import well_formed
 
-# Labels that a picture's vector is made of, as in the paper.
+# Labels that an image's vector is made of, as in the paper.
 CONSE_LABELS = 10
 
 
@@ -43,7 +44,7 @@ def make_joint(spec: EncoderSpec, config: EncoderConfig, directory: Path, models
 
 
 class TowersEncoder:
-    """Encodes texts (`str`) and pictures (`bytes`) with a CLIP or SigLIP directory; see the `Encoder` protocol.
+    """Encodes texts (`str`) and images (`bytes`) with a CLIP or SigLIP directory; see the `Encoder` protocol.
 
     Vectors have length 1. A text is cut at the longest that the model was trained on and padded to it, and batches are
     filled up, so that the same kernels see it whatever its neighbours are. One of which no token is known is a row with
@@ -53,7 +54,7 @@ class TowersEncoder:
     def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config, self._directory, self._models = spec, config, directory, models
         self._towers: Towers | None = None
-        self._pictures: ImageEncoder | None = None
+        self._images: ImageEncoder | None = None
         self._tokenizer: Any = None
         self._device = "cpu"
         self._dim = 0
@@ -85,20 +86,20 @@ class TowersEncoder:
                 f"Joint encoder `{self._spec.id}`: text vectors of {self._spec.dim} numbers are needed, got {dim}."
             )
         self._dim = dim
-        self._pictures = ImageEncoder(
+        self._images = ImageEncoder(
             replace(self._spec, dim=dim),
             self._config,
             self._directory,
             self._models,
-            load_network=lambda directory, dtype: towers.pictures.to(dtype=dtype),
+            load_network=lambda directory, dtype: towers.images.to(dtype=dtype),
         )
-        self._pictures.load(device)
+        self._images.load(device)
 
     def encode(self, batch: Sequence[EncoderInput]) -> EncodeResult:
-        """Vectors of texts and pictures: `[n, dim] float32` of length 1; what cannot be read is a row with an error."""
-        if self._pictures is None:
+        """Vectors of texts and images: `[n, dim] float32` of length 1; what cannot be read is a row with an error."""
+        if self._images is None:
             raise EncoderError(f"Joint encoder `{self._spec.id}`: call load() before encode().")
-        return _encode_both(batch, self._encode_texts, self._pictures.encode, self._dim)
+        return _encode_both(batch, self._encode_texts, self._images.encode, self._dim)
 
     def _encode_texts(self, batch: Sequence[EncoderInput]) -> EncodeResult:
         assert self._towers is not None
@@ -134,17 +135,17 @@ class TowersEncoder:
 
 
 class ConseEncoder:
-    """Encodes texts (`str`) and pictures (`bytes`) into the space of a text model, without training.
+    """Encodes texts (`str`) and images (`bytes`) into the space of a text model, without training.
 
     ConSE (Norouzi et al., Zero-Shot Learning by Convex Combination of Semantic Embeddings, 2013): the vector of a
-    picture is the mean of the vectors of the names of its ten most probable labels, weighted with their probabilities.
+    image is the mean of the vectors of the names of its ten most probable labels, weighted with their probabilities.
     It knows what the classifier has names for: a thousand kinds of things for ImageNet, no colours, styles or deeds.
     It is no CLIP. Vectors have length 1.
     """
 
     def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec = spec
-        self._classifier = PictureClassifier(spec, config, directory, models)
+        self._classifier = ImageClassifier(spec, config, directory, models)
         text_directory = local_directory(models.root, str(config.text_directory))
         text_config = config.model_copy(update={"normalise": True})
         self._texts = TextEncoder(replace(spec, input_kind="text"), text_config, text_directory, models)
@@ -166,15 +167,15 @@ class ConseEncoder:
         self._names_LD = self._texts.encode(self._classifier.names).vectors
 
     def encode(self, batch: Sequence[EncoderInput]) -> EncodeResult:
-        """Vectors of texts and pictures: `[n, dim] float32` of length 1; what cannot be read is a row with an error."""
+        """Vectors of texts and images: `[n, dim] float32` of length 1; what cannot be read is a row with an error."""
         if self._names_LD is None:
             raise EncoderError(f"Joint encoder `{self._spec.id}`: call load() before encode().")
-        return _encode_both(batch, self._texts.encode, self._encode_pictures, self._names_LD.shape[1])
+        return _encode_both(batch, self._texts.encode, self._encode_images, self._names_LD.shape[1])
 
-    def _encode_pictures(self, pictures: Sequence[EncoderInput]) -> EncodeResult:
+    def _encode_images(self, images: Sequence[EncoderInput]) -> EncodeResult:
         assert self._names_LD is not None
-        found = self._classifier.classify(pictures)
-        vectors = np.zeros((len(pictures), self._names_LD.shape[1]), np.float32)
+        found = self._classifier.classify(images)
+        vectors = np.zeros((len(images), self._names_LD.shape[1]), np.float32)
         # Row by row: the bits of a product may depend on how many rows are multiplied at once.
         for row, probabilities in enumerate(found.of_labels):
             best = np.argsort(-probabilities, kind="stable")[:CONSE_LABELS]
@@ -185,13 +186,13 @@ class ConseEncoder:
 def _encode_both(
     batch: Sequence[EncoderInput],
     encode_texts: Callable[[Sequence[EncoderInput]], EncodeResult],
-    encode_pictures: Callable[[Sequence[EncoderInput]], EncodeResult],
+    encode_images: Callable[[Sequence[EncoderInput]], EncodeResult],
     dim: int,
 ) -> EncodeResult:
     """Vectors of length 1 of a batch that may hold both, zeros where there is an error."""
-    errors: list[str | None] = [medium_missing("text or picture")] * len(batch)
+    errors: list[str | None] = [medium_missing("text or image")] * len(batch)
     vectors = np.zeros((len(batch), dim), np.float32)
-    for kind, encode in ((str, encode_texts), (bytes, encode_pictures)):
+    for kind, encode in ((str, encode_texts), (bytes, encode_images)):
         rows = [row for row, content in enumerate(batch) if isinstance(content, kind)]
         if not rows:
             continue

@@ -1,4 +1,4 @@
-"""Pictures → words: the labels that a classifier is sure of."""
+"""Images → words: the labels that a classifier is sure of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.image.encoder import ImageEncoder
 from mmrec_lib.encoders.image.networks import load_classifier
-from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, Span, Words
+from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractedText, Span
 from mmrec_lib.encoders.weights.directory import read_model_config
 from mmrec_lib.errors import EncoderError
 
@@ -22,7 +22,7 @@ _NAMELESS = "LABEL_"
 
 @dataclass(frozen=True)
 class Probabilities:
-    """How probable each label is for each picture.
+    """How probable each label is for each image.
 
     Attributes:
         of_labels: `[n, num_labels] float32`; zeros where there is an error.
@@ -33,8 +33,8 @@ class Probabilities:
     errors: list[str | None]
 
 
-class PictureClassifier:
-    """The probabilities of a classifier's labels; pictures are read as `ImageEncoder` does.
+class ImageClassifier:
+    """The probabilities of a classifier's labels; images are read as `ImageEncoder` does.
 
     Args:
         spec: Identity of what it is a part of.
@@ -84,15 +84,15 @@ class PictureClassifier:
 
 
 class LabelExtractor:
-    """The names of the labels of a picture, given as the bytes of its file; see the `Extractor` protocol.
+    """The names of the labels of an image, given as the bytes of its file; see the `Extractor` protocol.
 
     Labels come in the order of their probabilities, at most `max_labels` of at least `min_probability`, each as a span.
-    The confidence is the probability that one of them is right. A picture without such a label has an empty text.
+    The confidence is the probability that one of them is right. An image without such a label has an empty text.
     """
 
     def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config = spec, config
-        self._classifier = PictureClassifier(spec, config, directory, models)
+        self._classifier = ImageClassifier(spec, config, directory, models)
 
     @property
     def spec(self) -> EncoderSpec:
@@ -103,19 +103,19 @@ class LabelExtractor:
         """Loads the weights.
 
         Raises:
-            EncoderError: When the directory holds no classifier of pictures, or one whose labels have no names.
+            EncoderError: When the directory holds no classifier of images, or one whose labels have no names.
         """
         self._classifier.load(device)
 
-    def extract(self, batch: Sequence[EncoderInput]) -> list[Words]:
-        """Labels of pictures, joined by commas; what cannot be decoded is a row with an error."""
+    def extract(self, batch: Sequence[EncoderInput]) -> list[ExtractedText]:
+        """Labels of images, joined by commas; what cannot be decoded is a row with an error."""
         found = self._classifier.classify(batch)
         return [
-            self._words(row) if error is None else Words(None, error=error)
+            self._words(row) if error is None else ExtractedText(None, error=error)
             for row, error in zip(found.of_labels, found.errors, strict=True)
         ]
 
-    def _words(self, probabilities: npt.NDArray[np.float32]) -> Words:
+    def _words(self, probabilities: npt.NDArray[np.float32]) -> ExtractedText:
         by_name: dict[str, float] = {}
         for index in np.argsort(-probabilities, kind="stable").tolist():
             probability = float(probabilities[index])
@@ -127,7 +127,7 @@ class LabelExtractor:
                 by_name[name] = probability
         spans = tuple(Span(name, min(probability, 1.0)) for name, probability in by_name.items())
         confidence = min(sum(by_name.values()), 1.0) if spans else None
-        return Words(", ".join(by_name), self._config.language, confidence, spans)
+        return ExtractedText(", ".join(by_name), self._config.language, confidence, spans)
 
 
 def _names(id2label: object, encoder_id: str, directory: Path) -> list[str]:

@@ -5,7 +5,7 @@ ConvNeXt, …), the vision towers of full CLIP (Radford et al., 2021) and SigLIP
 vectors lie in one space with those of their text towers, and torchvision's networks, such as VGG; see
 `torchvision_directory`.
 
-Shape legend: B pictures, H and W pixels, L tokens, D dimensions.
+Shape legend: B images, H and W pixels, L tokens, D dimensions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mmrec_lib.encoders.weights.torchvision_directory import is_torchvision, loa
 # A transformer's last layer over the first token. Directories of classifiers come without it.
 _POOLER = "pooler."
 
-_PICTURES = "pixel_values"
+_IMAGES = "pixel_values"
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Towers:
     """The two networks of a CLIP or SigLIP, in evaluation mode; both return vectors `[B, D]` of one space.
 
     Attributes:
-        pictures: Takes `pixel_values [B, 3, H, W]`.
+        images: Takes `pixel_values [B, 3, H, W]`.
         texts: Takes what `text_inputs` names, each `[B, max_tokens]`.
         text_inputs: input_ids and, for CLIP, attention_mask: SigLIP was trained without.
         max_tokens: Length that every text is cut and padded to.
     """
 
-    pictures: nn.Module
+    images: nn.Module
     texts: nn.Module
     text_inputs: tuple[str, ...]
     max_tokens: int
@@ -87,11 +87,11 @@ class _FirstToken(nn.Module):
 
 
 def load_vision(directory: Path, dtype: torch.dtype) -> nn.Module:
-    """The network of a directory that turns pictures into vectors, in evaluation mode.
+    """The network of a directory that turns images into vectors, in evaluation mode.
 
     Args:
         directory: Model directory.
-        dtype: Number format of the weights.
+        dtype: Dtype of the weights.
 
     Returns:
         Takes `pixel_values [B, 3, H, W]`, returns `[B, D]`: the projected vector of a CLIP, the pooled output of any
@@ -100,17 +100,17 @@ def load_vision(directory: Path, dtype: torch.dtype) -> nn.Module:
 
     Raises:
         OSError: When files are missing.
-        ValueError: When weights are missing or damaged, or the model takes no pictures.
+        ValueError: When weights are missing or damaged, or the model takes no images.
         KeyError: When the family of the model is unknown.
     """
     if is_torchvision(directory):
         return load_torchvision(directory, dtype)
     model = load_model(transformers.AutoModel, directory, dtype, unused=(_POOLER,))
     if isinstance(model, transformers.CLIPModel | transformers.SiglipModel):
-        return _towers(model).pictures
-    reads = getattr(model, "main_input_name", _PICTURES)
-    if reads != _PICTURES:
-        raise ValueError(f"a model of class {type(model).__name__}, which reads {reads}, not pictures")
+        return _towers(model).images
+    reads = getattr(model, "main_input_name", _IMAGES)
+    if reads != _IMAGES:
+        raise ValueError(f"a model of class {type(model).__name__}, which reads {reads}, not images")
     if _lacks_pooler(model, directory):
         return _FirstToken(model).eval()
     return _Output(model, "pooler_output").eval()
@@ -121,7 +121,7 @@ def load_towers(directory: Path, dtype: torch.dtype) -> Towers:
 
     Args:
         directory: Model directory.
-        dtype: Number format of the weights.
+        dtype: Dtype of the weights.
 
     Raises:
         OSError: When files are missing.
@@ -135,18 +135,18 @@ def load_towers(directory: Path, dtype: torch.dtype) -> Towers:
 
 
 def load_classifier(directory: Path, dtype: torch.dtype) -> nn.Module:
-    """The network of a directory that turns pictures into the logits of its labels, in evaluation mode.
+    """The network of a directory that turns images into the logits of its labels, in evaluation mode.
 
     Args:
         directory: Model directory with the weights of a classifier.
-        dtype: Number format of the weights.
+        dtype: Dtype of the weights.
 
     Returns:
         Takes `pixel_values [B, 3, H, W]`, returns `[B, num_labels]`.
 
     Raises:
         OSError: When files are missing.
-        ValueError: When weights are missing or damaged, or the model is no classifier of pictures.
+        ValueError: When weights are missing or damaged, or the model is no classifier of images.
         KeyError: When the family of the model is unknown.
     """
     if is_torchvision(directory):
@@ -157,7 +157,7 @@ def load_classifier(directory: Path, dtype: torch.dtype) -> nn.Module:
 def _towers(model: Any) -> Towers:
     nothing = nn.Identity()
     return Towers(
-        pictures=_Projected(model.vision_model, getattr(model, "visual_projection", nothing)).eval(),
+        images=_Projected(model.vision_model, getattr(model, "visual_projection", nothing)).eval(),
         texts=_Projected(model.text_model, getattr(model, "text_projection", nothing)).eval(),
         text_inputs=("input_ids", "attention_mask") if isinstance(model, transformers.CLIPModel) else ("input_ids",),
         max_tokens=model.config.text_config.max_position_embeddings,

@@ -1,6 +1,6 @@
-"""Text in pictures → words, by the package rapidocr, which brings its weights (PP-OCR; Du et al., 2020).
+"""Text in images → words, by the package rapidocr, which brings its weights (PP-OCR; Du et al., 2020).
 
-Three networks: one finds lines of text, one turns those that stand on their head, one reads them. A picture in which
+Three networks: one finds lines of text, one turns those that stand on their head, one reads them. An image in which
 the first finds nothing costs no more than that.
 
 Shape legend: N lines, H and W pixels; a box has 4 corners of (x, y), clockwise from the text's upper left.
@@ -19,18 +19,18 @@ import rapidocr
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.errors import medium_missing
-from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, Span, Words
+from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractedText, Span
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.images import decode_image, open_image
 
-# Longer pictures are made smaller, which bounds time and memory.
+# Longer images are made smaller, which bounds time and memory.
 LONGEST_SIDE_PX = 2000
 
-# In a picture with a shorter side nothing can be read.
+# In an image with a shorter side nothing can be read.
 _SHORTEST_SIDE_PX = 8
 
-# Smaller pictures are enlarged until their shorter side is as long before lines are looked for. With rapidocr's 736
+# Smaller images are enlarged until their shorter side is as long before lines are looked for. With rapidocr's 736
 # fewer words were read (182 of 199 on hard labels, against 195), in twice the time.
 _FINDER_SHORT_SIDE_PX = 448
 
@@ -69,11 +69,11 @@ class _Engine(rapidocr.RapidOCR):
         return sum((1 if label == "180" else -1) * (score - 0.5) for label, score in self.labels) > 0
 
 
-class TextInPictures:
-    """Reads the text in pictures, given as the bytes of their files; see the `Extractor` protocol.
+class OcrExtractor:
+    """Reads the text in images, given as the bytes of their files; see the `Extractor` protocol.
 
     Each line is a span; lines come in reading order (see `reading_order`) and are joined by line breaks. The confidence
-    is the mean over the characters. A picture without text has an empty one. It runs on the processor whatever the
+    is the mean over the characters. An image without text has an empty one. It runs on the processor whatever the
     device of the other models is.
 
     Args:
@@ -102,7 +102,7 @@ class TextInPictures:
         missing = [name for name in _WEIGHTS.values() if not (folder / name).is_file()]
         if missing:
             raise EncoderError(
-                f"Text in pictures `{self._spec.id}`: the package rapidocr must bring its weights, it lacks "
+                f"Text in images `{self._spec.id}`: the package rapidocr must bring its weights, it lacks "
                 f"{', '.join(missing)}. Install the version of requirements.lock."
             )
         cv2.setNumThreads(self._threads)
@@ -117,33 +117,33 @@ class TextInPictures:
         weights = {key: str(folder / name) for key, name in _WEIGHTS.items()}
         self._engine = _Engine(params={**settings, **weights})
 
-    def extract(self, batch: Sequence[EncoderInput]) -> list[Words]:
-        """Text in pictures; what cannot be decoded is a row with an error."""
+    def extract(self, batch: Sequence[EncoderInput]) -> list[ExtractedText]:
+        """Text in images; what cannot be decoded is a row with an error."""
         if self._engine is None:
-            raise EncoderError(f"Text in pictures `{self._spec.id}`: call load() before extract().")
+            raise EncoderError(f"Text in images `{self._spec.id}`: call load() before extract().")
         return [self._read(self._engine, content) for content in batch]
 
-    def _read(self, engine: _Engine, content: EncoderInput) -> Words:
+    def _read(self, engine: _Engine, content: EncoderInput) -> ExtractedText:
         if not isinstance(content, bytes):
-            return Words(None, error=medium_missing("picture"))
+            return ExtractedText(None, error=medium_missing("image"))
         try:
             size = open_image(content).size
             wanted = round(min(size) * min(1.0, LONGEST_SIDE_PX / max(size)))
-            picture_HW3 = decode_image(content, short_side_px=max(wanted, 1))
+            image_HW3 = decode_image(content, short_side_px=max(wanted, 1))
         except MediaError as error:
-            return Words(None, error=str(error))
-        if min(picture_HW3.shape[:2]) < _SHORTEST_SIDE_PX:
-            return Words("")
+            return ExtractedText(None, error=str(error))
+        if min(image_HW3.shape[:2]) < _SHORTEST_SIDE_PX:
+            return ExtractedText("")
         # The networks were trained on OpenCV's order of colours.
         engine.labels = ()
-        found: Any = engine(_widened(picture_HW3)[:, :, ::-1])
+        found: Any = engine(_widened(image_HW3)[:, :, ::-1])
         if found.boxes is None:
-            return Words("")
+            return ExtractedText("")
         order = reading_order(from_upper_left(np.asarray(found.boxes, np.float32), engine.is_upside_down))
         spans = tuple(Span(str(found.txts[line]), float(found.scores[line])) for line in order)
         lengths = [len(span.text) for span in spans]
         confidence = float(np.average([span.confidence or 0.0 for span in spans], weights=lengths))
-        return Words("\n".join(span.text for span in spans), None, confidence, spans)
+        return ExtractedText("\n".join(span.text for span in spans), None, confidence, spans)
 
 
 def from_upper_left(boxes_N42: npt.NDArray[np.float32], is_upside_down: bool) -> npt.NDArray[np.float32]:
@@ -165,7 +165,7 @@ def from_upper_left(boxes_N42: npt.NDArray[np.float32], is_upside_down: bool) ->
 def reading_order(boxes_N42: npt.NDArray[np.float32]) -> list[int]:
     """Order in which lines of text are read: from top to bottom, and from left to right where they stand side by side.
 
-    The picture may be turned: what counts as top follows from the direction of the text. Columns are not told apart.
+    The image may be turned: what counts as top follows from the direction of the text. Columns are not told apart.
 
     Args:
         boxes_N42: `[N, 4, 2] float32` corners of the lines.
@@ -189,9 +189,9 @@ def reading_order(boxes_N42: npt.NDArray[np.float32]) -> list[int]:
     return [index for row in rows for index in sorted(row, key=lambda i: float(across_N[i]))]
 
 
-def _widened(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A very tall picture with a white margin on its right, a very wide one with one below."""
-    height, width = picture_HW3.shape[:2]
+def _widened(image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A very tall image with a white margin on its right, a very wide one with one below."""
+    height, width = image_HW3.shape[:2]
     below = max(0, int(width / _LARGEST_RATIO) - height)
     right = max(0, int(height / _LARGEST_RATIO) - width)
-    return np.pad(picture_HW3, ((0, below), (0, right), (0, 0)), constant_values=255)
+    return np.pad(image_HW3, ((0, below), (0, right), (0, 0)), constant_values=255)

@@ -1,4 +1,4 @@
-"""How a vision model wants its pictures: read from `preprocessor_config.json`, done with Pillow."""
+"""How a vision model wants its images: read from `preprocessor_config.json`, done with Pillow."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ImagePreprocessing:
             return cls._from_settings(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise EncoderError(
-                f"Image encoder `{directory.name}`: `{path}` must tell size, mean and scale of pictures as "
+                f"Image encoder `{directory.name}`: `{path}` must tell size, mean and scale of images as "
                 f"transformers writes it, got: {error!r}."
             ) from None
 
@@ -78,20 +78,20 @@ class ImagePreprocessing:
         )
 
     def fit(self, content: bytes) -> npt.NDArray[np.uint8]:
-        """Decodes a picture and brings it to the model's size: `[height_px, width_px, 3] uint8`.
+        """Decodes an image and brings it to the model's size: `[height_px, width_px, 3] uint8`.
 
         Raises:
-            MediaError: When the bytes are no picture that can be decoded.
+            MediaError: When the bytes are no image that can be decoded.
         """
         return self.fit_array(decode_image(content, short_side_px=self.wanted_px))
 
     @property
     def wanted_px(self) -> int:
-        """Shorter side that a picture should have at least; what it has more is lost."""
+        """Shorter side that an image should have at least; what it has more is lost."""
         return self.short_side_px or max(self.height_px, self.width_px)
 
     def fit_array(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Brings a decoded picture `[height, width, 3]` to the model's size: `[height_px, width_px, 3] uint8`."""
+        """Brings a decoded image `[height, width, 3]` to the model's size: `[height_px, width_px, 3] uint8`."""
         image = Image.fromarray(pixels)
         resample = Image.Resampling(self.resample)
         if self.short_side_px is None:
@@ -110,7 +110,7 @@ class ImagePreprocessing:
         return np.asarray(image.resize((self.width_px, self.height_px), resample, box=box))
 
     def normalised(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Scales the colours of fitted pictures, `[…, 3] uint8`, as the model wants them: `[…, 3] float32`."""
+        """Scales the colours of fitted images, `[…, 3] uint8`, as the model wants them: `[…, 3] float32`."""
         values = pixels.astype(np.float32)
         values *= np.float32(self.scale)
         values -= np.asarray(self.mean, np.float32)

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 Backend = Literal["auto", "openvino", "torch"]
 Array = npt.NDArray[Any]
 # Arrays of a batch → `[B, D] float32`.
-Run = Callable[..., npt.NDArray[np.float32]]
+InferenceFn = Callable[..., npt.NDArray[np.float32]]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _OPENVINO_FORMATS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "bf16"}
@@ -43,22 +43,22 @@ _OPENVINO_FORMATS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "in
 _SAME = 0.9999
 
 
-def _no_sample(_: Run) -> None:
-    raise EncoderError("Number format int8: a sample of inputs is needed, none is given.")
+def _no_sample(_: InferenceFn) -> None:
+    raise EncoderError("Dtype int8: a sample of inputs is needed, none is given.")
 
 
 class Network(Protocol):
-    """A network that can be computed in several number formats."""
+    """A network that can be computed in several dtypes."""
 
     @property
     def can_quantise(self) -> bool:
         """Whether it can be computed in int8."""
 
-    def at(self, form: str, calibrate: Callable[[Run], object] = _no_sample) -> Run:
+    def compile(self, dtype: str, calibrate: Callable[[InferenceFn], object] = _no_sample) -> InferenceFn:
         """The function of NumPy arrays that computes it in a format.
 
         Args:
-            form: float32, bfloat16, float16 or int8.
+            dtype: float32, bfloat16, float16 or int8.
             calibrate: Computes inputs such as are to come, with a function that it is given; called for int8 only.
         """
 
@@ -114,10 +114,10 @@ class _TorchNetwork:
 
     can_quantise = False
 
-    def at(self, form: str, calibrate: Callable[[Run], object] = _no_sample) -> Run:
-        if form not in _DTYPES:
-            raise EncoderError(f"Number format {form}: torch computes in {', '.join(_DTYPES)} here.")
-        network = copy.deepcopy(self._module).to(self._device, _DTYPES[form])
+    def compile(self, dtype: str, calibrate: Callable[[InferenceFn], object] = _no_sample) -> InferenceFn:
+        if dtype not in _DTYPES:
+            raise EncoderError(f"Dtype {dtype}: torch computes in {', '.join(_DTYPES)} here.")
+        network = copy.deepcopy(self._module).to(self._device, _DTYPES[dtype])
         if self._device == "cpu":
             return lambda *inputs: _computed(network, map(torch.from_numpy, inputs))
         streams = threading.local()
@@ -139,7 +139,7 @@ def _computed(network: nn.Module, inputs: Iterable[torch.Tensor]) -> npt.NDArray
     return vectors
 
 
-def _in_pieces(run: Run) -> Run:
+def _in_pieces(run: InferenceFn) -> InferenceFn:
     """Halves batches until the memory of a GPU holds them, and takes no larger ones from then on."""
     most_numbers: int | None = None
 
@@ -175,17 +175,17 @@ class _OpenVinoNetwork:
     def can_quantise(self) -> bool:
         return quantisation.can_quantise(self._network)
 
-    def at(self, form: str, calibrate: Callable[[Run], object] = _no_sample) -> Run:
-        if form != "int8":
-            return self._compiled(self._network, form)
+    def compile(self, dtype: str, calibrate: Callable[[InferenceFn], object] = _no_sample) -> InferenceFn:
+        if dtype != "int8":
+            return self._compiled(self._network, dtype)
         small = self._file.with_name(f"{self._file.stem}-int8-{_digest(quantisation.RECIPE)}.xml")
         if not small.is_file():
             self._quantise(small, calibrate)
         # What is multiplied with small weights is quantised in groups of so many numbers while it passes.
         group_size = quantisation.group_size(self._network)
-        return self._compiled(self._core.read_model(small), form, DYNAMIC_QUANTIZATION_GROUP_SIZE=group_size)
+        return self._compiled(self._core.read_model(small), dtype, DYNAMIC_QUANTIZATION_GROUP_SIZE=group_size)
 
-    def _quantise(self, target: Path, calibrate: Callable[[Run], object]) -> None:
+    def _quantise(self, target: Path, calibrate: Callable[[InferenceFn], object]) -> None:
         network = self._core.read_model(self._file)
         largest_in = quantisation.watched(network)
         request = self._request(network, "float32")
@@ -203,8 +203,8 @@ class _OpenVinoNetwork:
         with _saved(network, target):
             pass
 
-    def _compiled(self, network: Any, form: str, **settings: object) -> Run:
-        request = self._request(network, form, **settings)
+    def _compiled(self, network: Any, dtype: str, **settings: object) -> InferenceFn:
+        request = self._request(network, dtype, **settings)
 
         def run(*inputs: Array) -> npt.NDArray[np.float32]:
             vectors: npt.NDArray[np.float32] = np.array(request.infer(list(inputs), share_inputs=True)[0], np.float32)
@@ -212,9 +212,9 @@ class _OpenVinoNetwork:
 
         return run
 
-    def _request(self, network: Any, form: str, **settings: object) -> Any:
+    def _request(self, network: Any, dtype: str, **settings: object) -> Any:
         common = {
-            "INFERENCE_PRECISION_HINT": _OPENVINO_FORMATS[form],
+            "INFERENCE_PRECISION_HINT": _OPENVINO_FORMATS[dtype],
             "INFERENCE_NUM_THREADS": self._threads,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -244,7 +244,7 @@ def _convert(module: nn.Module, examples: Sequence[tuple[Array, ...]], threads: 
             warnings.simplefilter("ignore")
             converted = openvino.convert_model(module, example_input=batches[0])
         with _saved(converted, file) as saved:
-            run = _OpenVinoNetwork(saved, threads).at("float32")
+            run = _OpenVinoNetwork(saved, threads).compile("float32")
             for example, tensors in zip(examples, batches, strict=True):
                 _require_same(module, tensors, run(*example))
     except EncoderError:

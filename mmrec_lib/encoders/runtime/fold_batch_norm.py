@@ -17,7 +17,7 @@ _TOLERANCE = 1e-3
 _LARGE_PX = 256
 
 
-def fused(model: nn.Module, example_BCHW: torch.Tensor) -> nn.Module:
+def fold_batch_norm(model: nn.Module, example_BCHW: torch.Tensor) -> nn.Module:
     """A copy of a vision model that computes the same with fewer operations, or the model itself.
 
     A batch norm that stands right behind a convolution of as many channels is taken to follow it. Whether that is true

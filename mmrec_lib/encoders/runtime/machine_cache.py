@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 Facts = TypeVar("Facts", bound=Any)
 
 
-def recalled(facts: type[Facts], about: Sequence[object], find_out: Callable[[], Facts]) -> Facts:
+def cached(facts: type[Facts], about: Sequence[object], find_out: Callable[[], Facts]) -> Facts:
     """What was found out before, or else is found out now and kept in the machine's temporary folder.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which number format a model computes in: the fastest that the hardware has, unless it costs quality."""
+"""Which dtype a model computes in: the fastest that the hardware has, unless it costs quality."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from mmrec_lib.encoders.runtime.backend import Network, Run, row_cosines
-from mmrec_lib.encoders.runtime.machine_cache import recalled
+from mmrec_lib.encoders.runtime.backend import InferenceFn, Network, row_cosines
+from mmrec_lib.encoders.runtime.machine_cache import cached
 from mmrec_lib.encoders.runtime.smoothquant import RECIPE
 from mmrec_lib.encoders.spec import EncoderInput
 from mmrec_lib.errors import EncoderError
@@ -40,7 +40,7 @@ class Sample:
     """Inputs of known classes.
 
     Attributes:
-        inputs: Texts, or bytes of pictures.
+        inputs: Texts, or bytes of images.
         labels: The class of each.
     """
 
@@ -79,9 +79,9 @@ def choose_run(
     *,
     key: str,
     sample: Callable[[], Sample],
-    encode: Callable[[Run, Sequence[EncoderInput]], npt.NDArray[np.float32]],
-) -> Run:
-    """The function that computes a network in the number format of a config's `dtype`.
+    encode: Callable[[InferenceFn, Sequence[EncoderInput]], npt.NDArray[np.float32]],
+) -> InferenceFn:
+    """The function that computes a network in the dtype of a config's `dtype`.
 
     `auto` takes the fastest format that the hardware computes natively, when vectors of a calibration sample stay
     within the bounds of this module; else the next one, and the log says so. A verdict is remembered in the machine's
@@ -96,21 +96,21 @@ def choose_run(
         encode: Gives the vectors `[n, D]` of inputs through a function that computes the network.
     """
 
-    def at(form: str) -> Run:
-        return network.at(form, lambda run: encode(run, sample().inputs))
+    def compiled(dtype: str) -> InferenceFn:
+        return network.compile(dtype, lambda run: encode(run, sample().inputs))
 
-    def reach_verdict(form: str) -> Verdict:
+    def reach_verdict(dtype: str) -> Verdict:
         inputs = sample()
-        return judge(encode(at("float32"), inputs.inputs), encode(at(form), inputs.inputs), inputs.labels)
+        return judge(encode(compiled("float32"), inputs.inputs), encode(compiled(dtype), inputs.inputs), inputs.labels)
 
     if dtype != "auto":
-        return at(dtype)
-    for form in fast_formats(device, can_quantise=network.can_quantise):
-        verdict = recalled(Verdict, _circumstances(key, device, form), functools.partial(reach_verdict, form))
+        return compiled(dtype)
+    for faster in fast_dtypes(device, can_quantise=network.can_quantise):
+        verdict = cached(Verdict, _circumstances(key, device, faster), functools.partial(reach_verdict, faster))
         if verdict.is_good:
-            return at(form)
-        _log.warning("model %s does not compute in %s, which costs too much: %s", key, form, verdict)
-    return at("float32")
+            return compiled(faster)
+        _log.warning("model %s does not compute in %s, which costs too much: %s", key, faster, verdict)
+    return compiled("float32")
 
 
 def judge(slow_ND: npt.NDArray[np.float32], fast_ND: npt.NDArray[np.float32], labels: Sequence[str]) -> Verdict:
@@ -136,14 +136,14 @@ def calibration_texts() -> Sample:
     return Sample([text for text, _ in pairs], [topic for _, topic in pairs])
 
 
-def calibration_pictures() -> Sample:
+def calibration_images() -> Sample:
     """100 photos of ten kinds of clothes (CC0)."""
-    table = pq.read_table(pa.BufferReader(_calibration_file("pictures.parquet")))
+    table = pq.read_table(pa.BufferReader(_calibration_file("images.parquet")))
     return Sample(table.column("content").to_pylist(), table.column("label").to_pylist())
 
 
 def compute_dtype(dtype: str, kind: str, device: str) -> torch.dtype:
-    """Number format of models that have no calibration sample.
+    """Dtype of models that have no calibration sample.
 
     `auto` is float32 on a processor, but for speech: there bfloat16, where the processor has it, writes as many wrong
     words in nearly half the time.
@@ -157,11 +157,11 @@ def compute_dtype(dtype: str, kind: str, device: str) -> torch.dtype:
         return DTYPES[dtype]
     if device == "cpu" and kind != "speech":
         return torch.float32
-    return DTYPES[(*fast_formats(device, can_quantise=False), "float32")[0]]
+    return DTYPES[(*fast_dtypes(device, can_quantise=False), "float32")[0]]
 
 
-def fast_formats(device: str, *, can_quantise: bool) -> tuple[str, ...]:
-    """Number formats that a device computes faster than float32, the fastest first."""
+def fast_dtypes(device: str, *, can_quantise: bool) -> tuple[str, ...]:
+    """Dtypes that a device computes faster than float32, the fastest first."""
     if device != "cpu":
         return ("bfloat16",) if torch.cuda.is_bf16_supported() else ("float16",)
     int8 = ("int8",) if can_quantise and has_native(_NATIVE_INT8_FLAGS) else ()
@@ -186,8 +186,8 @@ def _calibration_file(name: str) -> bytes:
     return resources.files("mmrec_lib.encoders").joinpath("calibration", name).read_bytes()
 
 
-def _circumstances(key: str, device: str, form: str) -> list[str | None]:
+def _circumstances(key: str, device: str, dtype: str) -> list[str | None]:
     """What a verdict depends on."""
     flags = _processor_flags(Path("/proc/cpuinfo"))
     hardware = " ".join(flags) if device == "cpu" else torch.cuda.get_device_name(device)
-    return [key, form, RECIPE if form == "int8" else None, hardware, platform.machine(), torch.__version__]
+    return [key, dtype, RECIPE if dtype == "int8" else None, hardware, platform.machine(), torch.__version__]

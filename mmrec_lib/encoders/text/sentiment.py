@@ -18,11 +18,11 @@ from transformers import AutoModelForSequenceClassification
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.encoders.text.transformer import BATCH_TOKENS, MOST_CHARACTERS_PER_TOKEN, num_positions, padded_length
-from mmrec_lib.encoders.text.well_formed import well_formed
 from mmrec_lib.encoders.weights.loading import load_model, load_tokenizer
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.opinions.ratings import SENTIMENTS, Judgement, sentiment_of
+from mmrec_lib.text.well_formed import well_formed
 
 Floats = npt.NDArray[np.float64]
 

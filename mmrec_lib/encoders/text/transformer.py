@@ -24,17 +24,18 @@ from transformers import AutoModel, AutoModelForTextEncoding
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.errors import NOT_FINITE, TEXT_UNKNOWN
-from mmrec_lib.encoders.runtime.backend import Run, make_network
-from mmrec_lib.encoders.runtime.machine_cache import recalled
+from mmrec_lib.encoders.runtime.backend import InferenceFn, make_network
+from mmrec_lib.encoders.runtime.machine_cache import cached
 from mmrec_lib.encoders.runtime.precision import calibration_texts, choose_run
 from mmrec_lib.encoders.runtime.prefetch import map_batches
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
+from mmrec_lib.encoders.text.refusal import refusal
 from mmrec_lib.encoders.text.sentence_head import SentenceHead
 from mmrec_lib.encoders.text.sentence_layout import sentence_layout
-from mmrec_lib.encoders.text.well_formed import refusal, well_formed
 from mmrec_lib.encoders.weights.directory import read_model_config
 from mmrec_lib.encoders.weights.loading import load_model, load_tokenizer
 from mmrec_lib.errors import EncoderError
+from mmrec_lib.text.well_formed import well_formed
 
 # Texts are cut here before they are cut into tokens, so that a megabyte without an end costs no more than its windows.
 MOST_CHARACTERS_PER_TOKEN = 16
@@ -89,7 +90,7 @@ class TextEncoder:
     def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config, self._directory, self._models = spec, config, directory, models
         self._layout = sentence_layout(config, directory)
-        self._run: Run | None = None
+        self._run: InferenceFn | None = None
         self._device = "cpu"
         self._tokenizer: Any = None
         self._special_ids: frozenset[int] = frozenset()
@@ -122,7 +123,7 @@ class TextEncoder:
         self._device = device
         self._batch_tokens = self._config.batch_tokens or BATCH_TOKENS[device.partition(":")[0]]
         module = functools.cache(self._build)
-        sizes = recalled(_Sizes, [self._spec.revision, transformers.__version__], lambda: self._sizes(module()))
+        sizes = cached(_Sizes, [self._spec.revision, transformers.__version__], lambda: self._sizes(module()))
         self._fit(sizes)
         self._run = choose_run(
             make_network(
@@ -168,7 +169,7 @@ class TextEncoder:
             raise EncoderError(f"Text encoder `{self._spec.id}`: call load() before encode().")
         return self._encode(self._run, batch)
 
-    def _encode(self, run: Run, batch: Sequence[EncoderInput]) -> EncodeResult:
+    def _encode(self, run: InferenceFn, batch: Sequence[EncoderInput]) -> EncodeResult:
         errors: list[str | None] = [refusal(text) for text in batch]
         rows = [row for row, error in enumerate(errors) if error is None]
         for row in rows:
@@ -185,7 +186,7 @@ class TextEncoder:
         return EncodeResult(vectors, errors)
 
     def _encoded(
-        self, run: Run, texts: list[str]
+        self, run: InferenceFn, texts: list[str]
     ) -> Iterator[tuple[list[int], npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
         """Groups of windows: index into `texts`, share of the text's tokens `[B, 1]`, vector `[B, D]`."""
         if not texts:

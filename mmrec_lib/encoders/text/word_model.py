@@ -25,16 +25,17 @@ from scipy import sparse
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.errors import TEXT_UNKNOWN
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
-from mmrec_lib.encoders.text.well_formed import refusal, well_formed
+from mmrec_lib.encoders.text.refusal import refusal
 from mmrec_lib.encoders.weights.directory import read_model_config
 from mmrec_lib.errors import EncoderError
-from mmrec_lib.text.tokenizer import SEGMENTATION, words_of
+from mmrec_lib.text.tokenizer import SEGMENTATION, tokenize
+from mmrec_lib.text.well_formed import well_formed
 
 MODEL_TYPE = "mmrec-words"
 _VOCABULARY, _WEIGHTS = "vocabulary.json", "model.safetensors"
 
 
-class WordsEncoder:
+class WordModelEncoder:
     """Encodes texts; see the `Encoder` protocol. Its directory is made by `save_words`."""
 
     def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
@@ -86,7 +87,7 @@ class WordsEncoder:
             raise EncoderError(f"Words model `{self._spec.id}`: call load() before encode().")
         errors = [refusal(text) for text in batch]
         words = [
-            words_of(well_formed(str(text)[: self._most_characters])) if error is None else []
+            tokenize(well_formed(str(text)[: self._most_characters])) if error is None else []
             for text, error in zip(batch, errors, strict=True)
         ]
         counts = word_counts(words, self._index, self._weights)
@@ -122,7 +123,7 @@ def word_counts(
     return sparse.csr_matrix(matrix, shape=(len(ends) - 1, len(index)))
 
 
-def save_words(
+def save_word_model(
     directory: Path,
     vocabulary: Sequence[str],
     vectors: npt.NDArray[np.float32],

@@ -1,4 +1,4 @@
-"""Videos → vectors, with a model of video or with any model of pictures.
+"""Videos → vectors, with a model of video or with any model of images.
 
 Shape legend: T frames, H and W pixels, D dimensions.
 """
@@ -54,7 +54,7 @@ class VideoEncoder:
     """Encodes videos, given as the bytes of their files; see the `Encoder` protocol.
 
     A directory of a video model (see `video_networks`) is given as many evenly spread frames as it was trained with.
-    Of any other directory the model of pictures is asked, and the vector is the mean over frames that are spread evenly
+    Of any other directory the model of images is asked, and the vector is the mean over frames that are spread evenly
     and that scenes begin with: it sees what is shown, not what is done. A video without sound is a video; one of sound
     only is a row with an error; of a truncated one what can be read counts.
 
@@ -75,7 +75,7 @@ class VideoEncoder:
             ) from None
         alone = spec if spec.dim is None or not config.motion else replace(spec, dim=spec.dim - MOTION_DIM)
         self._model: FrameVectors = (
-            _PictureMean(alone, config, directory, models)
+            _ImageMean(alone, config, directory, models)
             if num_frames is None
             else _VideoNetwork(alone, config, directory, models, num_frames)
         )
@@ -90,7 +90,7 @@ class VideoEncoder:
         """Loads the weights.
 
         Raises:
-            EncoderError: When the directory holds no model of video or pictures that can be loaded.
+            EncoderError: When the directory holds no model of video or images that can be loaded.
         """
         self._model.load(device)
         self._is_loaded = True
@@ -140,19 +140,19 @@ class VideoEncoder:
         return np.concatenate([vector, motion * np.linalg.norm(vector)])
 
 
-class _PictureMean:
-    """The mean over the vectors that a model of pictures gives a video's frames."""
+class _ImageMean:
+    """The mean over the vectors that a model of images gives a video's frames."""
 
     def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
-        self._pictures = ImageEncoder(spec, config, directory, models)
+        self._images = ImageEncoder(spec, config, directory, models)
         self.num_even, self.num_scenes = config.num_frames, config.num_scenes
         self.short_side_px = ImagePreprocessing.from_directory(directory).wanted_px
 
     def load(self, device: str) -> None:
-        self._pictures.load(device)
+        self._images.load(device)
 
     def vector(self, video: VideoFrames) -> npt.NDArray[np.float32]:
-        vectors_TD = self._pictures.encode_arrays(list(video.pixels)).vectors
+        vectors_TD = self._images.encode_arrays(list(video.pixels)).vectors
         mean: npt.NDArray[np.float32] = vectors_TD.mean(axis=0, dtype=np.float32)
         return mean
 

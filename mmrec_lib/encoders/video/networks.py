@@ -98,7 +98,7 @@ def load_video_network(directory: Path, dtype: torch.dtype) -> nn.Module:
 
     Args:
         directory: Model directory for which `frames_of_network` is not None.
-        dtype: Number format of the weights.
+        dtype: Dtype of the weights.
 
     Returns:
         Takes `pixel_values [B, T, 3, H, W]`, returns `[B, D]`: the mean of a VideoMAE's tokens, the projected vector of

@@ -149,10 +149,10 @@ def _renamed(weights: Weights) -> dict[str, torch.Tensor]:
             if part != "k":  # Whisper's keys have no bias; the fused tensor has zeros there.
                 made[f"{name}.{part}_proj.bias"] = b.clone()
 
-    def attention(name: str, source: str, fused: tuple[str, ...]) -> None:
-        for index, parts in enumerate(fused):
+    def attention(name: str, source: str, merged: tuple[str, ...]) -> None:
+        for index, parts in enumerate(merged):
             projections(name, f"{source}/linear_{index}", parts)
-        linear(f"{name}.out_proj", f"{source}/linear_{len(fused)}")
+        linear(f"{name}.out_proj", f"{source}/linear_{len(merged)}")
         norm(f"{name}_layer_norm", f"{source}/layer_norm")
 
     for side in ("encoder", "decoder"):

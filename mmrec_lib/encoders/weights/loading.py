@@ -42,7 +42,7 @@ def load_model(factory: Any, directory: Path, dtype: torch.dtype, *, unused: tup
     Args:
         factory: A class of transformers with `from_pretrained`.
         directory: Folder in transformers format.
-        dtype: Number format of the weights.
+        dtype: Dtype of the weights.
         unused: Beginnings of the names of weights that may be missing, because nothing is computed with them.
 
     Raises:

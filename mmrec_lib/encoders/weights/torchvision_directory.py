@@ -40,11 +40,11 @@ def is_torchvision(directory: Path) -> bool:
 def load_torchvision(directory: Path, dtype: torch.dtype, *, with_head: bool = False) -> nn.Module:
     """The network of a directory, in evaluation mode.
 
-    Takes pictures `[B, 3, H, W]`, or `[B, 3, T, H, W]` where the architecture is one for video.
+    Takes images `[B, 3, H, W]`, or `[B, 3, T, H, W]` where the architecture is one for video.
 
     Args:
         directory: Folder as described above.
-        dtype: Number format of the weights.
+        dtype: Dtype of the weights.
         with_head: Whether it gives the classifier's logits `[B, num_labels]` instead of vectors `[B, D]`.
 
     Raises:

@@ -12,7 +12,7 @@ from mmrec_lib.ingest.actions import union
 from mmrec_lib.ingest.landing import Delivery
 from mmrec_lib.ingest.resolve.first_wins import QUARANTINED
 from mmrec_lib.ingest.resolve.quarantine import FILE_KIND, has_notes, record_kind
-from mmrec_lib.ingest.resolve.reconciliation import Books, Example, Loss, Unreadable
+from mmrec_lib.ingest.resolve.reconciliation import Example, Loss, Reconciliation, Unreadable
 
 _WAITING = "waiting"
 
@@ -22,7 +22,7 @@ def count_outcomes(
     deliveries: Sequence[Delivery],
     unread: Iterable[Delivery] = (),
     waiting: DataFrame | None = None,
-) -> Books:
+) -> Reconciliation:
     """Count settled records by file, kind, status and reason; one Spark action over all kinds.
 
     Args:
@@ -31,9 +31,9 @@ def count_outcomes(
         unread: Places that could not be read; they have no books.
         waiting: Rows of `quarantine` of earlier files that wait for their item; None when there are none.
     """
-    books = _outcomes_of_files(deliveries, unread)
+    reconciliation = _outcomes_of_files(deliveries, unread)
     if not settled:
-        return books
+        return reconciliation
     parts = [_fates(frame, kind) for kind, frame in settled.items()]
     if waiting is not None:
         parts.append(_waiting_fates(waiting))
@@ -49,53 +49,53 @@ def count_outcomes(
         F.min(F.struct("source_path", "source_line", "_detail")).alias("first"),
     )
     for row in grouped.collect():
-        _count_group(books, row)
-    return books
+        _count_group(reconciliation, row)
+    return reconciliation
 
 
-def _outcomes_of_files(deliveries: Sequence[Delivery], unread: Iterable[Delivery]) -> Books:
+def _outcomes_of_files(deliveries: Sequence[Delivery], unread: Iterable[Delivery]) -> Reconciliation:
     """Books with what is known of whole files."""
-    books = Books(unread=[one.problem.detail for one in unread if one.problem is not None])
+    reconciliation = Reconciliation(unread=[one.problem.detail for one in unread if one.problem is not None])
     for delivery in deliveries:
         if delivery.problem is None:
-            books.by_file[delivery.file_id, delivery.kind] = Counter()
+            reconciliation.by_file[delivery.file_id, delivery.kind] = Counter()
         else:
             example = Example(delivery.file.path, 1, delivery.problem.detail)
             reason = delivery.problem.reason
-            books.add(delivery.file_id, FILE_KIND, QUARANTINED, reason=reason, count=1, example=example)
-            books.losses.pop(delivery.file_id, None)
+            reconciliation.add(delivery.file_id, FILE_KIND, QUARANTINED, reason=reason, count=1, example=example)
+            reconciliation.losses.pop(delivery.file_id, None)
             if delivery.problem.is_lost and delivery.problem.num_records is not None:
                 whole = Example(delivery.file.path, 0, delivery.problem.detail)
-                books.losses[delivery.file_id] = Loss(delivery.kind, delivery.problem.num_records, whole)
+                reconciliation.losses[delivery.file_id] = Loss(delivery.kind, delivery.problem.num_records, whole)
             else:
-                books.unread.append(delivery.problem.detail)
-    books.unreadable = _unreadable(deliveries)
-    return books
+                reconciliation.unread.append(delivery.problem.detail)
+    reconciliation.unreadable = _unreadable(deliveries)
+    return reconciliation
 
 
-def _count_group(books: Books, row: Row) -> None:
+def _count_group(reconciliation: Reconciliation, row: Row) -> None:
     """Count records of one file that met the same fate."""
     kind = row["_kind"]
-    books.num_waiting[kind] += row["num_waiting"]
+    reconciliation.num_waiting[kind] += row["num_waiting"]
     if row["_status"] == _WAITING:
         return
-    books.num_noted[kind] += row["num_noted"]
-    books.num_fields += row["num_fields"] or 0
+    reconciliation.num_noted[kind] += row["num_noted"]
+    reconciliation.num_fields += row["num_fields"] or 0
     if (note := row["first_note"]) is not None:
-        known = books.field_example
+        known = reconciliation.field_example
         if known is None or (note["source_path"], note["source_line"]) < (known.path, known.line):
-            books.field_example = Example(note["source_path"], note["source_line"], note["_note"])
+            reconciliation.field_example = Example(note["source_path"], note["source_line"], note["_note"])
     if row["_retry"]:
         # It was among those that waited, and what became of it now is counted here.
-        books.num_waiting[kind] -= row["num"]
+        reconciliation.num_waiting[kind] -= row["num"]
         if row["_status"] != QUARANTINED:
-            books.num_returned[kind] += row["num"]
+            reconciliation.num_returned[kind] += row["num"]
         return
-    books.num_known[row["source_file_id"]] += row["num_known"]
-    books.num_deleted[row["_kind"]] += row["num_deleted"]
+    reconciliation.num_known[row["source_file_id"]] += row["num_known"]
+    reconciliation.num_deleted[row["_kind"]] += row["num_deleted"]
     first = row["first"]
     example = Example(first["source_path"], first["source_line"], first["_detail"] or "")
-    books.add(
+    reconciliation.add(
         row["source_file_id"],
         row["_kind"],
         row["_status"],

@@ -69,7 +69,7 @@ class QualityCheck:
 
 
 @dataclass
-class Books:
+class Reconciliation:
     """What became of the records of one run.
 
     Attributes:
@@ -215,24 +215,24 @@ class Books:
         return tuple(checks)
 
 
-def require_quality(books: Books, config: IngestConfig) -> None:
+def require_quality(reconciliation: Reconciliation, config: IngestConfig) -> None:
     """Refuse a run of which too much is bad, before anything of it is written.
 
     Raises:
         DataQualityError: With the top reasons and an example of each.
     """
-    checks = books.checks(config)
+    checks = reconciliation.checks(config)
     failed = [check for check in checks if not check.passed and check.check_name == "quarantine_share"]
-    lost = books.lost_files(config)
+    lost = reconciliation.lost_files(config)
     if not failed and not lost:
         return
-    totals = books.totals()
+    totals = reconciliation.totals()
     parts = []
     for check in failed:
         kind, statuses = check.record_kind, totals[check.record_kind]
-        top = books.by_reason[kind].most_common(3)
+        top = reconciliation.by_reason[kind].most_common(3)
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in top)
-        example = books.examples[kind, top[0][0]]
+        example = reconciliation.examples[kind, top[0][0]]
         parts.append(
             f"{kind}: {statuses[QUARANTINED]:,} of {statuses.total():,} records ({check.value:.1%}) are bad, at most "
             f"{check.threshold:.1%} are allowed; top reasons: {reasons}; for example {for_people(example.path)} line "
@@ -241,11 +241,13 @@ def require_quality(books: Books, config: IngestConfig) -> None:
     parts.extend(lost)
     raise DataQualityError(
         f"{'. '.join(parts)}. Nothing was written. Correct the files, or raise ingest.max_quarantine_share"
-        f"{books.not_read_whole()}."
+        f"{reconciliation.not_read_whole()}."
     )
 
 
-def notes_for_person(books: Books, deliveries: Iterable[Delivery], known_paths: Collection[str]) -> list[str]:
+def notes_for_person(
+    reconciliation: Reconciliation, deliveries: Iterable[Delivery], known_paths: Collection[str]
+) -> list[str]:
     """Sentences on what went well and still deserves a look: fields that were not kept, and unlike redeliveries.
 
     Args:
@@ -254,18 +256,18 @@ def notes_for_person(books: Books, deliveries: Iterable[Delivery], known_paths: 
         known_paths: Paths that were delivered before.
     """
     notes = []
-    if (example := books.field_example) is not None:
+    if (example := reconciliation.field_example) is not None:
         notes.append(
-            f"{books.num_fields:,} fields of stored records could not be kept as delivered (quarantine, record_kind "
-            f"{FIELD_KIND}), for example {example.path} line {example.line}: {example.detail}"
+            f"{reconciliation.num_fields:,} fields of stored records could not be kept as delivered (quarantine, "
+            f"record_kind {FIELD_KIND}), for example {example.path} line {example.line}: {example.detail}"
         )
     unlike = [
         delivery.file.path
         for delivery in deliveries
         if delivery.kind in IMMUTABLE_KINDS
         and delivery.file.path in known_paths
-        and books.by_file.get((delivery.file_id, delivery.kind), Counter())[STORED]
-        and not books.num_known[delivery.file_id]
+        and reconciliation.by_file.get((delivery.file_id, delivery.kind), Counter())[STORED]
+        and not reconciliation.num_known[delivery.file_id]
     ]
     if unlike:
         shown = ", ".join(unlike[:3]) + (f" and {len(unlike) - 3} more" if len(unlike) > 3 else "")
@@ -276,11 +278,13 @@ def notes_for_person(books: Books, deliveries: Iterable[Delivery], known_paths: 
     return notes
 
 
-def landing_file_rows(spark: SparkSession, deliveries: Iterable[Delivery], books: Books, number: int) -> DataFrame:
+def landing_file_rows(
+    spark: SparkSession, deliveries: Iterable[Delivery], reconciliation: Reconciliation, number: int
+) -> DataFrame:
     """Rows of `landing_file`: one a file and kind of record in it."""
     by_id = {delivery.file_id: delivery for delivery in deliveries}
     rows: list[tuple[Any, ...]] = []
-    for (file_id, kind), statuses in books.by_file.items():
+    for (file_id, kind), statuses in reconciliation.by_file.items():
         delivery = by_id[file_id]
         file = delivery.file
         modified_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=file.modified_us)

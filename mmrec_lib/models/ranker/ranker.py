@@ -277,7 +277,7 @@ def fit_sources(
         for name in FITTED_NAMES
         if settings.fusion.get(name, 0.0) > 0 and is_possible(name, x_UW.shape[1], settings)
     ]
-    needs_kernel = any(name in ("cease", "ridge") for name in names)
+    needs_kernel = any(name in ("content_ease", "ridge") for name in names)
     kernel = features.kernel(settings.content_weights, warm, warm) if needs_kernel else None
     return {name: fit_source(name, x_UW, kernel, settings) for name in names}
 

@@ -125,7 +125,7 @@ def fit_source(name: str, x_UW: sparse.csr_matrix, kernel_WW: Floats | None, set
         if x_UW.shape[1] <= settings.max_dense_items:
             return ItemOperator(fit_graph_filter(x_UW, settings.graph_filter, settings.seed))
         return LowRankOperator(*fit_low_rank_filter(x_UW, settings.graph_filter, settings.seed))
-    chosen = settings.cease if name == "cease" else settings.ridge
+    chosen = settings.content_ease if name == "content_ease" else settings.ridge
     return ItemOperator(fit_ease(gram(x_UW, chosen.user_exponent), kernel_WW, chosen))
 
 

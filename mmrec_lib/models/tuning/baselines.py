@@ -39,7 +39,7 @@ from mmrec_lib.models.sources.groups import Group
 from mmrec_lib.models.sources.item_knn import nearest_items
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
 from mmrec_lib.models.tuning.choose import choose_settings
-from mmrec_lib.models.tuning.coordinate_search import climb
+from mmrec_lib.models.tuning.coordinate_search import coordinate_search
 from mmrec_lib.models.tuning.validation import ValidationUsers
 from mmrec_lib.section import Section
 
@@ -218,15 +218,15 @@ def choose_baseline(
         return users.ndcg(fit_baseline(train, candidate).score(users.histories))
 
     if name == "item_knn":
-        return climb(base, _KNN_LADDERS, evaluate)[0]
+        return coordinate_search(base, _KNN_LADDERS, evaluate)[0]
     if name == "ease":
         inner = _nested(base, "ease", evaluate)
-        return base.model_copy(update={"ease": climb(base.ease, {"regulariser": _EASE_LADDER}, inner)[0]})
+        return base.model_copy(update={"ease": coordinate_search(base.ease, {"regulariser": _EASE_LADDER}, inner)[0]})
     inner_popularity = _nested(base, "popularity", evaluate)
     half_lives = [base.popularity.model_copy(update={"half_life_days": days}) for days in half_life_candidates(train)]
     best = max(half_lives, key=inner_popularity)
     if train.user_attributes and not users.has_history.all():
-        best = climb(best, _GROUP_LADDERS, inner_popularity)[0]
+        best = coordinate_search(best, _GROUP_LADDERS, inner_popularity)[0]
     return base.model_copy(update={"popularity": best})
 
 
@@ -261,7 +261,7 @@ def as_ranker(settings: BaselineSettings, ranker: RankerSettings, num_items: int
         popularity=PopularitySettings(group_weight=0.0),
     )
     if settings.name == "ease":
-        return personal.model_copy(update={"fusion": {"cease": 1.0}, "cease": settings.ease})
+        return personal.model_copy(update={"fusion": {"content_ease": 1.0}, "content_ease": settings.ease})
     if settings.name == "item_knn":
         knn = KnnSettings(num_neighbors=settings.num_neighbors, shrinkage=settings.knn_shrinkage)
         return personal.model_copy(update={"fusion": {"item_knn": 1.0}, "item_knn": knn})

@@ -30,24 +30,24 @@ from mmrec_lib.models.sources.graph_filter import Spectrum, fit_graph_filter, fi
 from mmrec_lib.models.sources.ials import fit_ials, fold_in
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
 from mmrec_lib.models.tuning.choose_cold import choose_cold_items
-from mmrec_lib.models.tuning.coordinate_search import climb, learn_weights
+from mmrec_lib.models.tuning.coordinate_search import coordinate_search, learn_weights
 from mmrec_lib.models.tuning.validation import ValidationUsers
 
 WEIGHT_EXPONENTS = (0.0, 0.25, 0.5, 1.0)
-EASE_LADDERS: dict[str, tuple[float, ...]] = {
+EASE_GRIDS: dict[str, tuple[float, ...]] = {
     "regulariser": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
     "content_scale": (0.0, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0),
     "dropout": (0.0, 0.5, 2.0),
 }
-CEASE_EXPONENTS = (0.5, 0.75, 1.0)
+CONTENT_EASE_EXPONENTS = (0.5, 0.75, 1.0)
 RIDGE_EXPONENTS = (0.0, 0.25)
-IALS_LADDERS: dict[str, tuple[float, ...]] = {
+IALS_GRIDS: dict[str, tuple[float, ...]] = {
     "regulariser": (0.004, 0.0075, 0.015, 0.03, 0.06),
     "unobserved": (0.01, 0.03, 0.1, 0.3, 1.0),
     "rank": (16, 32, 64),
 }
 GRAPH_RANKS = (16, 32, 64, 128)
-GRAPH_LADDERS: dict[str, tuple[float, ...]] = {
+GRAPH_GRIDS: dict[str, tuple[float, ...]] = {
     "item_exponent": (0.3, 0.4, 0.5),
     "output_exponent": (0.0, 0.125, 0.25, 0.375, 0.5),
     "low_pass": (0.1, 0.3, 1.0, 3.0),
@@ -154,13 +154,15 @@ class _SourceStage:
         updates: dict[str, Any] = {}
         num_items = self.interactions.shape[1]
         possible = [name for name in settings.fusion if is_possible(_source(name), num_items, settings)] or ["ials"]
-        if "cease" in possible or "ridge" in possible:
+        if "content_ease" in possible or "ridge" in possible:
             weights: dict[str, float] = {}
             grams: dict[float, Floats] = {}
-            if "cease" in possible:
-                updates["cease"], weights = self._choose_ease(settings.cease, CEASE_EXPONENTS, grams, None)
+            if "content_ease" in possible:
+                updates["content_ease"], weights = self._choose_ease(
+                    settings.content_ease, CONTENT_EASE_EXPONENTS, grams, None
+                )
             if "ridge" in possible:
-                chosen = weights if "cease" in possible else None
+                chosen = weights if "content_ease" in possible else None
                 updates["ridge"], weights = self._choose_ease(settings.ridge, RIDGE_EXPONENTS, grams, chosen)
             updates["content_weights"] = weights
         if "ials" in possible:
@@ -231,10 +233,10 @@ class _SourceStage:
                 latest[key] = ease_inverse(grams[candidate.user_exponent], current, candidate)
             return self.users.ndcg(np.asarray(self.known @ ease_weights(latest[key], candidate.diagonal_exponent)))
 
-        ladders: dict[str, tuple[float, ...]] = {"diagonal_exponent": exponents, **EASE_LADDERS}
+        grids: dict[str, tuple[float, ...]] = {"diagonal_exponent": exponents, **EASE_GRIDS}
         if not has_content:
-            ladders["content_scale"] = (0.0,)
-        best, value = climb(start, ladders, evaluate, self.config.search_rounds + 1)
+            grids["content_scale"] = (0.0,)
+        best, value = coordinate_search(start, grids, evaluate, self.config.search_rounds + 1)
         if block_weights is None and best.content_scale > 0:
             for name in self.features.rows:
                 before = weights.get(name, 1.0)
@@ -260,7 +262,7 @@ class _SourceStage:
 
         # Penalties are found at a small rank, where a fit costs little; the rank comes last.
         start = settings.ials.model_copy(update={"rank": 32})
-        return climb(start, IALS_LADDERS, evaluate, self.config.search_rounds)[0]
+        return coordinate_search(start, IALS_GRIDS, evaluate, self.config.search_rounds)[0]
 
     def _choose_graph_filter(self, settings: RankerSettings) -> GraphSettings:
         dense = self.interactions.shape[1] <= settings.max_dense_items
@@ -278,11 +280,16 @@ class _SourceStage:
             matrix = fit_graph_filter(self.interactions, candidate, settings.seed, spectra[candidate.item_exponent])
             return self.users.ndcg(np.asarray(self.known @ matrix))
 
-        return climb(settings.graph_filter, GRAPH_LADDERS, evaluate, self.config.search_rounds + 1)[0]
+        return coordinate_search(settings.graph_filter, GRAPH_GRIDS, evaluate, self.config.search_rounds + 1)[0]
 
 
 def _source(name: str) -> SourceName:
-    names: dict[str, SourceName] = {"cease": "cease", "ridge": "ridge", "ials": "ials", "graph_filter": "graph_filter"}
+    names: dict[str, SourceName] = {
+        "content_ease": "content_ease",
+        "ridge": "ridge",
+        "ials": "ials",
+        "graph_filter": "graph_filter",
+    }
     return names[name]
 
 

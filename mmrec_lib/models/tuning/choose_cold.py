@@ -19,7 +19,7 @@ from mmrec_lib.models.ranker.ranker import distilled_basis, fit_ranker, fit_sour
 from mmrec_lib.models.sources.cold_items import ColdItemModel
 from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.models.sources.popularity import PopularityModel
-from mmrec_lib.models.tuning.coordinate_search import climb
+from mmrec_lib.models.tuning.coordinate_search import coordinate_search
 from mmrec_lib.models.tuning.validation import CUT_OFF, ValidationUsers, without
 from mmrec_lib.topk.selection import NO_ITEM, TopItems, select_top
 
@@ -245,7 +245,7 @@ class _Simulation:
         def evaluate(candidate: ColdItemSettings) -> float:
             return users.ndcg(projected @ self._predicted(candidate, self.hidden).T)
 
-        best, value = climb(start, {"regulariser": REGULARISERS}, evaluate)
+        best, value = coordinate_search(start, {"regulariser": REGULARISERS}, evaluate)
         for name in self.features.rows:
             for weight in BLOCK_WEIGHTS:
                 candidate = best.model_copy(update={"weights": {**best.weights, name: weight}})
@@ -254,7 +254,7 @@ class _Simulation:
                 found = evaluate(candidate)
                 if found > value * (1 + 3 * _TOLERANCE):
                     best, value = candidate, found
-        return climb(best, {"regulariser": REGULARISERS}, evaluate)[0]
+        return coordinate_search(best, {"regulariser": REGULARISERS}, evaluate)[0]
 
     def contest(self, ridge: ColdItemSettings) -> _Contest | None:
         """Hidden items against all others, by what users did in the validation part."""

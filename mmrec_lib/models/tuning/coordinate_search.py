@@ -1,4 +1,4 @@
-"""Coordinate search on ladders of values: few evaluations, no randomness, no clock: it ends the same each time."""
+"""Coordinate search over grids of values: few evaluations, no randomness, no clock: it ends the same each time."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from mmrec_lib.section import Section
 SectionT = TypeVar("SectionT", bound=Section)
 
 
-def climb(
+def coordinate_search(
     start: SectionT,
-    ladders: Mapping[str, Sequence[Any]],
+    grids: Mapping[str, Sequence[Any]],
     evaluate: Callable[[SectionT], float],
     rounds: int = 1,
     tolerance: float = 1e-3,
 ) -> tuple[SectionT, float]:
-    """Improve one field after the other by steps up and down its ladder.
+    """Improve one field after the other by steps up and down its grid.
 
     Args:
-        start: Where to begin; a field's value need not be on its ladder (the nearest rung is taken).
-        ladders: For each field its ordered values.
+        start: Where to begin; a field's value need not be on its grid (the nearest value of it is taken).
+        grids: For each field its ordered values.
         evaluate: The objective, higher is better.
         rounds: How often all fields are visited.
         tolerance: Relative gain that a step needs: smaller ones are noise.
@@ -38,17 +38,17 @@ def climb(
         return known[key]
 
     best = start
-    for field, rungs in ladders.items():
-        best = best.model_copy(update={field: rungs[_nearest(rungs, getattr(best, field))]})
+    for field, values in grids.items():
+        best = best.model_copy(update={field: values[_nearest(values, getattr(best, field))]})
     best_value = value_of(best)
     for _ in range(rounds):
         before = best
-        for field, rungs in ladders.items():
+        for field, values in grids.items():
             for step in (1, -1):
-                place = _nearest(rungs, getattr(best, field)) + step
+                place = _nearest(values, getattr(best, field)) + step
                 moved = False
-                while 0 <= place < len(rungs):
-                    candidate = best.model_copy(update={field: rungs[place]})
+                while 0 <= place < len(values):
+                    candidate = best.model_copy(update={field: values[place]})
                     value = value_of(candidate)
                     if value <= best_value * (1 + tolerance) + 1e-12:
                         break
@@ -61,16 +61,16 @@ def climb(
     return best, best_value
 
 
-def _nearest(rungs: Sequence[Any], value: Any) -> int:
-    if value in rungs:
-        return list(rungs).index(value)
-    return min(range(len(rungs)), key=lambda place: abs(rungs[place] - value))
+def _nearest(values: Sequence[Any], value: Any) -> int:
+    if value in values:
+        return list(values).index(value)
+    return min(range(len(values)), key=lambda place: abs(values[place] - value))
 
 
 def learn_weights(
     names: Sequence[str],
     evaluate: Callable[[Mapping[str, float], int], float],
-    rungs: Sequence[float] = (0.0, 0.25, 0.5, 1.0, 2.0),
+    values: Sequence[float] = (0.0, 0.25, 0.5, 1.0, 2.0),
     rounds: int = 2,
     tolerance: float = 1e-3,
 ) -> dict[str, float]:
@@ -82,7 +82,7 @@ def learn_weights(
     Args:
         names: The sources.
         evaluate: (weights, part) → objective; part 0 and 1 are the halves, 2 is everybody.
-        rungs: Values that a weight may take.
+        values: Values that a weight may take.
         rounds: How often all weights are visited.
         tolerance: Relative gain that a step needs.
     """
@@ -95,17 +95,17 @@ def learn_weights(
 
     gain = 0.0
     for half in (0, 1):
-        learned = _ascend(equal, on_part(half), rungs, rounds, tolerance)
+        learned = _ascend(equal, on_part(half), values, rounds, tolerance)
         gain += evaluate(learned, 1 - half) - evaluate(equal, 1 - half)
     if gain <= 0:
         return equal
-    return _ascend(equal, on_part(2), rungs, rounds, tolerance)
+    return _ascend(equal, on_part(2), values, rounds, tolerance)
 
 
 def _ascend(
     start: dict[str, float],
     evaluate: Callable[[Mapping[str, float]], float],
-    rungs: Sequence[float],
+    values: Sequence[float],
     rounds: int,
     tolerance: float,
 ) -> dict[str, float]:
@@ -113,8 +113,8 @@ def _ascend(
     for _ in range(rounds):
         before = dict(best)
         for name in start:
-            for rung in rungs:
-                candidate = {**best, name: rung}
+            for weight in values:
+                candidate = {**best, name: weight}
                 if candidate == best or not any(candidate.values()):
                     continue
                 value = evaluate(candidate)

@@ -11,7 +11,7 @@ from tests.benchmarks.encode_store import Cost, ScratchStore, StoreCosts, usable
 from tests.benchmarks.processes import tree_cpu_seconds
 from tests.conftest import PROJECT
 from tests.data.deliveries import Record
-from tests.data.reading import json_records, pictures_of
+from tests.data.reading import images_of, json_records
 
 SAMPLE_STORE = PROJECT / "tests" / "data" / "store"
 
@@ -40,28 +40,28 @@ def test_the_table_has_a_line_for_each_run() -> None:
 
 def test_items_with_broken_media_are_left_out(records: list[Record]) -> None:
     lines = json_records(SAMPLE_STORE / "items.jsonl")
-    named = {picture for record in records for picture in pictures_of(record)}
-    left_out = {picture for record in lines for picture in pictures_of(record)} - named
+    named = {image for record in records for image in images_of(record)}
+    left_out = {image for record in lines for image in images_of(record)} - named
     assert len(records) > 300
-    assert left_out, "the sample store holds broken pictures"
+    assert left_out, "the sample store holds broken images"
 
 
-def test_a_changed_item_comes_as_a_newer_version_with_other_words_and_another_picture(
+def test_a_changed_item_comes_as_a_newer_version_with_other_words_and_another_image(
     tmp_path: Path, records: list[Record]
 ) -> None:
-    changed, other = [record for record in records if len(pictures_of(record)) == 1][:2]
+    changed, other = [record for record in records if len(images_of(record)) == 1][:2]
     store = ScratchStore(tmp_path, SAMPLE_STORE, [changed, other])
-    before = {record["item_id"]: _picture(tmp_path, record) for record in (changed, other)}
+    before = {record["item_id"]: _image(tmp_path, record) for record in (changed, other)}
     store.change([changed])
     (delivered,) = json_records(tmp_path / "landing" / "items-change-001.jsonl")
     assert delivered["updated_at"] > changed["updated_at"]
     assert all(delivered[name] != changed[name] for name in ("title", "description"))
-    assert _picture(tmp_path, changed) != before[changed["item_id"]]
-    assert _picture(tmp_path, other) == before[other["item_id"]]
+    assert _image(tmp_path, changed) != before[changed["item_id"]]
+    assert _image(tmp_path, other) == before[other["item_id"]]
 
 
-def _picture(folder: Path, record: Record) -> bytes:
-    return (folder / "landing" / pictures_of(record)[0]).read_bytes()
+def _image(folder: Path, record: Record) -> bytes:
+    return (folder / "landing" / images_of(record)[0]).read_bytes()
 
 
 def test_processor_time_counts_processes_that_have_ended() -> None:

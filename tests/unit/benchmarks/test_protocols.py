@@ -17,11 +17,11 @@ CATALOGUE = [f"m{n:02d}" for n in range(30)]
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """A landing folder of 30 items with 8 ratings each and one picture."""
+    """A landing folder of 30 items with 8 ratings each and one image."""
     data = tmp_path / "shop"
     (data / "events").mkdir(parents=True)
     (data / "images").mkdir()
-    (data / "images" / "m00.jpg").write_bytes(b"picture")
+    (data / "images" / "m00.jpg").write_bytes(b"image")
     (data / "graph.tsv").write_text("head\trelation\ttail\n")
     (data / "items.jsonl").write_text("".join(json.dumps({"item_id": item}) + "\n" for item in CATALOGUE))
     events = [
@@ -83,7 +83,7 @@ def test_a_written_folder_holds_every_event_with_its_split_and_everything_else(
     before, after = read_events(shop), read_events(out)
     assert [{k: v for k, v in event.items() if k != "split"} for event in after] == before
     assert sum(counts.values()) == len(before)
-    assert (out / "images" / "m00.jpg").read_bytes() == b"picture"
+    assert (out / "images" / "m00.jpg").read_bytes() == b"image"
     assert not (out / "images" / "m00.jpg").is_symlink()
     assert (out / "items.jsonl").read_bytes() == (shop / "items.jsonl").read_bytes()
 

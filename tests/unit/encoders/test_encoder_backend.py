@@ -46,11 +46,11 @@ def test_openvino_gives_what_torch_gives() -> None:
     module = Convolution().eval()
     by_torch = make_network(lambda: module, [EXAMPLE], key="a", device="cpu", threads=1, backend="torch")
     by_openvino = make_network(lambda: module, [EXAMPLE], key="a", device="cpu", threads=1, backend="openvino")
-    expected = by_torch.at("float32")(*EXAMPLE)
-    got = by_openvino.at("float32")(*EXAMPLE)
+    expected = by_torch.compile("float32")(*EXAMPLE)
+    got = by_openvino.compile("float32")(*EXAMPLE)
     assert got.shape == (2, 16) and got.dtype == np.float32
     assert row_cosines(expected, got).min() > 0.9999
-    assert row_cosines(expected, by_torch.at("bfloat16")(*EXAMPLE)).min() > 0.999
+    assert row_cosines(expected, by_torch.compile("bfloat16")(*EXAMPLE)).min() > 0.999
 
 
 def test_a_network_that_was_converted_is_not_built_again(cache: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_network_that_was_converted_is_not_built_again(cache: Path) -> None:
 
     first = make_network(build, [EXAMPLE], key="a", device="cpu", threads=1)
     again = make_network(build, [EXAMPLE], key="a", device="cpu", threads=1)
-    assert np.array_equal(first.at("float32")(*EXAMPLE), again.at("float32")(*EXAMPLE))
+    assert np.array_equal(first.compile("float32")(*EXAMPLE), again.compile("float32")(*EXAMPLE))
     make_network(build, [EXAMPLE], key="b", device="cpu", threads=1)
     assert len(built) == 2
     assert sorted(path.suffix for path in cache.iterdir()) == [".bin", ".bin", ".xml", ".xml"]
@@ -73,7 +73,7 @@ def test_torch_computes_what_openvino_does_otherwise(cache: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         made = make_network(lambda: module, [EXAMPLE], key="a", device="cpu", threads=1)
     with torch.inference_mode():
-        assert np.allclose(made.at("float32")(*EXAMPLE), module(torch.from_numpy(EXAMPLE[0])).numpy())
+        assert np.allclose(made.compile("float32")(*EXAMPLE), module(torch.from_numpy(EXAMPLE[0])).numpy())
     assert "torch computes network a" in caplog.text
     assert list(cache.iterdir()) == []
     with pytest.raises(EncoderError, match="Backend openvino"):
@@ -102,22 +102,22 @@ def quantised(largest: float, key: str) -> float:
     """Worst cosine of vectors in int8."""
     network = make_network(lambda: Products(largest).eval(), [EXAMPLE], key=key, device="cpu", threads=1)
     assert network.can_quantise
-    exact = network.at("float32")(*EXAMPLE)
-    return float(row_cosines(exact, network.at("int8", lambda run: run(*EXAMPLE))(*EXAMPLE)).min())
+    exact = network.compile("float32")(*EXAMPLE)
+    return float(row_cosines(exact, network.compile("int8", lambda run: run(*EXAMPLE))(*EXAMPLE)).min())
 
 
 def test_weights_of_products_can_be_small_integers(cache: Path) -> None:
     assert 0.99 < quantised(1.0, "a") < 0.9999999
     assert len(list(cache.iterdir())) == 4
     network = make_network(Products, [EXAMPLE], key="a", device="cpu", threads=1)
-    network.at("int8")(*EXAMPLE)  # as kept before
+    network.compile("int8")(*EXAMPLE)  # as kept before
     with pytest.raises(EncoderError, match="a sample of inputs is needed"):
-        make_network(lambda: Products(2.0).eval(), [EXAMPLE], key="b", device="cpu", threads=1).at("int8")
+        make_network(lambda: Products(2.0).eval(), [EXAMPLE], key="b", device="cpu", threads=1).compile("int8")
     convolution = make_network(lambda: Convolution().eval(), [EXAMPLE], key="c", device="cpu", threads=1)
     assert not convolution.can_quantise
     by_torch = make_network(Convolution, [EXAMPLE], key="d", device="cpu", threads=1, backend="torch")
     with pytest.raises(EncoderError, match="int8"):
-        by_torch.at("int8")
+        by_torch.compile("int8")
 
 
 def test_large_channels_cost_the_others_nothing_in_int8(monkeypatch: pytest.MonkeyPatch) -> None:

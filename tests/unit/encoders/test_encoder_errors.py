@@ -13,14 +13,14 @@ from mmrec_lib.encoders.spec import EncoderInput
 from mmrec_lib.ingest.records.reasons import Reason
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
 from tests.conftest import PROJECT
-from tests.unit.encoders.tiny_models import picture_bytes
+from tests.unit.encoders.tiny_models import image_bytes
 
 BAD_MEDIA: tuple[EncoderInput, ...] = (None, b"", b"text", b"\xff\xd8\xff", b"RIFF\0\0\0\0WAVE", "a text")
 REASONS_OF_BAD_MEDIA = ["media_missing", "media_empty", "media_wrong_type"]
 
 
 def test_errors_of_media_and_texts_begin_with_a_reason_of_the_list() -> None:
-    errors = [NOT_FINITE, TEXT_EMPTY, TEXT_MISSING, *(medium_missing(kind) for kind in ("picture", "sound", "video"))]
+    errors = [NOT_FINITE, TEXT_EMPTY, TEXT_MISSING, *(medium_missing(kind) for kind in ("image", "sound", "video"))]
     assert [reason_of(error) for error in errors] == [
         "not_finite",
         "text_empty",
@@ -43,7 +43,7 @@ def test_every_reason_of_media_is_one_of_quarantine_too() -> None:
     assert set(MEDIA_REASONS) <= set(Reason)
 
 
-def test_pictures_say_why_with_a_reason(tiny_models: ModelsConfig) -> None:
+def test_images_say_why_with_a_reason(tiny_models: ModelsConfig) -> None:
     encoder = make_encoder(tiny_models.encoders["tiny-image"], tiny_models)
     encoder.load()
     reasons = [reason_of(str(error)) for error in encoder.encode(BAD_MEDIA).errors]
@@ -64,7 +64,7 @@ def test_texts_say_why_with_a_reason(tiny_models: ModelsConfig) -> None:
     assert [reason_of(str(error)) for error in errors] == ["text_missing"] * 2 + ["text_empty"] * 2
 
 
-@pytest.mark.parametrize(("name", "content"), [("tiny-text", "red shoe"), ("tiny-image", picture_bytes(0))])
+@pytest.mark.parametrize(("name", "content"), [("tiny-text", "red shoe"), ("tiny-image", image_bytes(0))])
 def test_values_that_are_not_finite_are_an_error_with_a_reason(
     tiny_models: ModelsConfig, name: str, content: EncoderInput
 ) -> None:

@@ -14,10 +14,10 @@ from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.image.networks import load_vision
 from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.registry import make_encoder
-from mmrec_lib.encoders.runtime.fold_batch_norm import NEUTRAL_GATE_BIAS, fused
+from mmrec_lib.encoders.runtime.fold_batch_norm import NEUTRAL_GATE_BIAS, fold_batch_norm
 from mmrec_lib.encoders.spec import Encoder
 from mmrec_lib.errors import EncoderError
-from tests.unit.encoders.tiny_models import picture_bytes
+from tests.unit.encoders.tiny_models import image_bytes
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,13 @@ def encoder(tiny_models: ModelsConfig) -> Encoder:
 
 
 def test_vectors_have_the_promised_shape_and_type(encoder: Encoder) -> None:
-    vectors = encoder.encode([picture_bytes(seed) for seed in range(5)]).vectors
+    vectors = encoder.encode([image_bytes(seed) for seed in range(5)]).vectors
     assert vectors.shape == (5, 16) and vectors.dtype == np.float32
     assert encoder.spec.dim == 16
 
 
 def test_vector_is_the_pooled_output_of_the_model(tiny_models: ModelsConfig, encoder: Encoder) -> None:
-    content = picture_bytes(1)
+    content = image_bytes(1)
     pixels = ImagePreprocessing.from_directory(_folder(tiny_models)).fit(content)
     x = (torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255 - 0.5) / 0.5
     with torch.inference_mode():
@@ -43,12 +43,12 @@ def test_vector_is_the_pooled_output_of_the_model(tiny_models: ModelsConfig, enc
 
 
 @pytest.mark.parametrize("batch_images", [1, 3, 4])
-def test_pictures_that_cannot_be_decoded_are_rows_with_an_error(tiny_models: ModelsConfig, batch_images: int) -> None:
+def test_images_that_cannot_be_decoded_are_rows_with_an_error(tiny_models: ModelsConfig, batch_images: int) -> None:
     config = tiny_models.encoders["tiny-image"].model_copy(update={"batch_images": batch_images})
     encoder = make_encoder(config, tiny_models)
     encoder.load()
-    good = picture_bytes(0)
-    result = encoder.encode([good, b"", None, b"no picture", good[: len(good) // 2], good, "text"])
+    good = image_bytes(0)
+    result = encoder.encode([good, b"", None, b"no image", good[: len(good) // 2], good, "text"])
     assert [error is None for error in result.errors] == [True, False, False, False, False, True, False]
     assert np.array_equal(result.vectors[0], result.vectors[5])
     assert not result.vectors[1:5].any()
@@ -64,9 +64,9 @@ def test_a_vector_has_the_same_bits_whatever_is_in_the_batch(tiny_models: Models
     config = tiny_models.encoders["tiny-image"].model_copy(update={"batch_images": 4})
     encoder = make_encoder(config, tiny_models)
     encoder.load()
-    pictures = [picture_bytes(seed) for seed in range(7)]
-    alone = np.stack([encoder.encode([picture]).vectors[0] for picture in pictures])
-    assert np.array_equal(encoder.encode(pictures[::-1]).vectors[::-1], alone)
+    images = [image_bytes(seed) for seed in range(7)]
+    alone = np.stack([encoder.encode([image]).vectors[0] for image in images])
+    assert np.array_equal(encoder.encode(images[::-1]).vectors[::-1], alone)
 
 
 def test_centre_is_cropped_after_the_short_side_is_resized(tiny_models: ModelsConfig) -> None:
@@ -80,20 +80,20 @@ def test_centre_is_cropped_after_the_short_side_is_resized(tiny_models: ModelsCo
 
 
 @pytest.mark.parametrize("size", [(1, 5_000), (5_000, 1), (1, 1), (33, 31)])
-def test_pictures_of_any_shape_fit(tiny_models: ModelsConfig, size: tuple[int, int]) -> None:
-    content = picture_bytes(0, *size)
+def test_images_of_any_shape_fit(tiny_models: ModelsConfig, size: tuple[int, int]) -> None:
+    content = image_bytes(0, *size)
     assert ImagePreprocessing.from_directory(_folder(tiny_models)).fit(content).shape == (32, 32, 3)
 
 
 @pytest.mark.models
 def test_preprocessing_does_what_transformers_does(real_models: ModelsConfig) -> None:
     folder = f"{real_models.root}/efficientnet-lite0"
-    how = ImagePreprocessing.from_directory(Path(folder))
+    spec_ = ImagePreprocessing.from_directory(Path(folder))
     smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)).resize((400, 533))
     file = io.BytesIO()
     smooth.save(file, "PNG")
     theirs = AutoImageProcessor.from_pretrained(folder)(images=[smooth], return_tensors="np")["pixel_values"][0]
-    ours = (how.fit(file.getvalue()).transpose(2, 0, 1) / 255 - 0.5) / 0.5
+    ours = (spec_.fit(file.getvalue()).transpose(2, 0, 1) / 255 - 0.5) / 0.5
     assert np.abs(ours - theirs).max() < 0.02
 
 
@@ -119,7 +119,7 @@ def test_fusion_computes_the_same_with_fewer_operations(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     model = load_vision(tmp_path, torch.float32)
     example = torch.rand(1, 3, 32, 32)
-    quick = fused(model, example)
+    quick = fold_batch_norm(model, example)
     assert quick is not model
     assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
     x = torch.rand(2, 3, 32, 32)
@@ -142,10 +142,10 @@ class _Misleading(nn.Module):
 
 def test_fusion_leaves_a_model_alone_that_would_change() -> None:
     model = _Misleading().eval()
-    assert fused(model, torch.rand(1, 3, 8, 8)) is model
+    assert fold_batch_norm(model, torch.rand(1, 3, 8, 8)) is model
 
 
-def test_directory_without_picture_settings_is_refused_by_name(tiny_models: ModelsConfig) -> None:
+def test_directory_without_image_settings_is_refused_by_name(tiny_models: ModelsConfig) -> None:
     config = tiny_models.encoders["tiny-image"].model_copy(update={"directory": "tiny-text"})
     with pytest.raises(EncoderError, match="preprocessor_config"):
         make_encoder(config, tiny_models)

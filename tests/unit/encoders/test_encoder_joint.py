@@ -11,12 +11,12 @@ from transformers import AutoModel, PreTrainedModel
 
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import reason_of
-from mmrec_lib.encoders.image.labels import PictureClassifier
+from mmrec_lib.encoders.image.labels import ImageClassifier
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder
 from mmrec_lib.encoders.spec import Encoder
 from mmrec_lib.encoders.text.transformer import TextEncoder
 from mmrec_lib.errors import EncoderError
-from tests.unit.encoders.tiny_models import make_text_model, picture_bytes
+from tests.unit.encoders.tiny_models import image_bytes, make_text_model
 from tests.unit.encoders.tiny_vision import LABELS, clip, make_vision_model, resnet_classifier, siglip, vit
 
 TEXTS = ("red shoe", "old boot by the river", "stone")
@@ -56,8 +56,8 @@ def encoder(models: ModelsConfig) -> Encoder:
     return encoder_of(models)
 
 
-def test_texts_and_pictures_have_vectors_of_one_space(encoder: Encoder) -> None:
-    batch = [TEXTS[0], picture_bytes(0), None, "  ", b"no picture", TEXTS[1], picture_bytes(1)]
+def test_texts_and_images_have_vectors_of_one_space(encoder: Encoder) -> None:
+    batch = [TEXTS[0], image_bytes(0), None, "  ", b"no image", TEXTS[1], image_bytes(1)]
     result = encoder.encode(batch)
     assert [error is None for error in result.errors] == [True, True, False, False, False, True, True]
     assert result.vectors.shape == (7, encoder.spec.dim) and result.vectors.dtype == np.float32
@@ -67,7 +67,7 @@ def test_texts_and_pictures_have_vectors_of_one_space(encoder: Encoder) -> None:
 
 
 def test_a_vector_has_the_same_bits_whatever_is_in_the_batch(encoder: Encoder) -> None:
-    batch = [*TEXTS, *(picture_bytes(seed) for seed in range(4)), "light dress", "warm soft city"]
+    batch = [*TEXTS, *(image_bytes(seed) for seed in range(4)), "light dress", "warm soft city"]
     alone = np.stack([encoder.encode([content]).vectors[0] for content in batch])
     assert np.array_equal(encoder.encode(batch[::-1]).vectors[::-1], alone)
     assert len(np.unique(alone.round(6), axis=0)) == len(batch)
@@ -101,7 +101,7 @@ def test_text_vectors_that_are_not_finite_are_an_error_with_a_reason(root: Path)
     encoder = encoder_of(models_of(root, directory="clip"))
     (weights,) = (p for name, p in encoder._towers.texts.named_parameters() if name == "projection.weight")  # type: ignore[attr-defined]
     weights.data[:] = float("nan")
-    result = encoder.encode(["red shoe", picture_bytes(0)])
+    result = encoder.encode(["red shoe", image_bytes(0)])
     assert reason_of(str(result.errors[0])) == "not_finite" and result.errors[1] is None
     assert not result.vectors[0].any()
 
@@ -134,11 +134,11 @@ def test_conse_is_the_mean_of_the_names_of_labels_weighted_with_their_probabilit
     models = models_of(root, directory="resnet", text_directory="text")
     config = models.encoder("it", "joint")
     spec = encoder_spec(config, models)
-    classifier = PictureClassifier(spec, config, root / "resnet", models)
+    classifier = ImageClassifier(spec, config, root / "resnet", models)
     texts = TextEncoder(spec, config, root / "text", models)
     classifier.load("cpu")
     texts.load()
-    content = picture_bytes(5)
+    content = image_bytes(5)
     expected = classifier.classify([content]).of_labels[0] @ texts.encode(LABELS).vectors
     encoder = encoder_of(models)
     assert np.allclose(encoder.encode([content]).vectors[0], expected / np.linalg.norm(expected), atol=1e-5)

@@ -13,7 +13,7 @@ from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.registry import encoder_spec, make_extractor
 from mmrec_lib.encoders.spec import Extractor
 from mmrec_lib.errors import EncoderError
-from tests.unit.encoders.tiny_models import picture_bytes
+from tests.unit.encoders.tiny_models import image_bytes
 from tests.unit.encoders.tiny_vision import LABELS, make_vision_model, resnet, resnet_classifier, vit_classifier
 
 
@@ -44,7 +44,7 @@ def probabilities(directory: Path, content: bytes) -> np.ndarray:
 
 
 def test_labels_come_in_the_order_of_their_probabilities(directory: Path) -> None:
-    content = picture_bytes(0)
+    content = image_bytes(0)
     expected = probabilities(directory, content)
     order = np.argsort(-expected)[:3]
     models = labels_model(directory, max_labels=3, min_probability=0.0, language="en")
@@ -57,7 +57,7 @@ def test_labels_come_in_the_order_of_their_probabilities(directory: Path) -> Non
 
 
 def test_labels_below_the_least_probability_are_left_out(directory: Path) -> None:
-    content = picture_bytes(0)
+    content = image_bytes(0)
     expected = np.sort(probabilities(directory, content))[::-1]
     between = float(expected[:2].mean())
     (one,) = extractor_of(labels_model(directory, min_probability=between)).extract([content])
@@ -66,8 +66,8 @@ def test_labels_below_the_least_probability_are_left_out(directory: Path) -> Non
     assert (none.text, none.spans, none.confidence, none.error) == ("", (), None, None)
 
 
-def test_pictures_that_cannot_be_decoded_are_rows_with_an_error(directory: Path) -> None:
-    found = extractor_of(labels_model(directory, min_probability=0.0)).extract([b"", picture_bytes(0), None, "text"])
+def test_images_that_cannot_be_decoded_are_rows_with_an_error(directory: Path) -> None:
+    found = extractor_of(labels_model(directory, min_probability=0.0)).extract([b"", image_bytes(0), None, "text"])
     assert [result.error is None for result in found] == [False, True, False, False]
     assert [result.text is None for result in found] == [True, False, True, True]
 
@@ -78,7 +78,7 @@ def test_classes_of_one_name_are_one_label(directory: Path, tmp_path: Path) -> N
     settings = json.loads((twins / "config.json").read_text(encoding="utf-8"))
     settings["id2label"] = {index: "thing" for index in settings["id2label"]}
     (twins / "config.json").write_text(json.dumps(settings), encoding="utf-8")
-    (found,) = extractor_of(labels_model(twins, min_probability=0.0)).extract([picture_bytes(0)])
+    (found,) = extractor_of(labels_model(twins, min_probability=0.0)).extract([image_bytes(0)])
     assert found.text == "thing" and found.confidence == pytest.approx(1.0, abs=1e-5)
 
 
@@ -88,7 +88,7 @@ def test_labels_that_do_not_exclude_each_other_need_not_sum_to_one(tmp_path: Pat
     settings = json.loads((many / "config.json").read_text(encoding="utf-8"))
     settings["problem_type"] = "multi_label_classification"
     (many / "config.json").write_text(json.dumps(settings), encoding="utf-8")
-    (found,) = extractor_of(labels_model(many, min_probability=0.0)).extract([picture_bytes(0)])
+    (found,) = extractor_of(labels_model(many, min_probability=0.0)).extract([image_bytes(0)])
     # The logits of this model are near 0, and so every probability is near a half.
     assert [span.confidence for span in found.spans] == pytest.approx([0.5] * len(LABELS), abs=0.1)
 

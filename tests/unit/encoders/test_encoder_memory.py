@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmrec_lib.encoders.runtime import machine_cache as memory
-from mmrec_lib.encoders.runtime.machine_cache import recalled
+from mmrec_lib.encoders.runtime.machine_cache import cached
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ def unexpected() -> Sizes:
 
 def test_what_is_found_out_once_is_known(cache: Path) -> None:
     made = Sizes(3, None)
-    assert recalled(Sizes, ["a", 1, None], lambda: made) is made
-    assert recalled(Sizes, ["a", 1, None], unexpected) == made
-    assert recalled(Sizes, ["a", 2, None], lambda: Sizes(4, "b")) == Sizes(4, "b")
+    assert cached(Sizes, ["a", 1, None], lambda: made) is made
+    assert cached(Sizes, ["a", 1, None], unexpected) == made
+    assert cached(Sizes, ["a", 2, None], lambda: Sizes(4, "b")) == Sizes(4, "b")
     assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".json"]
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"width": 1}', '{"width": 1, "name": "a", "more": 2}', "[]"])
 def test_what_cannot_be_read_is_found_out_anew(cache: Path, content: str) -> None:
-    recalled(Sizes, [], lambda: Sizes(1, "a"))
+    cached(Sizes, [], lambda: Sizes(1, "a"))
     (file,) = cache.iterdir()
     file.write_text(content, encoding="utf-8")
-    assert recalled(Sizes, [], lambda: Sizes(2, "b")) == Sizes(2, "b")
-    assert recalled(Sizes, [], unexpected) == Sizes(2, "b")
+    assert cached(Sizes, [], lambda: Sizes(2, "b")) == Sizes(2, "b")
+    assert cached(Sizes, [], unexpected) == Sizes(2, "b")
 
 
 def test_what_cannot_be_kept_is_said(
@@ -48,5 +48,5 @@ def test_what_cannot_be_kept_is_said(
 ) -> None:
     monkeypatch.setattr(memory, "machine_cache", lambda: cache / "absent")
     with caplog.at_level(logging.WARNING):
-        assert recalled(Sizes, [], lambda: Sizes(1, "a")) == Sizes(1, "a")
+        assert cached(Sizes, [], lambda: Sizes(1, "a")) == Sizes(1, "a")
     assert "not kept" in caplog.text

@@ -15,7 +15,7 @@ from mmrec_lib.encoders.registry import encoder_spec, make_extractor
 from mmrec_lib.encoders.spec import Extractor
 from mmrec_lib.errors import EncoderError
 from tests.data.labels import draw_label, words_read
-from tests.unit.encoders.tiny_models import picture_bytes
+from tests.unit.encoders.tiny_models import image_bytes
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def blank(width: int, height: int) -> bytes:
 
 def test_words_of_rotated_and_blurred_labels_are_read(extractor: Extractor) -> None:
     labels = [draw_label(seed) for seed in (1, 2)]
-    found = extractor.extract([picture for picture, _ in labels])
+    found = extractor.extract([image for image, _ in labels])
     for result, (_, words) in zip(found, labels, strict=True):
         assert words_read(result.text or "", words) >= 0.9 * len(words), (result.text, words)
         assert result.text == "\n".join(span.text for span in result.spans)
@@ -42,17 +42,17 @@ def test_words_of_rotated_and_blurred_labels_are_read(extractor: Extractor) -> N
         assert all(span.confidence is not None and 0.5 <= span.confidence <= 1 for span in result.spans)
 
 
-def turned(picture: bytes, degrees: int) -> bytes:
+def turned(image: bytes, degrees: int) -> bytes:
     file = io.BytesIO()
-    Image.open(io.BytesIO(picture)).rotate(degrees, expand=True).save(file, "PNG")
+    Image.open(io.BytesIO(image)).rotate(degrees, expand=True).save(file, "PNG")
     return file.getvalue()
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_text_that_is_turned_is_read_in_its_order(extractor: Extractor, degrees: int) -> None:
-    pictures = [draw_label(seed)[0] for seed in (1, 2, 3)]
-    upright = extractor.extract(pictures)
-    for result, expected in zip(extractor.extract([turned(p, degrees) for p in pictures]), upright, strict=True):
+    images = [draw_label(seed)[0] for seed in (1, 2, 3)]
+    upright = extractor.extract(images)
+    for result, expected in zip(extractor.extract([turned(p, degrees) for p in images]), upright, strict=True):
         lines, wanted = ((one.text or "").lower().split("\n") for one in (result, expected))
         assert len(wanted) > 2
         # A letter may be read in another way; the order of lines may not change.
@@ -61,16 +61,16 @@ def test_text_that_is_turned_is_read_in_its_order(extractor: Extractor, degrees:
         ), (lines, wanted)
 
 
-def test_pictures_without_text_are_empty_and_broken_ones_errors(extractor: Extractor) -> None:
-    good = picture_bytes(0)
-    found = extractor.extract([blank(60, 40), blank(1, 1), b"", None, b"no picture", good[: len(good) // 2], "text"])
+def test_images_without_text_are_empty_and_broken_ones_errors(extractor: Extractor) -> None:
+    good = image_bytes(0)
+    found = extractor.extract([blank(60, 40), blank(1, 1), b"", None, b"no image", good[: len(good) // 2], "text"])
     assert [result.text for result in found] == ["", "", None, None, None, None, None]
     assert [result.error is None for result in found] == [True, True, False, False, False, False, False]
     assert "media_truncated" in str(found[5].error)
 
 
 @pytest.mark.parametrize("size", [(10, 3_000), (3_000, 10)])
-def test_very_long_pictures_do_not_grow_without_bound(extractor: Extractor, size: tuple[int, int]) -> None:
+def test_very_long_images_do_not_grow_without_bound(extractor: Extractor, size: tuple[int, int]) -> None:
     (found,) = extractor.extract([blank(*size)])
     assert found.text == "" and found.error is None
 

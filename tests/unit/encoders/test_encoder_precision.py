@@ -10,10 +10,10 @@ import pytest
 
 from mmrec_lib.encoders.runtime import machine_cache as memory
 from mmrec_lib.encoders.runtime import precision
-from mmrec_lib.encoders.runtime.backend import Run
+from mmrec_lib.encoders.runtime.backend import InferenceFn
 from mmrec_lib.encoders.runtime.precision import (
     Sample,
-    calibration_pictures,
+    calibration_images,
     calibration_texts,
     choose_run,
     compute_dtype,
@@ -38,9 +38,9 @@ class Fake:
         self.turn = {"bfloat16": np.deg2rad(degrees), "int8": np.deg2rad(quantised_degrees)}
         self.made: list[str] = []
 
-    def at(self, form: str, calibrate: Callable[[Run], object] | None = None) -> Run:
-        self.made.append(form)
-        angle = self.turn.get(form, 0.0)
+    def compile(self, dtype: str, calibrate: Callable[[InferenceFn], object] | None = None) -> InferenceFn:
+        self.made.append(dtype)
+        angle = self.turn.get(dtype, 0.0)
         turned = VECTORS @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
         return lambda *_: turned
 
@@ -51,24 +51,24 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_native", lambda flags: True)
 
 
-def encode(run: Run, inputs: Sequence[EncoderInput] = ()) -> npt.NDArray[np.float32]:
+def encode(run: InferenceFn, inputs: Sequence[EncoderInput] = ()) -> npt.NDArray[np.float32]:
     return run()
 
 
-def choose(network: Fake, dtype: str = "auto") -> Run:
+def choose(network: Fake, dtype: str = "auto") -> InferenceFn:
     return choose_run(network, dtype, "cpu", key="k", sample=lambda: Sample(["x"] * 4, LABELS), encode=encode)
 
 
 def test_fast_arithmetic_is_taken_when_vectors_stay(caplog: pytest.LogCaptureFixture) -> None:
     network = Fake(1.0, quantised_degrees=1.0)
-    assert np.array_equal(choose(network)(), network.at("int8")())
+    assert np.array_equal(choose(network)(), network.compile("int8")())
     assert not caplog.records
 
 
 def test_the_next_format_is_taken_when_the_fastest_loses(caplog: pytest.LogCaptureFixture) -> None:
     network = Fake(1.0)
     with caplog.at_level(logging.WARNING):
-        assert np.array_equal(choose(network)(), network.at("bfloat16")())
+        assert np.array_equal(choose(network)(), network.compile("bfloat16")())
     assert "model k does not compute in int8" in caplog.text
 
 
@@ -106,10 +106,10 @@ def test_neighbours_that_change_class_count_as_loss() -> None:
 
 
 def test_calibration_samples_are_whole() -> None:
-    texts, pictures = calibration_texts(), calibration_pictures()
+    texts, images = calibration_texts(), calibration_images()
     assert len(texts.inputs) == len(set(texts.inputs)) == len(texts.labels) == 100
-    assert len(pictures.inputs) == len(pictures.labels) == 100 and len(set(pictures.labels)) == 10
-    first = pictures.inputs[0]
+    assert len(images.inputs) == len(images.labels) == 100 and len(set(images.labels)) == 10
+    first = images.inputs[0]
     assert isinstance(first, bytes) and min(decode_image(first).shape[:2]) == 192
 
 

@@ -13,7 +13,7 @@ from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.runtime import prefetch
 from mmrec_lib.encoders.runtime.prefetch import map_ahead, map_batches
 from mmrec_lib.encoders.spec import EncoderInput
-from tests.unit.encoders.tiny_models import WORDS, picture_bytes
+from tests.unit.encoders.tiny_models import WORDS, image_bytes
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 4), st.integers(1, 5))
@@ -76,7 +76,7 @@ def test_a_gpu_has_two_batches_at_once_and_a_processor_one() -> None:
         (
             "tiny-image",
             {"batch_images": 2},
-            [*(picture_bytes(seed) for seed in range(9)), b"no picture", picture_bytes(0)],
+            [*(image_bytes(seed) for seed in range(9)), b"no image", image_bytes(0)],
         ),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder, make_extractor
-from tests.unit.encoders.tiny_models import picture_bytes, sound_bytes
+from tests.unit.encoders.tiny_models import image_bytes, sound_bytes
 from tests.unit.encoders.tiny_sound import tone, wave_bytes
 
 pytestmark = pytest.mark.models
@@ -37,10 +37,10 @@ def test_default_precision_is_as_good_as_float32_whatever_is_in_the_batch(real_m
         assert np.array_equal(np.concatenate([encoder.encode([text]).vectors for text in TEXTS]), together)
 
 
-def test_picture_vector_has_the_known_length(real_models: ModelsConfig) -> None:
+def test_image_vector_has_the_known_length(real_models: ModelsConfig) -> None:
     encoder = make_encoder(real_models.encoder("efficientnet-lite0", "image"), real_models)
     encoder.load()
-    result = encoder.encode([picture_bytes(0, 300, 200, "JPEG")])
+    result = encoder.encode([image_bytes(0, 300, 200, "JPEG")])
     assert result.errors == [None]
     assert result.vectors.shape == (1, 1280) and np.isfinite(result.vectors).all()
 

@@ -125,10 +125,10 @@ def test_loudness_alone_moves_statistics_less_than_another_sound(encoders: dict[
     assert np.linalg.norm(quiet - loud) < np.linalg.norm(quiet - other) / 2
 
 
-def test_network_for_pictures_is_refused_by_name(sound_models: ModelsConfig, tmp_path: Path) -> None:
+def test_network_for_images_is_refused_by_name(sound_models: ModelsConfig, tmp_path: Path) -> None:
     make_yamnet(tmp_path, num_channels=3)
     config = EncoderConfig(id="wrong", kind="sound", directory=str(tmp_path))
-    with pytest.raises(EncoderError, match=r"wrong.*pictures of 3 colours"):
+    with pytest.raises(EncoderError, match=r"wrong.*images of 3 colours"):
         make_encoder(config, sound_models).load()
 
 

@@ -15,10 +15,10 @@ from mmrec_lib.encoders.errors import TEXT_UNKNOWN
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.runtime import backend
 from mmrec_lib.encoders.runtime import machine_cache as memory
-from mmrec_lib.encoders.runtime.precision import fast_formats
+from mmrec_lib.encoders.runtime.precision import fast_dtypes
 from mmrec_lib.encoders.spec import Encoder
+from mmrec_lib.encoders.text import transformer as text_module
 from mmrec_lib.encoders.text.transformer import padded_length
-from mmrec_lib.encoders.text.transformer import transformer as text_module
 from mmrec_lib.errors import EncoderError
 from tests.unit.encoders.tiny_models import WORDS
 
@@ -131,7 +131,7 @@ def test_mean_pooling_does_not_see_the_padding(tiny_models: ModelsConfig) -> Non
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_vector_has_the_same_bits_whatever_is_in_the_batch(tiny_models: ModelsConfig, dtype: str) -> None:
-    if dtype == "bfloat16" and "bfloat16" not in fast_formats("cpu", can_quantise=False):
+    if dtype == "bfloat16" and "bfloat16" not in fast_dtypes("cpu", can_quantise=False):
         pytest.skip("this processor has no native bfloat16")
     encoder = loaded(tiny_models, dtype=dtype)
     generator = np.random.default_rng(0)

@@ -23,7 +23,7 @@ from mmrec_lib.media.frames import sample_frames
 from tests.unit.encoders.tiny_videos import MAKERS, NUM_FRAMES
 from tests.unit.media.clips import clip, scene
 
-DIMS = {"videomae": 16, "xclip": 16, "convolutions": 512, "pictures": 16}
+DIMS = {"videomae": 16, "xclip": 16, "convolutions": 512, "images": 16}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def video_models(tiny_models: ModelsConfig, tmp_path_factory: pytest.TempPathFac
     for name, make in MAKERS.items():
         (root / name).mkdir()
         make(root / name)
-    shutil.copytree(Path(tiny_models.root, "tiny-image"), root / "pictures")
+    shutil.copytree(Path(tiny_models.root, "tiny-image"), root / "images")
     shutil.copytree(Path(tiny_models.root, "tiny-text"), root / "texts")
     return ModelsConfig.model_validate(
         {"root": str(root), "encoders": {n: {"kind": "video", "dtype": "float32"} for n in DIMS}, "backend": "torch"}
@@ -63,26 +63,24 @@ def test_every_family_gives_a_vector_that_does_not_depend_on_its_batch(video_mod
     assert not np.allclose(together.vectors[0], together.vectors[1], atol=1e-4)
 
 
-def test_pictures_are_averaged_over_even_frames_and_scenes(
-    video_models: ModelsConfig, tiny_models: ModelsConfig
-) -> None:
+def test_images_are_averaged_over_even_frames_and_scenes(video_models: ModelsConfig, tiny_models: ModelsConfig) -> None:
     content = two_scenes()
     frames = sample_frames(content, num_even=4, num_scenes=1, short_side_px=40)
     assert len(frames.pixels) == 5
-    pictures = make_encoder(tiny_models.encoders["tiny-image"], tiny_models)
-    assert isinstance(pictures, ImageEncoder)
-    pictures.load()
-    expected = pictures.encode_arrays(list(frames.pixels)).vectors.mean(axis=0)
-    got = loaded(video_models, "pictures", num_frames=4, num_scenes=1).encode([content]).vectors[0]
+    images = make_encoder(tiny_models.encoders["tiny-image"], tiny_models)
+    assert isinstance(images, ImageEncoder)
+    images.load()
+    expected = images.encode_arrays(list(frames.pixels)).vectors.mean(axis=0)
+    got = loaded(video_models, "images", num_frames=4, num_scenes=1).encode([content]).vectors[0]
     assert np.allclose(got, expected, atol=1e-6)
 
 
 def inputs(models: ModelsConfig, name: str, content: bytes) -> npt.NDArray[np.float32]:
     """What a model of video sees: `[1, T, H, W, 3]`."""
     directory = Path(models.root, name)
-    how = ImagePreprocessing.from_directory(directory, next(directory.glob("*preprocessor_config.json")).name)
-    frames = sample_frames(content, num_even=NUM_FRAMES, num_scenes=0, short_side_px=how.wanted_px)
-    return (np.stack([how.fit_array(frame) for frame in frames.pixels])[None] / 255 - 0.45).astype(np.float32) / 0.25
+    spec_ = ImagePreprocessing.from_directory(directory, next(directory.glob("*preprocessor_config.json")).name)
+    frames = sample_frames(content, num_even=NUM_FRAMES, num_scenes=0, short_side_px=spec_.wanted_px)
+    return (np.stack([spec_.fit_array(frame) for frame in frames.pixels])[None] / 255 - 0.45).astype(np.float32) / 0.25
 
 
 def test_videomae_vector_is_the_mean_of_its_tokens(video_models: ModelsConfig) -> None:
@@ -112,13 +110,13 @@ def test_convolutions_see_time_as_a_dimension(video_models: ModelsConfig) -> Non
     assert np.allclose(loaded(video_models, "convolutions").encode([content]).vectors[0], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["videomae", "pictures"])
-def test_a_still_picture_is_a_video(video_models: ModelsConfig, name: str) -> None:
+@pytest.mark.parametrize("name", ["videomae", "images"])
+def test_a_still_image_is_a_video(video_models: ModelsConfig, name: str) -> None:
     result = loaded(video_models, name).encode([clip(scene(0, 1))])
     assert result.errors == [None] and result.vectors.any()
 
 
-@pytest.mark.parametrize("name", ["videomae", "pictures"])
+@pytest.mark.parametrize("name", ["videomae", "images"])
 def test_what_shows_no_frame_is_a_row_with_an_error(video_models: ModelsConfig, name: str) -> None:
     good = clip(scene(0, 6))
     cut = clip(scene(0, 24), container="matroska")
@@ -168,12 +166,12 @@ def test_values_that_are_not_finite_are_an_error(video_models: ModelsConfig) -> 
 
 
 def test_batches_of_nothing_have_the_right_shape(video_models: ModelsConfig) -> None:
-    encoder = loaded(video_models, "pictures")
+    encoder = loaded(video_models, "images")
     assert encoder.encode([]).vectors.shape == (0, 16)
     assert encoder.encode([None]).vectors.shape == (1, 16)
 
 
-@pytest.mark.parametrize("name", ["videomae", "pictures"])
+@pytest.mark.parametrize("name", ["videomae", "images"])
 def test_motion_follows_the_vector_in_its_measure(video_models: ModelsConfig, name: str) -> None:
     content = clip(scene(0, 24, pan_px=2))
     plain = loaded(video_models, name).encode([content]).vectors[0]
@@ -187,7 +185,7 @@ def test_motion_follows_the_vector_in_its_measure(video_models: ModelsConfig, na
 
 
 def test_settings_that_change_a_vector_change_the_revision(video_models: ModelsConfig) -> None:
-    config = video_models.encoders["pictures"]
+    config = video_models.encoders["images"]
     changes: list[dict[str, object]] = [{}, {"num_frames": 4}, {"num_scenes": 2}, {"motion": True}]
     specs = [encoder_spec(config.model_copy(update=change), video_models) for change in changes]
     assert len({spec.revision for spec in specs}) == 4
@@ -204,7 +202,7 @@ def test_an_encoder_that_is_not_loaded_says_so(video_models: ModelsConfig) -> No
 
 
 def test_a_directory_of_another_family_is_refused(video_models: ModelsConfig) -> None:
-    shutil.copy(Path(video_models.root, "pictures", "preprocessor_config.json"), Path(video_models.root, "texts"))
+    shutil.copy(Path(video_models.root, "images", "preprocessor_config.json"), Path(video_models.root, "texts"))
     encoder = make_encoder(EncoderConfig(id="texts", kind="video"), video_models)
     with pytest.raises(EncoderError, match="vision model"):
         encoder.load()

@@ -14,7 +14,7 @@ from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.spec import Encoder
 from mmrec_lib.errors import EncoderError
-from tests.unit.encoders.tiny_models import picture_bytes
+from tests.unit.encoders.tiny_models import image_bytes
 from tests.unit.encoders.tiny_vision import (
     clip,
     dinov2,
@@ -28,7 +28,7 @@ from tests.unit.encoders.tiny_vision import (
     write_preprocessing,
 )
 
-# What transformers itself says the vector of a picture is.
+# What transformers itself says the vector of an image is.
 FAMILIES: list[tuple[Callable[[], PreTrainedModel], Callable[..., torch.Tensor]]] = [
     (vit, lambda model, x: model(x).pooler_output),
     (vit_classifier, lambda model, x: model.vit(x).last_hidden_state[:, 0]),
@@ -64,7 +64,7 @@ def test_every_family_gives_its_vector(
 ) -> None:
     model = make_vision_model(tmp_path / "model", make)
     encoder = encoder_of(tmp_path / "model")
-    contents = [picture_bytes(0), picture_bytes(1)]
+    contents = [image_bytes(0), image_bytes(1)]
     result = encoder.encode(contents)
     with torch.inference_mode():
         wanted = torch.cat([expected(model, pixels(tmp_path / "model", content)) for content in contents])
@@ -76,7 +76,7 @@ def test_every_family_gives_its_vector(
 def test_vgg_gives_the_mean_of_its_output_layer(tmp_path: Path) -> None:
     network = make_vgg(tmp_path / "vgg")
     encoder = encoder_of(tmp_path / "vgg")
-    content = picture_bytes(3)
+    content = image_bytes(3)
     with torch.inference_mode():
         wanted = network(pixels(tmp_path / "vgg", content)).mean((2, 3))[0].numpy()
     assert encoder.spec.dim == 128
@@ -89,7 +89,7 @@ def test_models_of_other_families_are_refused_with_a_reason(tmp_path: Path) -> N
     pools_nothing = ViTMAEModel(
         ViTMAEConfig(image_size=32, patch_size=8, decoder_hidden_size=16, decoder_num_hidden_layers=1, **layers)
     )
-    for name, model, reason in (("bert", reads_text, "not pictures"), ("mae", pools_nothing, "no pooler_output")):
+    for name, model, reason in (("bert", reads_text, "not images"), ("mae", pools_nothing, "no pooler_output")):
         model.save_pretrained(tmp_path / name)
         write_preprocessing(tmp_path / name)
         with pytest.raises(EncoderError, match=reason):

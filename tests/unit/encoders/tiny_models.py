@@ -71,7 +71,7 @@ def make_text_model(directory: Path) -> None:
 
 
 def make_image_model(directory: Path) -> None:
-    """A vision transformer of 16 dimensions for pictures of 32 x 32 pixels."""
+    """A vision transformer of 16 dimensions for images of 32 x 32 pixels."""
     torch.manual_seed(0)
     ViTModel(
         ViTConfig(
@@ -150,8 +150,8 @@ def packaged_models() -> ModelsConfig:
     return ModelsConfig(root=str(root))
 
 
-def picture_bytes(seed: int, width: int = 60, height: int = 80, kind: str = "PNG") -> bytes:
-    """A random picture as the bytes of a file."""
+def image_bytes(seed: int, width: int = 60, height: int = 80, kind: str = "PNG") -> bytes:
+    """A random image as the bytes of a file."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind)

@@ -1,4 +1,4 @@
-"""Tiny random vision models of every family, as model directories for pictures of 32 x 32 pixels."""
+"""Tiny random vision models of every family, as model directories for images of 32 x 32 pixels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _WORDS = {"vocab_size": 20, "max_position_embeddings": 32, "pad_token_id": 0, "b
 
 
 def write_preprocessing(directory: Path) -> None:
-    """How pictures become 32 x 32 pixels between -1 and 1."""
+    """How images become 32 x 32 pixels between -1 and 1."""
     settings = {
         "size": {"height": 32, "width": 32},
         "resample": 3,

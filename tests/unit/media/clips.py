@@ -18,7 +18,7 @@ TONE_HZ = 440
 
 
 def scene(seed: int, num_frames: int, pan_px: int = 1, size: tuple[int, int] = SIZE) -> list[npt.NDArray[np.uint8]]:
-    """A camera that pans over a blurred random picture: `[height, width, 3] uint8` each."""
+    """A camera that pans over a blurred random image: `[height, width, 3] uint8` each."""
     width, height = size
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 24, 3), dtype=np.uint8)
     wide = np.asarray(Image.fromarray(coarse).resize((width * 4, height), Image.Resampling.BICUBIC))
@@ -40,7 +40,7 @@ def clip(
     """The bytes of a video.
 
     Args:
-        frames: Pictures of one size; none for sound only.
+        frames: Images of one size; none for sound only.
         container: FFmpeg's name of the format.
         codec: FFmpeg's name of the encoder.
         stamps: When each frame is shown, in frames of a constant rate; None shows them one after the other.

@@ -32,7 +32,7 @@ NASTY = tuple(
 )
 
 
-def picture() -> bytes:
+def image() -> bytes:
     sink = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)).save(sink, "PNG")
     return sink.getvalue()
@@ -51,10 +51,10 @@ def reason_of(child: DecoderChild, function: Callable[[bytes], object]) -> str:
 
 
 def test_results_are_those_of_the_function(child: DecoderChild) -> None:
-    assert np.array_equal(child.call(decode_image, picture()), decode_image(picture()))
+    assert np.array_equal(child.call(decode_image, image()), decode_image(image()))
     sound = sound_bytes(0.1)
     assert np.array_equal(child.call(decode_audio, sound, max_seconds=1.0), decode_audio(sound))
-    assert child.call(probe, picture(), "image") == MediaInfo("image", "image/png", 6, 8)
+    assert child.call(probe, image(), "image") == MediaInfo("image", "image/png", 6, 8)
 
 
 @pytest.mark.parametrize("seconds", [None, 1.5, float("inf")])
@@ -76,7 +76,7 @@ def test_errors_of_media_pass_through(child: DecoderChild) -> None:
         child.call(nasty.refuse, b"123")
     assert str(caught.value) == "media_empty: 3 bytes are nothing"
     with pytest.raises(MediaError) as caught:
-        child.call(probe, picture(), "image", max_pixels=10)
+        child.call(probe, image(), "image", max_pixels=10)
     assert caught.value.reason == "media_oversized"
 
 
@@ -86,7 +86,7 @@ def test_errors_of_media_pass_through(child: DecoderChild) -> None:
 )
 def test_a_decoder_that_crashes_costs_one_medium(child: DecoderChild, function: Callable[[bytes], int]) -> None:
     assert reason_of(child, function) == "media_decoder_crashed"
-    assert child.call(probe, picture(), "image").mime == "image/png"
+    assert child.call(probe, image(), "image").mime == "image/png"
 
 
 @pytest.mark.parametrize("function", [nasty.hang, nasty.stop, nasty.hang_with_offspring])
@@ -101,7 +101,7 @@ def test_a_decoder_that_hangs_costs_one_medium_and_its_time(function: Callable[[
 
 def test_a_decoder_that_eats_memory_is_refused_it(child: DecoderChild) -> None:
     assert reason_of(child, nasty.eat) == "media_oversized"
-    assert child.call(probe, picture(), "image").mime == "image/png"
+    assert child.call(probe, image(), "image").mime == "image/png"
 
 
 def test_what_a_library_prints_is_no_answer(child: DecoderChild) -> None:
@@ -124,7 +124,7 @@ def test_the_child_is_kept_between_media_and_ends_with_its_parent(child: Decoder
 
 
 def test_the_child_imports_neither_torch_nor_spark(child: DecoderChild) -> None:
-    child.call(probe, picture(), "image")
+    child.call(probe, image(), "image")
     found = {name.partition(".")[0] for name in child.call(nasty.modules, b"")}
     assert "PIL" in found
     assert found.isdisjoint({"torch", "pyspark", "transformers", "pandas", "pydantic"})
@@ -138,13 +138,13 @@ def test_only_named_functions_are_called(child: DecoderChild) -> None:
 def test_a_child_that_cannot_start_is_the_machine_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with DecoderChild() as child, pytest.raises(MachineError, match="ended with code 1"):
-        child.call(probe, picture(), "image")
+        child.call(probe, image(), "image")
 
 
 def test_a_child_of_the_least_memory_that_may_be_configured_decodes() -> None:
     limits = DecoderLimits(memory_bytes=MediaConfig.model_fields["decoder_memory_bytes"].metadata[0].ge)
     with DecoderChild(limits) as child:
-        assert child.call(decode_image, picture()).shape == (8, 6, 3)
+        assert child.call(decode_image, image()).shape == (8, 6, 3)
         assert len(child.call(decode_audio, sound_bytes(1.0, 48_000, "OGG"))) > 15_000
 
 

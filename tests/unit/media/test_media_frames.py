@@ -53,7 +53,7 @@ def test_time_counts_where_the_frame_rate_varies() -> None:
     assert video.is_scene.tolist() == [False, False, True, False]
 
 
-def test_a_still_picture_is_one_frame_without_motion() -> None:
+def test_a_still_image_is_one_frame_without_motion() -> None:
     video = sample_frames(clip(scene(0, 1)))
     assert video.pixels.shape[0] == 1 and video.seconds.tolist() == [0.0]
     assert video.motion_mean == video.motion_spread == 0.0

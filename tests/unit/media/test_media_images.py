@@ -68,7 +68,7 @@ def test_rotation_is_that_of_pillow() -> None:
 
 
 @pytest.mark.parametrize("exif", [b"nonsense", b"II*\x00", b"MM\x00*\xff\xff\xff\xff", bytes(100)])
-def test_damaged_camera_data_do_not_cost_the_picture(exif: bytes) -> None:
+def test_damaged_camera_data_do_not_cost_the_image(exif: bytes) -> None:
     content = png(1, 1, 8, 0, b"\0\x80", chunk(b"eXIf", exif))
     assert decode_image(content).tolist() == [[[128] * 3]]
     assert check_image(content) == ("image/png", 1, 1)
@@ -95,9 +95,9 @@ def test_cmyk_becomes_rgb_whether_inverted_as_adobe_does_or_not() -> None:
     plain = plain[:start] + plain[start + 2 + int.from_bytes(plain[start + 2 : start + 4], "big") :]
     assert b"Adobe" in inverted and b"Adobe" not in plain
     for content in (inverted, plain):
-        picture = decode_image(content).astype(int)
-        assert np.abs(picture[:8] - (255, 0, 0)).max() < 12
-        assert np.abs(picture[8:] - (55, 55, 55)).max() < 12
+        image = decode_image(content).astype(int)
+        assert np.abs(image[:8] - (255, 0, 0)).max() < 12
+        assert np.abs(image[8:] - (55, 55, 55)).max() < 12
     assert np.abs(decode_image(encoded(Image.fromarray(inks, "CMYK"), "TIFF"))[0, 0] - (255, 0, 0)).max() == 0
 
 
@@ -133,7 +133,7 @@ def test_numbers_that_signal_that_they_are_none_cost_no_warning() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_one_bit_pictures_are_black_and_white(value: int) -> None:
+def test_one_bit_images_are_black_and_white(value: int) -> None:
     for kind in ("PNG", "TIFF", "BMP", "GIF"):
         assert (decode_image(encoded(Image.new("1", (4, 4), value), kind)) == 255 * value).all()
 
@@ -179,7 +179,7 @@ def test_arithmetic_jpeg() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 60_000), (60_000, 1), (2_000_000, 1)])
-def test_pictures_of_any_shape(size: tuple[int, int]) -> None:
+def test_images_of_any_shape(size: tuple[int, int]) -> None:
     content = png(*size, 8, 0, (b"\0" + b"\x80" * size[0]) * size[1])
     assert check_image(content)[1:] == size
     assert decode_image(content, short_side_px=256).shape == (size[1], size[0], 3)
@@ -303,7 +303,7 @@ def test_more_data_than_pixels_and_absurd_tiles_cost_no_memory() -> None:
                 assert error.reason == "media_truncated"
 
 
-def test_a_picture_that_needs_more_memory_than_there_is_is_oversized() -> None:
+def test_a_image_that_needs_more_memory_than_there_is_is_oversized() -> None:
     rows = (b"\0" + bytes(6_000)) * 6_000
     with DecoderChild(DecoderLimits(memory_bytes=2**28)) as child, pytest.raises(MediaError) as caught:
         child.call(decode_image, png(6_000, 6_000, 8, 0, rows))
@@ -311,7 +311,7 @@ def test_a_picture_that_needs_more_memory_than_there_is_is_oversized() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
-def test_truncated_pictures_are_found(kind: str) -> None:
+def test_truncated_images_are_found(kind: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
     content = encoded(noise, kind)
     for check in (check_image, decode_image):
@@ -329,7 +329,7 @@ def test_truncated_pictures_are_found(kind: str) -> None:
         (b"\xff\xd8\xff", "media_truncated"),
     ],
 )
-def test_reason_for_what_is_no_picture(content: bytes, reason: str) -> None:
+def test_reason_for_what_is_no_image(content: bytes, reason: str) -> None:
     with pytest.raises(MediaError) as caught:
         decode_image(content)
     assert caught.value.reason == reason
@@ -337,13 +337,13 @@ def test_reason_for_what_is_no_picture(content: bytes, reason: str) -> None:
 
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF"]), st.data())
 @settings(deadline=None)
-def test_damaged_pictures_decode_or_say_why(kind: str, data: st.DataObject) -> None:
+def test_damaged_images_decode_or_say_why(kind: str, data: st.DataObject) -> None:
     content = bytearray(encoded(half_red((16, 16)), kind))
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        picture = decode_image(bytes(content), max_pixels=100_000)
+        image = decode_image(bytes(content), max_pixels=100_000)
     except MediaError as error:
         assert error.reason in MEDIA_REASONS
     else:
-        assert picture.dtype == np.uint8 and picture.shape[2] == 3
+        assert image.dtype == np.uint8 and image.shape[2] == 3

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
 from mmrec_lib.media.kind import sniff
 from mmrec_lib.media.probe import MediaInfo, probe
-from tests.unit.encoders.tiny_models import picture_bytes, sound_bytes
+from tests.unit.encoders.tiny_models import image_bytes, sound_bytes
 
 
 def box(name: bytes, body: bytes) -> bytes:
@@ -32,8 +32,8 @@ def reason_of(content: bytes, expected: str | None = None) -> str:
     return caught.value.reason
 
 
-def test_picture() -> None:
-    assert probe(picture_bytes(0, 60, 80, "JPEG"), "image") == MediaInfo("image", "image/jpeg", 60, 80)
+def test_image() -> None:
+    assert probe(image_bytes(0, 60, 80, "JPEG"), "image") == MediaInfo("image", "image/jpeg", 60, 80)
 
 
 def test_sound() -> None:
@@ -61,7 +61,7 @@ def test_matroska_is_known_by_its_first_bytes_and_must_hold_a_track() -> None:
 
 def test_content_counts_and_not_what_was_expected() -> None:
     assert reason_of(sound_bytes(0.1), "image") == "media_wrong_type"
-    assert reason_of(picture_bytes(0), "audio") == "media_wrong_type"
+    assert reason_of(image_bytes(0), "audio") == "media_wrong_type"
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_reason_for_what_is_no_medium(content: bytes, reason: str) -> None:
     assert reason_of(content) == reason
 
 
-def test_picture_with_too_many_pixels_is_oversized() -> None:
+def test_image_with_too_many_pixels_is_oversized() -> None:
     with pytest.raises(MediaError) as caught:
-        probe(picture_bytes(0, 60, 80), "image", max_pixels=4_799)
+        probe(image_bytes(0, 60, 80), "image", max_pixels=4_799)
     assert caught.value.reason == "media_oversized"
 
 
@@ -86,7 +86,7 @@ def test_arbitrary_bytes_never_crash(content: bytes) -> None:
         assert error.reason in MEDIA_REASONS
 
 
-@given(st.sampled_from([movie(), picture_bytes(0, 8, 8), sound_bytes(0.01)]), st.data())
+@given(st.sampled_from([movie(), image_bytes(0, 8, 8), sound_bytes(0.01)]), st.data())
 @settings(deadline=None)
 def test_mutated_media_never_crash(content: bytes, data: st.DataObject) -> None:
     mutated = bytearray(content[: data.draw(st.integers(1, len(content)))])

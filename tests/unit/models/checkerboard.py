@@ -51,7 +51,7 @@ def checkerboard(seed: int = 0) -> Checkerboard:
     rest = Interactions.from_rows(users[in_rest], items[in_rest], shape, times=times[in_rest])
     noise = generator.standard_normal((NUM_ITEMS, 8)) * 0.3
     vectors = np.where(item_colour[:, None] == 1, 1.0, -1.0) * np.ones((1, 8)) + noise
-    vectors[3] = 0.0  # an item without a picture
+    vectors[3] = 0.0  # an item without an image
     contents = {
         "image:images": Content.from_vectors("image:images", vectors),
         "attribute:colour": Content.from_tokens("attribute:colour", [["red" if c else "blue"] for c in item_colour]),

@@ -43,12 +43,12 @@ def test_an_empty_validation_part_gives_defaults(board: Checkerboard) -> None:
     nothing = Interactions.from_rows([], [], board.train.interactions.shape)
     settings = choose_settings(board.train, nothing, CONFIG)
     assert settings.dim == 8
-    assert settings.cease == RankerSettings().cease
+    assert settings.content_ease == RankerSettings().content_ease
 
 
 def test_without_content_nothing_about_content_is_chosen(board: Checkerboard) -> None:
     settings = choose_settings(board.train, board.rest, CONFIG.model_copy(update={"use_content": False}))
-    assert settings.cease.content_scale == 0
+    assert settings.content_ease.content_scale == 0
     assert settings.cold_items == RankerSettings().cold_items
 
 

@@ -3,22 +3,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mmrec_lib.models.config import IalsSettings
-from mmrec_lib.models.tuning.coordinate_search import climb, learn_weights
+from mmrec_lib.models.tuning.coordinate_search import coordinate_search, learn_weights
 
 
 def test_climbing_finds_the_top_of_a_hill() -> None:
-    ladders = {"regulariser": (0.001, 0.01, 0.1, 1.0), "rank": (8, 16, 32, 64)}
+    grids = {"regulariser": (0.001, 0.01, 0.1, 1.0), "rank": (8, 16, 32, 64)}
 
     def hill(settings: IalsSettings) -> float:
         return 1 - abs(settings.regulariser - 1.0) - abs(settings.rank - 8) / 64
 
-    best, value = climb(IalsSettings(), ladders, hill)
+    best, value = coordinate_search(IalsSettings(), grids, hill)
     assert (best.regulariser, best.rank) == (1.0, 8)
     assert value == 1.0
 
 
 def test_a_gain_within_the_noise_moves_nothing() -> None:
-    best, _ = climb(IalsSettings(rank=16), {"rank": (16, 32)}, lambda s: 1.0 + s.rank * 1e-6)
+    best, _ = coordinate_search(IalsSettings(rank=16), {"rank": (16, 32)}, lambda s: 1.0 + s.rank * 1e-6)
     assert best.rank == 16
 
 
@@ -29,7 +29,7 @@ def test_nothing_is_evaluated_twice() -> None:
         seen.append(settings.rank)
         return float(settings.rank)
 
-    climb(IalsSettings(rank=8), {"rank": (8, 16, 32)}, once, rounds=5)
+    coordinate_search(IalsSettings(rank=8), {"rank": (8, 16, 32)}, once, rounds=5)
     assert sorted(seen) == [8, 16, 32]
 
 

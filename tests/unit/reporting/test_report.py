@@ -14,7 +14,6 @@ from PIL import Image
 
 from mmrec_lib.evaluation import MetricRow
 from mmrec_lib.reporting import (
-    BookRow,
     Card,
     EncodeCount,
     FunnelStage,
@@ -23,6 +22,7 @@ from mmrec_lib.reporting import (
     Neighbors,
     QuarantineReason,
     Recommendation,
+    ReconciliationRow,
     ReportData,
     ShownUser,
     SpokenReview,
@@ -69,7 +69,7 @@ class Page(HTMLParser):
             self.text += data
 
 
-def picture(color: str | None = "red", mode: str = "RGB", kind: str = "PNG") -> bytes:
+def image(color: str | None = "red", mode: str = "RGB", kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     Image.new(mode, (640, 800), color).save(buffer, kind)
     return buffer.getvalue()
@@ -86,15 +86,15 @@ def metric_rows() -> list[MetricRow]:
 
 
 def full_data() -> ReportData:
-    red, shoe = Card("p1", "Red dress", picture(), "dress"), Card("p2", "Shoe", picture("blue"))
-    shares = {"cease": 1.0, "residual": -0.2, "popularity": 0.0}
+    red, shoe = Card("p1", "Red dress", image(), "dress"), Card("p2", "Shoe", image("blue"))
+    shares = {"content_ease": 1.0, "residual": -0.2, "popularity": 0.0}
     return ReportData(
         store_name="Shop",
         as_of="2025-10-01",
         versions={"mmrec": "0.1.0"},
         tables={"user": 3, "item": 2, "event": 1234567},
         funnel=[FunnelStage("event", 12, "accepted")],
-        books=[BookRow("event", 14, 12, 0, 1, 1), BookRow("item", 9, 2)],
+        reconciliation=[ReconciliationRow("event", 14, 12, 0, 1, 1), ReconciliationRow("item", 9, 2)],
         quarantine=[QuarantineReason("not_json", 1, "line 3: JSON is needed", "{", "events/a.jsonl:3")],
         users=[
             ShownUser(
@@ -136,7 +136,7 @@ def test_an_empty_report_says_what_is_absent() -> None:
     assert "No model was evaluated" in page.text
 
 
-def test_pictures_are_small_jpegs_with_words_for_those_who_cannot_see_them() -> None:
+def test_images_are_small_jpegs_with_words_for_those_who_cannot_see_them() -> None:
     images = Page(report_html(full_data())).images
     assert images
     for image in images:
@@ -147,8 +147,8 @@ def test_pictures_are_small_jpegs_with_words_for_those_who_cannot_see_them() -> 
             assert max(thumbnail.size) <= 168
 
 
-@pytest.mark.parametrize("bad", [None, b"", b"no picture", picture()[:300]])
-def test_a_missing_or_broken_picture_leaves_a_placeholder_with_the_title(bad: bytes | None) -> None:
+@pytest.mark.parametrize("bad", [None, b"", b"no image", image()[:300]])
+def test_a_missing_or_broken_image_leaves_a_placeholder_with_the_title(bad: bytes | None) -> None:
     card = Card("p1", "Lost hat", bad)
     page = Page(report_html(ReportData("Shop", "2025-10-01", neighbors=[Neighbors(card, [])])))
     assert page.images == []
@@ -156,8 +156,8 @@ def test_a_missing_or_broken_picture_leaves_a_placeholder_with_the_title(bad: by
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("RGBA", "PNG"), ("P", "GIF"), ("L", "JPEG"), ("CMYK", "JPEG")])
-def test_pictures_of_any_colour_model_are_shown(mode: str, kind: str) -> None:
-    card = Card("p1", "Hat", picture(None, mode, kind))
+def test_images_of_any_colour_model_are_shown(mode: str, kind: str) -> None:
+    card = Card("p1", "Hat", image(None, mode, kind))
     assert Page(report_html(ReportData("S", "2025-10-01", neighbors=[Neighbors(card, [])]))).images
 
 
@@ -200,7 +200,7 @@ def test_nothing_is_loaded_from_anywhere() -> None:
     assert "url(" not in html and "@import" not in html
 
 
-def test_the_page_stays_light_with_many_large_pictures() -> None:
+def test_the_page_stays_light_with_many_large_images() -> None:
     rng = np.random.default_rng(0)
     cards = []
     for number in range(60):
@@ -238,7 +238,7 @@ def data_of(text: str, count: int) -> ReportData:
         versions=dict.fromkeys(names, text),
         tables=dict.fromkeys(names, 1),
         funnel=[FunnelStage(name, 1, text) for name in names],
-        books=[BookRow(name, 1, 1) for name in names],
+        reconciliation=[ReconciliationRow(name, 1, 1) for name in names],
         quarantine=[QuarantineReason(name, 1, text, text, text) for name in names],
         users=[user] * count,
         neighbors=[Neighbors(card, [(card, 0.5)] * min(count, 7))] * count,

@@ -121,7 +121,7 @@ def test_a_version_with_a_file_gone_is_not_found_by_its_fingerprint(copy_store: 
         path = model_files(out)[1]
         path.write_bytes(path.read_bytes()[:-1])
     elif what == "code":
-        next(out.glob("mlartifacts/models/*/artifacts/code/*/models/ranker.py")).unlink()
+        next(out.glob("mlartifacts/models/*/artifacts/code/*/models/ranker/ranker.py")).unlink()
     elif what == "fits":
         next(out.glob("mlartifacts/*/artifacts/fits/fits.json")).unlink()
     elif what == "run folder":

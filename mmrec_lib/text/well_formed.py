@@ -1,16 +1,6 @@
-"""Texts as they come: which hold nothing to encode, and what is mended before a tokenizer or a detector sees them."""
+"""Valid Unicode: mended before a tokenizer or a language detector sees a text."""
 
 from __future__ import annotations
-
-from mmrec_lib.encoders.errors import TEXT_EMPTY, TEXT_MISSING
-from mmrec_lib.encoders.spec import EncoderInput
-
-
-def refusal(text: EncoderInput) -> str | None:
-    """Why an input is no text to encode, or None."""
-    if not isinstance(text, str):
-        return TEXT_MISSING
-    return None if text.strip() else TEXT_EMPTY
 
 
 def well_formed(text: str) -> str:

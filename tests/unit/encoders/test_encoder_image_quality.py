@@ -1,4 +1,4 @@
-"""The packaged models of pictures do what they are for, on photos of the sample store; needs their weights."""
+"""The packaged models of images do what they are for, on photos of the sample store; needs their weights."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_words_find_photos_of_what_they_name(real_models: ModelsConfig) -> None:
     encoder = make_encoder(real_models.encoder("conse-imagenet", "joint"), real_models)
     encoder.load()
     classes = {"shoes": "Shoes", "trousers": "Trousers", "t-shirt": "T-shirts"}
-    pictures = [photos(category, 4) for category in classes.values()]
-    assert [len(of_class) for of_class in pictures] == [4, 4, 4]
+    images = [photos(category, 4) for category in classes.values()]
+    assert [len(of_class) for of_class in images] == [4, 4, 4]
     scores = (
         encoder.encode(list(classes)).vectors
-        @ encoder.encode([photo for of_class in pictures for photo in of_class]).vectors.T
+        @ encoder.encode([photo for of_class in images for photo in of_class]).vectors.T
     )
     own = np.repeat(np.eye(3), 4, axis=1)
     found = [int(is_own[np.argsort(-row)[:4]].sum()) for row, is_own in zip(scores, own, strict=True)]

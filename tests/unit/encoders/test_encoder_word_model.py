@@ -9,7 +9,7 @@ from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import TEXT_UNKNOWN
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder
 from mmrec_lib.encoders.spec import Encoder
-from mmrec_lib.encoders.text.word_model import save_words
+from mmrec_lib.encoders.text.word_model import save_word_model
 from mmrec_lib.errors import EncoderError
 
 VOCABULARY = ["red", "shoe", "river", "赤い"]
@@ -20,7 +20,7 @@ SETTINGS = {"method": "tfidf", "max_characters": 60}
 
 @pytest.fixture
 def models(tmp_path: Path) -> ModelsConfig:
-    save_words(tmp_path / "own", VOCABULARY, VECTORS, WEIGHTS, SETTINGS)
+    save_word_model(tmp_path / "own", VOCABULARY, VECTORS, WEIGHTS, SETTINGS)
     return ModelsConfig.model_validate({"root": str(tmp_path), "encoders": {"own": {"kind": "words"}}})
 
 
@@ -42,9 +42,9 @@ def test_a_vector_is_the_weighted_mean_of_the_known_words(models: ModelsConfig) 
 def test_its_identity_is_what_the_directory_holds(models: ModelsConfig) -> None:
     spec = encoder_spec(models.encoders["own"], models)
     assert (spec.id, spec.modality, spec.input_kind, spec.dim) == ("own", "text", "text", 3)
-    save_words(Path(models.root, "own"), VOCABULARY, VECTORS, WEIGHTS, SETTINGS)
+    save_word_model(Path(models.root, "own"), VOCABULARY, VECTORS, WEIGHTS, SETTINGS)
     assert encoder_spec(models.encoders["own"], models) == spec
-    save_words(Path(models.root, "own"), VOCABULARY, VECTORS[:, ::-1], WEIGHTS, SETTINGS)
+    save_word_model(Path(models.root, "own"), VOCABULARY, VECTORS[:, ::-1], WEIGHTS, SETTINGS)
     assert encoder_spec(models.encoders["own"], models).revision != spec.revision
     assert not list(Path(models.root).glob(".making-*"))
 
@@ -73,18 +73,18 @@ def test_a_vector_has_the_same_bits_in_any_batch(models: ModelsConfig) -> None:
 
 def test_a_directory_of_another_kind_or_an_older_segmentation_is_refused(models: ModelsConfig) -> None:
     for settings in ({"segmentation": 0}, {"model_type": "bert"}):
-        save_words(Path(models.root, "own"), VOCABULARY, VECTORS, WEIGHTS, {**SETTINGS, **settings})
+        save_word_model(Path(models.root, "own"), VOCABULARY, VECTORS, WEIGHTS, {**SETTINGS, **settings})
         with pytest.raises(EncoderError, match="fit_words"):
             loaded(models)
     # What stands there now is no words model, and is not written over.
     before = sorted(p.name for p in Path(models.root, "own").iterdir())
     with pytest.raises(EncoderError, match="would be lost"):
-        save_words(Path(models.root, "own"), VOCABULARY, VECTORS, WEIGHTS, SETTINGS)
+        save_word_model(Path(models.root, "own"), VOCABULARY, VECTORS, WEIGHTS, SETTINGS)
     assert sorted(p.name for p in Path(models.root, "own").iterdir()) == before
 
 
 def test_a_directory_whose_parts_do_not_belong_together_is_refused(models: ModelsConfig) -> None:
-    save_words(Path(models.root, "own"), VOCABULARY[:2], VECTORS, WEIGHTS, SETTINGS)
+    save_word_model(Path(models.root, "own"), VOCABULARY[:2], VECTORS, WEIGHTS, SETTINGS)
     with pytest.raises(EncoderError, match="each of 2 words"):
         loaded(models)
     (Path(models.root, "own") / "vocabulary.json").unlink()
