@@ -62,7 +62,7 @@ class WordModelEncoder:
             raise EncoderError(
                 f"Words model `{self._spec.id}`: `{self._directory}` must be of type {MODEL_TYPE} with segmentation "
                 f"{SEGMENTATION}, got {settings.get('model_type')} with {settings.get('segmentation')}. Fit it again "
-                "with jobs/fit_words.py."
+                "with jobs/fit_word_model.py."
             )
         try:
             vocabulary = json.loads((self._directory / _VOCABULARY).read_text(encoding="utf-8"))

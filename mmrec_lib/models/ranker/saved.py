@@ -15,7 +15,9 @@ from mmrec_lib.errors import ModelError
 
 ARRAYS_FILE = "model.safetensors"
 META_FILE = "model.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Format 1 called EASE with content `cease`.
+_RENAMED_SINCE_1 = {"cease": "content_ease"}
 
 
 def write_saved(folder: Path, kind: str, arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any]) -> None:
@@ -35,7 +37,8 @@ def read_saved(folder: Path, kind: str) -> tuple[dict[str, npt.NDArray[Any]], di
     meta = read_meta(folder)
     if meta.get("kind") != kind:
         raise ModelError(f"saved model {folder}: must be a {kind}, got {meta.get('kind')}; load it with its own class")
-    return dict(load_file(str(folder / ARRAYS_FILE))), meta
+    arrays = load_file(str(folder / ARRAYS_FILE))
+    return {_renamed_array(name): array for name, array in arrays.items()}, meta
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -47,9 +50,24 @@ def read_meta(folder: Path) -> dict[str, Any]:
     if not (folder / META_FILE).exists() or not (folder / ARRAYS_FILE).exists():
         raise ModelError(f"saved model {folder}: needs {META_FILE} and {ARRAYS_FILE}; name a folder written by save")
     meta: dict[str, Any] = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
+    if meta.get("format_version") == 1:
+        return {**_renamed(meta), "format_version": FORMAT_VERSION}
     if meta.get("format_version") != FORMAT_VERSION:
         raise ModelError(
             f"saved model {folder}: this version reads format {FORMAT_VERSION}, got {meta.get('format_version')}; "
             "fit it again"
         )
     return meta
+
+
+def _renamed(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What format 1 says, with the names that this format has for settings and sources; ids and words stay."""
+    settings = {_RENAMED_SINCE_1.get(name, name): value for name, value in meta.get("settings", {}).items()}
+    if isinstance(fusion := settings.get("fusion"), Mapping):
+        settings["fusion"] = {_RENAMED_SINCE_1.get(name, name): weight for name, weight in fusion.items()}
+    sources = [_RENAMED_SINCE_1.get(name, name) for name in meta.get("sources", ())]
+    return {**meta, "settings": settings, "sources": sources}
+
+
+def _renamed_array(name: str) -> str:
+    return "/".join(_RENAMED_SINCE_1.get(part, part) for part in name.split("/"))

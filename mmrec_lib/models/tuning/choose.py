@@ -153,7 +153,7 @@ class _SourceStage:
         """Settings of each source by itself."""
         updates: dict[str, Any] = {}
         num_items = self.interactions.shape[1]
-        possible = [name for name in settings.fusion if is_possible(_source(name), num_items, settings)] or ["ials"]
+        possible = [name for name in settings.fusion if is_possible(name, num_items, settings)] or ["ials"]
         if "content_ease" in possible or "ridge" in possible:
             weights: dict[str, float] = {}
             grams: dict[float, Floats] = {}
@@ -281,16 +281,6 @@ class _SourceStage:
             return self.users.ndcg(np.asarray(self.known @ matrix))
 
         return coordinate_search(settings.graph_filter, GRAPH_GRIDS, evaluate, self.config.search_rounds + 1)[0]
-
-
-def _source(name: str) -> SourceName:
-    names: dict[str, SourceName] = {
-        "content_ease": "content_ease",
-        "ridge": "ridge",
-        "ials": "ials",
-        "graph_filter": "graph_filter",
-    }
-    return names[name]
 
 
 def _choose_popularity(

@@ -74,7 +74,7 @@ def test_a_vector_has_the_same_bits_in_any_batch(models: ModelsConfig) -> None:
 def test_a_directory_of_another_kind_or_an_older_segmentation_is_refused(models: ModelsConfig) -> None:
     for settings in ({"segmentation": 0}, {"model_type": "bert"}):
         save_word_model(Path(models.root, "own"), VOCABULARY, VECTORS, WEIGHTS, {**SETTINGS, **settings})
-        with pytest.raises(EncoderError, match="fit_words"):
+        with pytest.raises(EncoderError, match="fit_word_model"):
             loaded(models)
     # What stands there now is no words model, and is not written over.
     before = sorted(p.name for p in Path(models.root, "own").iterdir())

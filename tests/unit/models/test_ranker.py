@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
@@ -134,3 +137,22 @@ def test_a_store_with_one_event_can_be_fitted(board: Checkerboard, settings: Ran
     single = Interactions.from_rows([0], [0], board.train.interactions.shape)
     model = fit_ranker(board.train.with_interactions(single), settings)
     assert np.isfinite(model.score(board.train.histories())).all()
+
+
+def test_a_model_saved_before_ease_with_content_was_renamed_is_read(
+    ranker: FittedRanker, board: Checkerboard, tmp_path: Path
+) -> None:
+    ranker.save(tmp_path)
+    arrays = load_file(str(tmp_path / "model.safetensors"))
+    assert any(name.startswith("source/content_ease/") for name in arrays)
+    save_file(
+        {name.replace("content_ease", "cease"): a for name, a in arrays.items()}, str(tmp_path / "model.safetensors")
+    )
+    meta = (tmp_path / "model.json").read_text(encoding="utf-8").replace('"content_ease"', '"cease"')
+    old = json.loads(meta) | {"format_version": 1}
+    old["item_ids"][0] = "cease"
+    (tmp_path / "model.json").write_text(json.dumps(old), encoding="utf-8")
+    loaded = FittedRanker.load(tmp_path)
+    assert loaded.item_ids[0] == "cease"
+    assert list(loaded.sources) == list(ranker.sources)
+    np.testing.assert_array_equal(loaded.score(board.train.histories()), ranker.score(board.train.histories()))

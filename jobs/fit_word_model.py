@@ -34,7 +34,7 @@ def external_versions(context: Context, config: Config) -> dict[str, str]:
 
 
 JOB = Job(
-    name="fit_words",
+    name="fit_word_model",
     summary="fits a model of words on the store's own texts",
     config=Config,
     reads=("item", "review"),
