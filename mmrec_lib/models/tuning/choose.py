@@ -17,7 +17,6 @@ from mmrec_lib.models.config import (
     GraphSettings,
     IalsSettings,
     RankerSettings,
-    SourceName,
     TrainingConfig,
 )
 from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows
