@@ -73,6 +73,7 @@ setup(
         "mmrec_lib.reporting": ["templates/*"],
         "mmrec_lib.encoders": ["calibration/*"],
     },
+    entry_points={"console_scripts": ["mmrec = mmrec_lib.runtime.cli:main"]},
     install_requires=CORE,
     extras_require={
         "spark": SPARK,
