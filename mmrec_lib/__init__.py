@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmrec_lib.models.ranker.ranker import FittedRanker as FittedRanker
     from mmrec_lib.models.ranker.ranker import fit_ranker as fit_ranker
     from mmrec_lib.models.tuning.choose import choose_settings as choose_settings
+    from mmrec_lib.publishing.notebook import open_notebook as open_notebook
     from mmrec_lib.publishing.slices import current_rows as current_rows
     from mmrec_lib.topk.exact import exact_top as exact_top
     from mmrec_lib.tracking.registry import Registry as Registry
@@ -42,6 +43,7 @@ _PUBLIC = {
     "load_snapshot": "features.load",
     "make_encoder": "encoders.registry",
     "open_lakehouse": "lakehouse.reader",
+    "open_notebook": "publishing.notebook",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 the names of the table above
 
