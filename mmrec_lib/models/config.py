@@ -17,6 +17,10 @@ SOURCE_NAMES: tuple[SourceName, ...] = ("cease", "ridge", "ials", "graph_filter"
 FITTED_NAMES = (*SOURCE_NAMES, "item_knn")
 """Sources that a ranker may consist of; the search chooses among SOURCE_NAMES."""
 
+BaselineName = Literal["popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content"]
+BASELINE_NAMES: tuple[BaselineName, ...] = ("popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content")
+"""The baselines of `models.baselines`."""
+
 
 def _equal_weights() -> dict[str, float]:
     return dict.fromkeys(SOURCE_NAMES, 1.0)

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from mmrec_lib.evaluation.metrics import rank_metrics
-from mmrec_lib.models.baselines import BASELINE_NAMES, BaselineName, choose_baseline, fit_baseline
+from mmrec_lib.models.baselines import choose_baseline, fit_baseline
 from mmrec_lib.models.choose import choose_settings
-from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.models.config import BASELINE_NAMES, BaselineName, TrainingConfig
 from mmrec_lib.models.data import FitData, Histories, Interactions
 from mmrec_lib.models.ranker import fit_ranker
 from mmrec_lib.models.validation import without

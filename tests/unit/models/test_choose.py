@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmrec_lib.models.baselines import BASELINE_NAMES, BaselineName, choose_baseline, fit_baseline, possible_baselines
+from mmrec_lib.models.baselines import choose_baseline, fit_baseline, possible_baselines
 from mmrec_lib.models.choose import choose_settings
-from mmrec_lib.models.config import RankerSettings, TrainingConfig
+from mmrec_lib.models.config import BASELINE_NAMES, BaselineName, RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Interactions
 from mmrec_lib.models.ranker import fit_ranker
 from mmrec_lib.models.validation import ValidationUsers

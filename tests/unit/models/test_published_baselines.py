@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmrec_lib.models.baselines import BASELINE_NAMES, BaselineSettings, FittedBaseline, as_ranker, fit_baseline
-from mmrec_lib.models.config import PopularitySettings, RankerSettings
+from mmrec_lib.models.baselines import BaselineSettings, FittedBaseline, as_ranker, fit_baseline
+from mmrec_lib.models.config import BASELINE_NAMES, PopularitySettings, RankerSettings
 from mmrec_lib.models.data import Histories
 from mmrec_lib.models.pyfunc_file import recommend
 from mmrec_lib.models.ranker import FittedRanker, fit_ranker
