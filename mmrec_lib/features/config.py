@@ -1,4 +1,4 @@
-"""How events become interactions."""
+"""Settings of interactions, splits, profiles and feature blocks."""
 
 from __future__ import annotations
 

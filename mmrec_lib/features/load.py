@@ -54,7 +54,7 @@ class Snapshot:
     num_gone: int = 0
 
     def fit_data(self, fit: str) -> FitData:
-        """What fit1, fit2 or fit3 may see: the parts before its cut, and contents as known then."""
+        """Data of fit1, fit2 or fit3: the parts before its cut, and contents as known then."""
         first, *others = (self.parts[part] for part in FIT_PARTS[fit])
         interactions = first
         for other in others:

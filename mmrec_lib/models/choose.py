@@ -108,7 +108,7 @@ def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig)
 def _choose_weighting(
     train: FitData, users: ValidationUsers, warm_items: Bools, settings: RankerSettings
 ) -> RankerSettings:
-    """How much interaction weights count, by the graph filter: it is quick, and any number of items will do."""
+    """Choose the exponent of interaction weights by the graph filter, which is quick for any number of items."""
     weights = train.interactions.weights[:, np.flatnonzero(warm_items)]
     if np.ptp(weights.data) == 0:
         return settings
@@ -124,7 +124,7 @@ def _choose_weighting(
 
 @dataclass(frozen=True)
 class _SourceStage:
-    """What all sources are chosen with: items with interactions only."""
+    """Inputs that all sources are chosen on: items with interactions only."""
 
     interactions: sparse.csr_matrix
     users: ValidationUsers

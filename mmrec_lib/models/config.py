@@ -27,7 +27,7 @@ def _equal_weights() -> dict[str, float]:
 
 
 class TrainingConfig(Section):
-    """How rankers are trained.
+    """Settings of training.
 
     Attributes:
         seed: Seed of everything random: starting factors, simulated cold items, folds.

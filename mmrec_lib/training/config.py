@@ -1,4 +1,4 @@
-"""When a candidate becomes the champion."""
+"""Settings of the gate between candidate and champion."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _headline(judged: Mapping[tuple[str, str], list[MetricRow]], config: Evaluat
 
 
 def is_judged(registry: Registry) -> bool:
-    """Whether the candidate has its plots, and so has the baseline that may be published in its place."""
+    """True when the candidate has its plots, and so has the baseline that may be published in its place."""
     newest = registry.newest()
     if newest is None:
         return False

@@ -58,7 +58,7 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
 
 
 def is_registered(registry: Registry, counts: Mapping[str, int] | None) -> bool:
-    """Whether the version that the last good run counted is registered and has all its files."""
+    """True when the version that the last good run counted is registered and has all its files."""
     return registry.has_intact((counts or {}).get(VERSION_COUNT))
 
 
