@@ -99,7 +99,7 @@ def _add(digest: hashlib._Hash, name: str, *arrays: npt.NDArray[Any], text: Sequ
     for array in arrays:
         # Of 4 or 8 bytes, as scipy finds fit: the same positions are the same data.
         of_one_size = array.astype(np.int64, copy=False) if array.dtype.kind == "i" else array
-        digest.update(memoryview(np.ascontiguousarray(of_one_size).reshape(-1).view(np.uint8)))
+        digest.update(np.ascontiguousarray(of_one_size).reshape(-1).view(np.uint8).data)
 
 
 def current_snapshot(lakehouse: Lakehouse) -> tuple[str, Cuts]:
