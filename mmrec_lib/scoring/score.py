@@ -62,7 +62,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.model_artifact(champion, "ranker", Path(scratch))
         catalogue = build_catalogue(FittedRanker.load(folder), snapshot)
-        # A place of its own: workers keep what they read from a place, and may have scored with another catalogue before.
+        # A place of its own: workers keep what they read from a place, maybe another catalogue of this run.
         uri = lakehouse.staging_path(f"catalogue-{uuid.uuid4().hex}")
         save_catalogue(catalogue, folder, uri)
         num_tasks = 2 * (1 + len(snapshot.user_ids) // config.users_per_task)
