@@ -1,4 +1,4 @@
-"""How events become interactions."""
+"""Settings of interactions, splits, profiles and feature blocks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ class FeaturesConfig(Section):
         view_seconds_full: Views and listens shorter than this count in proportion; None counts each in full. The
             default lies near the median of the sample store (27 seconds). There validation hardly tells 10, 20, 30, 60
             and none apart (.2519 to .2528 where weights count a little), so it is a convention, not an optimum.
-        count_reviews: Reviews count as events of the types `review` (with a rating) and `comment` (without).
+        count_reviews: Reviews count as events of the types `review` (with a rating) and `comment` (without). On the
+            sample store, where nearly all of them repeat a purchase, fits with the same settings rank alike with and
+            without them (nDCG@10 on test -.0002, 95 % interval -.0017 to .0015), whatever they weigh.
         train_share: Share of the events, in time, that train is made of, where the source brings no split.
         valid_share: Share that follows as valid; the rest is test.
         max_history: Items kept in a user's history, latest first; scoring sees no more.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -16,6 +18,9 @@ ROW_NUMBER, IS_DELETE = "_mmrec_row_number", "_mmrec_is_delete"
 
 _FEED = ("_change_type", "_commit_version", "_commit_timestamp")
 _AS_TEXT = ("interval", "variant")
+# How Spark and Delta begin what they say of files and tables. A failed task comes as Java's own exception; of those
+# only these speak of the table, and none of the machine (a full disk, a lost executor).
+_OF_THE_TABLE = re.compile(r"\[(?:FAILED_READ_FILE|DELTA_|CANNOT_READ_)[^\n]*")
 _BUCKETS = 256
 _log = logging.getLogger(__name__)
 
@@ -27,8 +32,8 @@ class DeltaReadError(ValueError):
 def read_delta(lakehouse: Lakehouse, uri: str, key: str, version: int, changes_from: int | None = None) -> DataFrame:
     """Rows of a Delta table that are new since it was read last, staged.
 
-    Of a change feed only what is left of each key's changes counts: a row that was inserted and deleted since is not
-    there, one that was overwritten is there once. A feed that cannot be read any more (its files were removed) is
+    Of a change feed only what is left of each key's changes counts: a row that was inserted and deleted since is there
+    as deleted, one that was overwritten is there once. A feed that cannot be read any more (its files were removed) is
     replaced by the whole version.
 
     Args:
@@ -44,19 +49,35 @@ def read_delta(lakehouse: Lakehouse, uri: str, key: str, version: int, changes_f
     Raises:
         DeltaReadError: When Spark cannot read it.
     """
+    if changes_from is None:
+        return _read(lakehouse, uri, key, version)
     try:
         return _read(lakehouse, uri, key, version, changes_from)
-    except PySparkException as error:
-        if changes_from is None:
-            raise DeltaReadError(_said(error)) from error
-        _log.warning("%s: the change feed from version %d cannot be read (%s)", uri, changes_from, _said(error))
+    except DeltaReadError as error:
+        _log.warning(
+            "%s: the change feed from version %d cannot be read, so the whole of version %d is; rows that were deleted "
+            "in between stay (%s)",
+            uri,
+            changes_from,
+            version,
+            error,
+        )
+    return _read(lakehouse, uri, key, version)
+
+
+def _read(lakehouse: Lakehouse, uri: str, key: str, version: int, changes_from: int | None = None) -> DataFrame:
     try:
-        return _read(lakehouse, uri, key, version, None)
+        return _staged(lakehouse, uri, key, version, changes_from)
     except PySparkException as error:
-        raise DeltaReadError(_said(error)) from error
+        raise DeltaReadError(_said(str(error)) or type(error).__name__) from error
+    except Py4JJavaError as error:
+        found = _OF_THE_TABLE.search(str(error))
+        if found is None:
+            raise
+        raise DeltaReadError(_said(found.group())) from error
 
 
-def _read(lakehouse: Lakehouse, uri: str, key: str, version: int, changes_from: int | None) -> DataFrame:
+def _staged(lakehouse: Lakehouse, uri: str, key: str, version: int, changes_from: int | None) -> DataFrame:
     reader = lakehouse.spark.read.format("delta")
     if changes_from is None:
         rows = reader.option("versionAsOf", version).load(uri).withColumn(IS_DELETE, F.lit(False))
@@ -132,5 +153,5 @@ def _as_text(column: Column, data_type: DataType) -> Column:
     return column.cast("string") if any(part in name for part in _AS_TEXT) else column
 
 
-def _said(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+def _said(message: str) -> str:
+    return next(iter(message.strip().splitlines()), "")[:300]

@@ -17,13 +17,17 @@ SOURCE_NAMES: tuple[SourceName, ...] = ("content_ease", "ridge", "ials", "graph_
 FITTED_NAMES = (*SOURCE_NAMES, "item_knn")
 """Sources that a ranker may consist of; the search chooses among SOURCE_NAMES."""
 
+BaselineName = Literal["popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content"]
+BASELINE_NAMES: tuple[BaselineName, ...] = ("popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content")
+"""The baselines of `models.baselines`."""
+
 
 def _equal_weights() -> dict[str, float]:
     return dict.fromkeys(SOURCE_NAMES, 1.0)
 
 
 class TrainingConfig(Section):
-    """How rankers are trained.
+    """Settings of training.
 
     Attributes:
         seed: Seed of everything random: starting factors, simulated cold items, folds.
@@ -166,7 +170,7 @@ class RankerSettings(Section):
             to this power, so 0 takes all alike.
         fusion: Weight of each source's standardised scores; absent sources are not fitted.
         dim: Length of the distilled vectors.
-        cease: Settings of EASE with content.
+        content_ease: Settings of EASE with content.
         ridge: Settings of ridge.
         ials: Settings of implicit ALS.
         graph_filter: Settings of the graph filter.

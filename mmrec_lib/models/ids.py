@@ -88,7 +88,8 @@ class Mapped:
         Raises:
             ModelError: When one of them is not in it, or is no position.
         """
-        if positions.size and (positions.min() < 0 or not self.known[positions].all()):
+        is_place = not positions.size or (positions.min() >= 0 and positions.max() < len(self.known))
+        if not is_place or not self.known[positions].all():
             raise ModelError("positions: an id that is only in one of both lists has no position in the other")
         targets: npt.NDArray[np.int64] = self._targets[self._place[positions]]
         return targets

@@ -64,7 +64,6 @@ class ShownUser:
         recommendations: Best first; a dozen are shown.
         history_categories: Share of each category in the whole history, 0 to 1; empty without categories.
         recommended_categories: Share of each category in the whole list.
-        why_shown: A few words, such as "likes red dresses (planted)".
     """
 
     user_id: str
@@ -75,7 +74,6 @@ class ShownUser:
     recommendations: Sequence[Recommendation] = ()
     history_categories: Mapping[str, float] = field(default_factory=dict)
     recommended_categories: Mapping[str, float] = field(default_factory=dict)
-    why_shown: str | None = None
 
 
 @dataclass(frozen=True)

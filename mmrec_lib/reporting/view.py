@@ -89,7 +89,6 @@ class UserView:
     user_id: str
     kind: str
     facts: Sequence[tuple[str, str]]
-    why_shown: str
     history: Sequence[Listed]
     more_history: int
     recommendations: Sequence[Listed]
@@ -191,7 +190,6 @@ def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnail
         user_id=user.user_id,
         kind="with history" if user.is_warm else "new",
         facts=[("events", count(user.num_events)), *((label(key), value) for key, value in user.attributes.items())],
-        why_shown=user.why_shown or "",
         history=history[:NUM_HISTORY],
         more_history=max(0, len(history) - NUM_HISTORY),
         recommendations=[

@@ -21,7 +21,7 @@ INSTEAD_OF_TAG = "mmrec.instead_of"
 
 
 def is_baseline(model: RegisteredModel | None) -> bool:
-    """Whether a version is a baseline that was published in a ranker's place."""
+    """True for a version that is a baseline published in a ranker's place."""
     return model is not None and BASELINE_TAG in model.tags
 
 

@@ -46,7 +46,7 @@ def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
 
 
 def judged_fits(config: TrainingConfig) -> dict[str, str]:
-    """Which data each judged fit is fitted on: fit 2 keeps fit 1's when there is to be no refit on valid."""
+    """Data of each judged fit: fit 2 keeps fit 1's when there is to be no refit on valid."""
     return {"fit1": "fit1", "fit2": "fit2" if config.refit_on_valid else "fit1"}
 
 

@@ -1,4 +1,4 @@
-"""When a candidate becomes the champion; pure decisions on validation metrics."""
+"""Decisions of the gate between candidate and champion, from validation metrics alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_BASELINES = 'SET="promotion.first_must_beat=[]"'
 
 @dataclass(frozen=True)
 class GateValue:
-    """What the gate looks at of one model.
+    """Validation metric of one model, as the gate compares it.
 
     Attributes:
         value: Its validation metric.
@@ -30,13 +30,13 @@ class GateValue:
 
     @property
     def is_beyond(self) -> bool:
-        """Whether the ranker is worse than this model by more than chance explains."""
+        """True when the ranker is worse than this model by more than chance explains."""
         return self.diff_high is not None and self.diff_high < 0 and self.num_users >= MIN_USERS
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a candidate passed, and why."""
+    """Outcome of the gate for a candidate, with its reason."""
 
     passed: bool
     reason: str

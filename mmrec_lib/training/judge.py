@@ -23,7 +23,7 @@ from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.fallback import INSTEAD_OF_TAG, is_baseline, register_baseline
 from mmrec_lib.training.fits import RANKER, load_fits
 from mmrec_lib.training.gate import best_baseline, decide_first, gate_values
-from mmrec_lib.training.register import FITS_FOLDER, SNAPSHOT_TAG
+from mmrec_lib.training.register import DATA_TAG, FITS_FOLDER, SNAPSHOT_TAG
 from mmrec_lib.training.train import READS as TRAIN_READS
 
 READS = (*TRAIN_READS, "registry:candidate")
@@ -93,7 +93,7 @@ def _judge_version(
         if found:
             with tempfile.TemporaryDirectory() as scratch:
                 plot = Path(scratch) / f"{fit}-{part}.png"
-                plot_metric(found, f"{fit} on {part}: nDCG@10", "ndcg", min(config.ks), plot)
+                plot_metric(found, f"{fit} on {part}: nDCG@{min(config.ks)}", "ndcg", min(config.ks), plot)
                 registry.log_artifact(version, plot, PLOTS_FOLDER)
     registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
     return judged
@@ -105,7 +105,7 @@ def _headline(judged: Mapping[tuple[str, str], list[MetricRow]], config: Evaluat
 
 
 def is_judged(registry: Registry) -> bool:
-    """Whether the candidate has its plots, and so has the baseline that may be published in its place."""
+    """True when the candidate has its plots, and so has the baseline that may be published in its place."""
     newest = registry.newest()
     if newest is None:
         return False
@@ -115,7 +115,7 @@ def is_judged(registry: Registry) -> bool:
 
 
 def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel:
-    """The candidate, which must have been trained on this snapshot and have all its files.
+    """The candidate, which must have been trained on this snapshot as it is now and have all its files.
 
     Raises:
         ModelError: When it was not, files are gone, or there is none.
@@ -128,6 +128,11 @@ def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel
         raise ModelError(
             f"{candidate.name} version {candidate.version} was trained on snapshot {trained_on}, but the current one "
             f"is {snapshot.snapshot_id}. Run train_ranker first."
+        )
+    if candidate.tags.get(DATA_TAG) != snapshot.data_hash:
+        raise ModelError(
+            f"{candidate.name} version {candidate.version} was trained before users or items of snapshot "
+            f"{snapshot.snapshot_id} were deleted or added. Run train_ranker first."
         )
     if not registry.is_intact(candidate):
         raise ModelError(

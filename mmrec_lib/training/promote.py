@@ -64,14 +64,14 @@ def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -
 
 
 def is_decided(registry: Registry) -> bool:
-    """Whether the newest version carries a decision and the champion, where there is one, has all its files."""
+    """True when the newest version carries a decision and the champion, where there is one, has all its files."""
     newest, champion = registry.newest(), registry.by_alias(CHAMPION)
     decided = newest is not None and DECISION_TAG in newest.tags
     return decided and (champion is None or registry.is_intact(champion))
 
 
 def is_same_fit(one: RegisteredModel, other: RegisteredModel) -> bool:
-    """Whether two versions were fitted on the same data with the same config by the same code."""
+    """True when two versions were fitted on the same data with the same config by the same code."""
     fingerprint = one.tags.get(FINGERPRINT_TAG)
     return fingerprint is not None and fingerprint == other.tags.get(FINGERPRINT_TAG)
 
@@ -96,7 +96,7 @@ def _publish_baseline(
 def _validation_values(
     lakehouse: Lakehouse, candidate: RegisteredModel, config: PromotionConfig
 ) -> dict[str, GateValue]:
-    """What the gate looks at of the candidate and its baselines, by model."""
+    """Validation metrics of the candidate and its baselines, by model."""
     rows = lakehouse.read("model_metric").where(
         (F.col("model_version") == candidate.version)
         & (F.col("fit") == "fit1")

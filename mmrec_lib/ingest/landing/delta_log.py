@@ -72,9 +72,23 @@ def read_state(names: Sequence[str], opener: Opener) -> TableState:
             if (described := action.get("metaData")) is not None and table_id is None:
                 table_id, has_feed = described["id"], _has_feed(dict(described.get("configuration") or {}))
             _check_own(action)
+    _check_further(names, opener)
     if table_id is None:
         raise DeltaLogError("its log does not describe the table")
     return TableState(table_id, max(commits), has_feed, changed_at)
+
+
+def _check_further(names: Sequence[str], opener: Opener) -> None:
+    """Check what a reader may take files from too: second forms of checkpoints, compacted commits, checksums."""
+    for path in sorted(names):
+        if path.endswith((".compacted.json", ".crc")) or (".checkpoint." in path and path.endswith(".json")):
+            for action in _actions(path, opener):
+                _check_own(action)
+                for file in action.get("allFiles") or ():
+                    _check_own({"add": file})
+        elif "/_sidecars/" in path:
+            for action in _checkpoint_actions(path, opener):
+                _check_own(action)
 
 
 def _has_feed(configuration: dict[str, str]) -> bool:
@@ -107,7 +121,9 @@ def _checkpoint_actions(path: str, opener: Opener) -> Iterator[dict[str, Any]]:
             parquet = pq.ParquetFile(stream)
             have = parquet.schema_arrow.names
             columns = [
-                name for name in ("metaData.id", "metaData.configuration", "add.path") if name.split(".")[0] in have
+                name
+                for name in ("metaData.id", "metaData.configuration", "add.path", "add.deletionVector")
+                if name.split(".")[0] in have
             ]
             for batch in parquet.iter_batches(batch_size=1024, columns=columns):
                 yield from ({k: v for k, v in row.items() if v is not None} for row in batch.to_pylist())

@@ -41,7 +41,7 @@ _BLOCK_ROWS = 1_024
 
 
 def signature() -> ModelSignature:
-    """What the served model takes and gives, for MLflow.
+    """Signature of the served model, for MLflow.
 
     The inputs are of type Any: MLflow's typed lists refuse whole numbers where numbers with decimals are asked for, and
     None; `recommend` checks and casts every value itself.

@@ -128,7 +128,7 @@ class FittedRanker:
         return scores
 
     def explain(self, histories: Histories, items: npt.NDArray[np.integer]) -> dict[str, Floats]:
-        """What each source gave to the scores of some items of each user.
+        """Contribution of each source to the scores of some items of each user.
 
         Args:
             histories: n users.

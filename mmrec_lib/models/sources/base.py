@@ -104,7 +104,7 @@ class NeighborOperator:
 
 
 def is_possible(name: str, num_items: int, settings: RankerSettings) -> bool:
-    """Whether a source can be fitted on that many items: EASE and ridge need item-by-item matrices."""
+    """True when a source can be fitted on that many items: EASE and ridge need item-by-item matrices."""
     return name in ("ials", "graph_filter", "item_knn") or num_items <= settings.max_dense_items
 
 

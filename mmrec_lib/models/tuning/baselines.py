@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,8 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import (
+    BASELINE_NAMES,
+    BaselineName,
     ColdItemSettings,
     EaseSettings,
     KnnSettings,
@@ -42,9 +43,6 @@ from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.coordinate_search import coordinate_search
 from mmrec_lib.models.tuning.validation import ValidationUsers
 from mmrec_lib.section import Section
-
-BaselineName = Literal["popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content"]
-BASELINE_NAMES: tuple[BaselineName, ...] = ("popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content")
 
 KIND = "baseline"
 _MAX_PUBLISHED_DIM = 256

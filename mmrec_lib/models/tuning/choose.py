@@ -12,13 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from mmrec_lib.models.config import (
-    EaseSettings,
-    GraphSettings,
-    IalsSettings,
-    RankerSettings,
-    TrainingConfig,
-)
+from mmrec_lib.models.config import EaseSettings, GraphSettings, IalsSettings, RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows
 from mmrec_lib.models.ranker.fusion import standardise
 from mmrec_lib.models.ranker.ranker import content_features, distilled_basis, fit_sources
@@ -107,7 +101,7 @@ def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig)
 def _choose_weighting(
     train: FitData, users: ValidationUsers, warm_items: Bools, settings: RankerSettings
 ) -> RankerSettings:
-    """How much interaction weights count, by the graph filter: it is quick, and any number of items will do."""
+    """Choose the exponent of interaction weights by the graph filter, which is quick for any number of items."""
     weights = train.interactions.weights[:, np.flatnonzero(warm_items)]
     if np.ptp(weights.data) == 0:
         return settings
@@ -123,7 +117,7 @@ def _choose_weighting(
 
 @dataclass(frozen=True)
 class _SourceStage:
-    """What all sources are chosen with: items with interactions only."""
+    """Inputs that all sources are chosen on: items with interactions only."""
 
     interactions: sparse.csr_matrix
     users: ValidationUsers

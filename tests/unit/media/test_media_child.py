@@ -183,6 +183,8 @@ def test_a_decoder_inherits_no_open_file(child: DecoderChild, tmp_path: Path) ->
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 def test_a_decoder_reaches_no_network_gains_no_rights_and_writes_nothing(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("content")
     with socket.create_server(("127.0.0.1", 0)) as server, DecoderChild(functions=NASTY) as child:
         address = f"127.0.0.1:{server.getsockname()[1]}".encode()
         assert nasty.reach(address) == "connected"
@@ -190,6 +192,8 @@ def test_a_decoder_reaches_no_network_gains_no_rights_and_writes_nothing(tmp_pat
         if not (missing := not_confined_here()):
             assert child.call(nasty.reach, address) in ("OSError", "PermissionError")
             assert child.call(nasty.write, str(tmp_path / "file").encode()) == "PermissionError"
+            assert child.call(nasty.cut_short, bytes(kept)) == "PermissionError"
+            assert kept.read_text() == "content"
             assert child.call(nasty.spy, b"") == "PermissionError"
     assert not missing or all(": " in what for what in missing)
 

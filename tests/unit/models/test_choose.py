@@ -3,16 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmrec_lib.models.config import RankerSettings, TrainingConfig
+from mmrec_lib.models.config import BASELINE_NAMES, BaselineName, RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Interactions
 from mmrec_lib.models.ranker.ranker import fit_ranker
-from mmrec_lib.models.tuning.baselines import (
-    BASELINE_NAMES,
-    BaselineName,
-    choose_baseline,
-    fit_baseline,
-    possible_baselines,
-)
+from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline, possible_baselines
 from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.validation import ValidationUsers
 from tests.unit.models.checkerboard import Checkerboard

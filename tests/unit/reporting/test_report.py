@@ -179,7 +179,6 @@ def test_markup_in_the_data_stays_words() -> None:
                 history=[HistoryItem(shown, evil, evil)],
                 recommendations=[Recommendation(1, shown, 0.0, {evil: 1.0})],
                 history_categories={evil: 1.0},
-                why_shown=evil,
             )
         ],
         metrics={evil: [MetricRow(evil, "all", "ndcg", 10, 0.1, 0.0, 0.2, num_users=1)]},
@@ -229,7 +228,6 @@ def data_of(text: str, count: int) -> ReportData:
         history=[HistoryItem(Card(name, name), text, text) for name in names[:50]],
         recommendations=[Recommendation(1, card, 0.5, dict.fromkeys(names[:4], 0.1))] * min(count, 12),
         history_categories=dict.fromkeys(names, 0.1),
-        why_shown=text,
     )
     return ReportData(
         text,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from pydantic import ValidationError
+
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.gate import GateValue, best_baseline, decide_first, decide_next, gate_values
@@ -70,3 +73,8 @@ def test_gate_values_take_the_configured_metric_of_all_users() -> None:
     found = gate_values(rows, CONFIG)
     assert found == {"ranker": GateValue(0.1, None, 7), "ease": GateValue(0.2, -0.05, 7)}
     assert found["ease"].is_beyond
+
+
+def test_a_baseline_that_there_is_none_of_is_no_setting() -> None:
+    with pytest.raises(ValidationError, match="popularity"):
+        PromotionConfig.model_validate({"first_must_beat": ["popularty"]})
