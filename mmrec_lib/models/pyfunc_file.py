@@ -41,7 +41,7 @@ _BLOCK_ROWS = 1_024
 
 
 def signature() -> ModelSignature:
-    """What the served model takes and gives, for MLflow.
+    """Schema of what the served model takes and gives, for MLflow.
 
     The inputs are of type Any: MLflow's typed lists refuse whole numbers where numbers with decimals are asked for, and
     None; `recommend` checks and casts every value itself.
@@ -145,7 +145,8 @@ def _listed(row: int, column: str, value: Any) -> list[Any]:
 
 def _is_missing(value: Any) -> bool:
     # pandas writes NaN, NaT or NA where a list or a number is missing.
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+    is_number = isinstance(value, float | np.floating)
+    return value is None or value is pd.NA or value is pd.NaT or (is_number and math.isnan(value))
 
 
 def _item_id(row: int, value: Any) -> str:

@@ -81,9 +81,7 @@ def _latest_events(lakehouse: Lakehouse, of_chosen: Any) -> DataFrame:
     acts = lakehouse.read("event").select(*columns).unionByName(review_acts(lakehouse.read("review")).select(*columns))
     events = acts.where(of_chosen & F.col("item_id").isNotNull()).join(known, ["user_id", "item_id"], "left_semi")
     latest = events.groupBy("user_id", "item_id").agg(F.max(F.struct("event_ts", "event_type")).alias("e"))
-    rows = latest.select("user_id", "item_id", "e.event_ts", "e.event_type").orderBy(
-        "user_id", F.col("event_ts").desc(), "item_id"
-    )
+    rows = latest.select("user_id", "item_id", "e.event_ts", "e.event_type")
     newest_first = F.sort_array(F.collect_list(F.struct("event_ts", "item_id", "event_type")), asc=False)
     top = (
         rows.groupBy("user_id")

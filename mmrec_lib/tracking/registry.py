@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,8 @@ CANDIDATE = "candidate"
 FINGERPRINT_TAG = "mmrec.fit_fingerprint"
 _FOLDERS_TAG = "mmrec.run_folders"
 _IDENTITY_CHARS = 16
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+_ABSENT_TEXT = re.compile(r"\balias\b.*(?:not found|does not exist)", re.IGNORECASE)
 
 
 class Registry:
@@ -143,8 +146,10 @@ class Registry:
             return None
         try:
             return registered(self._client.get_model_version_by_alias(self.model_name, alias))
-        except MlflowException:
-            # MLflow raises for an unknown model and for an unknown alias alike.
+        except MlflowException as error:
+            # A registry that does not answer is no empty one: without a champion the gate would let anything pass.
+            if not _is_absence(error):
+                raise
             return None
 
     def is_intact(self, model: RegisteredModel) -> bool:
@@ -285,6 +290,11 @@ class Registry:
 
     def _run_folder(self, model: RegisteredModel, folder: str) -> str:
         return f"{self._client.get_run(model.run_id).info.artifact_uri}/{folder}"
+
+
+def _is_absence(error: MlflowException) -> bool:
+    """Tell if an error says that there is no such model or alias; servers say so by different codes."""
+    return error.error_code in _ABSENT or _ABSENT_TEXT.search(str(error)) is not None
 
 
 def _identity(model: RegisteredModel | None) -> str:

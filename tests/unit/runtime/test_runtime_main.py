@@ -85,7 +85,9 @@ def test_a_wrong_command_line_exits_with_2(argv: list[str], capsys: pytest.Captu
     with pytest.raises(SystemExit) as caught:
         run_main(JOB, argv)
     assert caught.value.code == 2
-    assert argv[-1] in capsys.readouterr().err
+    summary, sentence = last_line(capsys)
+    assert argv[-1] in sentence
+    assert (summary["job"], summary["status"], summary["error"]) == ("some_job", "failed", "UsageError")
 
 
 def test_print_config_prints_the_sections_of_the_job_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,6 +156,19 @@ def test_a_locked_store_names_its_process(
 def test_catalogue_and_folder_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not both"):
         parse(*store_flags(tmp_path, **{"store.catalog": "main"}))
+
+
+@pytest.mark.parametrize(
+    "places",
+    [{"store.out": "s3://bucket/out"}, {"store.out": "s3://bucket/out", "store.report_folder": "s3://bucket/report"}],
+)
+def test_a_report_needs_a_folder_of_this_machine(tmp_path: Path, places: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"store\.report_folder: report\.html and summary\.json need a folder"):
+        parse(*store_flags(tmp_path, **places))
+    folder = str(tmp_path / "report")
+    assert (
+        parse(*store_flags(tmp_path, **places | {"store.report_folder": folder})).settings.store.publish_root == folder
+    )
 
 
 @pytest.mark.parametrize("error", [ConfigError("x"), LandingError("y")])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException, RestException
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.lakehouse.config import StoreConfig
@@ -96,6 +97,33 @@ def test_names_of_models_that_registries_refuse_are_refused_at_once(name: str) -
     with pytest.raises(ValueError, match="a model's name has letters"):
         TrackingConfig(model_name=name)
     assert TrackingConfig(model_name="main.mmrec.mmrec_ranker").model_name == "main.mmrec.mmrec_ranker"
+
+
+def test_a_registry_that_does_not_answer_is_no_registry_without_a_champion(
+    made_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = open_registry(made_store)
+    assert registry.by_alias("nobody") is None
+    stranger = Registry(TrackingConfig(model_name="stranger"), StoreConfig(out=str(made_store)))
+    assert stranger.by_alias(CHAMPION) is None
+
+    def refuse(*_: object) -> None:
+        raise RestException({"error_code": "PERMISSION_DENIED", "message": "no"})
+
+    monkeypatch.setattr(MlflowClient, "get_model_version_by_alias", refuse)
+    with pytest.raises(MlflowException, match="PERMISSION_DENIED"):
+        registry.by_alias(CHAMPION)
+
+
+@pytest.mark.parametrize("code", ["RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"])
+def test_servers_that_say_absent_by_other_codes_are_understood(
+    made_store: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    def absent(*_: object) -> None:
+        raise RestException({"error_code": code, "message": "Alias 'champion' does not exist."})
+
+    monkeypatch.setattr(MlflowClient, "get_model_version_by_alias", absent)
+    assert open_registry(made_store).by_alias(CHAMPION) is None
 
 
 # files that are gone
