@@ -28,7 +28,14 @@ from mmrec_lib.tracking.active_run import (
 )
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.files import seal
-from mmrec_lib.tracking.local import DATABASE, artifact_place, check_database, move_places
+from mmrec_lib.tracking.local import (
+    DATABASE,
+    artifact_place,
+    check_database,
+    is_unfinished,
+    make_database,
+    move_places,
+)
 from mmrec_lib.tracking.names import decode_key, restore, sqlite_uri
 
 __all__ = ["CHALLENGER", "CHAMPION", "FINGERPRINT_TAG", "ActiveRun", "RegisteredModel", "Registry"]
@@ -88,10 +95,11 @@ class Registry:
         uri = str(self._config.tracking_uri)
         if self._database is not None:
             uri = sqlite_uri(str(self._database))
-            if self._database.exists():
-                check_database(self._database)
-                if not self._read_only:
-                    move_places(self._database)
+            is_empty = self._is_empty
+            if not self._read_only:
+                if is_empty:
+                    make_database(self._database)
+                move_places(self._database)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(self._config.registry_uri or uri)
         try:
@@ -108,8 +116,12 @@ class Registry:
 
     @property
     def _is_empty(self) -> bool:
-        """Whether there is no database yet: reading must not make one."""
-        return self._database is not None and not self._database.exists()
+        """True when there is no database yet, or one without anything in it: reading must not make one."""
+        if self._database is None or "_client" in self.__dict__:
+            return False
+        if self._database.exists():
+            check_database(self._database)
+        return is_unfinished(self._database)
 
     @cached_property
     def _experiment_id(self) -> str:
