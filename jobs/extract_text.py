@@ -13,14 +13,14 @@ from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """Which models read words out of which media."""
+    """Models, and the media that each reads words out of."""
 
     models: ModelsConfig
     embedding: EmbeddingConfig
 
 
 def run(context: Context, config: Config) -> Outcome:
-    """Read words out of new media; take ready-made ones as they are; put the documents of items together."""
+    """Read words out of new media; take precomputed ones as they are; put the documents of items together."""
     counts, metrics = extract_texts(context.lakehouse, config.models, config.embedding, context.progress.line)
     context.log_metrics(JOB.name, metrics)
     return Outcome(
@@ -34,7 +34,7 @@ def outside(context: Context, config: Config) -> dict[str, str]:
 
 
 def is_complete(context: Context) -> bool:
-    """Whether no medium of the last good run is to be tried again."""
+    """Tell if no medium of the last good run is to be tried again."""
     last = context.ledger.last_good(JOB.name)
     return last is None or not last.counts.get("to_retry")
 

@@ -187,7 +187,7 @@ def filesystem_of(path: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def is_link(path: str) -> bool:
-    """Whether a path is a symbolic link; never for a URI."""
+    """Tell if a path is a symbolic link; a URI is none."""
     return os.path.islink(path)  # noqa: PTH114
 
 
@@ -199,7 +199,7 @@ def _local_path(path: str) -> str | None:
 
 
 def process_identity(pid: int) -> dict[str, Any]:
-    """What tells a process of this machine from all others: host, boot, name space of process ids, id and start."""
+    """Identity of a process of this machine: host, boot, name space of process ids, id and start."""
     return {
         "host": socket.gethostname(),
         "boot": _read("/proc/sys/kernel/random/boot_id"),
@@ -210,7 +210,7 @@ def process_identity(pid: int) -> dict[str, Any]:
 
 
 def is_alive(marker: dict[str, Any], now: datetime) -> bool:
-    """Whether the run that wrote a marker may still be running."""
+    """Tell if the run that wrote a marker may still be running."""
     process = marker.get("process")
     here = process_identity(os.getpid())
     if isinstance(process, dict) and all(process.get(part) == here[part] for part in ("host", "boot", "pids")):

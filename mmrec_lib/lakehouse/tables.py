@@ -36,7 +36,7 @@ LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execu
 
 @dataclass(frozen=True)
 class WriteResult:
-    """What a write did; `committed` is False when nothing differed and no commit was made."""
+    """Rows that a write changed; `committed` is False when nothing differed and no commit was made."""
 
     inserted: int = 0
     updated: int = 0
@@ -44,7 +44,7 @@ class WriteResult:
 
     @property
     def committed(self) -> bool:
-        """Whether the table changed."""
+        """True when the table changed."""
         return bool(self.inserted or self.updated or self.deleted)
 
 
@@ -87,11 +87,11 @@ class Lakehouse:
 
     @property
     def tables_root(self) -> str:
-        """Where the tables are, for people."""
+        """Place of the tables, for people."""
         return f"{self.store.out}/tables" if self.store.out else f"{self.store.catalog}.{self.store.schema_name}"
 
     def exists(self, name: str) -> bool:
-        """Whether the table has been created."""
+        """Tell if the table has been created."""
         if name in self._ensured:
             return True
         if self.store.out:

@@ -1,4 +1,4 @@
-"""A few users and items as the report shows them: pictures, histories, lists."""
+"""A few users and items as the report shows them: images, histories, lists."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _latest_events(lakehouse: Lakehouse, of_chosen: Any) -> DataFrame:
 
 
 def shown_neighbors(lakehouse: Lakehouse, limit: int) -> list[Neighbors]:
-    """Some items with a picture and what is most like them."""
+    """Some items with an image and the items most like them."""
     if limit == 0:
         return []
     newest = current_rows(lakehouse, "item_neighbor")
@@ -122,7 +122,7 @@ def shown_neighbors(lakehouse: Lakehouse, limit: int) -> list[Neighbors]:
 
 
 def load_cards(lakehouse: Lakehouse, item_ids: Iterable[str]) -> dict[str, Card]:
-    """Titles and first pictures of some items; an item that is gone keeps its id."""
+    """Titles and first images of some items; an item that is gone keeps its id."""
     wanted = sorted(set(item_ids))
     items = (
         lakehouse.read("item")

@@ -1,4 +1,4 @@
-"""What a report shows, as plain values: whoever fills it reads the tables, the report only draws."""
+"""Content of a report as plain values: publishing fills them from the tables, the report only draws."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Card:
     Attributes:
         item_id: Key.
         title: Name; None shows the key.
-        picture: Original bytes of its first picture, any size; None or unreadable bytes show a placeholder.
+        picture: Original bytes of its first image, any size; None or unreadable bytes show a placeholder.
         caption: A few words under the title, such as category and price.
     """
 
@@ -109,7 +109,7 @@ class BookRow:
 
 @dataclass(frozen=True)
 class QuarantineReason:
-    """How many rows were set aside for a reason, with an example of the detail and of the record."""
+    """Number of rows set aside for a reason, with an example of the detail and of the record."""
 
     reason: str
     rows: int
@@ -132,7 +132,7 @@ class EncodeCount:
 
 @dataclass(frozen=True)
 class SpokenReview:
-    """A spoken review and its words; `made_by` names the extractor, or says that they came ready-made."""
+    """A spoken review and its words; `made_by` names the extractor, or says that they came precomputed."""
 
     review_id: str
     transcript: str

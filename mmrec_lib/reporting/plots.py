@@ -1,4 +1,4 @@
-"""Plots as pictures, for the experiment tracker."""
+"""Plots as images, for the experiment tracker."""
 
 from __future__ import annotations
 

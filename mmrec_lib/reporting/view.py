@@ -1,4 +1,4 @@
-"""From report data to what the template prints: every choice that is not about looks is made here."""
+"""Report data as the values that the template prints; every choice that is not about looks is made here."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Picture:
-    """A card with its picture made ready."""
+    """A card with its image as a `data:` address."""
 
     title: str
     item_id: str
@@ -65,7 +65,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Listed:
-    """A picture in a user's history or list."""
+    """An item in a user's history or list."""
 
     picture: Picture
     label: str
@@ -249,7 +249,7 @@ def neighbor_views(neighbors: Sequence[Neighbors], thumbnails: Thumbnails) -> li
 
 
 def picture_of(card: Card, thumbnails: Thumbnails) -> Picture:
-    """A card with its picture shrunk; without one the template draws a placeholder."""
+    """A card with its image shrunk; without one the template draws a placeholder."""
     return Picture(card.title or card.item_id, card.item_id, card.caption or "", thumbnails.address(card.picture))
 
 

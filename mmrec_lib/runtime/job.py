@@ -1,4 +1,4 @@
-"""What a job is, and how one is run: skipped when nothing changed, recorded however it ends."""
+"""Jobs and how one is run: skipped when nothing changed, recorded however it ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Context:
-    """What a run gives its jobs.
+    """Tables, models, clock and ledger that a run gives its jobs.
 
     Attributes:
         run_id: Identifies the run in tables and messages.
@@ -57,7 +57,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job reports: counts for job_run and a sentence for a person."""
+    """Report of a job: counts for job_run and a sentence for a person."""
 
     counts: dict[str, int] = field(default_factory=dict)
     message: str | None = None
@@ -132,7 +132,7 @@ def _known(versions: Mapping[str, int | None]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Plan:
-    """Whether a job has something to do, and why."""
+    """Decision whether a job has something to do, and the reason."""
 
     fingerprint: str
     input_versions: dict[str, int]

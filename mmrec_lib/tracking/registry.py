@@ -165,7 +165,7 @@ class Registry:
             return None
 
     def is_intact(self, model: RegisteredModel) -> bool:
-        """Whether every file that was registered with a version is still there, in its size.
+        """Tell if every file that was registered with a version is still there, in its size.
 
         Of a version that was registered without a note of its files, by hand, any file will do.
         """
@@ -176,7 +176,7 @@ class Registry:
         return model.tags.get(FILES_TAG) == seal(logged, *(self._run_folder(model, name) for name in folders))
 
     def has_intact(self, version: int | None) -> bool:
-        """Whether there is a version of this number and all its files are there."""
+        """Tell if there is a version of this number and all its files are there."""
         found = next((m for m in self.versions() if m.version == str(version)), None)
         return found is not None and self.is_intact(found)
 
@@ -297,7 +297,7 @@ class Registry:
         self.tag(model, {tag: seal(self._run_folder(model, folder))})
 
     def is_sealed(self, model: RegisteredModel, folder: str, tag: str) -> bool:
-        """Whether an artifact folder holds what `seal_folder` noted."""
+        """Tell if an artifact folder holds what `seal_folder` noted."""
         return model.tags.get(tag) == seal(self._run_folder(model, folder))
 
     def _run_folder(self, model: RegisteredModel, folder: str) -> str:

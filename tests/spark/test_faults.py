@@ -63,7 +63,7 @@ def shop(spark: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> S
 
 
 def leave_half_made(folder: Path) -> None:
-    """What a run leaves that is killed between the log folder of a table and its first commit."""
+    """Make what a run leaves that is killed between the log folder of a table and its first commit."""
     (folder / "_delta_log").mkdir(parents=True)
     (folder / "_delta_log" / f".{0:020d}.json.7a1c.tmp").write_text('{"commitInfo"', encoding="utf-8")
 
