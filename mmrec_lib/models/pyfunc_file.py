@@ -31,7 +31,7 @@ from mlflow.types.schema import AnyType, Array
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.attributes import group_values
-from mmrec_lib.models.data import histories_of_lists
+from mmrec_lib.models.data import Histories, histories_of_lists
 from mmrec_lib.models.ranker import FittedRanker
 from mmrec_lib.topk.selection import NO_ITEM, select_top
 
@@ -87,7 +87,7 @@ def recommend(ranker: FittedRanker, model_input: pd.DataFrame, k: int = DEFAULT_
     people = model_input["attributes"].tolist() if "attributes" in model_input else [None] * num_rows
     histories = histories_of_lists(ranker.item_ids, item_ids, weights)
     groups = group_values([_attributes(row, value) for row, value in enumerate(people)])
-    histories = type(histories)(histories.weights, groups)
+    histories = Histories(histories.weights, groups)
     lists: list[list[str]] = []
     scores: list[list[float]] = []
     for start in range(0, num_rows, _BLOCK_ROWS):

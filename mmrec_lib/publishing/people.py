@@ -53,6 +53,7 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
             user_id=user_id,
             is_warm=bool(row["length"]),
             num_events=int(row["num_events"]),
+            num_history=int(row["length"]),
             attributes=dict(row["attributes"] or {}),
             history=[
                 HistoryItem(

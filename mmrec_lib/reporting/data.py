@@ -59,6 +59,7 @@ class ShownUser:
         user_id: Key.
         is_warm: False for a user without history in the model's training.
         num_events: Events of the user before as_of.
+        num_history: Different items in the whole history, of which `history` lists the latest.
         attributes: What the source tells of the user.
         history: Latest first; a dozen are shown.
         recommendations: Best first; a dozen are shown.
@@ -70,6 +71,7 @@ class ShownUser:
     user_id: str
     is_warm: bool = True
     num_events: int = 0
+    num_history: int = 0
     attributes: Mapping[str, str] = field(default_factory=dict)
     history: Sequence[HistoryItem] = ()
     recommendations: Sequence[Recommendation] = ()

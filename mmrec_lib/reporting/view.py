@@ -193,7 +193,7 @@ def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnail
         facts=[("events", count(user.num_events)), *((label(key), value) for key, value in user.attributes.items())],
         why_shown=user.why_shown or "",
         history=history[:NUM_HISTORY],
-        more_history=max(0, len(history) - NUM_HISTORY),
+        more_history=max(user.num_history, len(history)) - len(history[:NUM_HISTORY]),
         recommendations=[
             Listed(
                 picture_of(line.card, thumbnails),

@@ -174,12 +174,14 @@ def run_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool
         MmrecError: What the job raised, explained, after the failure was recorded.
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
-    plan = plan_job(job, context, config, force=force)
-    if not plan.due:
-        run = JobRun(job.name, "skipped", started_at, 0.0, plan.fingerprint, plan.input_versions, message=plan.reason)
-        context.ledger.record(run)
-        return run
+    plan: Plan | None = None
     try:
+        plan = plan_job(job, context, config, force=force)
+        if not plan.due:
+            known = (plan.fingerprint, plan.input_versions)
+            run = JobRun(job.name, "skipped", started_at, 0.0, *known, message=plan.reason)
+            context.ledger.record(run)
+            return run
         _require_tables(job, context)
         lost = context.ledger.lost(job.tables_written)
         if lost:
@@ -190,7 +192,8 @@ def run_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool
         explained = explain(error, context.lakehouse.store)
         message = f"{type(explained).__name__}: {explained}"[:4000]
         seconds = time.perf_counter() - start
-        failed = JobRun(job.name, "failed", started_at, seconds, plan.fingerprint, plan.input_versions, message=message)
+        known = (plan.fingerprint, plan.input_versions) if plan is not None else (None, {})
+        failed = JobRun(job.name, "failed", started_at, seconds, *known, message=message)
         _record_failure(context, failed)
         if explained is error:
             raise

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import mmrec_lib
 from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError, LandingError, MmrecError
 from mmrec_lib.lakehouse.store import locked
@@ -179,5 +180,18 @@ def test_fail_tells_a_person_and_a_program(error: MmrecError, capsys: pytest.Cap
     assert sentence == f"some_job: {error}\n"
 
 
-def test_the_hash_of_the_library_is_the_same_each_time() -> None:
-    assert library_source_hash() == library_source_hash()
+def test_the_hash_of_the_library_is_that_of_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("__init__.py", "room/work.py", "room/page.html.j2", "room/page.css"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    monkeypatch.setattr(mmrec_lib, "__file__", str(tmp_path / "__init__.py"))
+    before = library_source_hash()
+    (tmp_path / "room" / "__pycache__").mkdir()
+    (tmp_path / "room" / "__pycache__" / "work.cpython-311.pyc").write_bytes(b"compiled")
+    assert library_source_hash() == before
+    for name in ("room/work.py", "room/page.html.j2", "room/page.css"):
+        (tmp_path / name).write_text("changed", encoding="utf-8")
+        assert library_source_hash() != before
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    (tmp_path / "room" / "work.py").rename(tmp_path / "room" / "other.py")
+    assert library_source_hash() != before
