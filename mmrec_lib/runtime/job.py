@@ -178,8 +178,8 @@ def run_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool
     try:
         plan = plan_job(job, context, config, force=force)
         if not plan.due:
-            known = (plan.fingerprint, plan.input_versions)
-            run = JobRun(job.name, "skipped", started_at, 0.0, *known, message=plan.reason)
+            reason, inputs = plan.reason, plan.input_versions
+            run = JobRun(job.name, "skipped", started_at, 0.0, plan.fingerprint, inputs, message=reason)
             context.ledger.record(run)
             return run
         _require_tables(job, context)
@@ -192,8 +192,8 @@ def run_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool
         explained = explain(error, context.lakehouse.store)
         message = f"{type(explained).__name__}: {explained}"[:4000]
         seconds = time.perf_counter() - start
-        known = (plan.fingerprint, plan.input_versions) if plan is not None else (None, {})
-        failed = JobRun(job.name, "failed", started_at, seconds, *known, message=message)
+        fingerprint, inputs = (plan.fingerprint, plan.input_versions) if plan is not None else (None, {})
+        failed = JobRun(job.name, "failed", started_at, seconds, fingerprint, inputs, message=message)
         _record_failure(context, failed)
         if explained is error:
             raise
