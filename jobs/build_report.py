@@ -16,7 +16,7 @@ from mmrec_lib.runtime.main import conf_root_of, run_main
 
 
 class Config(Section):
-    """What the report shows."""
+    """Settings of the report."""
 
     report: ReportConfig
 
@@ -42,12 +42,12 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Which version is the champion."""
+    """Version of the champion."""
     return {"champion": context.registry.state()["champion"]}
 
 
 def is_complete(context: Context) -> bool:
-    """Whether the files are there."""
+    """Tell if the files are there."""
     folder = Path(context.lakehouse.store.publish_root)
     return all((folder / name).exists() for name in ("report.html", "summary.json"))
 

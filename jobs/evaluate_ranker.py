@@ -13,7 +13,7 @@ from mmrec_lib.training.judge import READS, is_judged, judge
 
 
 class Config(Section):
-    """How rankers are judged, and what the gate will look at."""
+    """Settings of evaluation, and of the gate that follows."""
 
     evaluation: EvaluationConfig
     promotion: PromotionConfig
@@ -25,12 +25,12 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Which version is the candidate."""
+    """Version of the candidate."""
     return {"newest": context.registry.state()["newest"]}
 
 
 def is_complete(context: Context) -> bool:
-    """Whether the newest version carries its metrics and plots."""
+    """Tell if the newest version carries its metrics and plots."""
     return is_judged(context.registry)
 
 

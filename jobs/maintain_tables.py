@@ -12,7 +12,7 @@ from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """What is kept."""
+    """Settings of maintenance."""
 
     maintenance: MaintenanceConfig
 

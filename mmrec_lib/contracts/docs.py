@@ -76,7 +76,8 @@ def _describe(contract: TableContract) -> str:
     if contract.checks:
         facts.append("Checks: " + "; ".join(f"`{check.condition}`" for check in contract.checks) + ".")
     if contract.retention_days is not None:
-        facts.append(f"Rows are kept for {contract.retention_days} days after `{contract.retention_column}`.")
+        current = "; the slice that `current_slice` names stays" if contract.has_slices else ""
+        facts.append(f"Rows are kept for {contract.retention_days} days after `{contract.retention_column}`{current}.")
     if contract.change_feed:
         facts.append("Has a change data feed.")
     heading = f"<details>\n<summary><code>{contract.name}</code> {contract.comment}</summary>"

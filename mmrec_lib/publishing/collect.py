@@ -1,4 +1,4 @@
-"""Tables → what the report and the summary show."""
+"""Tables → content of the report and the summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From report data to what the template prints: every choice that is not about looks is made here."""
+"""Report data as the values that the template prints; every choice that is not about looks is made here."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Image:
-    """A card with its image made ready."""
+    """A card with its image as a `data:` address."""
 
     title: str
     item_id: str
@@ -65,7 +65,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Listed:
-    """An image in a user's history or list."""
+    """An item in a user's history or list."""
 
     image: Image
     label: str
@@ -191,7 +191,7 @@ def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnail
         kind="with history" if user.is_warm else "new",
         facts=[("events", count(user.num_events)), *((label(key), value) for key, value in user.attributes.items())],
         history=history[:NUM_HISTORY],
-        more_history=max(0, len(history) - NUM_HISTORY),
+        more_history=max(user.num_history, len(history)) - len(history[:NUM_HISTORY]),
         recommendations=[
             Listed(
                 image_of(line.card, thumbnails),

@@ -1,4 +1,4 @@
-"""What a job is, and how one is run: skipped when nothing changed, recorded however it ends."""
+"""Jobs and how one is run: skipped when nothing changed, recorded however it ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Context:
-    """What a run gives its jobs.
+    """Tables, models, clock and ledger that a run gives its jobs.
 
     Attributes:
         run_id: Identifies the run in tables and messages.
@@ -57,7 +57,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job reports: counts for job_run and a sentence for a person."""
+    """Report of a job: counts for job_run and a sentence for a person."""
 
     counts: dict[str, int] = field(default_factory=dict)
     message: str | None = None
@@ -132,7 +132,7 @@ def _known(versions: Mapping[str, int | None]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Plan:
-    """Whether a job has something to do, and why."""
+    """Decision whether a job has something to do, and the reason."""
 
     fingerprint: str
     input_versions: dict[str, int]
@@ -174,12 +174,14 @@ def run_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool
         MmrecError: What the job raised, explained, after the failure was recorded.
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
-    plan = plan_job(job, context, config, force=force)
-    if not plan.due:
-        run = JobRun(job.name, "skipped", started_at, 0.0, plan.fingerprint, plan.input_versions, message=plan.reason)
-        context.ledger.record(run)
-        return run
+    plan: Plan | None = None
     try:
+        plan = plan_job(job, context, config, force=force)
+        if not plan.due:
+            reason, inputs = plan.reason, plan.input_versions
+            run = JobRun(job.name, "skipped", started_at, 0.0, plan.fingerprint, inputs, message=reason)
+            context.ledger.record(run)
+            return run
         _require_tables(job, context)
         lost = context.ledger.lost(job.tables_written)
         if lost:
@@ -190,7 +192,8 @@ def run_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool
         explained = explain(error, context.lakehouse.store)
         message = f"{type(explained).__name__}: {explained}"[:4000]
         seconds = time.perf_counter() - start
-        failed = JobRun(job.name, "failed", started_at, seconds, plan.fingerprint, plan.input_versions, message=message)
+        fingerprint, inputs = (plan.fingerprint, plan.input_versions) if plan is not None else (None, {})
+        failed = JobRun(job.name, "failed", started_at, seconds, fingerprint, inputs, message=message)
         _record_failure(context, failed)
         if explained is error:
             raise

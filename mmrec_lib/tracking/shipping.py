@@ -25,7 +25,7 @@ _OWN_NAME = re.compile(rf"\b{_LIBRARY}\b")
 
 @dataclass(frozen=True)
 class ShippedCode:
-    """What travels with a model.
+    """Code and requirements that travel with a model.
 
     Attributes:
         package: Name of the package.

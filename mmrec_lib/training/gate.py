@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -104,7 +105,8 @@ def decide_next(own: GateValue | None, reference: GateValue | None, champion: st
         return Decision(True, f"promoted: {told}")
     if not reference.is_beyond:
         return Decision(True, f"promoted: {told}; the difference is no more than chance")
-    needed = round(reference.value - own.value + 5e-4, 3)
+    # The next thousandth above the difference, so that what is told does let it pass.
+    needed = (math.floor(1_000 * (reference.value - own.value)) + 1) / 1_000
     return Decision(False, f'refused: {told}; SET="promotion.margin={needed}" lets it pass')
 
 

@@ -63,7 +63,7 @@ def shop(spark: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> S
 
 
 def leave_half_made(folder: Path) -> None:
-    """What a run leaves that is killed between the log folder of a table and its first commit."""
+    """Make what a run leaves that is killed between the log folder of a table and its first commit."""
     (folder / "_delta_log").mkdir(parents=True)
     (folder / "_delta_log" / f".{0:020d}.json.7a1c.tmp").write_text('{"commitInfo"', encoding="utf-8")
 
@@ -129,6 +129,10 @@ def test_a_cut_log_is_told_and_mended_by_moving_the_table_away(shop: Shop) -> No
     assert (status, answer["error"]) == (1, "StoreError")
     assert "Table event: its log" in answer["message"] and "is cut short" in answer["message"]
     assert "Traceback" not in shown
+    # A run that failed before it began is in the books of runs too.
+    runs = table_rows(shop.out, "job_run", ["status", "message", "started_at"]).to_pylist()
+    newest_run = max(runs, key=lambda row: row["started_at"])
+    assert (newest_run["status"], newest_run["message"]) == ("failed", f"StoreError: {answer['message']}")
     (shop.out / "tables" / "event").rename(shop.data.parent / "event")
     assert shop.run()[0] == 0
     assert shop.ids("event") == EVENTS

@@ -31,7 +31,7 @@ from mlflow.types.schema import AnyType, Array
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.attributes import group_values
-from mmrec_lib.models.data import histories_of_lists
+from mmrec_lib.models.data import Histories, histories_of_lists
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.topk.selection import NO_ITEM, select_top
 
@@ -41,7 +41,7 @@ _BLOCK_ROWS = 1_024
 
 
 def signature() -> ModelSignature:
-    """Signature of the served model, for MLflow.
+    """Schema of what the served model takes and gives, for MLflow.
 
     The inputs are of type Any: MLflow's typed lists refuse whole numbers where numbers with decimals are asked for, and
     None; `recommend` checks and casts every value itself.
@@ -87,7 +87,7 @@ def recommend(ranker: FittedRanker, model_input: pd.DataFrame, k: int = DEFAULT_
     people = model_input["attributes"].tolist() if "attributes" in model_input else [None] * num_rows
     histories = histories_of_lists(ranker.item_ids, item_ids, weights)
     groups = group_values([_attributes(row, value) for row, value in enumerate(people)])
-    histories = type(histories)(histories.weights, groups)
+    histories = Histories(histories.weights, groups)
     lists: list[list[str]] = []
     scores: list[list[float]] = []
     for start in range(0, num_rows, _BLOCK_ROWS):
@@ -145,7 +145,8 @@ def _listed(row: int, column: str, value: Any) -> list[Any]:
 
 def _is_missing(value: Any) -> bool:
     # pandas writes NaN, NaT or NA where a list or a number is missing.
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+    is_number = isinstance(value, float | np.floating)
+    return value is None or value is pd.NA or value is pd.NaT or (is_number and math.isnan(value))
 
 
 def _item_id(row: int, value: Any) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmrec_lib.models.config import EaseSettings, GraphSettings, IalsSettings, RankerSettings
 from mmrec_lib.models.data import Content, FitData, Interactions
 
 NUM_USERS = 60
@@ -13,6 +14,15 @@ NUM_ITEMS = 40
 NUM_COLD = 6
 DAY = 86_400.0
 START = 1_700_000_000.0
+# Of a ranker that is small enough for so few items.
+SETTINGS = RankerSettings(
+    dim=8,
+    content_ease=EaseSettings(regulariser=1.0),
+    ridge=EaseSettings(regulariser=1.0, diagonal_exponent=0.0),
+    ials=IalsSettings(rank=8, iterations=5),
+    graph_filter=GraphSettings(rank=8),
+    min_group_users=5,
+)
 
 
 @dataclass(frozen=True)

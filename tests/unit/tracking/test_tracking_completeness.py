@@ -1,4 +1,4 @@
-"""What training, evaluation and promotion wrote to the registry belongs to whether they are done."""
+"""Training, evaluation and promotion are done only while all that they wrote to the registry is there."""
 
 from __future__ import annotations
 
