@@ -22,9 +22,10 @@ from mmrec_lib.ingest.books import (
 from mmrec_lib.ingest.config import LandingConfig
 from mmrec_lib.ingest.count_outcomes import count_outcomes
 from mmrec_lib.ingest.frames import DELETABLE_KINDS, IMMUTABLE_KINDS, read_records
-from mmrec_lib.ingest.media import MEDIA_KIND, MediaResult, ingest_media
+from mmrec_lib.ingest.media import MediaResult, ingest_media
 from mmrec_lib.ingest.quarantine import IS_UNREAD, file_rows, quarantine_rows, returned_ids
 from mmrec_lib.ingest.reasons import LOST_REASONS
+from mmrec_lib.ingest.refused_media import MEDIA_KIND
 from mmrec_lib.ingest.settle_first import STORED, settle_first
 from mmrec_lib.ingest.settle_latest import settle_latest
 from mmrec_lib.ingest.table_records import read_tables
