@@ -197,7 +197,7 @@ class _Planner:
         path, raw = delivery.file.path, head
         if not pieces:
             return delivery
-        is_packed = head.startswith(GZIP)
+        is_packed, num_lines = head.startswith(GZIP), 0
         if is_packed:
             stream.seek(0)
             try:
@@ -209,7 +209,7 @@ class _Planner:
                 return delivery
         shape = shape_of(head, whole.format)
         if shape.problem is not None:
-            lines = max(1, head.count(b"\n"))
+            lines = num_lines if is_packed else max(1, _count(stream, shape.line_end))
             problem = FileProblem("unreadable_file", f"{path}: {shape.problem}", raw, num_records=lines)
             return replace(delivery, problem=problem)
         crc = 0
@@ -292,6 +292,15 @@ def _unpacked_head(content: Unpacked) -> tuple[bytes, int]:
         num_lines += chunk.count(b"\n")
         num_bytes += len(chunk)
     return head, num_lines or min(num_bytes, 1)
+
+
+def _count(stream: Any, line_end: bytes) -> int:
+    """How many lines a file has."""
+    stream.seek(0)
+    num_lines, last = 0, b""
+    while chunk := stream.read(CHUNK):
+        num_lines, last = num_lines + chunk.count(line_end), chunk[-1:]
+    return num_lines + (last not in (b"", line_end))
 
 
 def _long_header(stream: Any, bytes_len: int, is_packed: bool) -> bytes | None:
