@@ -52,7 +52,7 @@ def read_tables(
             problem = "vectors are read from vectors/<modality>[-<encoder>].parquet, not from a Delta table"
         else:
             try:
-                rows = read_delta(lakehouse, arrivals.landing.uri_of(path), read, ID_FIELDS[kind][0])
+                rows = read_delta(lakehouse, arrivals.landing.uri_of(path), read, ID_FIELDS[kind])
                 frames.setdefault(kind, []).append(_parsed(rows, delivery, rules))
             except DeltaReadError as error:
                 problem = f"this Delta table cannot be read: {error}"

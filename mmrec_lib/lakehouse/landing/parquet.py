@@ -107,7 +107,7 @@ def _group_batches(stream: Any, metadata: pq.FileMetaData, group: int) -> Iterat
     per_row = sum(max(c.total_uncompressed_size, c.num_values * _VALUE_BYTES) for c in columns) / max(rows.num_rows, 1)
     batch_rows = _rows_of(per_row)
     largest = max((c.total_uncompressed_size for c in texts if _DIFFERENCES in c.encodings), default=0)
-    batch_rows = min(batch_rows, max(_DIFFERENCE_ROWS, FREE_BYTES // max(largest, 1)))
+    batch_rows = min(batch_rows, max(_DIFFERENCE_ROWS, _rows_of(largest)))
     if batch_rows > _PROBE_ROWS:
         # The footer does not tell how long a repeated value is; a few rows do.
         probe = next(parquet.iter_batches(batch_size=_PROBE_ROWS, row_groups=[group], use_threads=False), None)

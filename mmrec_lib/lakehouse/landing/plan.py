@@ -105,6 +105,11 @@ def file_id_of(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
+def commit_path(table: FoundFile) -> str:
+    """Path of the newest commit of a Delta table, whose hash stands for the table's."""
+    return f"{table.path}/_delta_log/{table.table_version:020d}.json"
+
+
 def hash_and_split(stream: Any, split_bytes: int) -> tuple[str, list[Piece]]:
     """Hash a stream and find pieces of about `split_bytes` that end with a line.
 
@@ -252,8 +257,7 @@ class _Planner:
     def _table(self, file: FoundFile, kind: str, last: KnownFile | None) -> Delivery | None:
         names = self._landing.table_files(file.path)
         log = [name for name in names if name.startswith(f"{file.path}/_delta_log/")]
-        newest = f"{file.path}/_delta_log/{file.table_version:020d}.json"
-        sha256 = hashlib.sha256(self._landing.read_bytes(newest)).hexdigest()
+        sha256 = hashlib.sha256(self._landing.read_bytes(commit_path(file))).hexdigest()
         delivery = Delivery(file, kind, file_id_of(file.path, sha256), sha256, ())
         try:
             state = read_state(log, self._landing.open)
@@ -299,7 +303,7 @@ def _count(stream: Any, line_end: bytes) -> int:
     stream.seek(0)
     num_lines, last = 0, b""
     while chunk := stream.read(CHUNK):
-        num_lines, last = num_lines + chunk.count(line_end), chunk[-1:]
+        num_lines, last = num_lines + chunk.count(line_end), chunk.rstrip(b"\0")[-1:]
     return num_lines + (last not in (b"", line_end))
 
 
