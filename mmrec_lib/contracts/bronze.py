@@ -247,14 +247,14 @@ QUARANTINE = TableContract(
         Column(
             "media_seen",
             StringType(),
-            "Of a medium that was read and refused: size in bytes, modification time (microseconds since 1970), hash of "
-            "its bytes and hash of the limits. It is not read again while all of them stand.",
+            "Of a medium that was read and refused: size in bytes, modification time (microseconds since 1970), hash "
+            "of its bytes and hash of the limits. It is not read again while all of them stand.",
         ),
         Column(
             "num_attempts",
             IntegerType(),
-            "Runs that tried to decode a medium of these bytes under these limits. A crash or timeout of the decoder is "
-            "tried again by later ingests, up to 3 runs; other reasons are not.",
+            "Runs that tried to decode a medium of these bytes under these limits. A crash or timeout of the decoder "
+            "is tried again by later ingests, up to 3 runs; other reasons are not.",
         ),
     ),
     key=("quarantine_id",),
