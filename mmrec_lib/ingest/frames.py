@@ -125,7 +125,7 @@ _SPLIT_SCHEMA = StructType(
 
 @dataclass(frozen=True)
 class _SplitReader:
-    """What a worker does with splits: a function of Arrow batches that pickles with its rules."""
+    """Reader of splits in a worker: a function of Arrow batches that pickles with its rules."""
 
     landing: LandingFolder
     kind: str
@@ -183,7 +183,7 @@ class RecordBatches:
 
 @dataclass(frozen=True)
 class _RawReader:
-    """What a worker does with raw bytes from quarantine."""
+    """Reader of raw bytes from quarantine in a worker."""
 
     kind: str
     rules: Rules

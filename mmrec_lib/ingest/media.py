@@ -36,7 +36,7 @@ _MAX_TASKS = 2048
 
 @dataclass(frozen=True)
 class MediaResult:
-    """What became of references.
+    """Outcome of the media references of a run.
 
     Attributes:
         counts: `media.read` = `media.stored` + `media.quarantined` of this run, and `media.dropped` assets.
@@ -155,7 +155,7 @@ def _write(
 
 
 def references(owners: DataFrame, owner_kind: str) -> DataFrame:
-    """What records name: one row a path, with its place in the record.
+    """Media paths that records name: one row a path, with its place in the record.
 
     Args:
         owners: Rows of `item` or `review`.
@@ -209,7 +209,7 @@ def plan_media(
     config: MediaConfig,
     outside: Sequence[str] = (),
 ) -> DataFrame:
-    """What to do with each reference, and with each link that is no longer one.
+    """Action for each reference, and for each link that is no longer one.
 
     A file that is gone from the landing folder stays linked while the store holds its bytes: landing folders are
     cleaned.

@@ -37,7 +37,7 @@ def record_kind(kind: str) -> Column:
 
 
 def has_notes() -> Column:
-    """Whether fields of a settled record belong in quarantine: it was kept, or waits to be, but not as delivered."""
+    """Tell whether fields of a settled record belong in quarantine: it was kept or waits, but not as delivered."""
     is_kept = (F.col("_status") == STORED) | F.col("_waits_for").isNotNull()
     return is_kept & F.col("_notes").isNotNull()
 

@@ -21,7 +21,7 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What became of one record: columns, or a reason with its detail.
+    """Outcome of parsing one record: columns, or a reason with its detail.
 
     Attributes:
         columns: Columns of the kind's table without the source columns; None when rejected. Times are microseconds

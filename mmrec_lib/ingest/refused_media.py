@@ -60,7 +60,7 @@ def refusals(quarantine: DataFrame, limits: str) -> DataFrame:
 
 
 def stands() -> Column:
-    """Whether the refusal of a reference stands without reading: the same file, named by the same record."""
+    """Tell whether the refusal of a reference stands without reading: the same file, named by the same record."""
     same_source = [F.col(f"_refused.{name}").eqNullSafe(F.col(name)) for name in SOURCE]
     is_same = (F.col("_refused_bytes") == F.col("_bytes")) & (F.col("_refused_us") == F.col("_modified_us"))
     for same in same_source:

@@ -98,7 +98,7 @@ def _plain_decimal(value: Decimal) -> int | float | None:
 
 
 def is_spelled_null(value: Any, null_spellings: Collection[str]) -> bool:
-    """Whether a value is there, but says that there is none: `nan`, `NULL`, NaN."""
+    """Tell whether a value is there, but says that there is none: `nan`, `NULL`, NaN."""
     if isinstance(value, str | bytes) and not value.strip():
         return False
     return value is not None and plain_value(value, null_spellings) is None

@@ -74,7 +74,7 @@ def _parsed(rows: DataFrame, delivery: Delivery, rules: Rules) -> DataFrame:
 
 @dataclass(frozen=True)
 class _TableReader:
-    """What a worker does with rows of a table: a function of Arrow batches that pickles with its rules."""
+    """Reader of rows of a table in a worker: a function of Arrow batches that pickles with its rules."""
 
     kind: str
     path: str

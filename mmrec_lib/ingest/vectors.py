@@ -1,4 +1,4 @@
-"""Ready-made vectors: whole Arrow batches are judged at once, no Python object a number."""
+"""Precomputed vectors: whole Arrow batches are judged at once, no Python object a number."""
 
 from __future__ import annotations
 

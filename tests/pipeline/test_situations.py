@@ -1,4 +1,4 @@
-"""What real exports, people and machines bring: one landing folder that holds it all, one ingest, known answers."""
+"""Situations of real exports, people and machines: one landing folder that holds it all, one ingest, known answers."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _plain(value: Any) -> Any:
 
 
 def _has(row: dict[str, Any], columns: dict[str, Any]) -> str:
-    """What of the columns is different; empty when nothing is."""
+    """Columns that differ; empty when none does."""
     wrong = []
     for name, expected in columns.items():
         got = _plain(row[name])
@@ -136,7 +136,7 @@ def _has(row: dict[str, Any], columns: dict[str, Any]) -> str:
 
 
 def faults_of(answer: Answer, run: Run) -> list[str]:
-    """What a run did otherwise than the answer says, a line each."""
+    """Differences between a run and its answer, a line each."""
     faults = []
     for key, columns in answer.rows.items():
         row = run.by_key.get(key)

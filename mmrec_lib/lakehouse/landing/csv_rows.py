@@ -100,7 +100,7 @@ class _Feed:
         return line
 
     def reach(self, limit: int) -> int:
-        """How many bytes a record may have: `limit`, or less where too much was looked at in vain already."""
+        """Bytes that a record may have: `limit`, or less where too much was looked at in vain already."""
         return max(0, min(limit, self._may_look))
 
     def next_filled(self) -> Line | None:
@@ -159,7 +159,7 @@ class _Header:
         return cls(names, record.raw, separator, problem)
 
     def fits(self, cells: Sequence[str]) -> bool:
-        """Whether a row has a cell for each named column, and no content beyond the columns."""
+        """Tell whether a row has a cell for each named column, and no content beyond the columns."""
         size = len(self.names)
         return not any(self.names[len(cells) :]) and not any(cell.strip() for cell in cells[size:])
 
@@ -245,7 +245,7 @@ def _checked(record: _Record, feed: _Feed, header: _Header) -> _Record:
 
 
 def _is_proved_broken(lines: Sequence[Line], separator: str, header: _Header | None) -> bool:
-    """Whether most of the lines that a quoted field would swallow are records of their own."""
+    """Tell whether most of the lines that a quoted field would swallow are records of their own."""
     if header is None or not lines:
         return False
     num_records = sum(_is_record(line, separator, header) for line in lines)

@@ -160,6 +160,6 @@ def _outside(path: str) -> DeltaLogError:
 
 
 def is_own(path: str) -> bool:
-    """Whether a path in a log is relative and stays in the table's folder."""
+    """Tell whether a path in a log is relative and stays in the table's folder."""
     plain = unquote(path)
     return not (plain.startswith("/") or _URI.match(path) or ".." in plain.split("/"))

@@ -73,7 +73,7 @@ def _read(lakehouse: Lakehouse, uri: str, read: TableRead, key: Sequence[str]) -
 
 
 def net_changes(feed: DataFrame, key: Sequence[str]) -> DataFrame:
-    """What is left of a change feed: the rows that it added and that are still there, and the keys that are gone.
+    """Net changes of a change feed: the rows that it added and that are still there, and the keys that are gone.
 
     A row that was inserted and then deleted or changed is not there; several rows of one key are all there, and the
     ingest judges them. A key is gone when its last change took a row away and no row of it is left. In one commit a new

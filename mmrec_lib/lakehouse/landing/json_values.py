@@ -78,7 +78,7 @@ def _value_end(text: str, position: int) -> int | None:
 
 
 def _broken_end(text: str, position: int, stop: int) -> tuple[int | None, int]:
-    """Where a broken object ends by its brackets, so that objects inside it are not taken for elements of their own.
+    """End of a broken object by its brackets, so that objects inside it are not taken for elements of their own.
 
     Returns:
         The end; None where the brackets do not tell it. How many characters were looked at.

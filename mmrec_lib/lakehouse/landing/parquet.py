@@ -43,7 +43,7 @@ class LostRows:
 
 
 def bomb_in(metadata: pq.FileMetaData, *, is_vectors: bool) -> str | None:
-    """Why a file unpacks to more than may be read, by its footer; None when it does not.
+    """Sentence on a file that by its footer unpacks to more than may be read; None when it does not.
 
     Args:
         metadata: The footer.

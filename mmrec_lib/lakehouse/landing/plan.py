@@ -1,4 +1,4 @@
-"""Which files of a landing folder are new deliveries, and into which pieces they split."""
+"""Plan of an ingest: new deliveries of a landing folder, and the pieces they split into."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ def changed(path: str) -> FileProblem:
 
 
 def _table_read(state: TableState, last: KnownFile | None) -> TableRead | None:
-    """What to read of a table; None when no row changed since it was read last."""
+    """Part of a table to read; None when no row changed since it was read last."""
     if last is None or last.table_id != state.table_id or last.table_version is None:
         return TableRead(state.table_id, state.version, None)
     if last.table_version > state.version:  # restored from a copy
@@ -299,7 +299,7 @@ def _unpacked_head(content: Unpacked) -> tuple[bytes, int]:
 
 
 def _count(stream: Any, line_end: bytes) -> int:
-    """How many lines a file has."""
+    """Number of lines of a file."""
     stream.seek(0)
     num_lines, last = 0, b""
     while chunk := stream.read(CHUNK):

@@ -1,4 +1,4 @@
-"""What a text file really is, by its first bytes: compressed, an array, in another encoding, something else."""
+"""Shape of a text file by its first bytes: compressed, an array, in another encoding, something else."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ _TITLES = {"json": "JSON Lines", "csv": "CSV", "tsv": "TSV"}
 
 
 def _is_wide_text(head: bytes) -> bool:
-    """Whether every other byte is zero, as in Latin text in UTF-16 without a byte order mark."""
+    """Tell whether every other byte is zero, as in Latin text in UTF-16 without a byte order mark."""
     sample = head[:512]
     if len(sample) < 8:
         return False
