@@ -51,7 +51,7 @@ class Table:
         assert read is not None
         found = [
             row.asDict(recursive=True)
-            for row in read_delta(self.lakehouse, str(self.path), "id", read.version, read.changes_from).collect()
+            for row in read_delta(self.lakehouse, str(self.path), ["id"], read.version, read.changes_from).collect()
         ]
         assert sorted(row.pop(ROW_NUMBER) for row in found) == list(range(1, len(found) + 1))
         return sorted(found, key=lambda row: str(row["id"]))
@@ -203,7 +203,7 @@ def test_the_same_rows_get_the_same_numbers(table: Table, spark: SparkSession) -
     numbers = [
         {
             one["id"]: one[ROW_NUMBER]
-            for one in read_delta(table.lakehouse, str(table.path), "id", read.version, read.changes_from).collect()
+            for one in read_delta(table.lakehouse, str(table.path), ["id"], read.version, read.changes_from).collect()
         }
         for _ in range(2)
     ]
