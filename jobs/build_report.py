@@ -8,6 +8,7 @@ from pathlib import Path
 from mmrec_lib.config import Section
 from mmrec_lib.publishing.collect import READS, collect_report
 from mmrec_lib.reporting.config import ReportConfig
+from mmrec_lib.reporting.files import PAGE, SUMMARY, are_whole
 from mmrec_lib.reporting.report import render_report
 from mmrec_lib.reporting.summary import build_summary, write_json_atomic
 from mmrec_lib.runtime.graph import load_graph
@@ -28,7 +29,7 @@ def run(context: Context, config: Config) -> Outcome:
     data = collect_report(context.lakehouse, context.registry, context.ledger, jobs, config.report)
     folder = Path(context.lakehouse.store.publish_root)
     folder.mkdir(parents=True, exist_ok=True)
-    size = render_report(data, folder / "report.html")
+    size = render_report(data, folder / PAGE)
     summary = build_summary(
         tables=data.tables,
         quarantine={reason.reason: reason.rows for reason in data.quarantine},
@@ -37,7 +38,7 @@ def run(context: Context, config: Config) -> Outcome:
         model=data.model,
         versions=data.versions,
     )
-    write_json_atomic(folder / "summary.json", summary)
+    write_json_atomic(folder / SUMMARY, summary)
     return Outcome({"report_bytes": size}, f"report of {size / 1e6:.1f} MB")
 
 
@@ -47,9 +48,8 @@ def external_versions(context: Context, config: Config) -> dict[str, str]:
 
 
 def is_complete(context: Context) -> bool:
-    """Tell if the files are there."""
-    folder = Path(context.lakehouse.store.publish_root)
-    return all((folder / name).exists() for name in ("report.html", "summary.json"))
+    """Tell if the files are there and whole."""
+    return are_whole(Path(context.lakehouse.store.publish_root))
 
 
 JOB = Job(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmrec_lib.reporting.files import PAGE, SUMMARY
 from mmrec_lib.reporting.summary import replace_seconds
 from mmrec_lib.runtime.graph import Task, load_graph, load_jobs, run_graph
 from mmrec_lib.runtime.main import Command, conf_root_of, open_context, run_program, summary_of
@@ -33,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if command.dry_run:
                 return {"job": NAME, "status": "dry_run"}
             published = Path(command.settings.store.publish_root)
-            replace_seconds(published / "summary.json", {run.job: run.run_seconds for run in runs})
-            for line in ("", f"Report:  {published / 'report.html'}", f"Tables:  {context.lakehouse.tables_root}"):
+            replace_seconds(published / SUMMARY, {run.job: run.run_seconds for run in runs})
+            for line in ("", f"Report:  {published / PAGE}", f"Tables:  {context.lakehouse.tables_root}"):
                 context.progress.line(line)
         return {"job": NAME, "status": "succeeded", "jobs": [summary_of(run) for run in runs]}
 
