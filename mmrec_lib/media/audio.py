@@ -167,7 +167,7 @@ def _resampled(
 
 
 def _why(error: Exception) -> str:
-    """What went wrong, without the memory addresses that soundfile puts into its messages."""
+    """Message of an error without the memory addresses that soundfile puts into its messages."""
     return str(getattr(error, "error_string", error))
 
 

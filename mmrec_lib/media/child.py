@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DecoderLimits:
-    """What a decoder may use.
+    """Limits of a decoder.
 
     Attributes:
         timeout_seconds: After so long a decoder counts as hanging.
@@ -105,7 +105,7 @@ class DecoderChild:
     def call(
         self, function: Callable[Concatenate[bytes, P], R], content: bytes, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """What `function(content, *args, **kwargs)` returns, computed in the child.
+        """Result of `function(content, *args, **kwargs)`, computed in the child.
 
         Args:
             function: One of the functions that this child may be asked for, with a declared return type.

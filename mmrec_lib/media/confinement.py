@@ -1,4 +1,4 @@
-"""What a decoder process may not do: read the secrets of its parent, reach a network, gain rights, write files.
+"""Confinement of decoder processes: they must not read the secrets of its parent, reach a network, gain rights, write files.
 
 Bytes from strangers may make a decoder run code of theirs. What the code then finds is a process without tokens in its
 environment, without open files but its two pipes, and, where the system lets it, without a network.

@@ -137,5 +137,5 @@ def _decoder_options() -> dict[str, str]:
 
 
 def why(error: Exception) -> str:
-    """What went wrong, without FFmpeg's numbers and file names."""
+    """Message of an error without FFmpeg's numbers and file names."""
     return str(getattr(error, "strerror", None) or error)

@@ -1,4 +1,4 @@
-"""How a notebook finds its store: widgets on Databricks, environment variables elsewhere."""
+"""The store of a notebook: named by widgets on Databricks, by environment variables elsewhere."""
 
 from __future__ import annotations
 
