@@ -9,7 +9,7 @@ from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
 from mmrec_lib.training.config import PromotionConfig
-from mmrec_lib.training.judge import READS, is_judged, judge
+from mmrec_lib.training.evaluate import READS, evaluate_candidate, is_evaluated
 
 
 class Config(Section):
@@ -21,7 +21,7 @@ class Config(Section):
 
 def run(context: Context, config: Config) -> Outcome:
     """Rank the whole catalogue for every user with something to find; register a baseline where no ranker passes."""
-    return Outcome(*judge(context.lakehouse, context.registry, config.evaluation, config.promotion))
+    return Outcome(*evaluate_candidate(context.lakehouse, context.registry, config.evaluation, config.promotion))
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
@@ -31,12 +31,12 @@ def external_versions(context: Context, config: Config) -> dict[str, str]:
 
 def is_complete(context: Context) -> bool:
     """Tell if the newest version carries its metrics and plots."""
-    return is_judged(context.registry)
+    return is_evaluated(context.registry)
 
 
 JOB = Job(
     name="evaluate_ranker",
-    summary="judges ranker and baselines on the full catalogue",
+    summary="evaluates ranker and baselines on the full catalogue",
     config=Config,
     reads=READS,
     writes=("model_metric", "registry:baseline"),

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 from mmrec_lib import choose_settings, fit_ranker, load_snapshot, open_notebook
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.models.config import TrainingConfig
-from mmrec_lib.training.judge import judge_part
+from mmrec_lib.training.evaluate import evaluate_part
 
 store = open_notebook(globals())
 metric, k = store.setting("metric", "ndcg"), int(store.setting("k", "10"))
@@ -53,7 +53,7 @@ for name, chosen in settings.items():
 # COMMAND ----------
 
 models = {name: fit_ranker(train, chosen) for name, chosen in settings.items()}
-rows = judge_part(snapshot, "fit1", "valid", models, EvaluationConfig(ks=(k,)))
+rows = evaluate_part(snapshot, "fit1", "valid", models, EvaluationConfig(ks=(k,)))
 shown = [row for row in rows if (row.metric, row.k, row.segment) == (metric, k, "all")]
 for row in shown:
     difference = "" if row.diff is None else f"  diff {row.diff:+.4f} [{row.diff_low:+.4f}, {row.diff_high:+.4f}]"

@@ -15,7 +15,7 @@ class EvaluationConfig(Section):
     ks: tuple[int, ...] = Field(default=(10, 20), description="Cut-offs of the metrics.")
     num_bootstrap: int = Field(default=1000, ge=100, description="Resamples of users for the 95 % intervals.")
     block_bytes: int = Field(
-        default=128 * 2**20, ge=2**20, description="Memory of one block of scores; users are judged in such blocks."
+        default=128 * 2**20, ge=2**20, description="Memory of one block of scores; users are evaluated in such blocks."
     )
 
     def block_users(self, num_items: int) -> int:

@@ -1,4 +1,4 @@
-"""Confinement of decoder processes: they must not read the secrets of its parent, reach a network, gain rights, write files.
+"""Confinement of decoders: they must not read their parent's secrets, reach a network, gain rights or write files.
 
 Bytes from strangers may make a decoder run code of theirs. What the code then finds is a process without tokens in its
 environment, without open files but its two pipes, and, where the system lets it, without a network.

@@ -30,8 +30,8 @@ NUM_NEIGHBORS = 7
 NUM_CATEGORIES = 7
 HEADLINES = (("ndcg", 10), ("recall", 20))
 FIT_TITLES = {
-    "fit1": "Fit 1: trained on train, judged on test",
-    "fit2": "Fit 2: trained on train and valid, judged on test",
+    "fit1": "Fit 1: trained on train, evaluated on test",
+    "fit2": "Fit 2: trained on train and valid, evaluated on test",
 }
 MODEL_NAMES = {
     RANKER: "Ranker",

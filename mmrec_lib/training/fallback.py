@@ -41,7 +41,7 @@ def register_baseline(
         snapshot: What the candidate was fitted on.
         candidate: The ranker that it stands in for.
         name: Which baseline.
-        fits: The candidate's judged fits; see `save_fits`.
+        fits: The candidate's evaluated fits; see `save_fits`.
 
     Raises:
         ModelError: When the candidate has no such baseline.

@@ -44,7 +44,7 @@ class Decision:
 
 
 def gate_values(rows: Iterable[MetricRow], config: PromotionConfig) -> dict[str, GateValue]:
-    """The values of all models among metrics of the validation part, by name; empty where nobody could be judged."""
+    """The values of all models among metrics of the validation part, by name; empty where nobody could be evaluated."""
     return {
         row.model: GateValue(row.value, row.diff_high, row.num_users)
         for row in rows
@@ -61,7 +61,7 @@ def decide_first(values: Mapping[str, GateValue], config: PromotionConfig) -> De
     """
     metric = f"validation {config.metric}@{config.k}"
     if RANKER not in values:
-        return Decision(True, "promoted: the first version, and there is no validation part to judge it on")
+        return Decision(True, "promoted: the first version, and there is no validation part to evaluate it on")
     own = values[RANKER].value
     against = {name: values[name] for name in config.first_must_beat if name in values}
     better = [_told(name, found) for name, found in against.items() if found.is_beyond]

@@ -32,14 +32,14 @@ def register_fit(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> RegisteredModel:
-    """Log a run with the judged fits, and register the published one as a version.
+    """Log a run with the evaluated fits, and register the published one as a version.
 
     Args:
         lakehouse: Tables, whose versions become inputs of the run.
         registry: Where to.
         snapshot: What was fitted on.
         published: The model that is registered.
-        save_fits: Writes the fits that are to be judged into a folder.
+        save_fits: Writes the fits that are to be evaluated into a folder.
         params: Parameters of the run.
         tags: Tags of run and version, among them fingerprint and published fit.
     """

@@ -43,7 +43,7 @@ def test_a_lost_registry_is_made_again_and_a_copy_uses_its_own(
 ) -> None:
     lists = content_of(demo.out, "user_topk")
 
-    # The database is gone: the same fit is registered again as version 1, judged and promoted; its lists are there.
+    # The database is gone: the same fit is registered again as version 1, evaluated and promoted; its lists are there.
     first = copied(demo, tmp_path / "first")
     (first.out / "mlflow.db").unlink()
     found = ran(first, capsys)

@@ -31,7 +31,7 @@ from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.score import SLICED, score_all
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
-from mmrec_lib.training import judge as judging
+from mmrec_lib.training import evaluate as evaluating
 from mmrec_lib.training import promote as promoting
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.fallback import BASELINE_TAG
@@ -117,7 +117,7 @@ class Store:
         """Train, evaluate, promote and score; returns what the gate said."""
         train(self.lakehouse, self.registry, training)
         promotion = PromotionConfig()
-        judging.judge(self.lakehouse, self.registry, EVALUATION, promotion)
+        evaluating.evaluate_candidate(self.lakehouse, self.registry, EVALUATION, promotion)
         _, message = promoting.promote(self.lakehouse, self.registry, promotion)
         score_all(self.lakehouse, self.registry, ScoringConfig(k=5, num_neighbors=3))
         return message
@@ -179,8 +179,8 @@ def test_deleted_users_and_items_are_in_nothing_that_is_trained_measured_or_publ
     assert store.ids("user_topk", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS)}
     assert store.ids("user_vector", "user_id") == store.ids("user_topk", "user_id")
     assert "gone" not in store.ids("user_topk", "item_id") | store.ids("item_neighbor", "neighbor_id")
-    judged = store.lakehouse.read("model_metric").agg(F.max("num_users")).collect()[0][0]
-    assert 0 < judged <= NUM_USERS
+    evaluated = store.lakehouse.read("model_metric").agg(F.max("num_users")).collect()[0][0]
+    assert 0 < evaluated <= NUM_USERS
 
 
 def test_every_published_table_has_its_current_slice(store: Store) -> None:
@@ -221,9 +221,9 @@ def test_scoring_with_an_older_snapshot_and_model_leaves_out_what_was_deleted_si
         assert sum(row["source_shares"].values()) == pytest.approx(row["score"], abs=1e-4)
 
 
-def test_a_model_that_was_trained_before_a_deletion_is_not_judged_or_promoted(store: Store) -> None:
+def test_a_model_that_was_trained_before_a_deletion_is_not_evaluated_or_promoted(store: Store) -> None:
     with pytest.raises(ModelError, match=r"deleted or added.*train_ranker"):
-        judging.judge(store.lakehouse, store.registry, EVALUATION, PromotionConfig())
+        evaluating.evaluate_candidate(store.lakehouse, store.registry, EVALUATION, PromotionConfig())
     with pytest.raises(ModelError, match=r"deleted or added.*train_ranker"):
         promoting.promote(store.lakehouse, store.registry, PromotionConfig())
 
@@ -270,7 +270,7 @@ def test_a_refused_first_ranker_gives_way_to_the_best_baseline(
     newcomers = new_store(spark, tmp_path)
     newcomers.fill(history()[:250])
     newcomers.assemble()
-    for module in (judging, promoting):
+    for module in (evaluating, promoting):
         monkeypatch.setattr(module, "decide_first", lambda values, config: Decision(False, "refused: for this test"))
     message = newcomers.publish()
     assert "version 1: refused: for this test; version 2, the baseline" in message

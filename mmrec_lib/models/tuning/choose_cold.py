@@ -129,15 +129,15 @@ def _real_contest(
     cold = (train.interactions.item_counts() == 0) & (
         np.bincount(valid.weights.indices, minlength=len(train.item_ids)) > 0
     )
-    judged = users.rows(np.flatnonzero(users.has_history))
-    if not len(judged) or judged.relevant[:, np.flatnonzero(cold)].nnz < _MIN_REAL_PAIRS:
+    evaluated = users.rows(np.flatnonzero(users.has_history))
+    if not len(evaluated) or evaluated.relevant[:, np.flatnonzero(cold)].nnz < _MIN_REAL_PAIRS:
         return None
     fitted = fit_ranker(train, settings)
-    scores = fitted.score(judged.histories)
+    scores = fitted.score(evaluated.histories)
     floor = settings.popularity.warm_weight * float(fitted.popularity.log_popularity[cold].max())
     cold_scores = scores[:, cold] - np.float32(floor)
     scores[:, ~fitted.warm] = -np.inf
-    return _Contest.of(scores, cold, cold_scores=cold_scores, floor=floor, users=judged)
+    return _Contest.of(scores, cold, cold_scores=cold_scores, floor=floor, users=evaluated)
 
 
 def _hide(train: FitData, features: ContentFeatures, config: TrainingConfig) -> Bools | None:
@@ -236,11 +236,11 @@ class _Simulation:
 
     def choose_ridge(self, start: ColdItemSettings) -> ColdItemSettings:
         """Penalty and block weights by the ranking of hidden items among themselves."""
-        judged = np.flatnonzero(np.diff(self.only_hidden.relevant.indptr) > 0)
-        if not len(judged):
+        evaluated = np.flatnonzero(np.diff(self.only_hidden.relevant.indptr) > 0)
+        if not len(evaluated):
             return start
-        users = self.only_hidden.rows(judged)
-        projected = self.projected[judged]
+        users = self.only_hidden.rows(evaluated)
+        projected = self.projected[evaluated]
 
         def evaluate(candidate: ColdItemSettings) -> float:
             return users.ndcg(projected @ self._predicted(candidate, self.hidden).T)
@@ -258,17 +258,19 @@ class _Simulation:
 
     def contest(self, ridge: ColdItemSettings) -> _Contest | None:
         """Hidden items against all others, by what users did in the validation part."""
-        judged = np.flatnonzero(np.diff(self.among_all.relevant.indptr) > 0)
-        if not len(judged):
+        evaluated = np.flatnonzero(np.diff(self.among_all.relevant.indptr) > 0)
+        if not len(evaluated):
             return None
-        projected = self.projected[judged]
-        scores = np.full((len(judged), len(self.warm)), -np.inf, dtype=np.float32)
+        projected = self.projected[evaluated]
+        scores = np.full((len(evaluated), len(self.warm)), -np.inf, dtype=np.float32)
         scores[:, self.warm] = projected @ self.basis.T
         scores += self.popularity
         predicted = projected @ self._predicted(ridge, self.hidden).T
         # Items that really have no interactions are neither: they stay at the bottom here.
         floor = float(self.popularity[self.hidden].max())
-        return _Contest.of(scores, self.hidden, cold_scores=predicted, floor=floor, users=self.among_all.rows(judged))
+        return _Contest.of(
+            scores, self.hidden, cold_scores=predicted, floor=floor, users=self.among_all.rows(evaluated)
+        )
 
     def _predicted(self, candidate: ColdItemSettings, wanted: Bools) -> Floats:
         model = ColdItemModel.fit(self.features, self.warm, self.basis, candidate, self.settings.max_dense_items)

@@ -94,7 +94,7 @@ def test_the_margin_that_a_refusal_names_lets_the_candidate_pass(own: float, ref
 
 def test_without_validation_users_the_reason_says_so() -> None:
     first, following = decide_first({}, CONFIG), decide_next(None, GateValue(0.9, -0.5, 50), "3", CONFIG)
-    assert first.reason == "promoted: the first version, and there is no validation part to judge it on"
+    assert first.reason == "promoted: the first version, and there is no validation part to evaluate it on"
     assert following == decide_next(GateValue(0.1), None, "3", CONFIG)
     assert following.reason == "promoted: there is no validation part to compare on"
     assert gate_values([], CONFIG) == {}
