@@ -23,8 +23,8 @@ LAYERS = {
 INTRODUCTION = """<!-- made by `python -m mmrec_lib.contracts.docs`, do not edit -->
 # Tables
 
-Each table is a folder below `OUT/tables` in path mode, or a table of the schema in catalogue mode. How the published ones
-are read: [outputs](outputs.md). How a table is added or changed: [add a table](add-a-table.md)."""
+Each table is a folder below `OUT/tables` in path mode, or a table of the schema in catalogue mode. How the published
+ones are read: [outputs](outputs.md). How a table is added or changed: [add a table](add-a-table.md)."""
 
 
 def tables_page() -> str:
@@ -90,7 +90,7 @@ def rewrite_page(page: Path, text: str) -> bool:
         write_text_atomic(page, text)
     except OSError as error:
         raise ConfigError(
-            f"page {page} cannot be written ({error.strerror}). Start this in the root of the checkout, or name the page."
+            f"page {page} cannot be written ({error.strerror}). Start it in the checkout's root, or name the page."
         ) from error
     return True
 

@@ -32,8 +32,8 @@ INTRODUCTION = """<!-- made by `python -m mmrec_lib.runtime.config_docs`, do not
 # Configuration
 
 Layers, later ones winning: defaults in the code, `conf/base/*.yaml`, `conf/env/<env>/*.yaml`, `--conf` files, `--set`.
-A key that stands twice in one layer is an error, and so is an unknown key; the message names the nearest known one. To see
-all keys with the values that a job would use, secrets masked: `.venv/bin/python jobs/run_pipeline.py --print-config`.
+A key that stands twice in one layer is an error, and so is an unknown key; the message names the nearest known one. To
+see all keys with the values of a run, secrets masked: `.venv/bin/python jobs/run_pipeline.py --print-config`.
 
 The same key in a file and on the command line:
 
@@ -48,13 +48,13 @@ scoring:
 make demo SET="scoring.k=20 training.seed=1"
 ```
 
-Secrets do not belong into `store.data`, `store.out`, `store.staging` and `store.report_folder`: these are kept in tables
-and models, and a URI with a password, key or token in it is refused. Give credentials by the environment
+Secrets do not belong into `store.data`, `store.out`, `store.staging` and `store.report_folder`: these are kept in
+tables and models, and a URI with a password, key or token in it is refused. Give credentials by the environment
 (`AWS_ACCESS_KEY_ID`, `AZURE_STORAGE_KEY`, `GOOGLE_APPLICATION_CREDENTIALS`) or in `spark.conf`; in `--print-config` and
 messages they are masked.
 
 Each job reads only the sections that it declares, so a changed key runs only the jobs that read its section again. The
-tables below give the defaults of the code. Values that the files of `conf/` set otherwise are in the files, with a comment."""
+tables below give the defaults of the code. What the files of `conf/` set otherwise stands there, with a comment."""
 
 _ATTRIBUTE = re.compile(r"^(\w+): (.*)$")
 
@@ -278,6 +278,7 @@ def _plain(value: object) -> Any:
 
 def _type(annotation: Any) -> str:
     """A type as a reader of YAML knows it."""
+    names = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null"}
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is typing.Annotated:
         return _type(inner[0])
@@ -289,9 +290,6 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(inner[0])}"
     if origin is not None and issubclass(origin, Mapping):
         return f"mapping of {_type(inner[1])}"
-    if annotation is type(None):
-        return "null"
-    names = {str: "str", int: "int", float: "float", bool: "bool"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
