@@ -89,21 +89,17 @@ def unimportable(text: str) -> set[str]:
 
 
 def assigned_keys(text: str) -> Iterator[str]:
-    """Configuration keys that a page's commands and sentences set: after --set, in SET="…", and as `section.key=value`."""
+    """Configuration keys that a page sets: after --set, in SET="…", and in prose as `section.key=value`."""
     joined = text.replace("\\\n", " ")
     for part in re.findall(r"--set ((?:'?[\w.]+=\S*\s*)+)", joined) + re.findall(r'SET="([^"]*)"', joined):
-        yield from re.findall(r"(?:^|\s)'?([\w.]+)=", part)
+        yield from re.findall(r"(?:^|\s)'?(\w+(?:\.\w+)+)=", part)
     yield from re.findall(r"`([a-z]+(?:\.\w+)+)=", joined)
 
 
 def unknown_keys(text: str, keys: Iterable[str]) -> set[str]:
     """Keys that a page sets and the configuration does not have; below a mapping any name will do."""
     known = [re.compile(re.escape(key).replace(re.escape(NAME), r"[^.]+") + r"(\..+)?") for key in keys]
-    return {
-        key
-        for key in assigned_keys(text)
-        if not key.startswith("spark.sql") and not any(k.fullmatch(key) for k in known)
-    }
+    return {key for key in assigned_keys(text) if not any(k.fullmatch(key) for k in known)}
 
 
 def section(page: str, title: str) -> str:
@@ -112,7 +108,7 @@ def section(page: str, title: str) -> str:
 
 def rows_of(text: str) -> set[str]:
     """The names in code type that begin the rows of tables."""
-    return set(re.findall(r"^\| `([a-z_]+)` \|", text, flags=re.MULTILINE))
+    return set(re.findall(r"^\| `([a-z0-9_]+)` \|", text, flags=re.MULTILINE))
 
 
 # what holds
@@ -234,6 +230,7 @@ def test_the_example_records_are_accepted(path: str, fence: str, text: str) -> N
 
 def test_a_broken_link_is_seen(tmp_path: Path) -> None:
     (tmp_path / "other.md").write_text("# Other\n\n## A heading, with `code`\n")
+    (tmp_path / "page.md").touch()
     text = "# Page\n[a](other.md) [b](other.md#a-heading-with-code) [c](#page) [d](https://example.com/x)"
     assert broken_links(tmp_path / "page.md", text) == []
     wrong = "[a](gone.md) [b](other.md#gone) [c](#gone)\n```\n# gone\n[not](a-link)\n```\n"

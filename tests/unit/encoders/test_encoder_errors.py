@@ -83,5 +83,7 @@ def test_tables_take_the_listed_reasons_and_no_other(table: str) -> None:
 
 
 def test_the_docs_tell_every_reason() -> None:
-    section = (PROJECT / "docs/operations.md").read_text(encoding="utf-8").split("### Reasons of errors")[1].split("\n## ")[0]
+    section = (
+        (PROJECT / "docs/operations.md").read_text(encoding="utf-8").split("### Reasons of errors")[1].split("\n## ")[0]
+    )
     assert set(re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)) == set(ENCODE_REASONS)
