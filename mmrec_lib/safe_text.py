@@ -60,12 +60,12 @@ def mask_secrets(text: str) -> str:
 
 
 def holds_secret(uri: str) -> bool:
-    """Whether a URI carries a password, a token or a signature."""
+    """True when a URI carries a password, a token or a signature."""
     return any(pattern.sub(replacement, uri) != uri for pattern, replacement in _IN_URI)
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a configuration key, such as `fs.s3a.secret.key`, names a secret."""
+    """True when a configuration key, such as `fs.s3a.secret.key`, names a secret."""
     return any(word.lower() in _SECRET_WORDS for word in _WORD.findall(name))
 
 

@@ -18,7 +18,7 @@ from mmrec_lib.topk.selection import select_top
 
 
 class SliceableHistories(Protocol):
-    """What models know of users, one row a user."""
+    """Inputs of models about users, one row a user."""
 
     def rows(self, indices: NDArray[np.intp]) -> Self:
         """The histories of some users, in the order of `indices` [n]."""

@@ -42,7 +42,7 @@ SEGMENTS = (
 
 @dataclass(frozen=True)
 class UserValues:
-    """What each model reached for each user of a segment.
+    """Metric of each model for each user of a segment.
 
     Attributes:
         segment: Which segment.
