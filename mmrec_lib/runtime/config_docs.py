@@ -100,8 +100,11 @@ class Part:
 def config_page(root: type[BaseModel] = Settings) -> str:
     """The page: an index of the sections, then each with its keys."""
     sections = [(name, list(parts_of(name, field))) for name, field in root.model_fields.items()]
-    index = ["| section | decides |", "|---|---|"]
-    index += [f"| [`{name}`](#{name}) | {_cell(parts[0].summary)} |" for name, parts in sections]
+    index = ["| section | decides | class |", "|---|---|---|"]
+    index += [
+        f"| [`{name}`](#{name}) | {_cell(parts[0].summary)} | {_class_link(root.model_fields[name])} |"
+        for name, parts in sections
+    ]
     page = [INTRODUCTION, "\n".join(index)]
     for name, parts in sections:
         page.append(f"## {name}")
@@ -223,6 +226,13 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     """The configuration classes that an annotation is made of, in their order."""
     found = [a for a in _annotations(annotation) if inspect.isclass(a) and issubclass(a, BaseModel)]
     return list(dict.fromkeys(found))
+
+
+def _class_link(field: FieldInfo) -> str:
+    """Link from the page to the file of a section's class."""
+    model = _models(field.annotation)[0]
+    file = model.__module__.replace(".", "/") + ".py"
+    return f"[{model.__name__}](../{file})"
 
 
 def _is_mapping(annotation: Any) -> bool:
