@@ -14,7 +14,7 @@ SET ?=
 
 RUN_FLAGS = --set "store.data=$(DATA)" "store.out=$(OUT)" $(foreach pair,$(SET),"$(pair)") $(if $(AS_OF),--as-of $(AS_OF))
 
-.PHONY: demo maintain test test-fast test-long test-slow test-wheel test-cluster chaos faults bench-encode lint setup models clean help
+.PHONY: demo maintain test test-fast test-long test-slow test-wheel test-cluster chaos faults bench-encode lint docs setup models clean help
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ lint: setup  ## Format, lint, types and the laws of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup  ## Write the generated pages of docs/ again: tables and configuration
+	$(BIN)/python -m mmrec_lib.contracts.docs
+	$(BIN)/python -m mmrec_lib.runtime.config_docs
 
 test-long: setup models  ## Whole pipelines: catalogue mode, spark-submit, odd names, a registry that is lost
 	$(BIN)/python -m pytest tests/pipeline -m long

@@ -66,6 +66,9 @@ setup(
     description="Multimodal recommendation pipelines on Spark: from raw media to top-k tables",
     long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
     long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    author="mmrec contributors",
     python_requires=">=3.11",
     packages=find_packages(include=["mmrec_lib", "mmrec_lib.*"]),
     package_data={

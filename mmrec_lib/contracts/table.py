@@ -1,4 +1,4 @@
-"""What a table is: one declaration from which DDL, validation and documentation are derived."""
+"""Table contracts: one declaration a table, from which DDL, validation and documentation are derived."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What words mean in general: the English lexicon VADER, which knows negation, emphasis and emoji.
+"""General meaning of words: the English lexicon VADER, which knows negation, emphasis and emoji.
 
 Hutto and Gilbert (2014), VADER: A parsimonious rule-based model for sentiment analysis of social media text.
 """
@@ -23,7 +23,7 @@ def lexicon_scores(texts: Sequence[str]) -> npt.NDArray[np.float64]:
 
 
 def is_english(text: str) -> bool:
-    """Whether the text reads as English, the only language of the lexicon."""
+    """True when the text reads as English, the only language of the lexicon."""
     import py3langid
 
     language: str = py3langid.classify(text)[0]

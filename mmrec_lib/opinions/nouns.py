@@ -1,4 +1,4 @@
-"""Which words of a store are nouns, found without a tagger: by where they stand.
+"""Nouns among the words of a store, found without a tagger: by where they stand.
 
 A noun ends a run of content words behind an article or possessive (`the small battery is`), or is capitalised inside a
 clause (German). What is no content word is found by its frequency, so that no list of stop words is needed.
@@ -48,7 +48,7 @@ class Use:
 
 
 def names_a_thing(word: str) -> bool:
-    """Whether a word could be a noun or adjective: letters, no article, no negator."""
+    """True when a word could be a noun or adjective: letters, no article, no negator."""
     return is_wordlike(word) and word not in NEGATORS and not is_determiner(word)
 
 

@@ -36,7 +36,7 @@ _LEAST_CHANCE = 1e-12
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a model thinks of texts.
+    """Predictions of a model for texts.
 
     Attributes:
         probabilities: `[n, 3]`, in the order of `SENTIMENTS`.
@@ -89,7 +89,7 @@ class RatingModel:
 
     @property
     def uses_lexicon(self) -> bool:
-        """Whether the general lexicon has a say."""
+        """True when the general lexicon is a feature."""
         return bool(self.lexicon_2C.any())
 
     def chances(self, vectors_NF: csr_array, lexicon_N2: Floats) -> Floats:
@@ -267,7 +267,7 @@ class _Reviews:
 
 
 def _choice(losses: Mapping[tuple[bool, float], Floats]) -> tuple[bool, float]:
-    """Whether to use the lexicon, and the inverse regularisation strength: the smallest mean loss.
+    """Choose the use of the lexicon and the inverse regularisation strength: the smallest mean loss.
 
     A few reviews easily prefer to do without the lexicon by chance, so it must be worse by more than one standard error
     (Breiman et al. 1984, Classification and regression trees).

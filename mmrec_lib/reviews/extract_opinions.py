@@ -1,4 +1,4 @@
-"""What the job extract_opinions does, table to table: reviews → what they think."""
+"""Work of the job extract_opinions, table to table: reviews → opinions."""
 
 from __future__ import annotations
 

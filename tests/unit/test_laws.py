@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,7 +82,49 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(PROJECT))
 
 
+BANNED_WORDS = re.compile(r"\b(pictures?|ready-made|number[ \n]+formats?)\b", flags=re.IGNORECASE)
+BANNED_STARTS = ("What", "Which", "Why", "Whether")
+# Where docstrings begin with a verb or the thing already; the last room that joins makes this list needless.
+ROOMS_WITH_PLAIN_DOCSTRINGS = (
+    *("contracts", "config.py", "section.py", "errors.py", "files.py", "safe_text.py"),
+    *("evaluation", "topk", "opinions", "reviews", "text"),
+)
+
+
+def banned_words(text: str) -> list[str]:
+    """Words that have a better one in the field: image, precomputed, dtype."""
+    return [match[0] for match in BANNED_WORDS.finditer(text)]
+
+
+def riddling_docstrings(tree: ast.AST) -> Iterator[str]:
+    """Docstrings that begin with a question's word instead of a verb or the thing."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = (ast.get_docstring(node) or "").split(maxsplit=1)[:1]
+            if first and first[0].rstrip(",:;.") in BANNED_STARTS:
+                yield f"line {getattr(node, 'lineno', 1)}: {first[0]}"
+
+
+def prose() -> list[Path]:
+    """Files whose words the law holds: code, configuration and docs."""
+    folders = [PROJECT / name for name in ("mmrec_lib", "jobs", "notebooks", "docs", "conf")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in {".py", ".md", ".yaml", ".j2"}]
+    return sorted([*files, PROJECT / "README.md"])
+
+
 # the laws
+
+
+def test_words_are_those_of_the_field() -> None:
+    found = {name_of(p): banned_words(p.read_text(encoding="utf-8")) for p in prose()}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
+def test_docstrings_begin_with_a_verb_or_the_thing() -> None:
+    held = [p for p in sources(LIBRARY) if p.relative_to(LIBRARY).parts[0] in ROOMS_WITH_PLAIN_DOCSTRINGS]
+    assert held
+    found = {name_of(p): list(riddling_docstrings(parse(p))) for p in held}
+    assert {name: starts for name, starts in found.items() if starts} == {}
 
 
 def test_only_lakehouse_touches_readers_and_writers() -> None:
@@ -169,3 +212,23 @@ def test_what_connect_lacks_is_seen(planted: str) -> None:
 
 def test_a_changed_global_is_seen() -> None:
     assert list(mutable_globals(ast.parse("def f():\n    global model\n    model = 1")))
+
+
+@pytest.mark.parametrize("planted", ["a Picture of it", "ready-made vectors", "its number\nformat", "number formats"])
+def test_a_banned_word_is_seen(planted: str) -> None:
+    assert banned_words(planted)
+
+
+def test_words_that_only_contain_a_banned_one_are_not_accused() -> None:
+    assert banned_words("pictured, already made, a number; formats") == []
+
+
+@pytest.mark.parametrize(
+    "planted", ["'What it is.'", "class A:\n    'Which one.'", "def f():\n    'Whether so.'", "'Why: so'"]
+)
+def test_a_riddling_docstring_is_seen(planted: str) -> None:
+    assert list(riddling_docstrings(ast.parse(planted)))
+
+
+def test_other_docstrings_are_not_accused() -> None:
+    assert list(riddling_docstrings(ast.parse("'Whatever it takes.'\ndef f():\n    x = 'What'"))) == []

@@ -159,7 +159,7 @@ class LandingFolder:
         refused = "".join(f" {problem.detail}." for problem in scan.problems[:5])
         raise LandingError(
             f"DATA {self.uri}: no known source is there. A landing folder holds files or folders named {EXPECTED} "
-            f"(the README describes the formats).{refused}"
+            f"(docs/landing.md describes the formats).{refused}"
         )
 
     def plan(self, files: Iterable[FoundFile], known: Iterable[KnownFile], split_bytes: int) -> LandingPlan:
