@@ -30,7 +30,8 @@ from mmrec_lib.embedding.revisions import in_use, made_by
 from mmrec_lib.embedding.storage import quantized, stored_as, with_vectors
 from mmrec_lib.embedding.storage_loss import LossMeter
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
-from mmrec_lib.encoders.registry import KINDS, encoder_spec
+from mmrec_lib.encoders.kinds import KINDS
+from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.tables import Lakehouse
 

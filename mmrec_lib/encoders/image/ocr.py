@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import rapidocr
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import medium_missing
+from mmrec_lib.encoders.image.config import OcrConfig
 from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractedText, Span
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.errors import MediaError
@@ -83,7 +84,7 @@ class OcrExtractor:
         models: How models are run.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: None, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: OcrConfig, directory: None, models: ModelsConfig) -> None:
         self._spec, self._config, self._threads = spec, config, models.threads
         self._engine: _Engine | None = None
 

@@ -22,9 +22,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import TEXT_UNKNOWN
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
+from mmrec_lib.encoders.text.config import WordModelConfig
 from mmrec_lib.encoders.text.refusal import refusal
 from mmrec_lib.encoders.weights.directory import read_model_config
 from mmrec_lib.errors import EncoderError
@@ -38,9 +39,9 @@ _VOCABULARY, _WEIGHTS = "vocabulary.json", "model.safetensors"
 class WordModelEncoder:
     """Encodes texts; see the `Encoder` protocol. Its directory is made by `save_words`."""
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: WordModelConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._directory = spec, directory
-        self._normalise = config.normalise is not False
+        self._normalise = config.normalise
         self._index: Mapping[str, int] = {}
         self._vectors: npt.NDArray[np.float32] = np.zeros((0, spec.dim or 0), np.float32)
         self._weights: npt.NDArray[np.float32] = np.zeros(0, np.float32)

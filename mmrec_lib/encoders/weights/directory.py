@@ -48,6 +48,20 @@ def read_model_config(directory: Path) -> dict[str, Any]:
     return config
 
 
+def hidden_dim(directory: Path) -> int | None:
+    """Length of a model's vectors, where its config.json tells."""
+    settings = read_model_config(directory)
+    if settings.get("model_type") in ("clip", "siglip"):
+        size = settings.get("projection_dim") or settings.get("vision_config", {}).get("hidden_size")
+        return size if isinstance(size, int) else None
+    if isinstance(settings.get("hidden_dim"), int) and settings.get("model_type") == "efficientnet":
+        return int(settings["hidden_dim"])
+    if isinstance(settings.get("hidden_size"), int):
+        return int(settings["hidden_size"])
+    sizes = settings.get("hidden_sizes")
+    return int(sizes[-1]) if isinstance(sizes, list) and sizes and isinstance(sizes[-1], int) else None
+
+
 def require_safe(directory: Path) -> None:
     """Refuse a model directory that could run code when it is loaded.
 

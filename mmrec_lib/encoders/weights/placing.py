@@ -15,7 +15,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from mmrec_lib.encoders.config import EncoderConfig
+from mmrec_lib.encoders.encoder_config import EncoderConfig
 from mmrec_lib.encoders.weights.directory import DESCRIPTION_FILE
 from mmrec_lib.encoders.weights.packages import PACKAGES, ModelPackage, prepare_models
 from mmrec_lib.errors import EncoderError, MachineError
@@ -23,7 +23,7 @@ from mmrec_lib.errors import EncoderError, MachineError
 
 def packages_of(encoders: Iterable[EncoderConfig]) -> tuple[ModelPackage, ...]:
     """The packaged models that encoders need; those that bring their own directory or package need none."""
-    folders = {folder for encoder in encoders for folder in (encoder.folder, encoder.text_directory) if folder}
+    folders = {folder for encoder in encoders for folder in encoder.directories().values()}
     return tuple(package for package in PACKAGES if package.name in folders)
 
 
