@@ -98,6 +98,18 @@ def read_encoder_config(values: object) -> object:
     return kind.config.model_validate(dict(values))
 
 
+def encoder_config(**values: Any) -> EncoderConfig:
+    """The config of one encoder, such as `encoder_config(id="mine", kind="image", directory="vit")`.
+
+    Raises:
+        ConfigError: As `read_encoder_config`.
+        ValidationError: When a value is impossible.
+    """
+    config = read_encoder_config(values)
+    assert isinstance(config, EncoderConfig)
+    return config
+
+
 AnyEncoderConfig = Annotated[SerializeAsAny[EncoderConfig], BeforeValidator(read_encoder_config)]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.kinds import encoder_config
 from mmrec_lib.encoders.weights import placing
 from mmrec_lib.encoders.weights.directory import DESCRIPTION_FILE
 from mmrec_lib.encoders.weights.packages import PACKAGES, ModelPackage
@@ -108,5 +109,5 @@ def test_files_that_are_not_ours_are_neither_replaced_nor_removed(
 def test_only_packaged_models_that_are_used_are_prepared() -> None:
     models = ModelsConfig()
     used = [models.encoders[name] for name in ("conse-imagenet", "rapidocr", "whisper-base")]
-    names = {package.name for package in packages_of([*used, EncoderConfig(id="own", directory="/models/own")])}
+    names = {package.name for package in packages_of([*used, encoder_config(id="own", directory="/models/own")])}
     assert names == {"efficientnet-lite0", "all-minilm-l6-v2", "whisper-base"}
