@@ -57,3 +57,9 @@ def models_root() -> Path:
     if not (MODELS_ROOT / "all-minilm-l6-v2").is_dir():
         pytest.fail(f"the packaged models are not under {MODELS_ROOT}: run `make models`")
     return MODELS_ROOT
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder that all processes of this test run have in common."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own

@@ -10,6 +10,7 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyspark.errors import SparkRuntimeException
 from pyspark.sql import DataFrame, SparkSession
 
 from mmrec_lib.contracts import CONTRACTS
@@ -104,7 +105,7 @@ def test_the_log_and_describe_history_tell_the_same_version(lakehouse: Lakehouse
 
 def test_a_check_of_the_contract_is_enforced(lakehouse: Lakehouse) -> None:
     bad = lists(lakehouse, "2026-01-01", ["u"]).selectExpr("* except (rank)", "0 AS rank")
-    with pytest.raises(Exception, match="rank_from_1"):
+    with pytest.raises(SparkRuntimeException, match="rank_from_1"):
         lakehouse.replace_slice("user_topk", bad, {"as_of_date": date(2026, 1, 1)})
 
 
@@ -117,7 +118,7 @@ def test_an_error_of_encoding_must_begin_with_a_listed_reason(lakehouse: Lakehou
         )
 
     lakehouse.merge("content_embedding", rows("text_empty: a text is needed"))
-    with pytest.raises(Exception, match="error_reason"):
+    with pytest.raises(SparkRuntimeException, match="error_reason"):
         lakehouse.merge("content_embedding", rows("the text is empty"))
 
 
