@@ -1,6 +1,6 @@
 """Measured seconds of each test file, by which the queue of `tests/run.py` is ordered: a plugin of pytest.
 
-    python -m tests.run --refresh    measures again and writes tests/durations.json
+python -m tests.run --refresh    measures again and writes tests/durations.json
 """
 
 from __future__ import annotations

@@ -68,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 failed.append(name)
                 log.seek(0)
                 print(f"\n===== {name}\n{log.read()}", flush=True)
-    print(f"{time.monotonic() - start:.0f} s, checks and tests: {'failed: ' + ', '.join(failed) if failed else 'passed'}")
+    print(
+        f"{time.monotonic() - start:.0f} s, checks and tests: {'failed: ' + ', '.join(failed) if failed else 'passed'}"
+    )
     return 1 if failed else 0
 
 

@@ -34,7 +34,9 @@ def test_a_failed_check_is_shown_whole_and_fails_the_run(
     def python(code: str) -> list[str]:
         return [sys.executable, "-S", "-c", code]
 
-    monkeypatch.setattr(run, "CHECKS", (python("print('all ' + 'fine')"), python("print('line one\\nline two'); raise SystemExit(3)")))
+    monkeypatch.setattr(
+        run, "CHECKS", (python("print('all ' + 'fine')"), python("print('line one\\nline two'); raise SystemExit(3)"))
+    )
     monkeypatch.setattr(run, "tests_command", lambda arguments: python("pass"))
     assert run.main([]) == 1
     shown = capfd.readouterr().out

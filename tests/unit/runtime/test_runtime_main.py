@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import mmrec_lib
 from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError, LandingError, MmrecError
 from mmrec_lib.lakehouse.store import locked
@@ -164,5 +165,17 @@ def test_fail_tells_a_person_and_a_program(error: MmrecError, capsys: pytest.Cap
     assert sentence == f"some_job: {error}\n"
 
 
-def test_the_hash_of_the_library_is_the_same_each_time() -> None:
-    assert library_source_hash() == library_source_hash()
+def test_the_hash_of_the_library_follows_its_source_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mmrec_lib, "__file__", str(tmp_path / "__init__.py"))
+    (tmp_path / "room").mkdir()
+    (tmp_path / "__init__.py").touch()
+    (tmp_path / "room" / "a.py").write_text("x = 1\n", encoding="utf-8")
+    first = library_source_hash()
+    (tmp_path / "room" / "notes.txt").write_text("no source", encoding="utf-8")
+    assert library_source_hash() == first
+    (tmp_path / "room" / "a.py").write_text("x = 2\n", encoding="utf-8")
+    changed = library_source_hash()
+    (tmp_path / "room" / "a.py").rename(tmp_path / "a.py")
+    assert len({first, changed, library_source_hash()}) == 3
