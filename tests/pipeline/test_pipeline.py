@@ -120,12 +120,10 @@ def test_a_second_run_commits_nothing_and_encodes_nothing(changed: Demo) -> None
     assert set(changed.summary["seconds"].values()) == {0}
 
 
-def test_another_data_folder_is_refused_by_name(
-    changed: Demo, tmp_path: object, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = Demo(changed.data.parent, changed.out, changed.models, {})
+def test_another_data_folder_is_refused_by_name(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
+    other = Demo(demo.data.parent, demo.out, demo.models, {})
     assert other.run() == 1
-    assert str(changed.data) in capsys.readouterr().err
+    assert str(demo.data) in capsys.readouterr().err
 
 
 def test_an_as_of_date_before_all_events_is_refused(changed: Demo, capsys: pytest.CaptureFixture[str]) -> None:
