@@ -25,11 +25,11 @@ demo: setup models  ## Run the whole pipeline: make demo [DATA=folder OUT=folder
 maintain: setup  ## Compact and clean the tables of OUT
 	@$(BIN)/python jobs/maintain_tables.py $(RUN_FLAGS)
 
-test: setup models lint  ## Lint, types, laws and all tests
+test: setup models  ## Lint, types, laws and all tests, with coverage
 	$(BIN)/python -m tests.run
 
-test-fast: setup  ## Only the tests without Spark
-	$(BIN)/python -m pytest tests/unit -m "not models"
+test-fast: setup  ## Only the tests without Spark, models and long waits: less than a minute
+	$(BIN)/python -m pytest tests/unit -m "not models and not slow"
 
 lint: setup  ## Format, lint, types and the laws of imports
 	$(BIN)/ruff format --check --quiet .
@@ -81,4 +81,4 @@ $(MODELS)/.ready: $(VENV)/.ready mmrec_lib/encoders/weights/packages.py
 	@touch $@
 
 clean:  ## Remove outputs, not the environment
-	rm -rf out build dist bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf out build dist bench .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
