@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from mmrec_lib.config import Section
-from mmrec_lib.publishing.collect import READS, collect_report
+from mmrec_lib.publishing.collect import FEEDBACK, READS, collect_report, last_ingest
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.reporting.report import render_report
 from mmrec_lib.reporting.summary import build_summary, write_json_atomic
@@ -42,8 +42,8 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Which version is the champion."""
-    return {"champion": context.registry.state()["champion"]}
+    """The champion, and what the last ingest counted."""
+    return {"champion": context.registry.state()["champion"], "ingest": last_ingest(context.ledger)}
 
 
 def is_complete(context: Context) -> bool:
@@ -61,6 +61,7 @@ JOB = Job(
     run=run,
     external_versions=external_versions,
     is_complete=is_complete,
+    feedback=FEEDBACK,
 )
 
 if __name__ == "__main__":

@@ -264,6 +264,9 @@ class Lakehouse:
         self._versions.pop(name, None)
         return result
 
+    def require_writable(self, name: str) -> None:
+        """Check that this view of the store may write a table; the whole store may write all."""
+
     def _stamp(self, rows: DataFrame) -> DataFrame:
         return rows.withColumn("run_id", F.lit(self.run_id)).withColumn("written_at", F.lit(self.written_at))
 

@@ -22,7 +22,7 @@ from mmrec_lib.training.judge import READS as JUDGE_READS
 from mmrec_lib.training.judge import judge_part, require_candidate
 from mmrec_lib.training.register import FITS_FOLDER
 
-READS = (*JUDGE_READS, "model_metric")
+READS = (*JUDGE_READS, "model_metric", "registry:baseline")
 DECISION_TAG = "mmrec.promotion"
 
 
