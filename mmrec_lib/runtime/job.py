@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import time
@@ -12,15 +13,16 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import mmrec_lib
 from mmrec_lib.config import Section
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import StoreError
 from mmrec_lib.lakehouse.job_tables import JobTables
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger, LostTable
+from mmrec_lib.lakehouse.session import build_session
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.runtime.explain import explain
 from mmrec_lib.runtime.progress import Progress
+from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import Registry
 
 ConfigT = TypeVar("ConfigT", bound=Section)
@@ -131,13 +133,13 @@ class Job(Generic[ConfigT]):
         return replace(context, lakehouse=tables)
 
 
-def library_source_hash() -> str:
-    """Hash of the library's source files: a changed program is a reason to run again."""
-    digest = hashlib.sha256()
-    root = Path(mmrec_lib.__file__).parent
-    for path in sorted(p for p in root.rglob("*") if p.suffix in {".py", ".j2", ".css"}):
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+def job_source_version(job: Job[Any]) -> str:
+    """Version of the code that decides what a job writes: its file, session and tables, and what these need.
+
+    The runtime is left out: it starts jobs, whatever they write.
+    """
+    files = [Path(inspect.getfile(part)) for part in (job.run, build_session, JobTables)]
+    return source_version(files, without="mmrec_lib.runtime")
 
 
 def _known(versions: Mapping[str, int | None]) -> dict[str, int]:
@@ -163,7 +165,7 @@ def plan_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: boo
         "outside": dict(job.external_versions(job.view(context), config)),
         "config": config.model_dump(mode="json"),
         "as_of": str(context.as_of) if job.is_dated else None,
-        "library": library_source_hash(),
+        "library": job_source_version(job),
     }
     fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     last = context.ledger.last_good(job.name)

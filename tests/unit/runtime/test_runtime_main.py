@@ -14,7 +14,7 @@ from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError, LandingError, MmrecError
 from mmrec_lib.lakehouse.store import locked
 from mmrec_lib.runtime import main
-from mmrec_lib.runtime.job import Context, Job, Outcome, library_source_hash
+from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import job_config, make_parser, parse_command, run_main
 from mmrec_lib.runtime.settings import Settings
 from mmrec_lib.scoring.config import ScoringConfig
@@ -162,7 +162,3 @@ def test_fail_tells_a_person_and_a_program(error: MmrecError, capsys: pytest.Cap
     summary, sentence = last_line(capsys)
     assert summary["error"] == type(error).__name__
     assert sentence == f"some_job: {error}\n"
-
-
-def test_the_hash_of_the_library_is_the_same_each_time() -> None:
-    assert library_source_hash() == library_source_hash()
