@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ from jobs import ingest_landing, run_pipeline
 from mmrec_lib.runtime.main import run_main
 from tests.chaos import SETTINGS
 from tests.data.tiny import write_tiny_store
+from tests.spark_jobs import counting_jobs
+
+
+NEW_STORE = "new store"
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,14 @@ class Demo:
     out: Path
     models: Path
     expected: dict[str, Any]
+    spark_jobs: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def run(self, *more: str) -> int:
-        """Run the pipeline in this process; returns the exit status."""
-        return run_pipeline.main([*self._settings, *more])
+    def run(self, *more: str, noted_as: str = "") -> int:
+        """Run the pipeline in this process, note how many Spark jobs each job takes; returns the exit status."""
+        with counting_jobs() as counts:
+            status = run_pipeline.main([*self._settings, *more])
+        self.spark_jobs[noted_as] = dict(counts)
+        return status
 
     def run_ingest(self) -> int:
         """Run the first job alone, as its file does; returns the exit status."""
@@ -48,7 +56,7 @@ def demo(spark: object, models_root: Path, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("demo")
     expected = write_tiny_store(folder / "landing")
     made = Demo(folder / "landing", folder / "out", models_root, expected)
-    assert made.run() == 0
+    assert made.run(noted_as=NEW_STORE) == 0
     return made
 
 

@@ -86,6 +86,7 @@ def test_what_is_declared_is_there(tmp_path: Path) -> None:
         assert tables.data_version(name) is None
         assert tables.location(name) == f"{tmp_path}/tables/{name}"
     tables.require_writable("event")
+    assert tables.table_source("user") == f"{tmp_path}/tables/user", "names, as lineage tells them, are no access"
 
 
 def test_the_view_and_the_store_know_the_same(tmp_path: Path) -> None:
