@@ -15,7 +15,6 @@ from tests.chaos import SETTINGS
 from tests.data.tiny import write_tiny_store
 from tests.spark_jobs import counting_jobs
 
-
 NEW_STORE = "new store"
 
 

@@ -216,7 +216,6 @@ def test_the_library_imports_what_it_uses_from_its_module() -> None:
             if isinstance(node, ast.ImportFrom):
                 assert node.level == 0, (path.name, node.lineno)
                 front = node.module == "mmrec_lib"
-                root = ROOT
                 names = {alias.name for alias in node.names} if front else set()
                 modules = {name for name in names if (ROOT / f"{name}.py").is_file() or (ROOT / name).is_dir()}
                 assert names - modules <= {"__version__"}, (path.name, node.lineno)
