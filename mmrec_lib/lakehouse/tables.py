@@ -83,7 +83,7 @@ class Lakehouse:
 
     def table_source(self, name: str) -> str:
         """A table's folder or name, for lineage."""
-        return f"{self.tables_root}/{name}" if self.store.out else f"{self.store.catalog}.{self.store.schema_name}.{name}"
+        return f"{self.tables_root}{'/' if self.store.out else '.'}{name}"
 
     @property
     def tables_root(self) -> str:
