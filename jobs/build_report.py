@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from mmrec_lib.config import Section
-from mmrec_lib.publishing.collect import READS, collect_report
+from mmrec_lib.publishing.collect import FEEDBACK, READS, collect_report, last_ingest
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.reporting.files import PAGE, SUMMARY, are_whole
 from mmrec_lib.reporting.report import render_report
@@ -43,8 +43,8 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Version of the champion."""
-    return {"champion": context.registry.state()["champion"]}
+    """Version of the champion, and the counts of the last ingest."""
+    return {"champion": context.registry.state()["champion"], "ingest": last_ingest(context.ledger)}
 
 
 def is_complete(context: Context) -> bool:
@@ -61,6 +61,7 @@ JOB = Job(
     run=run,
     external_versions=external_versions,
     is_complete=is_complete,
+    feedback=FEEDBACK,
 )
 
 if __name__ == "__main__":

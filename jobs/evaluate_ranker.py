@@ -9,7 +9,7 @@ from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
 from mmrec_lib.training.config import PromotionConfig
-from mmrec_lib.training.evaluate import READS, evaluate_candidate, is_evaluated
+from mmrec_lib.training.evaluate import FEEDBACK, READS, evaluate_candidate, is_evaluated
 
 
 class Config(Section):
@@ -43,6 +43,7 @@ JOB = Job(
     run=run,
     external_versions=external_versions,
     is_complete=is_complete,
+    feedback=FEEDBACK,
 )
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 
 from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.run import EXTRACT_READS, EXTRACT_WRITES, extract_texts, extraction_revisions
+from mmrec_lib.embedding.run import EXTRACT_FEEDBACK, EXTRACT_READS, EXTRACT_WRITES, extract_texts, extraction_revisions
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
@@ -48,6 +48,7 @@ JOB = Job(
     run=run,
     external_versions=external_versions,
     is_complete=is_complete,
+    feedback=EXTRACT_FEEDBACK,
 )
 
 if __name__ == "__main__":

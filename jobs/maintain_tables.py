@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from mmrec_lib.config import Section
+from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.lakehouse.config import MaintenanceConfig
 from mmrec_lib.lakehouse.maintain import maintain_all
 from mmrec_lib.runtime.job import Context, Job, Outcome
@@ -36,6 +37,7 @@ JOB = Job(
     writes=(),
     run=run,
     external_versions=external_versions,
+    maintains=tuple(CONTRACTS),
 )
 
 if __name__ == "__main__":

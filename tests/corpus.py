@@ -26,7 +26,8 @@ from mmrec_lib.encoders.kinds import encoder_config
 from mmrec_lib.encoders.registry import make_encoder, make_extractor
 from mmrec_lib.encoders.spec import Encoder, Extractor
 from mmrec_lib.media.audio import decode_audio
-from mmrec_lib.media.child import DecoderChild, DecoderLimits
+from mmrec_lib.media.child import DecoderChild
+from mmrec_lib.media.decoder_limits import DecoderLimits
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.frames import sample_frames
 from mmrec_lib.media.images import decode_image

@@ -36,6 +36,7 @@ from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 EXTRACT_READS = ("item", "media_asset", "media_link", "provided_text")
+EXTRACT_FEEDBACK = ("encoder_release",)
 EXTRACT_WRITES = ("media_text", "item_document")
 EMBED_READS = ("item", "review", "media_asset", "media_link", "media_text", "provided_text", "provided_vector")
 EMBED_WRITES = ("content_embedding", "item_embedding", "encoder_release")

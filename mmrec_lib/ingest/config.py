@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mmrec_lib.config import Section
 from mmrec_lib.ingest.records.spellings import NULL_SPELLINGS
-from mmrec_lib.media.child import DecoderLimits
+from mmrec_lib.media.decoder_limits import DecoderLimits
 
 
 def _as_utc(value: datetime) -> datetime:

@@ -83,7 +83,7 @@ class Lakehouse:
 
     def table_source(self, name: str) -> str:
         """A table's folder or name, for lineage."""
-        return self.location(name) if self.store.out else f"{self.store.catalog}.{self.store.schema_name}.{name}"
+        return f"{self.tables_root}{'/' if self.store.out else '.'}{name}"
 
     @property
     def tables_root(self) -> str:
@@ -273,6 +273,9 @@ class Lakehouse:
             self._merge_changes(contract, stamped)
         self._versions.pop(name, None)
         return result
+
+    def require_writable(self, name: str) -> None:
+        """Check that this view of the store may write a table; the whole store may write all."""
 
     def _stamp(self, rows: DataFrame) -> DataFrame:
         return rows.withColumn("run_id", F.lit(self.run_id)).withColumn("written_at", F.lit(self.written_at))

@@ -27,6 +27,8 @@ from mmrec_lib.training.register import DATA_TAG, FITS_FOLDER, SNAPSHOT_TAG
 from mmrec_lib.training.train import READS as TRAIN_READS
 
 READS = (*TRAIN_READS, "registry:candidate")
+FEEDBACK = ("registry:champion",)
+"""The gate of a later job moves it: what is published now decides if a baseline may have to stand in."""
 PLOTS_FOLDER = "plots"
 PLOTS_TAG = "mmrec.plots"
 

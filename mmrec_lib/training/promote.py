@@ -22,7 +22,7 @@ from mmrec_lib.training.fits import RANKER, load_fits
 from mmrec_lib.training.gate import Decision, GateValue, best_baseline, decide_first, decide_next, gate_values
 from mmrec_lib.training.register import FITS_FOLDER
 
-READS = (*EVALUATE_READS, "model_metric")
+READS = (*EVALUATE_READS, "model_metric", "registry:baseline")
 DECISION_TAG = "mmrec.promotion"
 
 

@@ -13,6 +13,7 @@ from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.ranker.ranker import fit_ranker
+from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
 from mmrec_lib.training.fits import choose_all, published_fit, save_fits
 from mmrec_lib.training.register import PUBLISHED_FIT_TAG, register_fit
@@ -63,10 +64,9 @@ def is_registered(registry: Registry, counts: Mapping[str, int] | None) -> bool:
 
 
 def fit_fingerprint(snapshot: Snapshot, config: TrainingConfig) -> str:
-    """Identity of a fit: its data as they are now, its config and the code of the models."""
+    """Identity of a fit: its data as they are now, its config and the code of the models; see `source_version`."""
     digest = hashlib.sha256(f"{snapshot.snapshot_id}\0{snapshot.data_hash}".encode())
     digest.update(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode())
     assert mmrec_lib.models.__file__ is not None
-    for path in sorted(Path(mmrec_lib.models.__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    digest.update(source_version(Path(mmrec_lib.models.__file__).parent.rglob("*.py")).encode())
     return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from mmrec_lib.runtime.main import run_main
 from tests.chaos import SETTINGS
 from tests.conftest import shared_folder
 from tests.data.tiny import write_tiny_store
+from tests.spark_jobs import counting_jobs
+
+NEW_STORE = "new store"
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,14 @@ class Demo:
     out: Path
     models: Path
     expected: dict[str, Any]
+    spark_jobs: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def run(self, *more: str) -> int:
-        """Run the pipeline in this process; returns the exit status."""
-        return run_pipeline.main([*self._settings, *more])
+    def run(self, *more: str, noted_as: str = "") -> int:
+        """Run the pipeline in this process, note how many Spark jobs each job takes; returns the exit status."""
+        with counting_jobs() as counts:
+            status = run_pipeline.main([*self._settings, *more])
+        self.spark_jobs[noted_as] = dict(counts)
+        return status
 
     def run_ingest(self) -> int:
         """Run the first job alone, as its file does; returns the exit status."""
@@ -59,12 +66,14 @@ def demo(spark: object, models_root: Path, tmp_path_factory: pytest.TempPathFact
     with folder.with_name("demo.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if note.exists():
-            return Demo(folder / "landing", folder / "out", models_root, json.loads(note.read_text(encoding="utf-8")))
+            noted = json.loads(note.read_text(encoding="utf-8"))
+            return Demo(folder / "landing", folder / "out", models_root, noted["expected"], noted["spark_jobs"])
         # What a process left that failed here is no store to go on with.
         shutil.rmtree(folder, ignore_errors=True)
         made = Demo(folder / "landing", folder / "out", models_root, write_tiny_store(folder / "landing"))
-        assert made.run() == 0
-        note.write_text(json.dumps(made.expected), encoding="utf-8")
+        assert made.run(noted_as=NEW_STORE) == 0
+        noted = {"expected": made.expected, "spark_jobs": made.spark_jobs}
+        note.write_text(json.dumps(noted), encoding="utf-8")
         return made
 
 

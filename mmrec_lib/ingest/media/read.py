@@ -22,7 +22,8 @@ from pyspark.sql.types import (
 from mmrec_lib.ingest.landing import LandingFolder
 from mmrec_lib.ingest.landing.safe_open import OutsideError
 from mmrec_lib.ingest.records.reasons import Reason, RecordError
-from mmrec_lib.media.child import DecoderChild, DecoderLimits
+from mmrec_lib.media.child import DecoderChild
+from mmrec_lib.media.decoder_limits import DecoderLimits
 from mmrec_lib.media.errors import MAX_ATTEMPTS, RETRYABLE_REASONS, MediaError
 from mmrec_lib.media.probe import probe
 

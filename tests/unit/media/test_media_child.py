@@ -17,8 +17,9 @@ from mmrec_lib.errors import MachineError
 from mmrec_lib.ingest.config import MediaConfig
 from mmrec_lib.media import child as child_module
 from mmrec_lib.media.audio import decode_audio
-from mmrec_lib.media.child import DECODERS, DecoderChild, DecoderLimits
+from mmrec_lib.media.child import DECODERS, DecoderChild
 from mmrec_lib.media.confinement import decoder_environment
+from mmrec_lib.media.decoder_limits import DecoderLimits
 from mmrec_lib.media.errors import RETRYABLE_REASONS, MediaError
 from mmrec_lib.media.images import decode_image
 from mmrec_lib.media.probe import MediaInfo, probe

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-import mmrec_lib
 from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError, LandingError, MmrecError
 from mmrec_lib.lakehouse.store import locked
 from mmrec_lib.runtime import main
-from mmrec_lib.runtime.job import Context, Job, Outcome, library_source_hash
+from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import job_config, make_parser, parse_command, run_main
 from mmrec_lib.runtime.settings import Settings
 from mmrec_lib.scoring.config import ScoringConfig
@@ -178,20 +177,3 @@ def test_fail_tells_a_person_and_a_program(error: MmrecError, capsys: pytest.Cap
     summary, sentence = last_line(capsys)
     assert summary["error"] == type(error).__name__
     assert sentence == f"some_job: {error}\n"
-
-
-def test_the_hash_of_the_library_is_that_of_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("__init__.py", "room/work.py", "room/page.html.j2", "room/page.css"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name, encoding="utf-8")
-    monkeypatch.setattr(mmrec_lib, "__file__", str(tmp_path / "__init__.py"))
-    before = library_source_hash()
-    (tmp_path / "room" / "__pycache__").mkdir()
-    (tmp_path / "room" / "__pycache__" / "work.cpython-311.pyc").write_bytes(b"compiled")
-    assert library_source_hash() == before
-    for name in ("room/work.py", "room/page.html.j2", "room/page.css"):
-        (tmp_path / name).write_text("changed", encoding="utf-8")
-        assert library_source_hash() != before
-        (tmp_path / name).write_text(name, encoding="utf-8")
-    (tmp_path / "room" / "work.py").rename(tmp_path / "room" / "other.py")
-    assert library_source_hash() != before
