@@ -548,14 +548,23 @@ def open_to_all(*folders: Path) -> None:
 
 
 def children_of(pid: int, name: str) -> list[int]:
-    """Processes of a process's group whose command line holds a name."""
-    found = []
+    """Processes that a process started, directly or not, whose command line holds a name; Spark's leave its group."""
+    parents, named = dict[int, int](), set[int]()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, IndexError):
             fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            if int(fields[2]) == pid and name in stat.with_name("cmdline").read_text(errors="replace"):
-                found.append(int(stat.parent.name))
-    return sorted(found)
+            parents[int(stat.parent.name)] = int(fields[1])
+            if name in stat.with_name("cmdline").read_text(errors="replace"):
+                named.add(int(stat.parent.name))
+
+    def descends(child: int) -> bool:
+        while child in parents:
+            child = parents[child]
+            if child == pid:
+                return True
+        return False
+
+    return sorted(child for child in named if descends(child))
 
 
 def wait_for_table(out: Path, name: str, process: subprocess.Popen[str]) -> None:

@@ -96,7 +96,7 @@ class ChunkedRun:
             self.metrics[f"{work.name}/{name}"] = float(value)
 
     def take(self) -> list[DataFrame]:
-        """What is done and not yet committed; the caller commits it."""
+        """Rows that are done and not yet committed; the caller commits it."""
         waiting, self._waiting = self._waiting, []
         return waiting
 

@@ -186,7 +186,7 @@ def media_words(media_link: DataFrame, media_text: DataFrame, extractors: Sequen
 def owner_texts(
     media_link: DataFrame, media_text: DataFrame, provided_text: DataFrame, extractors: Sequence[TextExtractor]
 ) -> DataFrame:
-    """What is said, written, shown and heard in the media of each item and review.
+    """Texts of what is said, written, shown and heard in the media of each item and review.
 
     The transcript is the precomputed one of the owner, or else those of its sounds and videos in their order.
 
@@ -218,7 +218,7 @@ def owner_texts(
 
 
 def spoken_words(found: DataFrame) -> DataFrame:
-    """What items and reviews say: the transcripts among `found_words`, as `owner_kind`, `owner_id`, `text`."""
+    """Spoken texts of items and reviews: the transcripts among `owner_texts`, as `owner_kind`, `owner_id`, `text`."""
     return found.where(F.col("kind") == TRANSCRIPT).select("owner_kind", "owner_id", "text")
 
 

@@ -184,7 +184,7 @@ def portable(models: ModelsConfig) -> ModelsConfig:
 
 @dataclass
 class _Worker:
-    """What this worker process has loaded: one model, because a worker runs one task at a time."""
+    """Model that this worker process has loaded: one, because a worker runs one task at a time."""
 
     key: tuple[str, str] | None = None
     encoder: Encoder | None = None

@@ -1,4 +1,4 @@
-"""How a words model is fitted on the store's own texts."""
+"""Configuration of a word model that is fitted on the store's own texts."""
 
 from __future__ import annotations
 

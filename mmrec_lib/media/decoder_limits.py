@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DecoderLimits:
-    """What a decoder may use.
+    """Limits of a decoder.
 
     Attributes:
         timeout_seconds: After so long a decoder counts as hanging.

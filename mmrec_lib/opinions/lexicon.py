@@ -17,7 +17,7 @@ NEUTRAL_BELOW = 0.05
 
 
 def lexicon_scores(texts: Sequence[str]) -> npt.NDArray[np.float64]:
-    """How positive each text is, from -1 to 1; 0 where no word is known: `[n]`."""
+    """Polarity of each text, from -1 to 1; 0 where no word is known: `[n]`."""
     score = _analyzer().polarity_scores
     return np.array([score(text)["compound"] for text in texts], np.float64)
 

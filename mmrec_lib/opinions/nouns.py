@@ -34,7 +34,7 @@ _FEW_REVIEWS = 30
 
 @dataclass(frozen=True)
 class Use:
-    """How a word is used.
+    """Usage of a word.
 
     Attributes:
         num_reviews: Reviews that have it.
@@ -72,7 +72,7 @@ def common_words(texts: Sequence[str], languages: Sequence[str]) -> frozenset[st
 
 
 def word_uses(texts: Sequence[str], common: frozenset[str]) -> dict[str, Use]:
-    """How the words of a store are used, in the order of the alphabet; without rare words, articles and negators.
+    """Usage of the words of a store, in the order of the alphabet; without rare words, articles and negators.
 
     Args:
         texts: Reviews.

@@ -92,7 +92,7 @@ def collect_report(
 
 
 def last_ingest(ledger: Ledger) -> str:
-    """What the report shows of the last ingest, which no table keeps."""
+    """Counts that the report shows of the last ingest, which no table keeps."""
     run = ledger.last_good("ingest_landing")
     return json.dumps(
         {} if run is None else {k: n for k, n in run.counts.items() if k.startswith("media.")}, sort_keys=True

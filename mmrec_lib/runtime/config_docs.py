@@ -198,7 +198,7 @@ def _summary(model: type) -> str:
 
 
 def bounds_of(field: FieldInfo) -> str:
-    """What a field's value must be besides its type, from its constraints."""
+    """Bounds of a field's value besides its type, from its constraints."""
     words = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     found = []
     for rule in (*field.metadata, *(m for a in _annotations(field.annotation) for m in getattr(a, "__metadata__", ()))):
@@ -240,7 +240,7 @@ def _is_mapping(annotation: Any) -> bool:
 
 
 def _variant(model: type[BaseModel]) -> str:
-    """What tells a class of a union from the others: its fields that have one possible value."""
+    """Tags of a class of a union: its fields that have one possible value."""
     return ", ".join(
         f"{name}: {get_args(field.annotation)[0]}"
         for name, field in model.model_fields.items()
@@ -253,7 +253,7 @@ def _default(field: FieldInfo) -> Any:
 
 
 def _entries(default: object) -> dict[str, Any]:
-    """What the entries of a mapping set that are there by default."""
+    """Settings of a mapping's default entries."""
     if not isinstance(default, Mapping):
         return {}
     return {

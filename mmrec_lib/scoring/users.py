@@ -50,7 +50,7 @@ def score_profiles(profiles: DataFrame, catalogue_uri: str, k: int, num_tasks: i
 
 
 def score_partition(batches: Iterator[pa.RecordBatch], catalogue_uri: str, k: int) -> Iterator[pa.RecordBatch]:
-    """What one task does; a task without users, of which small stores have many, loads no catalogue."""
+    """Work of one task; a task without users, of which small stores have many, loads no catalogue."""
     for batch in batches:
         if batch.num_rows:
             yield _score_batch(batch, load_catalogue(catalogue_uri), k)

@@ -112,7 +112,7 @@ class WhisperExtractor:
     def _listen(
         self, network: WhisperNetwork, samples: Samples, start: int, end: int, language: str | None
     ) -> tuple[list[_Phrase], str | None]:
-        """What is said from `start` to `end`, at most a window; and in which language, once something was said."""
+        """Speech from `start` to `end`, at most a window; and in which language, once something was said."""
         phrases: list[_Phrase] = []
         while not is_silent(window := samples[start:end]):
             heard = self._hear(network, window, self._config.speech_padding_seconds)

@@ -23,7 +23,7 @@ _NAMELESS = "LABEL_"
 
 @dataclass(frozen=True)
 class Probabilities:
-    """How probable each label is for each image.
+    """Probability of each label for each image.
 
     Attributes:
         of_labels: `[n, num_labels] float32`; zeros where there is an error.

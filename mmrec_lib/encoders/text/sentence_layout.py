@@ -1,4 +1,4 @@
-"""What a model directory says about turning token vectors into one: the files of the sentence-transformers layout.
+"""Turning token vectors into one, as a model directory says: the files of the sentence-transformers layout.
 
 `modules.json` lists the steps behind the network, `<path>/config.json` their settings. A directory without it is a
 plain network, and its vectors are the mean over tokens, with length 1.

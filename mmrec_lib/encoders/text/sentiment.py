@@ -32,7 +32,7 @@ _STARS = re.compile(r"([1-5])(?:\.0)?(?:[ _-]?stars?)?|stars?[ _-]?([1-5])")
 
 
 def read_labels(names: Mapping[int, str], given: Mapping[str, str]) -> list[str | float]:
-    """What each class of a model means: a sentiment or a number of stars.
+    """Meaning of each class of a model: a sentiment or a number of stars.
 
     Args:
         names: The model's name of each class.

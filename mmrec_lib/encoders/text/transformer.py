@@ -239,7 +239,7 @@ class TextEncoder:
         return owners, windows
 
     def _knows_any(self, ids: list[int]) -> bool:
-        """Whether a first window has a token of the text that is neither special nor unknown."""
+        """Tell if a first window has a token of the text that is neither special nor unknown."""
         known = (token for token in ids if token not in self._special_ids)
         return next(islice(known, self._num_prompt_tokens, None), None) is not None
 

@@ -166,7 +166,7 @@ def save_word_model(
 
 
 def _may_be_replaced(directory: Path) -> bool:
-    """Whether a directory is empty or a words model."""
+    """Tell if a directory is empty or a words model."""
     if not directory.is_dir() or directory.is_symlink():
         return False
     if not any(directory.iterdir()):

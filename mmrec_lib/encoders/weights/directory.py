@@ -29,7 +29,7 @@ _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
 
 def read_description(directory: Path) -> dict[str, Any] | None:
-    """What `mmrec.json` says of a model directory, or None when there is none."""
+    """Content of `mmrec.json` of a model directory, or None when there is none."""
     return _read_json(directory / DESCRIPTION_FILE)
 
 
