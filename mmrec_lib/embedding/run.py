@@ -226,7 +226,7 @@ def _encoding_name(spec: EncoderSpec, reads: str) -> str:
 
 
 def _reads(one: FieldEncoder, spec: EncoderSpec) -> str:
-    """Part that an encoder takes of the contents of a field: of sound and video the same, so both are one piece of work."""
+    """Part that an encoder takes of a field: of sound and video the same, so both are one piece of work."""
     kind = MEDIA_KINDS.get(one.field, "text")
     return kind if spec.input_kind == "text_or_image" else spec.input_kind
 
