@@ -13,13 +13,13 @@ from scipy import sparse
 
 from mmrec_lib.evaluation.metrics import hit_lists, list_metrics
 from mmrec_lib.models.config import ColdItemSettings, RankerSettings, TrainingConfig
+from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Histories, Interactions, history_rows
 from mmrec_lib.models.ranker.fusion import fuse
 from mmrec_lib.models.ranker.ranker import distilled_basis, fit_ranker, fit_sources
 from mmrec_lib.models.sources.cold_items import ColdItemModel
 from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.models.sources.popularity import PopularityModel
-from mmrec_lib.models.tuning.coordinate_search import coordinate_search
 from mmrec_lib.models.tuning.validation import CUT_OFF, ValidationUsers, without
 from mmrec_lib.topk.selection import NO_ITEM, TopItems, select_top
 
