@@ -1,6 +1,6 @@
-"""Configuration of rankers: how to search (TrainingConfig) and what the search found (RankerSettings).
+"""Configuration of rankers: bounds of the search (TrainingConfig) and its result (RankerSettings).
 
-Every weight and regulariser is relative to the interactions per item of the data it meets, so that settings found on
+Every weight and regulariser is relative to the interactions per item of the data it meets, so that settings chosen on
 one fit serve the next, larger one, and no default belongs to one data set.
 """
 
@@ -36,7 +36,7 @@ class TrainingConfig(Section):
 
     Attributes:
         seed: Seed of everything random: starting factors, simulated cold items, folds.
-        refit_on_valid: Judge on test a fit on train and valid (fit 2); false keeps the fit on train.
+        refit_on_valid: Evaluate on test a fit on train and valid (fit 2); false keeps the fit on train.
         sources: Collaborative sources that may enter the fusion, by their names in `models.sources.registry`.
         use_content: False trains without any item content.
         exclude_content: Names of content blocks to leave out.

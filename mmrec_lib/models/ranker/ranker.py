@@ -1,4 +1,4 @@
-"""The fusion ranker: collaborative sources, content, popularity and demographics behind one dot product.
+"""The fusion ranker: collaborative sources, content, popularity and demographics in one dot product.
 
 A user's vector is [distilled | popularity | groups | 1], an item's [distilled | log popularity | log-ratios | shift].
 Users without history have zeros in the distilled part and other weights on popularity and groups, so they are served by
@@ -45,7 +45,7 @@ class FittedRanker:
     """A fitted ranker; see `fit_ranker`.
 
     Attributes:
-        settings: What it was fitted with.
+        settings: Settings of the fit.
         item_ids: [I] ids of the catalogue at the fit.
         warm: [I] which items had interactions.
         sources: Collaborative sources over the W warm items.
@@ -151,8 +151,8 @@ class FittedRanker:
         shares = {name: np.zeros(picked.shape, dtype=np.float32) for name in self.sources}
         for rows in _blocks(len(histories), self.settings.user_block):
             for name, share in source_shares(self.sources, self.settings.fusion, x_NW[rows]):
-                found = np.take_along_axis(share, np.maximum(column[picked[rows]], 0), axis=1)
-                shares[name][rows] = np.where(cold_picked[rows] | ~warm_users[rows], 0.0, found)
+                of_picked = np.take_along_axis(share, np.maximum(column[picked[rows]], 0), axis=1)
+                shares[name][rows] = np.where(cold_picked[rows] | ~warm_users[rows], 0.0, of_picked)
         picked_NKV = self._item_vectors[picked]
         score = np.einsum("nv,nkv->nk", vectors_NV, picked_NKV)
         distilled = np.einsum("nv,nkv->nk", vectors_NV[:, :dim], picked_NKV[:, :, :dim])

@@ -1,4 +1,4 @@
-"""Baselines that a ranker must beat, behind the same calls: choose on validation, fit, score, save, load.
+"""Baselines that a ranker must beat, with the same calls: choose on validation, fit, score, save, load.
 
 - `popularity`: how many users acted on an item.
 - `decayed_popularity`: the same with exponential decay; users without history are ranked by their groups as well.
@@ -7,7 +7,7 @@
 - `ease`: EASE (Steck, 2019).
 - `ranker_no_content`: the fusion ranker that sees no item content.
 
-Users without history get plain popularity from `item_knn` and `ease`, which have nothing to say about them.
+Users without history get plain popularity from `item_knn` and `ease`, which cannot rank for them.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class FittedBaseline:
     """A fitted baseline; see the module.
 
     Attributes:
-        settings: What it was fitted with.
+        settings: Settings of the fit.
         item_ids: [I] ids of the catalogue at the fit.
         warm: [I] which items had interactions.
         popularity: Popularity over all items, with groups where the baseline has them.
@@ -117,9 +117,9 @@ class FittedBaseline:
         if self.operator is not None:
             columns = np.flatnonzero(self.warm)
             x_NW = history_rows(histories.weights[:, columns], 0.0)
-            found = x_NW @ self.operator
+            product = x_NW @ self.operator
             personal = np.full(scores.shape, -1e6, dtype=np.float32)
-            personal[:, columns] = found.toarray() if sparse.issparse(found) else found
+            personal[:, columns] = product.toarray() if sparse.issparse(product) else product
             scores = np.where(has_history[:, None], personal, scores)
         return scores.astype(np.float32)
 

@@ -43,7 +43,7 @@ def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig)
     Args:
         train: The training part; the only thing that is fitted.
         valid: [U, I] the validation part; the objective is nDCG@10 of its users, with and without history.
-        config: What may be chosen from, and bounds.
+        config: Sources, dimensions and bounds of the search.
 
     Returns:
         The settings; defaults where the validation part is empty.

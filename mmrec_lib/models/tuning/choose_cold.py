@@ -251,9 +251,9 @@ class _Simulation:
                 candidate = best.model_copy(update={"weights": {**best.weights, name: weight}})
                 if not self.features.weighted(candidate.weights):
                     continue
-                found = evaluate(candidate)
-                if found > value * (1 + 3 * _TOLERANCE):
-                    best, value = candidate, found
+                candidate_value = evaluate(candidate)
+                if candidate_value > value * (1 + 3 * _TOLERANCE):
+                    best, value = candidate, candidate_value
         return coordinate_search(best, {"regulariser": REGULARISERS}, evaluate)[0]
 
     def contest(self, ridge: ColdItemSettings) -> _Contest | None:
