@@ -6,9 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mmrec_lib.training.judge import is_judged
-
 from mmrec_lib.tracking.registry import CHAMPION
+from mmrec_lib.training.judge import is_judged
 from mmrec_lib.training.promote import DECISION_TAG, is_decided, is_same_fit
 from mmrec_lib.training.train import VERSION_COUNT, is_registered
 from tests.registered import open_registry
