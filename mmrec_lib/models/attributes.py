@@ -1,4 +1,4 @@
-"""User attributes as groups: what demographic ratios are counted over."""
+"""Groups of users by attribute, over which demographic ratios are counted."""
 
 from __future__ import annotations
 

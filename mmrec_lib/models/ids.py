@@ -42,8 +42,8 @@ class IdIndex:
 
     def known(self, wanted: Sequence[str] | npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
         """[n] whether each id has a position."""
-        found: npt.NDArray[np.bool_] = self._find(wanted) >= 0
-        return found
+        is_known: npt.NDArray[np.bool_] = self._find(wanted) >= 0
+        return is_known
 
     def positions(self, wanted: Sequence[str] | npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
         """[n] the position of each id.

@@ -178,21 +178,23 @@ def _attributes(row: int, value: Any) -> dict[str, str | None]:
     """Attributes as the fit saw them: texts by name."""
     if _is_missing(value) or (isinstance(value, str) and not value.strip()):
         return {}
-    found = value
+    attributes = value
     if isinstance(value, str):
         try:
-            found = json.loads(value)
+            attributes = json.loads(value)
         except ValueError as error:
             raise ModelError(f"ranker input, row {row}: attributes is no JSON ({error}): {value[:80]!r}") from error
-    if isinstance(found, list | tuple | np.ndarray) and all(isinstance(p, tuple) and len(p) == 2 for p in found):
-        found = dict(found)  # Arrow hands maps over as pairs
-    if found is None:
+    if isinstance(attributes, list | tuple | np.ndarray) and all(
+        isinstance(p, tuple) and len(p) == 2 for p in attributes
+    ):
+        attributes = dict(attributes)  # Arrow hands maps over as pairs
+    if attributes is None:
         return {}
-    if not isinstance(found, Mapping):
+    if not isinstance(attributes, Mapping):
         raise ModelError(
             f"ranker input, row {row}: attributes must be a mapping or a JSON object, got {str(value)[:80]!r}"
         )
-    return {str(name): None if _is_missing(own) else _text(own) for name, own in found.items()}
+    return {str(name): None if _is_missing(own) else _text(own) for name, own in attributes.items()}
 
 
 def _text(value: Any) -> str:

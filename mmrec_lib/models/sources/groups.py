@@ -1,4 +1,4 @@
-"""Demographic groups of users, made from attributes: values of categories, quantiles of numbers."""
+"""Demographic groups of users from their attributes: values of categories, quantiles of numbers."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ class Group(Section):
 
 def find_groups(attributes: Attributes, has_history: Bools, min_users: int, max_groups: int) -> tuple[Group, ...]:
     """Groups with enough users that have a history, the largest first, ties by name."""
-    found: list[tuple[int, str, Group]] = []
+    ranked: list[tuple[int, str, Group]] = []
     for name in sorted(attributes):
         values = [
             value for value, known in zip(attributes[name], has_history, strict=True) if known and value is not None
         ]
         for group, size in _groups_of(name, values, min_users):
             if min_users <= size < int(has_history.sum()):
-                found.append((-size, group.model_dump_json(), group))
-    return tuple(group for _, _, group in sorted(found)[:max_groups])
+                ranked.append((-size, group.model_dump_json(), group))
+    return tuple(group for _, _, group in sorted(ranked)[:max_groups])
 
 
 def membership(groups: tuple[Group, ...], attributes: Attributes, num_users: int) -> Floats:
@@ -82,7 +82,7 @@ def _groups_of(name: str, values: list[Any], min_users: int) -> list[tuple[Group
             for low, high, size in zip(lows, highs, sizes, strict=True)
         ]
     counts: Mapping[str, int] = Counter(str(value) for value in values)
-    # Nearly every user may have a value of their own, such as a city or a token: no group is made for each of those.
+    # Nearly every user may have a value of their own, such as a city or a token: each of those is no group.
     return [(Group(attribute=name, value=value), num) for value, num in sorted(counts.items()) if num >= min_users]
 
 

@@ -13,13 +13,13 @@ from scipy import sparse
 
 from mmrec_lib.evaluation.metrics import hit_lists, list_metrics
 from mmrec_lib.models.config import ColdItemSettings, RankerSettings, TrainingConfig
+from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Histories, Interactions, history_rows
 from mmrec_lib.models.ranker.fusion import fuse
 from mmrec_lib.models.ranker.ranker import distilled_basis, fit_ranker, fit_sources
 from mmrec_lib.models.sources.cold_items import ColdItemModel
 from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.models.sources.popularity import PopularityModel
-from mmrec_lib.models.tuning.coordinate_search import coordinate_search
 from mmrec_lib.models.tuning.validation import CUT_OFF, ValidationUsers, without
 from mmrec_lib.topk.selection import NO_ITEM, TopItems, select_top
 
@@ -251,9 +251,9 @@ class _Simulation:
                 candidate = best.model_copy(update={"weights": {**best.weights, name: weight}})
                 if not self.features.weighted(candidate.weights):
                     continue
-                found = evaluate(candidate)
-                if found > value * (1 + 3 * _TOLERANCE):
-                    best, value = candidate, found
+                candidate_value = evaluate(candidate)
+                if candidate_value > value * (1 + 3 * _TOLERANCE):
+                    best, value = candidate, candidate_value
         return coordinate_search(best, {"regulariser": REGULARISERS}, evaluate)[0]
 
     def contest(self, ridge: ColdItemSettings) -> _Contest | None:

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmrec_lib.models.config import EaseSettings, GraphSettings, IalsSettings, RankerSettings
+from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Content, FitData, Interactions
+from mmrec_lib.models.sources.ease import EaseSettings
+from mmrec_lib.models.sources.graph_filter import GraphSettings
+from mmrec_lib.models.sources.ials import IalsSettings
+from mmrec_lib.models.sources.ridge import RidgeSettings
 
 NUM_USERS = 60
 NUM_ITEMS = 40
@@ -17,10 +21,12 @@ START = 1_700_000_000.0
 # Of a ranker that is small enough for so few items.
 SETTINGS = RankerSettings(
     dim=8,
-    content_ease=EaseSettings(regulariser=1.0),
-    ridge=EaseSettings(regulariser=1.0, diagonal_exponent=0.0),
-    ials=IalsSettings(rank=8, iterations=5),
-    graph_filter=GraphSettings(rank=8),
+    sources={
+        "content_ease": EaseSettings(regulariser=1.0),
+        "ridge": RidgeSettings(regulariser=1.0),
+        "ials": IalsSettings(rank=8, iterations=5),
+        "graph_filter": GraphSettings(rank=8),
+    },
     min_group_users=5,
 )
 
