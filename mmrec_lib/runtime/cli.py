@@ -7,6 +7,7 @@ in the project that it is called in, in `--project`, or in the environment varia
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -91,8 +92,9 @@ def job_names(folder: Path) -> list[str]:
 
 
 def _list_jobs(folder: Path) -> int:
-    for name in job_names(folder):
-        print(f"{name:<20} {find_job(folder, name).summary}")
+    lines = [f"{name:<20} {find_job(folder, name).summary}" for name in job_names(folder)]
+    with contextlib.suppress(BrokenPipeError):  # who read the first lines only, such as head, has what they wanted
+        print("\n".join(lines), flush=True)
     return 0
 
 
