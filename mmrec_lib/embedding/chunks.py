@@ -43,7 +43,7 @@ class ChunkedRun:
     Attributes:
         commit: Commits rows that were written down.
         commit_seconds: Time after which what is done is committed.
-        say: Shows a line to a person.
+        report_progress: Shows a line to a person.
         clock: Seconds, for measuring.
         counts: Rows and errors so far; `to_retry` where errors may be the machine's fault, and are tried again later.
         metrics: For each piece of work `<name>/rows`, `/errors` and `/rows_per_second`.

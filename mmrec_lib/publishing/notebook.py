@@ -13,8 +13,6 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.registry import Registry
 
-_VOLUME = "/Volumes/main/mmrec/work/models"
-
 
 @dataclass(frozen=True)
 class Notebook:
@@ -49,11 +47,12 @@ def open_notebook(scope: Mapping[str, Any]) -> Notebook:
     """
     is_databricks = "dbutils" in scope
     out = _setting(scope, "out", "" if is_databricks else "out/demo")
-    models = ModelsConfig(root=_setting(scope, "models", _VOLUME if is_databricks else "models"))
+    catalog, schema = _setting(scope, "catalog", "main"), _setting(scope, "schema", "mmrec")
+    volume = f"/Volumes/{catalog}/{schema}/work/models"  # where the bundle puts them, see databricks.yml
+    models = ModelsConfig(root=_setting(scope, "models", volume if is_databricks else "models"))
     if out:
         lakehouse = open_lakehouse(scope.get("spark"), out)
         return Notebook(lakehouse, Registry(TrackingConfig(), lakehouse.store), models, scope)
-    catalog, schema = _setting(scope, "catalog", "main"), _setting(scope, "schema", "mmrec")
     lakehouse = open_lakehouse(scope.get("spark"), catalog=catalog, schema_name=schema)
     tracking = TrackingConfig(
         tracking_uri="databricks", registry_uri="databricks-uc", model_name=f"{catalog}.{schema}.mmrec_ranker"

@@ -156,7 +156,7 @@ def analyse_table(todo: DataFrame, task: Analysis) -> DataFrame:
 
     Args:
         todo: See `plan_opinions`.
-        how: Models and settings.
+        task: Models and settings.
 
     Returns:
         `review_id`, `content_id`, `fit_part`, `given` (the review's own rating) and the fields of an opinion.

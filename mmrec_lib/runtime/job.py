@@ -94,7 +94,7 @@ class Job(Generic[ConfigT]):
         feedback: Tables (or `registry:<what>`) that it reads as a later job of the graph, or a later run, left them.
             They may be missing or older, and a change of them alone does not make it run again.
         maintains: Tables that it may compact and relieve of expired rows, which does not count as a change of rows.
-        outside: Versions of what it reads besides tables, such as landing files or model directories.
+        external_versions: Versions of what it reads besides tables, such as landing files or model directories.
         is_complete: Whether what it writes besides tables is still there.
         before_remaking: Called before the work when tables that it wrote are gone or older than it left them, so that
             it makes them whole again; raises when it cannot.

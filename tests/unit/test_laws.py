@@ -100,6 +100,21 @@ def riddling_docstrings(tree: ast.AST) -> Iterator[str]:
                 yield f"line {getattr(node, 'lineno', 1)}: {first[0]}"
 
 
+def unknown_parameters(tree: ast.AST) -> Iterator[str]:
+    """Names under `Args:` and `Attributes:` that a function or class does not have."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            heading, own = "Args", {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+        elif isinstance(node, ast.ClassDef):
+            fields = [line.target for line in node.body if isinstance(line, ast.AnnAssign)]
+            heading, own = "Attributes", {field.id for field in fields if isinstance(field, ast.Name)}
+        else:
+            continue
+        part = re.search(rf"^{heading}:\n((?:    .*\n?|\n)+)", ast.get_docstring(node) or "", flags=re.MULTILINE)
+        named = re.findall(r"^    (\w+):", part[1], flags=re.MULTILINE) if part is not None and own else []
+        yield from (f"{node.name}: {name}" for name in named if name not in own)
+
+
 def prose() -> list[Path]:
     """Files whose words the law holds: code, configuration and docs."""
     folders = [PROJECT / name for name in ("mmrec_lib", "jobs", "notebooks", "docs", "conf")]
@@ -118,6 +133,19 @@ def test_words_are_those_of_the_field() -> None:
 def test_docstrings_begin_with_a_verb_or_the_thing() -> None:
     found = {name_of(p): list(riddling_docstrings(parse(p))) for p in sources(LIBRARY, JOBS)}
     assert {name: starts for name, starts in found.items() if starts} == {}
+
+
+def test_docstrings_name_parameters_that_exist() -> None:
+    found = {name_of(p): list(unknown_parameters(parse(p))) for p in sources(LIBRARY, JOBS)}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_a_parameter_that_was_renamed_in_the_code_only_is_seen() -> None:
+    function = 'def f(new: int) -> None:\n    """Do.\n\n    Args:\n        old: A number.\n    """\n'
+    fields = 'class C:\n    """A.\n\n    Attributes:\n        old: A number.\n    """\n\n    new: int\n'
+    assert list(unknown_parameters(ast.parse(function))) == ["f: old"]
+    assert list(unknown_parameters(ast.parse(fields))) == ["C: old"]
+    assert list(unknown_parameters(ast.parse(function.replace("old", "new")))) == []
 
 
 def test_only_lakehouse_touches_readers_and_writers() -> None:

@@ -251,7 +251,7 @@ def notes_for_person(
     """Sentences on what went well and still deserves a look: fields that were not kept, and unlike redeliveries.
 
     Args:
-        books: Those of this run.
+        reconciliation: That of this run.
         deliveries: The files of this run.
         known_paths: Paths that were delivered before.
     """
