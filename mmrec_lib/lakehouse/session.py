@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from mmrec_lib.files import process_umask
+from mmrec_lib.lakehouse.class_archive import archive_options
 from mmrec_lib.lakehouse.config import SparkConfig
 from mmrec_lib.lakehouse.java import check_java
 
@@ -34,8 +35,12 @@ NEEDED = {
 # What makes small local runs quick and quiet.
 LOCAL = {
     "spark.sql.shuffle.partitions": "2",
-    # Small jobs spend more on compiling Java than on running it: the quick compiler only, and no collector threads.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    # Generated code is kept: a run has more different plans than Spark's hundred, and compiles them again and again.
+    "spark.sql.codegen.cache.maxEntries": "4000",
+    # A rename through FileContext starts `readlink` twice a file, eight processes a commit.
+    "spark.sql.streaming.checkpointFileManagerClass": (
+        "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+    ),
     # What is merged has been staged or comes from tables, so it is the same at every read.
     "spark.databricks.delta.merge.materializeSource": "none",
     "spark.databricks.delta.snapshotPartitions": "2",
@@ -50,6 +55,21 @@ LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
+
+# What makes them quicker where a table has some hundred thousand rows at most: plans are interpreted, because they
+# spend more on compiling generated Java than on running it, and a task does what two would.
+SMALL = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.files.minPartitionNum": "1",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    # What follows from a filter is looked for at each step of a plan, and pays where much is read.
+    "spark.sql.constraintPropagation.enabled": "false",
+}
+# Small jobs spend more on compiling Java than on running it: the quick compiler only, room for what it makes, no
+# collection at each step by which the room for classes grows, and no collector threads.
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m -XX:MetaspaceSize=384m"
 
 _MOST_CORES = 1 << 20
 
@@ -70,7 +90,9 @@ def has_delta_jars() -> bool:
     return any(jars_folder().glob("delta-spark_*.jar"))
 
 
-def build_session(config: SparkConfig, app_name: str = "mmrec", *, is_debug: bool = False) -> SparkSession:
+def build_session(
+    config: SparkConfig, app_name: str = "mmrec", *, is_debug: bool = False, is_small: bool = False
+) -> SparkSession:
     """The session for this process.
 
     With `remote` a Spark Connect session, with `master` a local one, with neither the one that spark-submit or
@@ -80,6 +102,7 @@ def build_session(config: SparkConfig, app_name: str = "mmrec", *, is_debug: boo
         config: Where and how.
         app_name: Name for people.
         is_debug: A local session shows what Java reports.
+        is_small: A local session is made for small tables; see `SMALL`.
 
     Raises:
         MachineError: When a local session is asked for and Java is missing or too old.
@@ -91,7 +114,9 @@ def build_session(config: SparkConfig, app_name: str = "mmrec", *, is_debug: boo
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     # Workers must be this Python, not the system's, and find this package.
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    settings = {**DELTA, **LOCAL, **NEEDED, "spark.driver.memory": config.driver_memory}
+    settings = {**DELTA, **LOCAL, **(SMALL if is_small else {}), **NEEDED}
+    settings["spark.driver.memory"] = config.driver_memory
+    settings["spark.driver.extraJavaOptions"] = java_options()
     # Java sets the modes of table files by a mask of its own.
     settings["spark.hadoop.fs.permissions.umask-mode"] = f"{process_umask():03o}"
     if is_debug:
@@ -107,6 +132,11 @@ def build_session(config: SparkConfig, app_name: str = "mmrec", *, is_debug: boo
         return builder.remote(config.remote).getOrCreate()
     assert config.master is not None
     return builder.master(config.master).getOrCreate()
+
+
+def java_options() -> str:
+    """Options of a local session's Java."""
+    return " ".join([JAVA_OPTIONS, *archive_options()])
 
 
 def _prepare(session: SparkSession, config: SparkConfig) -> SparkSession:
@@ -176,7 +206,3 @@ def install_delta_jars() -> list[str]:
     for name in sorted(names, key=lambda n: n.startswith("delta-spark_")):
         (jars_folder() / f".{name}.part").rename(jars_folder() / name)
     return names
-
-
-if __name__ == "__main__":
-    print("\n".join(install_delta_jars()) or "Delta's jars are in place.")

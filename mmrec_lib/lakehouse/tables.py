@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -20,6 +20,7 @@ from pyspark.sql.types import StructType
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import SLICE_COLUMN, TableContract
+from mmrec_lib.lakehouse.checksum import listed_table, read_listed
 from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import create_table, has_commits
@@ -29,6 +30,8 @@ from mmrec_lib.lakehouse.staging import Staging, filesystem_of
 from mmrec_lib.lakehouse.store import store_id
 
 _OP = "_mmrec_op"
+# More changes than that are counted by Spark.
+_COUNTED_HERE = 100_000
 
 # Rows that Spark's Parquet reader decodes, and that Arrow batches to Python workers hold, at once.
 LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execution.arrow.maxRecordsPerBatch": "16"}
@@ -107,7 +110,9 @@ class Lakehouse:
         """
         if not self.exists(name):
             return self.spark.createDataFrame([], CONTRACTS[name].schema)
-        return with_gained_columns(self._load(name, version), CONTRACTS[name])
+        listed = listed_table(self.location(name)) if self.store.out and version is None else None
+        stored = self._load(name, version) if listed is None else read_listed(self.spark, self.location(name), listed)
+        return with_gained_columns(stored, CONTRACTS[name])
 
     def _load(self, name: str, version: int | None = None) -> DataFrame:
         if version is not None:
@@ -250,15 +255,15 @@ class Lakehouse:
         if delete_keys is not None and not is_fresh:
             gone = delete_keys.select(*keys).distinct().join(have, keys, "left_semi").join(new, keys, "left_anti")
             changed = changed.unionByName(gone.withColumn(_OP, F.lit("delete")), allowMissingColumns=True)
-        if not is_fresh:
+        if is_fresh:
+            counts = _counted(changed, keys)
+        else:
             # What changed is little; counting it, and a MERGE that reads its source twice, must not compare again.
-            changed = self.stage(f"changes_{name}", changed)
-        counts = {
-            row[_OP]: (row["rows"], row["keys"])
-            for row in changed.groupBy(_OP)
-            .agg(F.count(F.lit(1)).alias("rows"), F.countDistinct(F.struct(*keys)).alias("keys"))
-            .collect()
-        }
+            path = self.stage_path(f"changes_{name}", changed)
+            changed = self.spark.read.schema(_nullable(changed.schema)).parquet(path)
+            counts = _counted_in_files(path, keys)
+            if counts is None:
+                counts = _counted(changed, keys)
         for num_rows, num_keys in counts.values():
             if num_rows != num_keys:
                 raise ValueError(f"rows for {name} hold {num_rows - num_keys} keys twice; deduplicate by {keys} first")
@@ -378,6 +383,26 @@ class Lakehouse:
             self.spark.sql(f"DELETE FROM {identifier} WHERE {condition}")
         finally:
             self.spark.conf.unset(key)
+
+
+def _counted(changes: DataFrame, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Operation → its rows, and different keys among them."""
+    counted = changes.groupBy(_OP).agg(F.count(F.lit(1)).alias("rows"), F.countDistinct(F.struct(*keys)).alias("keys"))
+    return {row[_OP]: (row["rows"], row["keys"]) for row in counted.collect()}
+
+
+def _counted_in_files(path: str, keys: Sequence[str]) -> dict[str, tuple[int, int]] | None:
+    """The same of staged changes, counted in this process without Spark; None when there are too many."""
+    fs, root = filesystem_of(path)
+    found = pyarrow.dataset.dataset(root, filesystem=fs, format="parquet")
+    if found.count_rows() > _COUNTED_HERE:
+        return None
+    counts: dict[str, tuple[int, int]] = {}
+    by_key = found.to_table([_OP, *keys]).group_by([_OP, *keys]).aggregate([([], "count_all")])
+    for operation, num in zip(by_key[_OP].to_pylist(), by_key["count_all"].to_pylist(), strict=True):
+        rows, different = counts.get(operation, (0, 0))
+        counts[operation] = (rows + num, different + 1)
+    return counts
 
 
 def _nullable(schema: StructType) -> StructType:

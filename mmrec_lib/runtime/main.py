@@ -34,6 +34,7 @@ from mmrec_lib.runtime.job import ConfigT, Context, Job, plan_job, run_job
 from mmrec_lib.runtime.logs import LOG_LEVELS, configure_logging
 from mmrec_lib.runtime.progress import Progress
 from mmrec_lib.runtime.settings import Settings
+from mmrec_lib.runtime.size import is_small_store
 from mmrec_lib.safe_text import for_people, mask_config
 from mmrec_lib.tracking.registry import Registry
 
@@ -134,15 +135,16 @@ def open_context(command: Command) -> Iterator[Context]:
         LandingFolder(store.data).require_sources()
     now, is_debug = datetime.now(UTC), command.log_level == "debug"
     run_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    is_small = is_small_store(store)
     if command.dry_run:
-        spark = build_session(command.settings.spark, is_debug=is_debug)
+        spark = build_session(command.settings.spark, is_debug=is_debug, is_small=is_small)
         yield _context(command, Lakehouse(spark, store, run_id, now), run_id, now)
         return
     if command.settings.spark.master or command.settings.spark.remote:
         check_java()
     with locked(store):
         create_card(store)
-        spark = build_session(command.settings.spark, is_debug=is_debug)
+        spark = build_session(command.settings.spark, is_debug=is_debug, is_small=is_small)
         lakehouse = Lakehouse(spark, store, run_id, now)
         lakehouse.remove_stale_staging(holds_lock=has_lock(store))
         context = _context(command, lakehouse, run_id, now)

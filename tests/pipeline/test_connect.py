@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from mmrec_lib.contracts.bronze import BRONZE
 from tests.compare import differences, table_rows
-from tests.conftest import PROJECT, QUICK
+from tests.conftest import PROJECT
 from tests.pipeline.conftest import Demo
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
@@ -30,9 +29,7 @@ def test_the_core_of_the_jobs_gives_the_same_tables_in_connect_mode(demo: Demo, 
         *(f"embedding.extract.images.{kind}=null" for kind in ("ocr", "labels")),
         *(f"embedding.extract.{media}.{kind}=null" for media in ("audio", "video") for kind in ("transcript", "tags")),
     ]
-    quick = tmp_path / "quick.yaml"
-    quick.write_text(json.dumps({"spark": {"conf": QUICK}}), encoding="utf-8")
-    command = [sys.executable, "-m", "tests.pipeline.connect_core", "--conf", str(quick), "--set", *pairs]
+    command = [sys.executable, "-m", "tests.pipeline.connect_core", "--set", *pairs]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
     assert result.returncode == 0, result.stderr[-3000:]
     assert differences(demo.out, out, [*(contract.name for contract in BRONZE), "user_profile"]) == []

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from mmrec_lib.lakehouse.session import DELTA
+from mmrec_lib.lakehouse.session import DELTA, SMALL
 from tests.compare import table_rows
-from tests.conftest import PROJECT, QUICK
+from tests.conftest import PROJECT
 from tests.data.tiny import write_tiny_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 def submit(job: str, folder: Path, *pairs: str) -> tuple[int, dict[str, Any], str]:
     """Run a job's file; its exit status, the JSON of its last line and what it said on standard error."""
     command = [Path(sys.executable).parent / "spark-submit", "--master", "local[2]", "--driver-memory", "2g"]
-    for key, value in (DELTA | QUICK | {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2"}).items():
+    for key, value in (DELTA | SMALL | {"spark.ui.enabled": "false"}).items():
         command += ["--conf", f"{key}={value}"]
     command += [PROJECT / "jobs" / f"{job}.py", "--set", "spark.master=null", *pairs]
     # Installed means on Python's path; the job's file brings nothing with it (no --py-files).

@@ -1,0 +1,89 @@
+"""Tables whose current files their newest checksum lists: read as Parquet, without a Spark job that replays the log.
+
+Delta writes a checksum beside each commit, and into it the list of all files while these are few (Delta protocol,
+"Version Checksum File"). Delta's own reader asks Spark for the same list, one or two jobs a query; where queries are
+small, that is most of what they cost.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow.fs
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
+
+from mmrec_lib.lakehouse.staging import filesystem_of
+
+MOST_FILES = 32
+"""Tables of more files are left to Delta's reader: Spark would list so many by a job too."""
+
+_COMMIT = re.compile(r"(\d{20})\.json")
+_MOST_BYTES = 16 << 20
+# Table features whose data files are not all that a reader needs to look at.
+_MAPPING, _MAPPED = "delta.columnMapping.mode", ("name", "id")
+
+
+@dataclass(frozen=True)
+class ListedTable:
+    """The current version of a table: its schema, and the paths of its files below the table's folder."""
+
+    schema: StructType
+    partition_columns: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def listed_table(table_folder: str) -> ListedTable | None:
+    """The files of a table's current version; None when its newest commit has no checksum that lists them all.
+
+    Args:
+        table_folder: A path or a URI.
+    """
+    fs, log = filesystem_of(f"{table_folder}/_delta_log")
+    infos = {info.base_name: info for info in fs.get_file_info(pyarrow.fs.FileSelector(log, allow_not_found=True))}
+    newest = max((found[1] for name in infos if (found := _COMMIT.fullmatch(name))), default=None)
+    checksum = infos.get(f"{newest}.crc")
+    if checksum is None or not 0 < (checksum.size or 0) <= _MOST_BYTES:
+        return None
+    try:
+        with fs.open_input_stream(checksum.path) as stream:
+            return _listed(json.loads(stream.read()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # A run that was killed while it wrote the checksum leaves a part of it; the log is what counts.
+        return None
+
+
+def _listed(checksum: Mapping[str, Any]) -> ListedTable | None:
+    files, metadata = checksum.get("allFiles"), checksum["metadata"]
+    if files is None or len(files) != checksum["numFiles"] or len(files) > MOST_FILES:
+        return None
+    if (metadata.get("configuration") or {}).get(_MAPPING) in _MAPPED or metadata["format"]["provider"] != "parquet":
+        return None
+    paths = _own_paths(files)
+    if paths is None:
+        return None
+    schema = StructType.fromJson(json.loads(metadata["schemaString"]))
+    return ListedTable(schema, tuple(metadata["partitionColumns"]), paths)
+
+
+def _own_paths(files: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    """Paths below the table's folder; None when a file lies elsewhere or lacks rows that its log tells apart."""
+    paths = tuple(unquote(file["path"]) for file in files)
+    is_own = not any("://" in path or path.startswith(("/", "file:")) or ".." in path.split("/") for path in paths)
+    return paths if is_own and not any(file.get("deletionVector") for file in files) else None
+
+
+def read_listed(spark: SparkSession, table_folder: str, table: ListedTable) -> DataFrame:
+    """The rows of a listed table."""
+    if not table.files:
+        return spark.createDataFrame([], table.schema)
+    # Names may hold what a pattern would; the option is what Spark itself sets where it reads a table's files.
+    reader = spark.read.schema(table.schema).option("__globPaths__", "false").option("basePath", table_folder)
+    rows = reader.parquet(*[f"{table_folder}/{path}" for path in table.files])
+    # Columns that the folders are named after come last.
+    return rows.select(*table.schema.names) if table.partition_columns else rows
