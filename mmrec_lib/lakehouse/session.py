@@ -69,7 +69,9 @@ SMALL = {
 }
 # Small jobs spend more on compiling Java than on running it: the quick compiler only, room for what it makes, no
 # collection at each step by which the room for classes grows, and no collector threads.
-JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m -XX:MetaspaceSize=384m"
+JAVA_OPTIONS = (
+    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m -XX:MetaspaceSize=384m -XX:NewSize=256m"
+)
 
 _MOST_CORES = 1 << 20
 

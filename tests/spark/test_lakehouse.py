@@ -16,7 +16,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import Check
-from mmrec_lib.lakehouse import session
+from mmrec_lib.lakehouse import session, tables
+from mmrec_lib.lakehouse.checksum import listed_table
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.ddl import conform, create_statement
 from mmrec_lib.lakehouse.evolution import evolve
@@ -119,6 +120,59 @@ def test_the_log_and_describe_history_tell_the_same_version(lakehouse: Lakehouse
     history = lakehouse.spark.sql(f"DESCRIBE HISTORY {lakehouse.table('graph_edge')}").collect()
     newest = max(row["version"] for row in history if row["operation"] in ("WRITE", "MERGE"))
     assert lakehouse.data_version("graph_edge") == newest
+
+
+def test_rows_of_a_table_are_those_that_deltas_own_reader_gives(spark: SparkSession, tmp_path: Path) -> None:
+    store = StoreConfig(out=str(tmp_path / "out [a] {b,c} *? 100%20 é"))
+    lakehouse = Lakehouse(spark, store, "run", datetime(2026, 1, 1, tzinfo=UTC))
+
+    def lists(day: date, users: str) -> DataFrame:
+        schema = "as_of_date date, user_id string, rank int, item_id string, score double, model_version string, "
+        shares = schema + "source_shares map<string,double>"
+        rows = [(day, user, 1, "i", 0.5, "1", {"ease": 0.25, "residual": 0.25}) for user in users]
+        return spark.createDataFrame(rows, shares)
+
+    def both() -> tuple[list[object], list[object]]:
+        place = lakehouse.location("user_topk")
+        read, by_delta = lakehouse.read("user_topk"), spark.read.format("delta").load(place)
+        assert read.columns == by_delta.columns
+        assert [field.dataType for field in read.schema] == [field.dataType for field in by_delta.schema]
+        found = [sorted(map(str, frame.collect())) for frame in (read, by_delta)]
+        return found[0], found[1]
+
+    states = []
+    for day, users in (
+        (date(2026, 1, 1), "ab"),
+        (date(2026, 1, 2), "c"),
+        (date(2026, 1, 1), "a"),
+        (date(2026, 1, 2), ""),
+    ):
+        lakehouse.replace_slice("user_topk", lists(day, users), {"as_of_date": day})
+        assert listed_table(lakehouse.location("user_topk")) is not None
+        read, by_delta = both()
+        assert read == by_delta
+        states.append(len(read))
+    assert states == [2, 3, 2, 1]
+    log = Path(lakehouse.location("user_topk")) / "_delta_log"
+    for checksum in log.glob("*.crc"):
+        checksum.unlink()
+    read, by_delta = both()
+    assert listed_table(lakehouse.location("user_topk")) is None
+    assert len(read) == 1 and read == by_delta
+
+
+def test_changes_are_counted_the_same_by_spark_and_in_this_process(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for most in (100_000, 0):
+        monkeypatch.setattr(tables, "_COUNTED_HERE", most)
+        lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1", "b": "1"}), delete_keys=lakehouse.read("graph_edge"))
+        twice = edges(lakehouse, {"a": "2"}).unionByName(edges(lakehouse, {"a": "3", "c": "1"}))
+        with pytest.raises(ValueError, match="hold 1 keys twice"):
+            lakehouse.merge("graph_edge", twice)
+        gone = edges(lakehouse, {"a": "1"})
+        result = lakehouse.merge("graph_edge", edges(lakehouse, {"b": "2", "c": "1"}), delete_keys=gone)
+        assert result == WriteResult(inserted=1, updated=1, deleted=1)
 
 
 def test_a_check_of_the_contract_is_enforced(lakehouse: Lakehouse) -> None:

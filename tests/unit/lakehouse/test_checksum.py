@@ -1,0 +1,78 @@
+"""Files of a table as its newest checksum lists them; whatever else the log says is left to Delta's reader."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql.types import LongType, StringType, StructField, StructType
+
+from mmrec_lib.lakehouse.checksum import MOST_FILES, listed_table
+
+SCHEMA = StructType([StructField("day", StringType()), StructField("count", LongType())])
+
+
+def write(table: Path, version: int = 3, **changes: Any) -> Path:
+    """A log of commits, and a checksum of the newest one with some parts changed; returns the checksum."""
+    log = table / "_delta_log"
+    log.mkdir(parents=True, exist_ok=True)
+    for number in range(version + 1):
+        (log / f"{number:020d}.json").write_text("{}")
+    files = changes.pop("allFiles", [{"path": "day=a%20b/part-0.parquet"}, {"path": "day=c/part-1.parquet"}])
+    metadata = {
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": SCHEMA.json(),
+        "partitionColumns": ["day"],
+        "configuration": changes.pop("configuration", {}),
+    }
+    content = {"numFiles": None if files is None else len(files), "allFiles": files, "metadata": metadata} | changes
+    checksum = log / f"{version:020d}.crc"
+    checksum.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    return checksum
+
+
+def test_files_schema_and_partitions_of_the_newest_commit(tmp_path: Path) -> None:
+    write(tmp_path)
+    found = listed_table(str(tmp_path))
+    assert found is not None
+    assert found.files == ("day=a b/part-0.parquet", "day=c/part-1.parquet")
+    assert (found.partition_columns, found.schema) == (("day",), SCHEMA)
+    write(tmp_path, 4, allFiles=[])
+    empty = listed_table(str(tmp_path))
+    assert empty is not None and empty.files == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"allFiles": None},
+        {"numFiles": 3},
+        {"allFiles": [{"path": f"part-{n}.parquet"} for n in range(MOST_FILES + 1)]},
+        {"allFiles": [{"path": "part-0.parquet", "deletionVector": {"storageType": "u"}}]},
+        {"allFiles": [{"path": "/elsewhere/part-0.parquet"}]},
+        {"allFiles": [{"path": "file:/elsewhere/part-0.parquet"}]},
+        {"allFiles": [{"path": "s3://elsewhere/part-0.parquet"}]},
+        {"allFiles": [{"path": "day=c/%2e%2e/%2E%2E/other/part-0.parquet"}]},
+        {"configuration": {"delta.columnMapping.mode": "name"}},
+        {"metadata": None},
+    ],
+)
+def test_a_table_that_parquet_files_alone_do_not_tell_is_left_to_delta(tmp_path: Path, changes: dict[str, Any]) -> None:
+    write(tmp_path, **changes)
+    assert listed_table(str(tmp_path)) is None
+
+
+def test_a_checksum_that_is_missing_old_or_cut_short_is_not_taken(tmp_path: Path) -> None:
+    checksum = write(tmp_path)
+    whole = checksum.read_text()
+    checksum.write_text(whole[: len(whole) // 2])
+    assert listed_table(str(tmp_path)) is None
+    checksum.write_text("")
+    assert listed_table(str(tmp_path)) is None
+    checksum.write_text(whole)
+    assert listed_table(str(tmp_path)) is not None
+    (tmp_path / "_delta_log" / f"{4:020d}.json").write_text("{}")
+    assert listed_table(str(tmp_path)) is None
+    assert listed_table(str(tmp_path / "no-table")) is None
