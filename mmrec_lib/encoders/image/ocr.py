@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from rapidocr.utils.process_img import apply_vertical_padding, resize_image_within_bounds
@@ -38,7 +37,7 @@ _FIRST_SIDE_PX, _FINDER_SIDE_PX = 192, 320
 _FIRST_SHRINK = 3
 
 # Lines that are lower in what the finder sees are looked for again in a larger image.
-_LOW_LINE_PX = 12.0
+_LOW_LINE_PX = 18.0
 
 # Lower lines, in pixels of the image, are hardly ever read with confidence.
 _LOWEST_LINE_PX = 9.0
@@ -61,11 +60,11 @@ class _Page:
     """The lines that were found in one image.
 
     Attributes:
-        boxes_N42: Corners, clockwise from the image's upper left.
+        boxes: `[N, 4, 2] float32` corners, clockwise from the image's upper left.
         lines: Pixels of each line.
     """
 
-    boxes_N42: npt.NDArray[np.float32]
+    boxes: npt.NDArray[np.float32]
     lines: list[Pixels]
 
 
@@ -121,7 +120,7 @@ class OcrExtractor:
         for page in pages:
             end = start + len(page.lines)
             is_upside_down = _is_upside_down(turned[start:end])
-            boxes_N42 = from_upper_left(page.boxes_N42, is_upside_down)
+            boxes_N42 = from_upper_left(page.boxes, is_upside_down)
             yield self._text(boxes_N42, read[start:end])
             start = end
 
@@ -160,8 +159,8 @@ def _page(image_HW3: Pixels, networks: OcrNetworks) -> _Page:
         found = networks.find(image_HW3, side_px)
         if not is_larger_needed(found):
             break
-    is_read_N = found.heights_N >= _LOWEST_LINE_PX
-    boxes_N42 = found.boxes_N42[is_read_N]
+    is_read_N = found.heights() >= _LOWEST_LINE_PX
+    boxes_N42 = found.boxes[is_read_N]
     return _Page(boxes_N42, [cut_line(image_HW3, box_42) for box_42 in boxes_N42])
 
 
@@ -183,9 +182,9 @@ def finder_sides(short_side_px: int) -> Iterator[int]:
 
 def is_larger_needed(found: FoundLines) -> bool:
     """Whether there may be text that is too low to be cut out well, or to be found, at the size that the finder saw."""
-    if not len(found.boxes_N42):
+    if not len(found.boxes):
         return found.is_doubtful
-    return bool((found.heights_N * found.scale < _LOW_LINE_PX).any())
+    return bool((found.heights() * found.scale < _LOW_LINE_PX).any())
 
 
 def _is_upside_down(turned_N: npt.NDArray[np.float32]) -> bool:

@@ -3,8 +3,8 @@
 One finds lines of text, one tells lines that stand on their head, one reads lines. OpenVINO computes the first in about
 a quarter of ONNX Runtime's time on a processor, with the same output.
 
-Shape legend: N lines, C colours, H and W pixels, T positions along a line; a box has 4 corners of (x, y), clockwise from
-the image's upper left.
+Shape legend: N lines, C colours, H and W pixels, T positions along a line; a box has 4 corners of (x, y), clockwise
+from the image's upper left.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TURNER = "ch_ppocr_mobile_v2.0_cls_mobile.onnx"
 _READER = "PP-OCRv6_rec_small.onnx"
 
 # As rapidocr sets them.
-_BINARISATION = {"thresh": 0.3, "box_thresh": 0.5, "unclip_ratio": 1.6, "use_dilation": True}
+_TEXT_PROBABILITY, _LINE_PROBABILITY, _LINE_MARGIN = 0.3, 0.5, 1.6
 _TURNED_PROBABILITY = 0.9
 _LINE_HEIGHT_PX, _TURNER_WIDTH_PX = 48, 192
 
@@ -50,19 +50,18 @@ class FoundLines:
     """Lines of text in an image.
 
     Attributes:
-        boxes_N42: `[N, 4, 2] float32` corners in pixels of the image.
+        boxes: `[N, 4, 2] float32` corners in pixels of the image.
         scale: Pixels that the finder saw for each pixel of the image.
         is_doubtful: Whether a pixel looks like text, be it in a line or not.
     """
 
-    boxes_N42: npt.NDArray[np.float32]
+    boxes: npt.NDArray[np.float32]
     scale: float
     is_doubtful: bool
 
-    @property
-    def heights_N(self) -> npt.NDArray[np.float64]:
+    def heights(self) -> npt.NDArray[np.float64]:
         """Height of each line in pixels of the image: the shorter side of its box."""
-        sides = [np.linalg.norm(self.boxes_N42[:, corner] - self.boxes_N42[:, 0], axis=1) for corner in (1, 3)]
+        sides = [np.linalg.norm(self.boxes[:, corner] - self.boxes[:, 0], axis=1) for corner in (1, 3)]
         heights: npt.NDArray[np.float64] = np.minimum(*sides).astype(np.float64)
         return heights
 
@@ -96,7 +95,7 @@ class OcrNetworks:
         self._finder = _request(core, core.read_model(folder / _FINDER), threads)
         self._turner = _request(core, core.read_model(folder / _TURNER), threads)
         self._reader = _request(core, _with_best_characters(reader), threads)
-        self._boxes = DBPostProcess(**_BINARISATION)
+        self._boxes = DBPostProcess(_TEXT_PROBABILITY, _LINE_PROBABILITY, unclip_ratio=_LINE_MARGIN, use_dilation=True)
 
     def find(self, image_HW3: Pixels, short_side_px: int) -> FoundLines:
         """Find lines of text.
@@ -112,7 +111,7 @@ class OcrNetworks:
         x_1CHW = _scaled(cv2.resize(image_HW3, seen, interpolation=method))[None]
         probabilities_11HW = self._finder.infer([x_1CHW], share_inputs=True)[0]
         boxes, _ = self._boxes(probabilities_11HW, (height, width))
-        is_doubtful = bool((probabilities_11HW > _BINARISATION["thresh"]).any())
+        is_doubtful = bool((probabilities_11HW > _TEXT_PROBABILITY).any())
         return FoundLines(np.asarray(boxes, np.float32).reshape(-1, 4, 2), scale, is_doubtful)
 
     def turned(self, lines: Sequence[Pixels]) -> npt.NDArray[np.float32]:
@@ -142,9 +141,7 @@ class OcrNetworks:
                 found[row] = self._decoded(probabilities_T.reshape(-1), classes_T.reshape(-1))
         return found
 
-    def _decoded(
-        self, probabilities_T: npt.NDArray[np.float32], classes_T: npt.NDArray[np.int32]
-    ) -> tuple[str, float]:
+    def _decoded(self, probabilities_T: npt.NDArray[np.float32], classes_T: npt.NDArray[np.int32]) -> tuple[str, float]:
         """Characters by CTC (Graves et al., 2006): repetitions count once, class 0 separates."""
         is_new_T = np.diff(classes_T, prepend=-1) != 0
         chosen = np.flatnonzero(is_new_T & (classes_T != 0))
@@ -155,11 +152,10 @@ class OcrNetworks:
 
 
 def cut_line(image_HW3: Pixels, box_42: npt.NDArray[np.float32]) -> Pixels:
-    """The part of an image in a box, upright and as high as the networks want it; a tall box is a line that runs down."""
+    """The part of an image in a box, as high as the networks want it; a tall box is a line that runs down."""
     line = get_rotate_crop_image(image_HW3, box_42.copy())
     width = max(1, -(-_LINE_HEIGHT_PX * line.shape[1] // line.shape[0]))
-    resized: Pixels = cv2.resize(np.ascontiguousarray(line), (width, _LINE_HEIGHT_PX))
-    return resized
+    return cv2.resize(np.ascontiguousarray(line), (width, _LINE_HEIGHT_PX)).astype(np.uint8, copy=False)
 
 
 def upright(line: Pixels, turned_probability: float) -> Pixels:
@@ -184,7 +180,7 @@ def _place(line: Pixels, into_CHW: npt.NDArray[np.float32]) -> None:
     into_CHW[:, :, :width] = _scaled(fitted)
 
 
-def _scaled(image_HW3: Pixels) -> npt.NDArray[np.float32]:
+def _scaled(image_HW3: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Colours from -1 to 1, `[3, H, W] float32`."""
     scaled: npt.NDArray[np.float32] = image_HW3.transpose(2, 0, 1).astype(np.float32, order="C")
     scaled *= np.float32(2 / 255)

@@ -10,7 +10,8 @@ from PIL import Image
 
 from mmrec_lib.encoders import registry
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.image.ocr import reading_order
+from mmrec_lib.encoders.image.ocr import finder_sides, is_larger_needed, reading_order
+from mmrec_lib.encoders.image.ocr_networks import FoundLines
 from mmrec_lib.encoders.registry import encoder_spec, make_extractor
 from mmrec_lib.encoders.spec import Extractor
 from mmrec_lib.errors import EncoderError
@@ -120,3 +121,68 @@ def test_nothing_has_no_order() -> None:
 
 def test_words_are_counted_as_often_as_they_were_drawn() -> None:
     assert words_read("Red shoe red", ["RED", "red", "red", "shoe"]) == 3
+
+
+def photo(width: int, height: int, label: bytes | None = None, scale: float = 1.0) -> bytes:
+    """A soft landscape, and a label in its middle."""
+    ramp = np.linspace(60, 200, height)[:, None, None] + np.linspace(-40, 40, width)[None, :, None]
+    image = Image.fromarray(np.broadcast_to(ramp, (height, width, 3)).clip(0, 255).astype(np.uint8))
+    if label is not None:
+        part = Image.open(io.BytesIO(label))
+        part = part.resize((round(part.width * scale), round(part.height * scale)), Image.Resampling.LANCZOS)
+        image.paste(part, ((width - part.width) // 2, (height - part.height) // 2))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_an_image_gets_the_same_text_alone_and_among_others(extractor: Extractor) -> None:
+    images = [draw_label(seed)[0] for seed in range(10, 15)] + [
+        photo(300, 440),
+        b"no image",
+        turned(draw_label(3)[0], 180),
+    ]
+    together = extractor.extract(images)
+    assert together == [extractor.extract([image])[0] for image in images]
+    assert extractor.extract(images[::-1]) == together[::-1]
+    assert sum(bool(result.text) for result in together) == 6
+
+
+def test_an_image_without_text_costs_one_small_look(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = extractor._networks  # type: ignore[attr-defined]
+    sides: list[int] = []
+    find = networks.find
+
+    def looking(image: np.ndarray, short_side_px: int) -> FoundLines:
+        sides.append(short_side_px)
+        found: FoundLines = find(image, short_side_px)
+        return found
+
+    monkeypatch.setattr(networks, "find", looking)
+    assert extractor.extract([photo(300, 440)])[0].text == "" and sides == [192]
+    sides.clear()
+    # Lines of 10 pixels of the image are too low for the first look.
+    image, words = draw_label(4)
+    small = extractor.extract([photo(900, 1200, image, 0.5)])[0]
+    assert words_read(small.text or "", words) == len(words) and len(sides) > 1 and sides == sorted(sides)
+
+
+@pytest.mark.parametrize(
+    ("short_side_px", "sides"), [(40, [192, 320]), (300, [192, 320]), (450, [192, 320, 450]), (1500, [500, 750, 1500])]
+)
+def test_the_finder_sees_an_image_larger_up_to_its_own_size(short_side_px: int, sides: list[int]) -> None:
+    assert list(finder_sides(short_side_px)) == sides
+
+
+def test_only_low_or_doubtful_text_needs_a_larger_image() -> None:
+    box = np.array([[[0, 0], [200, 0], [200, 30], [0, 30]]], np.float32)
+    assert not is_larger_needed(FoundLines(box, 1.0, True))
+    assert is_larger_needed(FoundLines(box, 0.5, True))
+    assert is_larger_needed(FoundLines(box[:0], 1.0, True)) and not is_larger_needed(FoundLines(box[:0], 1.0, False))
+
+
+def test_labels_lose_no_word_to_the_small_look(extractor: Extractor) -> None:
+    labels = [draw_label(seed) for seed in range(20, 36)]
+    found = extractor.extract([image for image, _ in labels])
+    num_read = sum(words_read(one.text or "", words) for one, (_, words) in zip(found, labels, strict=True))
+    assert num_read >= 0.99 * sum(len(words) for _, words in labels)
