@@ -1,10 +1,4 @@
-"""Text in images → words, by the package rapidocr, which brings its weights (PP-OCR; Du et al., 2020).
-
-Three networks: one finds lines of text, one turns those that stand on their head, one reads them. An image in which
-the first finds nothing costs no more than that.
-
-Shape legend: N lines, H and W pixels; a box has 4 corners of (x, y), clockwise from the text's upper left.
-"""
+"""Reading text as it was before OpenVINO: rapidocr with ONNX Runtime, image by image. The reference of `ocr`."""
 
 from __future__ import annotations
 
@@ -19,6 +13,7 @@ import rapidocr
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.errors import medium_missing
+from mmrec_lib.encoders.image.ocr import from_upper_left, reading_order
 from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractedText, Span
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.errors import MediaError
@@ -33,9 +28,6 @@ _SHORTEST_SIDE_PX = 8
 # Smaller images are enlarged until their shorter side is as long before lines are looked for. With rapidocr's 736
 # fewer words were read (182 of 199 on hard labels, against 195), in twice the time.
 _FINDER_SHORT_SIDE_PX = 448
-
-# rapidocr reads boxes of this ratio of height to width as lines that run down.
-_TALL_RATIO = 1.5
 
 # So that enlarging the shorter side does not make the longer one huge.
 _LARGEST_RATIO = LONGEST_SIDE_PX / _FINDER_SHORT_SIDE_PX
@@ -69,7 +61,7 @@ class _Engine(rapidocr.RapidOCR):
         return sum((1 if label == "180" else -1) * (score - 0.5) for label, score in self.labels) > 0
 
 
-class OcrExtractor:
+class ReferenceExtractor:
     """Reads the text in images, given as the bytes of their files; see the `Extractor` protocol.
 
     Each line is a span; lines come in reading order (see `reading_order`) and are joined by line breaks. The confidence
@@ -144,49 +136,6 @@ class OcrExtractor:
         lengths = [len(span.text) for span in spans]
         confidence = float(np.average([span.confidence or 0.0 for span in spans], weights=lengths))
         return ExtractedText("\n".join(span.text for span in spans), None, confidence, spans)
-
-
-def from_upper_left(boxes_N42: npt.NDArray[np.float32], is_upside_down: bool) -> npt.NDArray[np.float32]:
-    """Boxes as the network finds them, with corners from the text's upper left instead of the image's.
-
-    As rapidocr does it, a box that is tall stands for a line that runs down, or up where the text is upside down.
-
-    Args:
-        boxes_N42: `[N, 4, 2] float32` corners, clockwise from the image's upper left.
-        is_upside_down: Whether lines were turned by half a turn before they could be read.
-    """
-    widths_N = np.linalg.norm(boxes_N42[:, 1] - boxes_N42[:, 0], axis=1)
-    heights_N = np.linalg.norm(boxes_N42[:, 3] - boxes_N42[:, 0], axis=1)
-    is_tall_N = heights_N >= _TALL_RATIO * np.maximum(widths_N, 1.0)
-    turned_N42 = np.where(is_tall_N[:, None, None], np.roll(boxes_N42, -1, axis=1), boxes_N42)
-    return np.roll(turned_N42, -2, axis=1) if is_upside_down else turned_N42
-
-
-def reading_order(boxes_N42: npt.NDArray[np.float32]) -> list[int]:
-    """Order in which lines of text are read: from top to bottom, and from left to right where they stand side by side.
-
-    The image may be turned: what counts as top follows from the direction of the text. Columns are not told apart.
-
-    Args:
-        boxes_N42: `[N, 4, 2] float32` corners of the lines.
-    """
-    if not len(boxes_N42):
-        return []
-    edges_N2 = boxes_N42[:, 1] - boxes_N42[:, 0]
-    # Long lines tell the direction better than short ones.
-    along_x, along_y = edges_N2.sum(axis=0) / max(float(np.linalg.norm(edges_N2.sum(axis=0))), 1e-6)
-    centres_N2 = boxes_N42.mean(axis=1)
-    across_N = centres_N2[:, 0] * along_x + centres_N2[:, 1] * along_y
-    down_N = centres_N2[:, 1] * along_x - centres_N2[:, 0] * along_y
-    heights_N = np.linalg.norm(boxes_N42[:, 3] - boxes_N42[:, 0], axis=1)
-    rows: list[list[int]] = []
-    for index in np.argsort(down_N, kind="stable").tolist():
-        first = rows[-1][0] if rows else None
-        if first is not None and down_N[index] - down_N[first] < min(heights_N[index], heights_N[first]) / 2:
-            rows[-1].append(index)
-        else:
-            rows.append([index])
-    return [index for row in rows for index in sorted(row, key=lambda i: float(across_N[i]))]
 
 
 def _widened(image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -128,8 +128,8 @@ def photo(width: int, height: int, label: bytes | None = None, scale: float = 1.
     ramp = np.linspace(60, 200, height)[:, None, None] + np.linspace(-40, 40, width)[None, :, None]
     image = Image.fromarray(np.broadcast_to(ramp, (height, width, 3)).clip(0, 255).astype(np.uint8))
     if label is not None:
-        part = Image.open(io.BytesIO(label))
-        part = part.resize((round(part.width * scale), round(part.height * scale)), Image.Resampling.LANCZOS)
+        drawn = Image.open(io.BytesIO(label))
+        part = drawn.resize((round(drawn.width * scale), round(drawn.height * scale)), Image.Resampling.LANCZOS)
         image.paste(part, ((width - part.width) // 2, (height - part.height) // 2))
     file = io.BytesIO()
     image.save(file, "PNG")
