@@ -108,7 +108,7 @@ def test_models_that_look_at_images_share_a_pass_and_later_ones_see_what_they_la
     spark, said = lakehouse.spark, list[str]()
     label, _ = draw_label(1)
     media = {"label": label, "plain": image_bytes(0), "broken": b"no image"}
-    lakehouse.merge("item", rows(spark, "item", *({"item_id": name} for name in media)))
+    lakehouse.merge("item", rows(spark, "item", *[{"item_id": name} for name in media]))
     lakehouse.merge(
         "media_asset", rows(spark, "media_asset", *(asset(name, "image", what) for name, what in media.items()))
     )
