@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.ocr [--labels 100] [--images <folder> --num-images 120] [--out bench/ocr.json]
 
-Both sides see the same images in turns of a few, on one thread. All words of generated labels are known; of other images
-words count that the reference read with a confidence above 0.9, and which of them are read now.
+Both sides see the same images in turns of a few, on one thread. All words of generated labels are known; of other
+images words count that the reference read with a confidence above 0.9, and which of them are read now.
 """
 
 from __future__ import annotations

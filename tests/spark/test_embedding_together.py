@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from mmrec_lib.embedding import operator
 from mmrec_lib.embedding.config import EmbeddingConfig
@@ -48,11 +51,18 @@ def batch_of(contents: list[bytes | None], wanted: list[dict[str, int]]) -> pa.R
     return pa.RecordBatch.from_arrays(arrays, ["content_id", "content", "wanted"])
 
 
+def as_png(image: bytes) -> bytes:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(image)).save(file, "PNG")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(("names", "makes_words"), [(("reader", "namer"), True), (("first", "second"), False)])
 def test_an_image_is_decoded_once_for_all_models_and_they_say_what_they_say_alone(
     models: ModelsConfig, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], makes_words: bool
 ) -> None:
-    contents = [draw_label(1)[0], *(image_bytes(seed) for seed in range(20)), b"no image", None]
+    # A JPEG would be decoded at the size that each model needs; see `test_media_images`.
+    contents = [as_png(draw_label(1)[0]), *(image_bytes(seed) for seed in range(20)), b"no image", None]
     decoded: list[tuple[int, int]] = []
     real = images._upright_pixels
 
