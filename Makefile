@@ -14,7 +14,7 @@ SET ?=
 
 RUN_FLAGS = --set "store.data=$(DATA)" "store.out=$(OUT)" $(foreach pair,$(SET),"$(pair)") $(if $(AS_OF),--as-of $(AS_OF))
 
-.PHONY: demo maintain test test-fast test-long test-slow test-wheel test-cluster chaos faults bench-encode lint setup models clean help
+.PHONY: demo maintain test test-fast test-long test-slow test-wheel test-cluster chaos faults bench-encode lint docs setup models clean help
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,17 +25,21 @@ demo: setup models  ## Run the whole pipeline: make demo [DATA=folder OUT=folder
 maintain: setup  ## Compact and clean the tables of OUT
 	@$(BIN)/python jobs/maintain_tables.py $(RUN_FLAGS)
 
-test: setup models lint  ## Lint, types, laws and all tests
+test: setup models  ## Lint, types, laws and all tests, with coverage
 	$(BIN)/python -m tests.run
 
-test-fast: setup  ## Only the tests without Spark
-	$(BIN)/python -m pytest tests/unit -m "not models"
+test-fast: setup  ## Only the tests without Spark, models and long waits: less than a minute
+	$(BIN)/python -m pytest tests/unit -m "not models and not slow"
 
 lint: setup  ## Format, lint, types and the laws of imports
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup  ## Write the generated pages of docs/ again: tables and configuration
+	$(BIN)/python -m mmrec_lib.contracts.docs
+	$(BIN)/python -m mmrec_lib.runtime.config_docs
 
 test-long: setup models  ## Whole pipelines: catalogue mode, spark-submit, odd names, a registry that is lost
 	$(BIN)/python -m pytest tests/pipeline -m long
@@ -77,4 +81,4 @@ $(MODELS)/.ready: $(VENV)/.ready mmrec_lib/encoders/weights/packages.py
 	@touch $@
 
 clean:  ## Remove outputs, not the environment
-	rm -rf out build dist bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf out build dist bench .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -53,7 +53,9 @@ DEV = [
     "mypy>=1.13",
     "pandas-stubs>=2.2",
     "pytest>=8",
+    "pytest-cov>=6",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
     "ruff>=0.8",
     "scipy-stubs>=1.14",
     "setuptools>=75",
@@ -66,6 +68,9 @@ setup(
     description="Multimodal recommendation pipelines on Spark: from raw media to top-k tables",
     long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
     long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    author="mmrec contributors",
     python_requires=">=3.11",
     packages=find_packages(include=["mmrec_lib", "mmrec_lib.*"]),
     package_data={
@@ -73,6 +78,7 @@ setup(
         "mmrec_lib.reporting": ["templates/*"],
         "mmrec_lib.encoders": ["calibration/*"],
     },
+    entry_points={"console_scripts": ["mmrec = mmrec_lib.runtime.cli:main"]},
     install_requires=CORE,
     extras_require={
         "spark": SPARK,

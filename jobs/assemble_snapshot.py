@@ -14,7 +14,7 @@ from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """What events weigh and where the parts end."""
+    """Weights of events and ends of the parts."""
 
     features: FeaturesConfig
     events: dict[str, EventTypeConfig]

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from mmrec_lib.config import Section
-from mmrec_lib.publishing.collect import READS, collect_report
+from mmrec_lib.publishing.collect import FEEDBACK, READS, collect_report, last_ingest
 from mmrec_lib.reporting.config import ReportConfig
+from mmrec_lib.reporting.files import PAGE, SUMMARY, are_whole
 from mmrec_lib.reporting.report import render_report
 from mmrec_lib.reporting.summary import build_summary, write_json_atomic
 from mmrec_lib.runtime.graph import load_graph
@@ -16,7 +17,7 @@ from mmrec_lib.runtime.main import conf_root_of, run_main
 
 
 class Config(Section):
-    """What the report shows."""
+    """Settings of the report."""
 
     report: ReportConfig
 
@@ -28,7 +29,7 @@ def run(context: Context, config: Config) -> Outcome:
     data = collect_report(context.lakehouse, context.registry, context.ledger, jobs, config.report)
     folder = Path(context.lakehouse.store.publish_root)
     folder.mkdir(parents=True, exist_ok=True)
-    size = render_report(data, folder / "report.html")
+    size = render_report(data, folder / PAGE)
     summary = build_summary(
         tables=data.tables,
         quarantine={reason.reason: reason.rows for reason in data.quarantine},
@@ -37,19 +38,18 @@ def run(context: Context, config: Config) -> Outcome:
         model=data.model,
         versions=data.versions,
     )
-    write_json_atomic(folder / "summary.json", summary)
+    write_json_atomic(folder / SUMMARY, summary)
     return Outcome({"report_bytes": size}, f"report of {size / 1e6:.1f} MB")
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Which version is the champion."""
-    return {"champion": context.registry.state()["champion"]}
+    """Version of the champion, and the counts of the last ingest."""
+    return {"champion": context.registry.state()["champion"], "ingest": last_ingest(context.ledger)}
 
 
 def is_complete(context: Context) -> bool:
-    """Whether the files are there."""
-    folder = Path(context.lakehouse.store.publish_root)
-    return all((folder / name).exists() for name in ("report.html", "summary.json"))
+    """Tell if the files are there and whole."""
+    return are_whole(Path(context.lakehouse.store.publish_root))
 
 
 JOB = Job(
@@ -61,6 +61,7 @@ JOB = Job(
     run=run,
     external_versions=external_versions,
     is_complete=is_complete,
+    feedback=FEEDBACK,
 )
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """Which models encode what."""
+    """Models, and what each encodes."""
 
     models: ModelsConfig
     embedding: EmbeddingConfig
@@ -32,7 +32,7 @@ def external_versions(context: Context, config: Config) -> dict[str, str]:
 
 
 def is_complete(context: Context) -> bool:
-    """Whether no medium of the last good run is to be tried again."""
+    """Tell if no medium of the last good run is to be tried again."""
     last = context.ledger.last_good(JOB.name)
     return last is None or not last.counts.get("to_retry")
 

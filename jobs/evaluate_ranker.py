@@ -9,11 +9,11 @@ from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
 from mmrec_lib.training.config import PromotionConfig
-from mmrec_lib.training.judge import READS, is_judged, judge
+from mmrec_lib.training.evaluate import FEEDBACK, READS, evaluate_candidate, is_evaluated
 
 
 class Config(Section):
-    """How rankers are judged, and what the gate will look at."""
+    """Settings of evaluation, and of the gate that follows."""
 
     evaluation: EvaluationConfig
     promotion: PromotionConfig
@@ -21,28 +21,29 @@ class Config(Section):
 
 def run(context: Context, config: Config) -> Outcome:
     """Rank the whole catalogue for every user with something to find; register a baseline where no ranker passes."""
-    return Outcome(*judge(context.lakehouse, context.registry, config.evaluation, config.promotion))
+    return Outcome(*evaluate_candidate(context.lakehouse, context.registry, config.evaluation, config.promotion))
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Which version is the candidate."""
+    """Version of the candidate."""
     return {"newest": context.registry.state()["newest"]}
 
 
 def is_complete(context: Context) -> bool:
-    """Whether the newest version carries its metrics and plots."""
-    return is_judged(context.registry)
+    """Tell if the newest version carries its metrics and plots."""
+    return is_evaluated(context.registry)
 
 
 JOB = Job(
     name="evaluate_ranker",
-    summary="judges ranker and baselines on the full catalogue",
+    summary="evaluates ranker and baselines on the full catalogue",
     config=Config,
     reads=READS,
     writes=("model_metric", "registry:baseline"),
     run=run,
     external_versions=external_versions,
     is_complete=is_complete,
+    feedback=FEEDBACK,
 )
 
 if __name__ == "__main__":

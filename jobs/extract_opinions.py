@@ -15,7 +15,7 @@ from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """How reviews are read, and which models hear and judge them."""
+    """Settings of opinions, and the models that transcribe and classify reviews."""
 
     models: ModelsConfig
     embedding: EmbeddingConfig

@@ -6,14 +6,14 @@ import sys
 
 from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.run import EXTRACT_READS, EXTRACT_WRITES, extract_texts, extraction_revisions
+from mmrec_lib.embedding.run import EXTRACT_FEEDBACK, EXTRACT_READS, EXTRACT_WRITES, extract_texts, extraction_revisions
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """Which models read words out of which media."""
+    """Models, and the media that each reads words out of."""
 
     models: ModelsConfig
     embedding: EmbeddingConfig
@@ -34,7 +34,7 @@ def external_versions(context: Context, config: Config) -> dict[str, str]:
 
 
 def is_complete(context: Context) -> bool:
-    """Whether no medium of the last good run is to be tried again."""
+    """Tell if no medium of the last good run is to be tried again."""
     last = context.ledger.last_good(JOB.name)
     return last is None or not last.counts.get("to_retry")
 
@@ -48,6 +48,7 @@ JOB = Job(
     run=run,
     external_versions=external_versions,
     is_complete=is_complete,
+    feedback=EXTRACT_FEEDBACK,
 )
 
 if __name__ == "__main__":

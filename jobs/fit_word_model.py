@@ -14,7 +14,7 @@ from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """What is fitted, and where models lie."""
+    """Settings of the words model, and the folder of models."""
 
     models: ModelsConfig
     words: WordModelConfig
@@ -29,7 +29,7 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Where the model goes: another folder has none yet."""
+    """Folder of the model: another folder has none yet."""
     return {"root": config.models.root}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from mmrec_lib.config import Section
+from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.lakehouse.config import MaintenanceConfig
 from mmrec_lib.lakehouse.maintain import maintain_all
 from mmrec_lib.runtime.job import Context, Job, Outcome
@@ -12,7 +13,7 @@ from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """What is kept."""
+    """Settings of maintenance."""
 
     maintenance: MaintenanceConfig
 
@@ -36,6 +37,7 @@ JOB = Job(
     writes=(),
     run=run,
     external_versions=external_versions,
+    maintains=tuple(CONTRACTS),
 )
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """Where models lie, and which ones the other jobs use."""
+    """Folder of models, and the models that the other jobs use."""
 
     models: ModelsConfig
     embedding: EmbeddingConfig
@@ -31,7 +31,7 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """What is missing: a model that was removed is made again."""
+    """Revisions of the models, or that one is missing: a model that was removed is made again."""
     packages = packages_of(encoders_in_use(config.models, config.embedding, config.opinion.sentiment_encoder))
     revisions = {package.name: package.revision for package in packages}
     return revisions | dict.fromkeys(missing_models(config.models.root, packages), "missing")

@@ -12,7 +12,7 @@ from mmrec_lib.training.promote import READS, is_decided, promote
 
 
 class Config(Section):
-    """When a candidate becomes the champion."""
+    """Settings of the gate."""
 
     promotion: PromotionConfig
 
@@ -23,12 +23,12 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Which version is the candidate; a person who moves the alias by hand is not overruled."""
+    """Version of the candidate; a person who moves the alias by hand is not overruled."""
     return {"newest": context.registry.state()["newest"]}
 
 
 def is_complete(context: Context) -> bool:
-    """Whether the newest version carries a decision and the champion's files are there."""
+    """Tell if the newest version carries a decision and the champion's files are there."""
     return is_decided(context.registry)
 
 

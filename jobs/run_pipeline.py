@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmrec_lib.reporting.files import PAGE, SUMMARY
 from mmrec_lib.reporting.summary import replace_seconds
-from mmrec_lib.runtime.graph import Task, load_graph, run_graph
-from mmrec_lib.runtime.job import Job
+from mmrec_lib.runtime.graph import Task, load_graph, load_jobs, run_graph
 from mmrec_lib.runtime.main import Command, conf_root_of, open_context, run_program, summary_of
 
 NAME = "run_pipeline"
@@ -21,19 +20,6 @@ LEFT_OUT = ("prepare_models",)
 def local_tasks(tasks: Sequence[Task]) -> list[Task]:
     """The tasks of the graph that the local runner runs."""
     return [task for task in tasks if task.key not in LEFT_OUT]
-
-
-def load_jobs(tasks: Sequence[Task], resources: Path) -> dict[str, Job[Any]]:
-    """The job of each task, from the file that the task names."""
-    jobs = {}
-    for task in tasks:
-        spec = importlib.util.spec_from_file_location(f"mmrec_job_{task.key}", resources / task.python_file)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # where Pydantic and pickle look for a module's names
-        spec.loader.exec_module(module)
-        jobs[task.key] = module.JOB
-    return jobs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if command.dry_run:
                 return {"job": NAME, "status": "dry_run"}
             published = Path(command.settings.store.publish_root)
-            replace_seconds(published / "summary.json", {run.job: run.run_seconds for run in runs})
-            for line in ("", f"Report:  {published / 'report.html'}", f"Tables:  {context.lakehouse.tables_root}"):
+            replace_seconds(published / SUMMARY, {run.job: run.run_seconds for run in runs})
+            for line in ("", f"Report:  {published / PAGE}", f"Tables:  {context.lakehouse.tables_root}"):
                 context.progress.line(line)
         return {"job": NAME, "status": "succeeded", "jobs": [summary_of(run) for run in runs]}
 

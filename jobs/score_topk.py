@@ -12,7 +12,7 @@ from mmrec_lib.scoring.score import READS, WRITES, score_all
 
 
 class Config(Section):
-    """What is published."""
+    """Settings of the published lists."""
 
     scoring: ScoringConfig
 
@@ -24,7 +24,7 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Which version is the champion."""
+    """Version of the champion."""
     return {"champion": context.registry.state()["champion"]}
 
 

@@ -12,7 +12,7 @@ from mmrec_lib.training.train import READS, is_registered, train
 
 
 class Config(Section):
-    """How rankers are fitted."""
+    """Settings of training."""
 
     training: TrainingConfig
 
@@ -23,7 +23,7 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def is_complete(context: Context) -> bool:
-    """Whether the version that the last good run spoke of is there with its files."""
+    """Tell if the version that the last good run spoke of is there with its files."""
     last = context.ledger.last_good(JOB.name)
     return is_registered(context.registry, None if last is None else last.counts)
 

@@ -80,7 +80,8 @@ def _load_file(path: Path) -> Any:
     try:
         return OmegaConf.load(path)
     except Exception as error:  # PyYAML and OmegaConf raise many kinds, all of them about this file
-        raise ConfigError(f"configuration file {path} is not valid YAML: {str(error).splitlines()[0]}") from error
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"configuration file {path} is not valid YAML: {said}") from error
 
 
 def _leaf_keys(value: Any, prefix: str) -> list[str]:

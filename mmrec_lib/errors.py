@@ -36,6 +36,10 @@ class StoreError(MmrecError):
     """Raised when an output store is locked, belongs to other data or has another format version."""
 
 
+class ContractError(MmrecError):
+    """Raised when a job reads or writes a table that it does not declare: a fault of the program, not of its user."""
+
+
 class LandingError(MmrecError):
     """Raised when a landing folder is missing or holds no known source."""
 

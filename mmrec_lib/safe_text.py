@@ -1,14 +1,14 @@
-"""Text on its way to people, logs and files: secrets masked, control characters made visible.
+"""Text on its way to people, logs, files and pages: secrets masked, control characters made visible or left out.
 
 Names of files, values of records and texts of other libraries' errors may hold both. Every message that mmrec raises,
-logs or prints goes through here, so that no caller has to think of it.
+logs or prints goes through here, and every text of a report, so that no caller has to think of it.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 MASK = "***"
@@ -25,7 +25,7 @@ _NAMED = (
 )
 _VALUE = r"(?:\"[^\"]*\"|'[^']*'|[^\s'\",;&<>}\])]+)"
 _MASKED: tuple[tuple[re.Pattern[str], str], ...] = (
-    # scheme://user:password@host; a password may hold slashes, a port with a path behind it is none.
+    # scheme://user:password@host; a password may hold slashes, a port with a path after it is none.
     (re.compile(r"(\b[a-z][a-z0-9+.\-]*:/{2}[^\s/@:'\"]*):(?!\d{1,5}/)[^\s@'\"]+@", re.IGNORECASE), rf"\1:{MASK}@"),
     # https://token@host
     (re.compile(r"(\bhttps?://)[^\s/@:'\"]+@", re.IGNORECASE), rf"\1{MASK}@"),
@@ -45,7 +45,7 @@ _MASKED: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 _IN_URI = _MASKED[:3]
 
-# Characters that move the cursor, hide text or reverse it; tabs and line ends are decided by the caller.
+# Categories of characters that move the cursor, hide text or reverse it; tabs and line ends are decided by the caller.
 _KEPT = "\n\t"
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp", "Co"}
 # Joins letters and emoji of real names.
@@ -60,17 +60,17 @@ def mask_secrets(text: str) -> str:
 
 
 def holds_secret(uri: str) -> bool:
-    """Whether a URI carries a password, a token or a signature."""
+    """Tell if a URI carries a password, a token or a signature."""
     return any(pattern.sub(replacement, uri) != uri for pattern, replacement in _IN_URI)
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a configuration key, such as `fs.s3a.secret.key`, names a secret."""
+    """Tell if a configuration key, such as `fs.s3a.secret.key`, names a secret."""
     return any(word.lower() in _SECRET_WORDS for word in _WORD.findall(name))
 
 
 def mask_config(values: Any, name: str = "") -> Any:
-    """Configuration values for people: texts under a secret name, and secrets inside any text, are masked.
+    """Configuration values for people: all values under a secret name, and secrets inside any text, are masked.
 
     Args:
         values: Mappings, sequences and scalars.
@@ -83,9 +83,10 @@ def mask_config(values: Any, name: str = "") -> Any:
         }
     if isinstance(values, Sequence) and not isinstance(values, str | bytes):
         return [mask_config(value, name) for value in values]
-    if isinstance(values, str):
-        return MASK if values and is_secret_name(name) else mask_secrets(values)
-    return values
+    # A password of digits is a number in YAML.
+    if is_secret_name(name) and values not in (None, "") and not isinstance(values, bool):
+        return MASK
+    return mask_secrets(values) if isinstance(values, str) else values
 
 
 def printable(text: str, *, keep_lines: bool = False) -> str:
@@ -95,9 +96,15 @@ def printable(text: str, *, keep_lines: bool = False) -> str:
         text: Anything.
         keep_lines: Leave line ends and tabs, for traces and pages of text.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if _is_harmless(c, keep_lines) else _escaped(c) for c in text)
+    return _without_harm(text, _KEPT if keep_lines else "", _escaped)
+
+
+def page_text(text: str) -> str:
+    """Text for a page: what hides, controls or turns text around is left out, half a character becomes U+FFFD.
+
+    White space stays white space.
+    """
+    return _without_harm(text, _KEPT, _on_page)
 
 
 def for_people(text: object, *, keep_lines: bool = False) -> str:
@@ -105,10 +112,22 @@ def for_people(text: object, *, keep_lines: bool = False) -> str:
     return printable(mask_secrets(str(text)), keep_lines=keep_lines)
 
 
-def _is_harmless(character: str, keep_lines: bool) -> bool:
-    if character in _KEPT:
-        return keep_lines
-    return character in _JOINERS or unicodedata.category(character) not in _HIDDEN
+def _without_harm(text: str, kept: str, replace: Callable[[str], str]) -> str:
+    """Text whose harmful characters, but those that are kept, are replaced."""
+    if text.isprintable():
+        return text
+    harmful = {c for c in set(text) if c not in kept and _is_harmful(c)}
+    return text.translate({ord(c): replace(c) for c in harmful})
+
+
+def _is_harmful(character: str) -> bool:
+    return character not in _JOINERS and unicodedata.category(character) in _HIDDEN
+
+
+def _on_page(character: str) -> str:
+    if unicodedata.category(character) == "Cs":
+        return "\ufffd"
+    return " " if character.isspace() else ""
 
 
 def _escaped(character: str) -> str:

@@ -10,38 +10,15 @@
 
 # COMMAND ----------
 
-import os
-
 import matplotlib.pyplot as plt
 import pyspark.sql.functions as F
 
-from mmrec_lib.lakehouse.reader import open_lakehouse
-from mmrec_lib.tracking.config import TrackingConfig
-from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION, Registry
+from mmrec_lib import open_notebook
+from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION
 
-
-def setting(name, default):
-    """A widget on Databricks, an environment variable elsewhere."""
-    if "dbutils" in globals():
-        dbutils.widgets.text(name, default)
-        return dbutils.widgets.get(name)
-    return os.environ.get(f"MMREC_{name.upper()}", default)
-
-
-out = setting("out", "" if "dbutils" in globals() else "out/demo")
-catalog = setting("catalog", "main") if not out else None
-schema = setting("schema", "mmrec") if not out else None
-metric, k = setting("metric", "ndcg"), int(setting("k", "10"))
-
-lakehouse = open_lakehouse(globals().get("spark"), out or None, catalog=catalog, schema_name=schema)
-tracking = (
-    TrackingConfig()
-    if out
-    else TrackingConfig(
-        tracking_uri="databricks", registry_uri="databricks-uc", model_name=f"{catalog}.{schema}.mmrec_ranker"
-    )
-)
-registry = Registry(tracking, lakehouse.store)
+store = open_notebook(globals())
+lakehouse, registry = store.lakehouse, store.registry
+metric, k = store.setting("metric", "ndcg"), int(store.setting("k", "10"))
 
 # COMMAND ----------
 

@@ -10,36 +10,17 @@
 
 # COMMAND ----------
 
-import os
-
 import matplotlib.pyplot as plt
 import pyspark.sql.functions as F
 
-from mmrec_lib.embedding.operator import encode_udf
-from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.lakehouse.reader import open_lakehouse
+from mmrec_lib import current_rows, encode_udf, open_notebook
 from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.images import shrink_image
-from mmrec_lib.publishing.slices import current_rows
 
-
-def setting(name, default):
-    """A widget on Databricks, an environment variable elsewhere."""
-    if "dbutils" in globals():
-        dbutils.widgets.text(name, default)
-        return dbutils.widgets.get(name)
-    return os.environ.get(f"MMREC_{name.upper()}", default)
-
-
-on_databricks = "dbutils" in globals()
-out = setting("out", "" if on_databricks else "out/demo")
-catalog = setting("catalog", "main") if not out else None
-schema = setting("schema", "mmrec") if not out else None
-models_root = setting("models", "/Volumes/main/mmrec/work/models" if on_databricks else "models")
-user_id = setting("user", "")
-
-lakehouse = open_lakehouse(globals().get("spark"), out or None, catalog=catalog, schema_name=schema)
+store = open_notebook(globals())
+lakehouse, models = store.lakehouse, store.models
+user_id = store.setting("user", "")
 
 
 def show_items(rows, heading):
@@ -160,7 +141,6 @@ quarantine.where("record_kind <> 'media'").select(
 # COMMAND ----------
 
 words = "warm winter jacket"
-models = ModelsConfig(root=models_root)
 to_vector = encode_udf(models.encoder("all-minilm-l6-v2", "text"), models)
 
 titles = items.where("title IS NOT NULL").orderBy("item_id").limit(20).select("item_id", "title")

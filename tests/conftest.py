@@ -13,7 +13,22 @@ PROJECT = Path(__file__).resolve().parent.parent
 MODELS_ROOT = Path(os.environ.get("MMREC_MODELS_ROOT", PROJECT / "models"))
 
 # Tables of a few rows spend more on compiling generated Java than on running it; interpreted plans give the same rows.
-QUICK = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+QUICK = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    # A rename through FileContext starts `readlink` twice a file, eight processes a commit.
+    "spark.sql.streaming.checkpointFileManagerClass": (
+        "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+    ),
+}
+# A session that lives over many files: room from the start instead of a collection at each step of growth, and the
+# little that is compiled all the same (projections, orderings) is kept.
+LONG_LIVED = QUICK | {
+    "spark.driver.extraJavaOptions": (
+        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xms1g -Xmn512m -XX:MetaspaceSize=384m -XX:ReservedCodeCacheSize=256m"
+    ),
+    "spark.sql.codegen.cache.maxEntries": "4000",
+}
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +36,7 @@ def spark() -> Iterator[object]:
     from mmrec_lib.lakehouse.config import SparkConfig
     from mmrec_lib.lakehouse.session import build_session
 
-    session = build_session(SparkConfig(master="local[2]", driver_memory="2g", conf=QUICK), "mmrec-tests")
+    session = build_session(SparkConfig(master="local[2]", driver_memory="2g", conf=LONG_LIVED), "mmrec-tests")
     yield session
     session.stop()
 
@@ -42,3 +57,9 @@ def models_root() -> Path:
     if not (MODELS_ROOT / "all-minilm-l6-v2").is_dir():
         pytest.fail(f"the packaged models are not under {MODELS_ROOT}: run `make models`")
     return MODELS_ROOT
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder that all processes of this test run have in common."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own

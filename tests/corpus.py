@@ -20,12 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import reason_of
+from mmrec_lib.encoders.kinds import encoder_config
 from mmrec_lib.encoders.registry import make_encoder, make_extractor
 from mmrec_lib.encoders.spec import Encoder, Extractor
 from mmrec_lib.media.audio import decode_audio
-from mmrec_lib.media.child import DecoderChild, DecoderLimits
+from mmrec_lib.media.child import DecoderChild
+from mmrec_lib.media.decoder_limits import DecoderLimits
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.frames import sample_frames
 from mmrec_lib.media.images import decode_image
@@ -68,7 +70,7 @@ def run(count: int, models: ModelsConfig, seed: int = 0, transcribe_every: int =
         transcribe_every: Of so many files one is transcribed, if it is sound: that takes longer than all else.
     """
     report = Report()
-    of_frames = EncoderConfig(id="tiny-video", kind="video", directory="tiny-image")
+    of_frames = encoder_config(id="tiny-video", kind="video", directory="tiny-image")
     encoders = {
         "image": make_encoder(models.encoders["tiny-image"], models),
         "video": make_encoder(of_frames, models),

@@ -7,23 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from mmrec_lib.lakehouse.config import StoreConfig
-from mmrec_lib.models.config import EaseSettings, GraphSettings, IalsSettings, RankerSettings
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.registry import CHAMPION, FINGERPRINT_TAG, Registry
-from tests.unit.models.checkerboard import checkerboard
+from tests.unit.models.checkerboard import SETTINGS, checkerboard
 
 TAGS = {"mmrec.snapshot_id": "s1", FINGERPRINT_TAG: "f" * 64}
 HEADPHONE = "\N{HEADPHONE}"
 LONG_NAME = "ranker.content_weights.graph:" + "long " * 400
-SETTINGS = RankerSettings(
-    dim=8,
-    content_ease=EaseSettings(regulariser=1.0),
-    ridge=EaseSettings(regulariser=1.0, diagonal_exponent=0.0),
-    ials=IalsSettings(rank=8, iterations=5),
-    graph_filter=GraphSettings(rank=8),
-    min_group_users=5,
-)
 
 
 def small_ranker() -> FittedRanker:

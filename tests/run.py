@@ -1,51 +1,76 @@
-"""All tests, in two lanes side by side: whole pipelines in one, everything else in the other.
+"""All tests in two processes that share one queue of files, with lint, types and the laws of imports beside them.
 
-    python -m tests.run
+    python -m tests.run              all of them, with coverage
+    python -m tests.run --refresh    the same, and keeps what each file took
+    python -m tests.run tests/spark  some of them: any arguments of pytest, without coverage
 
-Each lane is a pytest process with at most one Spark session. What a lane prints is shown when it has ended.
+The queue is pytest-xdist's: it hands out whole files in the order of `tests/durations.json`, longest first, so that a
+process holds at most one Spark session and both end at about the same time. What fails is shown whole.
 """
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
-LANES = {"pipeline": ["tests/pipeline", "-m", "not long"], "units and Spark": ["tests/unit", "tests/spark"]}
+BIN = Path(sys.executable).parent
+CHECKS = (
+    [str(BIN / "ruff"), "format", "--check", "--quiet", "."],
+    [str(BIN / "ruff"), "check", "--quiet", "."],
+    [str(BIN / "lint-imports")],
+    [str(BIN / "mypy")],
+)
+NUM_PROCESSES = 2
+QUEUE = ("-p", "tests.durations", "-n", str(NUM_PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder")
+# The floor stands in pyproject.toml.
+COVERAGE = ("--cov", "--cov-report=")
+REFRESH = "--refresh"
 
 
-def main() -> int:
-    """Run both lanes; returns 0 when all tests of both passed."""
-    with contextlib.ExitStack() as stack:
-        logs = {name: stack.enter_context(tempfile.TemporaryFile("w+")) for name in LANES}
-        return run_lanes(logs)
+@contextmanager
+def checks() -> Iterator[list[tuple[str, subprocess.Popen[str], IO[str]]]]:
+    """Run the checks beside the tests, each printing into a file of its own."""
+    with tempfile.TemporaryDirectory(prefix="mmrec-checks-") as folder:
+        running = []
+        for number, command in enumerate(CHECKS):
+            log = (Path(folder) / str(number)).open("w+", encoding="utf-8")
+            name = " ".join([Path(command[0]).name, *command[1:]])
+            running.append((name, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True), log))
+        try:
+            yield running
+        finally:
+            for _, process, log in running:
+                process.kill()
+                process.wait()
+                log.close()
 
 
-def run_lanes(logs: Mapping[str, IO[str]]) -> int:
-    """Run the lanes, each printing into its own file."""
+def tests_command(arguments: Sequence[str]) -> list[str]:
+    """The command that runs the queue; only all tests together can be held to the floor of coverage."""
+    coverage = COVERAGE if set(arguments) <= {REFRESH} else ()
+    return [sys.executable, "-m", "pytest", *QUEUE, *coverage, "-m", "not long", *arguments]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run checks and tests; returns 0 when all passed."""
+    arguments = sys.argv[1:] if argv is None else argv
     start = time.monotonic()
-    running = {
-        name: subprocess.Popen([sys.executable, "-m", "pytest", *paths], stdout=logs[name], stderr=subprocess.STDOUT)
-        for name, paths in LANES.items()
-    }
-    failed = []
-    while running:
-        time.sleep(1)
-        for name, process in list(running.items()):
-            if process.poll() is None:
-                continue
-            del running[name]
-            logs[name].seek(0)
-            print(f"\n===== {name}: {time.monotonic() - start:.0f} s", flush=True)
-            print(logs[name].read(), flush=True)
-            if process.returncode != 0:
+    with checks() as running:
+        failed = ["tests"] if subprocess.run(tests_command(arguments), check=False).returncode != 0 else []
+        for name, process, log in running:
+            if process.wait() != 0:
                 failed.append(name)
-    if failed:
-        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+                log.seek(0)
+                print(f"\n===== {name}\n{log.read()}", flush=True)
+    print(
+        f"{time.monotonic() - start:.0f} s, checks and tests: {'failed: ' + ', '.join(failed) if failed else 'passed'}"
+    )
     return 1 if failed else 0
 
 

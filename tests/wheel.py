@@ -1,4 +1,4 @@
-"""What others install: the wheel, and the registered model, each in an empty environment.
+"""The wheel and the registered model as others install them, each in an empty environment.
 
 The wheel holds `mmrec_lib` only, installs with its extras, and a job runs with it. The registered model loads and
 answers with the public packages that it names and nothing of this project.

@@ -244,6 +244,18 @@ QUARANTINE = TableContract(
             StringType(),
             "Columns of a record that waits for its item as they were read, in JSON; times in microseconds since 1970.",
         ),
+        Column(
+            "media_seen",
+            StringType(),
+            "Of a medium that was read and refused: size in bytes, modification time (microseconds since 1970), hash "
+            "of its bytes and hash of the limits. It is not read again while all of them stand.",
+        ),
+        Column(
+            "num_attempts",
+            IntegerType(),
+            "Runs that tried to decode a medium of these bytes under these limits. A crash or timeout of the decoder "
+            "is tried again by later ingests, up to 3 runs; other reasons are not.",
+        ),
     ),
     key=("quarantine_id",),
 )

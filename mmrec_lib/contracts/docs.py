@@ -1,72 +1,51 @@
-"""The contracts as Markdown: `python -m mmrec_lib.contracts.docs README.md` rewrites the README's section on tables."""
+"""The contracts as Markdown: `python -m mmrec_lib.contracts.docs` writes docs/tables.md."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmrec_lib.contracts import AUDIT_COLUMNS, CONTRACTS, Column, TableContract
 from mmrec_lib.errors import ConfigError, MmrecError
+from mmrec_lib.files import write_text_atomic
 
-START = "<!-- tables: made by `python -m mmrec_lib.contracts.docs README.md`, do not edit -->"
-END = "<!-- /tables -->"
+PAGE = Path("docs/tables.md")
 
 LAYERS = {
-    "bronze": "What arrived, cleaned.",
-    "silver": "What it means.",
-    "gold": "What other teams read.",
-    "runs": "About the runs.",
+    "bronze": "What arrived, cleaned",
+    "silver": "What it means",
+    "gold": "What other teams read",
+    "runs": "About the runs",
 }
 
+INTRODUCTION = """<!-- made by `python -m mmrec_lib.contracts.docs`, do not edit -->
+# Tables
 
-def table_docs() -> str:
-    """All tables by layer, as Markdown: purpose, key, partitions, checks, retention and columns."""
-    parts = []
+Each table is a folder below `OUT/tables` in path mode, or a table of the schema in catalogue mode. How the published
+ones are read: [outputs](outputs.md). How a table is added or changed: [add a table](add-a-table.md)."""
+
+
+def tables_page() -> str:
+    """The page of all tables: an index by layer, then of each its purpose, key, partitions, checks and columns."""
+    layers = {layer: [contract for contract in CONTRACTS.values() if contract.layer == layer] for layer in LAYERS}
+    parts = [INTRODUCTION, _index(layers)]
     for layer, purpose in LAYERS.items():
-        tables = [contract for contract in CONTRACTS.values() if contract.layer == layer]
-        parts += [
-            f"### {layer.capitalize()}: {purpose[0].lower()}{purpose[1:]}",
-            *(_describe(table) for table in tables),
-        ]
-    parts += ["### In every table", "These columns tell about the run, not about the content.", _columns(AUDIT_COLUMNS)]
-    return "\n\n".join(parts)
+        parts.append(f"## {layer.capitalize()}: {purpose[0].lower()}{purpose[1:]}")
+        parts += [_describe(contract) for contract in layers[layer]]
+    parts += ["## In every table", "These columns tell about the run, not about the content.", _columns(AUDIT_COLUMNS)]
+    return "\n\n".join(parts) + "\n"
 
 
-def with_tables(text: str) -> str:
-    """A page with its section on tables as the contracts have it now.
-
-    Args:
-        text: Markdown that holds `START` and, after it, `END`, once each.
-
-    Raises:
-        ConfigError: When it does not.
-    """
-    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise ConfigError(
-            f"page: the section on tables stands between the lines {START!r} and {END!r}, once. Add them."
-        )
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n\n{table_docs()}\n\n{END}{after}"
-
-
-def update_readme(path: Path) -> bool:
-    """Rewrite the section on tables of a page; returns whether it changed.
-
-    Raises:
-        ConfigError: When the file is missing or has no such section.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"page {path} cannot be read ({error.strerror}). Name the README.") from error
-    updated = with_tables(text)
-    if updated == text:
-        return False
-    path.write_text(updated, encoding="utf-8")
-    return True
+def _index(layers: dict[str, list[TableContract]]) -> str:
+    rows = ["| layer | table | holds |", "|---|---|---|"]
+    rows += [
+        f"| {layer} | [{contract.name}](#{contract.name}) | {_cell(contract.comment)} |"
+        for layer, contracts in layers.items()
+        for contract in contracts
+    ]
+    return "\n".join(rows)
 
 
 def _describe(contract: TableContract) -> str:
@@ -76,11 +55,11 @@ def _describe(contract: TableContract) -> str:
     if contract.checks:
         facts.append("Checks: " + "; ".join(f"`{check.condition}`" for check in contract.checks) + ".")
     if contract.retention_days is not None:
-        facts.append(f"Rows are kept for {contract.retention_days} days after `{contract.retention_column}`.")
+        current = "; the slice that `current_slice` names stays" if contract.has_slices else ""
+        facts.append(f"Rows are kept for {contract.retention_days} days after `{contract.retention_column}`{current}.")
     if contract.change_feed:
         facts.append("Has a change data feed.")
-    heading = f"<details>\n<summary><code>{contract.name}</code> {contract.comment}</summary>"
-    return "\n\n".join([heading, " ".join(facts), _columns(contract.columns), "</details>"])
+    return "\n\n".join([f"### {contract.name}", contract.comment, " ".join(facts), _columns(contract.columns)])
 
 
 def _columns(columns: Sequence[Column]) -> str:
@@ -100,20 +79,47 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Rewrite the section of the named page; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mmrec_lib.contracts.docs", description="Rewrite a page's section on tables from the contracts."
-    )
-    parser.add_argument("page", type=Path, help="Markdown file with the section, such as README.md")
-    page: Path = parser.parse_args(argv).page
+def rewrite_page(page: Path, text: str) -> bool:
+    """Write a generated page; returns whether it changed.
+
+    Raises:
+        ConfigError: When the page cannot be read or written.
+    """
     try:
-        changed = update_readme(page)
+        if page.exists() and page.read_text(encoding="utf-8") == text:
+            return False
+        write_text_atomic(page, text)
+    except OSError as error:
+        raise ConfigError(
+            f"page {page} cannot be written ({error.strerror}). Start it in the checkout's root, or name the page."
+        ) from error
+    return True
+
+
+def run_generator(module: str, page: Path, render: Callable[[], str], argv: Sequence[str] | None) -> int:
+    """Command line of a module that writes one page; returns the exit status.
+
+    Args:
+        module: Name of the module, for --help.
+        page: The page that is written where the command line names none.
+        render: Makes the text of the page.
+        argv: Command line; None takes the process's own.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=f"Write {page} from the code.")
+    parser.add_argument("page", type=Path, nargs="?", default=page, help=f"Markdown file (default: {page})")
+    target: Path = parser.parse_args(argv).page
+    try:
+        changed = rewrite_page(target, render())
     except MmrecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{page}: {'rewritten' if changed else 'is up to date'}")
+    print(f"{target}: {'rewritten' if changed else 'is up to date'}")
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page of the tables; returns the exit status."""
+    return run_generator("mmrec_lib.contracts.docs", PAGE, tables_page, argv)
 
 
 if __name__ == "__main__":

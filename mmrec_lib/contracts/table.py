@@ -1,4 +1,4 @@
-"""What a table is: one declaration from which DDL, validation and documentation are derived."""
+"""Table contracts: one declaration a table, from which DDL, validation and documentation are derived."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ AUDIT_COLUMNS = (
 )
 
 
+SLICE_COLUMN = "as_of_date"
+
+
 @dataclass(frozen=True)
 class TableContract:
     """A table of the store.
@@ -74,6 +77,11 @@ class TableContract:
     def all_columns(self) -> tuple[Column, ...]:
         """Content columns followed by the audit columns."""
         return (*self.columns, *AUDIT_COLUMNS)
+
+    @property
+    def has_slices(self) -> bool:
+        """True when it is published in slices by date, of which `current_slice` names the one to read."""
+        return SLICE_COLUMN in self.partition_by
 
     @property
     def content_columns(self) -> list[str]:

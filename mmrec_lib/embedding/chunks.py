@@ -48,7 +48,7 @@ class ChunkedRun:
     Attributes:
         commit: Commits rows that were written down.
         commit_seconds: Time after which what is done is committed.
-        say: Shows a line to a person.
+        report_progress: Shows a line to a person.
         clock: Seconds, for measuring.
         counts: Rows and errors so far; `to_retry` where errors may be the machine's fault, and are tried again later.
         metrics: For each piece of work `<name>/rows`, `/errors` and `/rows_per_second`.
@@ -108,7 +108,7 @@ class ChunkedRun:
             self.metrics[f"{name}/rows_per_second"] = rows_of[key] / seconds
 
     def take(self) -> list[DataFrame]:
-        """What is done and not yet committed; the caller commits it."""
+        """Rows that are done and not yet committed; the caller commits it."""
         waiting, self._waiting = self._waiting, []
         return waiting
 

@@ -1,4 +1,4 @@
-"""What is read out of media, what becomes a vector, with which models, and in which portions."""
+"""Configuration of extraction and embedding: models by field, and portions of work."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SoundTexts(Section):
 
 
 class ExtractConfig(Section):
-    """Which model reads which words out of which media; None reads none.
+    """Extractors by kind of media; None extracts nothing.
 
     Attributes:
         images: Words of images.
@@ -61,7 +61,7 @@ class ExtractConfig(Section):
 
 
 class ItemFields(Section):
-    """Which encoder serves which field of an item.
+    """Encoders of the fields of items.
 
     A field takes one encoder, several side by side, or none; a text field also one by language, such as
     `{default: all-minilm-l6-v2, de: my-german}`.
@@ -90,7 +90,7 @@ class ItemFields(Section):
 
 
 class ReviewFields(Section):
-    """Which encoder serves which field of a review.
+    """Encoders of the fields of reviews.
 
     Attributes:
         text: Its words, written or spoken; pooled by item as the item's field `review`.
@@ -100,7 +100,7 @@ class ReviewFields(Section):
 
 
 class EncodeConfig(Section):
-    """Which encoder serves which field of which table.
+    """Encoders of the fields of items and reviews.
 
     Attributes:
         item: Fields of items.
@@ -128,7 +128,7 @@ class FieldEncoder:
 
     @property
     def reads_media(self) -> bool:
-        """Whether the field is media, not text."""
+        """Tell if the field is media, not text."""
         return self.field in MEDIA_KINDS
 
 
@@ -148,7 +148,7 @@ class WordSource:
 
 
 class EmbeddingConfig(Section):
-    """What becomes words and vectors, and in which portions.
+    """Settings of extraction and embedding.
 
     Attributes:
         extract: Which model reads which words out of which media.

@@ -1,4 +1,4 @@
-"""Which contents items have, and which of them have no vector yet.
+"""Contents of items, and those among them that have no vector yet.
 
 A content is a distinct text or medium; its id is the sha256 of the normalised text or of the medium's bytes. Many
 items may share one, and it is encoded once.

@@ -50,7 +50,7 @@ def plan_extraction(
         media_link: Bronze table.
         media_text: Silver table.
         provided_text: Bronze table.
-        reader: The model.
+        extractor: The model.
 
     Returns:
         `content_id`, `content` (bytes or null), `uri` and `num_attempts` (see `revisions.not_done`), one row a medium.
@@ -143,7 +143,7 @@ def media_words(media_link: DataFrame, media_text: DataFrame, extractors: Sequen
     Args:
         media_link: Bronze table.
         media_text: Silver table.
-        readers: The models whose words count; precomputed ones always do.
+        extractors: The models whose words count; precomputed ones always do.
 
     Returns:
         `owner_kind`, `owner_id`, `media`, `position`, `asset_id`, `kind`, `encoder_id`, `revision`, `text`,
@@ -186,7 +186,7 @@ def media_words(media_link: DataFrame, media_text: DataFrame, extractors: Sequen
 def owner_texts(
     media_link: DataFrame, media_text: DataFrame, provided_text: DataFrame, extractors: Sequence[TextExtractor]
 ) -> DataFrame:
-    """What is said, written, shown and heard in the media of each item and review.
+    """Texts of what is said, written, shown and heard in the media of each item and review.
 
     The transcript is the precomputed one of the owner, or else those of its sounds and videos in their order.
 
@@ -194,7 +194,7 @@ def owner_texts(
         media_link: Bronze table.
         media_text: Silver table.
         provided_text: Bronze table.
-        readers: Models whose words count; precomputed ones always do.
+        extractors: Models whose words count; precomputed ones always do.
 
     Returns:
         `owner_kind`, `owner_id`, `kind`, `text`; one row an owner and kind with words.
@@ -218,7 +218,7 @@ def owner_texts(
 
 
 def spoken_words(found: DataFrame) -> DataFrame:
-    """What items and reviews say: the transcripts among `found_words`, as `owner_kind`, `owner_id`, `text`."""
+    """Spoken texts of items and reviews: the transcripts among `owner_texts`, as `owner_kind`, `owner_id`, `text`."""
     return found.where(F.col("kind") == TRANSCRIPT).select("owner_kind", "owner_id", "text")
 
 

@@ -55,7 +55,7 @@ class Vocabulary:
 def fit_word_model(texts: DataFrame, root: str, settings: WordModelConfig, stage: Stage) -> Path:
     """Fits a words model and writes its directory; the same texts in any order give the same bytes.
 
-    A config entry `<name>: {kind: words}` under `models.encoders` then uses the model.
+    A config entry `<name>: {kind: <settings.method>}` under `models.encoders` then uses the model.
 
     Args:
         texts: Table with a string column `text`; nulls and repetitions do not count.

@@ -133,7 +133,7 @@ def infer_together(
     models: ModelsConfig,
     columns: Columns,
     portions: EmbeddingConfig,
-    makes: Literal["vectors", "words"],
+    makes: Literal["vectors", "text"],
 ) -> DataFrame:
     """Results of several models over one column of images, each of which is decoded once for all of them.
 
@@ -144,7 +144,7 @@ def infer_together(
         models: Where models lie and how they are run.
         columns: What goes in.
         portions: How much a worker holds at once, and how many tasks there are.
-        makes: Whether the models are encoders (vectors) or extractors (words).
+        makes: What the models make: encoders vectors, extractors text.
 
     Returns:
         Key columns, `encoder_id`, `num_attempts` and what `encode_table` or `extract_table` gives; one row for each
@@ -155,7 +155,7 @@ def infer_together(
         ConfigError: When the input column is missing or of the wrong type.
     """
     tasks = [_inference(rows, encoder, models, columns, portions) for encoder in encoders]
-    fields = TEXT_FIELDS if makes == "words" else VECTOR_FIELDS
+    fields = TEXT_FIELDS if makes == "text" else VECTOR_FIELDS
     keys = rows.select(*columns.keys).schema.fields
     schema = StructType(
         [*keys, StructField("encoder_id", StringType()), StructField("num_attempts", IntegerType()), *fields]
@@ -164,7 +164,7 @@ def infer_together(
     chosen = rows.select(*columns.keys, *inputs, "wanted")
     # By key, so that a task that is tried again gets the same rows.
     return chosen.repartition(num_tasks(rows, portions.num_partitions), *columns.keys).mapInArrow(
-        lambda batches: _infer_partition(batches, tasks, makes == "words"), schema
+        lambda batches: _infer_partition(batches, tasks, makes == "text"), schema
     )
 
 
@@ -229,7 +229,7 @@ def portable(models: ModelsConfig) -> ModelsConfig:
 
 @dataclass
 class _Worker:
-    """The models that this worker process has loaded: those of one task, because a worker runs one task at a time."""
+    """Models that this worker process has loaded: those of one task, because a worker runs one task at a time."""
 
     encoders: dict[tuple[str, str], Encoder] = field(default_factory=dict)
     extractors: dict[tuple[str, str], Extractor] = field(default_factory=dict)
@@ -317,7 +317,7 @@ def _extract_partition(batches: Iterator[pa.RecordBatch], task: Inference) -> It
 
 
 def _infer_partition(
-    batches: Iterator[pa.RecordBatch], tasks: Sequence[Inference], makes_words: bool
+    batches: Iterator[pa.RecordBatch], tasks: Sequence[Inference], makes_text: bool
 ) -> Iterator[pa.RecordBatch]:
     """Each image is decoded once, and dropped when all models have seen it."""
     together = {task.spec.revision for task in tasks}
@@ -331,7 +331,7 @@ def _infer_partition(
                 if not seen:
                     continue
                 inputs, attempts = [images[row] for row in seen], [wanted[row][task.spec.id] for row in seen]
-                if makes_words:
+                if makes_text:
                     extractor = _extractor(task.encoder, task.models, task.spec, together)
                     made = text_arrays(extractor.extract(inputs))
                 else:

@@ -1,4 +1,4 @@
-"""What vectors in fewer bytes cost whoever searches with them."""
+"""Recall lost to quantized storage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEIGHBOURS = 10
 
 @dataclass(frozen=True)
 class QuantizationLoss:
-    """How well stored vectors stand for the exact ones.
+    """Agreement of stored vectors with the exact ones.
 
     Attributes:
         recall: Share of the 10 nearest neighbours by cosine among the exact vectors that are still among the 10 nearest

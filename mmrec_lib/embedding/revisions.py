@@ -1,4 +1,4 @@
-"""Which model, in which revision, made a row."""
+"""Model and revision that made a row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROVIDED = "provided"
 
 
 def made_by(*specs: EncoderSpec) -> Column:
-    """Whether a row comes from one of these models in this revision."""
+    """Tell if a row comes from one of these models in this revision."""
     return _made_by((spec.id, spec.revision) for spec in specs)
 
 
@@ -63,7 +63,7 @@ def not_done(contents: DataFrame, made: DataFrame) -> DataFrame:
 
 
 def is_retryable(error: Column) -> Column:
-    """Whether an error (`<reason>: …`) may be the machine's fault."""
+    """Tell if an error (`<reason>: …`) may be the machine's fault."""
     return F.substring_index(error, ":", 1).isin(*RETRYABLE_REASONS)
 
 
@@ -74,7 +74,7 @@ def attempts_now(rows: DataFrame) -> Column:
 
 
 def in_use(encoder_release: DataFrame, specs: Iterable[EncoderSpec]) -> Column:
-    """Whether somebody needs what made a row: it is released, or is to be with this run, or came precomputed."""
+    """Tell if somebody needs what made a row: it is released, or is to be with this run, or came precomputed."""
     released = encoder_release.select("encoder_id", "revision").distinct().collect()
     needed = {(spec.id, spec.revision) for spec in specs} | {(row["encoder_id"], row["revision"]) for row in released}
     return (F.col("revision") == PROVIDED) | _made_by(sorted(needed))

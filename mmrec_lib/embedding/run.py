@@ -1,4 +1,4 @@
-"""What the jobs extract_text and embed_content do, table to table."""
+"""The jobs extract_text and embed_content, table to table."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ from mmrec_lib.embedding.revisions import in_use, made_by, wanted_together
 from mmrec_lib.embedding.storage import quantized, stored_as, with_vectors
 from mmrec_lib.embedding.storage_loss import LossMeter
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
-from mmrec_lib.encoders.registry import KINDS, encoder_spec
+from mmrec_lib.encoders.kinds import KINDS
+from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.kept_media import kept_reference
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 EXTRACT_READS = ("item", "media_asset", "media_link", "provided_text")
+EXTRACT_FEEDBACK = ("encoder_release",)
 EXTRACT_WRITES = ("media_text", "item_document")
 EMBED_READS = ("item", "review", "media_asset", "media_link", "media_text", "provided_text", "provided_vector")
 EMBED_WRITES = ("content_embedding", "item_embedding", "encoder_release")
@@ -217,7 +219,7 @@ def _reading_together(
     encoders = [models.encoders[spec.id] for spec in specs]
 
     def run(chunk: DataFrame) -> DataFrame:
-        read = infer_together(chunk, encoders, models, MEDIA_COLUMNS, config, "words")
+        read = infer_together(chunk, encoders, models, MEDIA_COLUMNS, config, "text")
         with lakehouse.large_rows():
             return lakehouse.stage("media_text", media_text_rows(read, *specs))
 
@@ -292,7 +294,7 @@ def _encoding_name(spec: EncoderSpec, reads: str) -> str:
 
 
 def _reads(one: FieldEncoder, spec: EncoderSpec) -> str:
-    """What an encoder takes of the contents of a field: of sound and video the same, so both are one piece of work."""
+    """Part that an encoder takes of a field: of sound and video the same, so both are one piece of work."""
     kind = MEDIA_KINDS.get(one.field, "text")
     return kind if spec.input_kind == "text_or_image" else spec.input_kind
 

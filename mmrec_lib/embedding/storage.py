@@ -32,7 +32,7 @@ def with_vectors(rows: DataFrame) -> DataFrame:
 
 
 def stored_as(*forms: Storage) -> Column:
-    """Whether a row is kept in one of these forms; errors, and rows older than this choice, count as float32."""
+    """Tell if a row is kept in one of these forms; errors, and rows older than this choice, count as float32."""
     return F.coalesce("storage", F.lit("float32")).isin(*forms)
 
 

@@ -1,4 +1,4 @@
-"""What a form of stored vectors costs whoever searches among them, measured while they are made."""
+"""Recall lost to the storage format of vectors, measured while they are made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LossMeter:
     _samples: dict[str, pa.Table] = field(default_factory=dict)
 
     def loss(self, name: str) -> QuantizationLoss | None:
-        """What the form costs whoever searches among the vectors of a work.
+        """Recall lost to the format among the vectors of a work.
 
         Returns:
             None when there are too few new vectors to tell.

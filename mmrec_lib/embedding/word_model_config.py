@@ -1,4 +1,4 @@
-"""How a words model is fitted on the store's own texts."""
+"""Configuration of a word model that is fitted on the store's own texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ class WordModelConfig(Section):
     """A words model and its fit.
 
     Attributes:
-        name: Name of its directory under `models.root`; a model of kind words with this name (or `directory`) uses it.
+        name: Name of its directory under `models.root`; an encoder of kind `method` with this name (or
+            `directory`) uses it.
         method: tfidf (weighted words, reduced by truncated singular value decomposition) or word2vec.
         fields: Texts that it is fitted on.
         dim: Length of the vectors; less where there are fewer words or texts.

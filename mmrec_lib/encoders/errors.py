@@ -1,4 +1,4 @@
-"""Why a content has neither a vector nor words: a closed list, and how its reasons are written.
+"""Reasons for which a content has neither a vector nor text: a closed list, and the form of its messages.
 
 The error of a result (`EncodeResult.errors`, `Words.error`, the column `error` of `content_embedding` and `media_text`)
 is `<reason>: <one sentence>`. `MediaError` writes itself like that.

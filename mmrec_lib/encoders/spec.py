@@ -1,4 +1,4 @@
-"""What an encoder and an extractor are."""
+"""Protocols of encoders and extractors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Span:
 
 @dataclass(frozen=True)
 class ExtractedText:
-    """What was found in one medium.
+    """Text extracted from one medium.
 
     Attributes:
         text: All words in their order; empty where there are none, None with an error.

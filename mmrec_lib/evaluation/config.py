@@ -10,16 +10,16 @@ MAX_BLOCK_USERS = 1024
 
 
 class EvaluationConfig(Section):
-    """How rankers are judged; the ranking itself is always over the full catalogue."""
+    """Settings of evaluation; the ranking itself is always over the full catalogue."""
 
     ks: tuple[int, ...] = Field(default=(10, 20), description="Cut-offs of the metrics.")
     num_bootstrap: int = Field(default=1000, ge=100, description="Resamples of users for the 95 % intervals.")
     block_bytes: int = Field(
-        default=128 * 2**20, ge=2**20, description="Memory of one block of scores; users are judged in such blocks."
+        default=128 * 2**20, ge=2**20, description="Memory of one block of scores; users are evaluated in such blocks."
     )
 
     def block_users(self, num_items: int) -> int:
-        """How many users' scores over `num_items` items fit into a block."""
+        """Number of users whose scores over `num_items` items fit into a block."""
         return max(1, min(MAX_BLOCK_USERS, self.block_bytes // (4 * max(num_items, 1))))
 
     @field_validator("ks")

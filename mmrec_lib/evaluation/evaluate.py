@@ -18,7 +18,7 @@ from mmrec_lib.topk.selection import select_top
 
 
 class SliceableHistories(Protocol):
-    """What models know of users, one row a user."""
+    """Histories of users as models take them, one row a user."""
 
     def rows(self, indices: NDArray[np.intp]) -> Self:
         """The histories of some users, in the order of `indices` [n]."""
@@ -99,11 +99,11 @@ def user_values(
     lists: dict[tuple[str, str], list[NDArray[np.int32]]] = {
         (model, kind): [] for model in models for kind in ("all", "cold")
     }
-    judged = np.flatnonzero(has_relevant)
-    judged_cold = np.flatnonzero(has_cold_relevant)
+    evaluated = np.flatnonzero(has_relevant)
+    evaluated_cold = np.flatnonzero(has_cold_relevant)
     block = block or EvaluationConfig().block_users(num_items)
-    for start in range(0, judged.size, block):
-        users = judged[start : start + block]
+    for start in range(0, evaluated.size, block):
+        users = evaluated[start : start + block]
         some = histories.rows(users)
         masked = seen[users]
         masked_rows = np.repeat(np.arange(users.size), np.diff(masked.indptr))
@@ -125,7 +125,7 @@ def user_values(
     for segment in SEGMENTS:
         users = members[segment.name]
         target = _only(wanted[users], cold_items) if segment.cold_relevant else wanted[users]
-        ranked = judged_cold if segment.cold_candidates else judged
+        ranked = evaluated_cold if segment.cold_candidates else evaluated
         place = np.searchsorted(ranked, users)
         values: dict[str, dict[str, NDArray[np.float64]]] = {}
         coverage: dict[str, dict[str, float]] = {}

@@ -1,4 +1,4 @@
-"""Segments: whom and what an average speaks about."""
+"""Segments: the users and items that an average is taken over."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SEGMENTS = (
 
 @dataclass(frozen=True)
 class UserValues:
-    """What each model reached for each user of a segment.
+    """Metrics of each model for each user of a segment.
 
     Attributes:
         segment: Which segment.

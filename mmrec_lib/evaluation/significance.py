@@ -1,4 +1,4 @@
-"""How sure an average over users is: the percentile bootstrap over users.
+"""Confidence intervals of averages over users, by the percentile bootstrap.
 
 Source: B. Efron 1979, Bootstrap Methods: Another Look at the Jackknife.
 """
@@ -44,7 +44,7 @@ def mean_intervals(
 
 
 def _resamples(num_users: int, num_bootstrap: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each user was drawn in each resample, [chunk, num_users], in chunks of bounded memory."""
+    """Number of times each user was drawn in each resample, [chunk, num_users], in chunks of bounded memory."""
     rng = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_NUMBERS // num_users)
     for start in range(0, num_bootstrap, chunk):

@@ -1,4 +1,4 @@
-"""What counts of what users did: events and reviews of users and items that the store has, and their span in time."""
+"""Acts: events and reviews that count, of users and items that the store has, and their span in time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Span:
-    """What the acts of a store are, seen as a whole.
+    """Summary of all acts of a store.
 
     Attributes:
         first: Earliest date.
@@ -46,7 +46,7 @@ class Span:
 
     @property
     def far_ahead(self) -> timedelta | None:
-        """How far the newest act lies after the mass, where that is suspiciously far; else None."""
+        """Distance of the newest act from the end of the mass, where it is suspiciously large; else None."""
         if self.mass_from is None or self.mass_until is None:
             return None
         ahead = self.newest - self.mass_until

@@ -1,4 +1,4 @@
-"""How events become interactions."""
+"""Settings of interactions, splits, profiles and feature blocks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ class FeaturesConfig(Section):
         view_seconds_full: Views and listens shorter than this count in proportion; None counts each in full. The
             default lies near the median of the sample store (27 seconds). There validation hardly tells 10, 20, 30, 60
             and none apart (.2519 to .2528 where weights count a little), so it is a convention, not an optimum.
-        count_reviews: Reviews count as events of the types `review` (with a rating) and `comment` (without).
+        count_reviews: Reviews count as events of the types `review` (with a rating) and `comment` (without). On the
+            sample store nearly all of them repeat a purchase (39 of 14,904 pairs are new): with the same settings fits
+            rank alike with and without them (nDCG@10 on test -.0002, 95 % interval -.0017 to .0015; recall@20 +.0015,
+            -.0013 to .0042), whatever they weigh. Settings that are searched anew with them cost recall@20 there
+            (-.0109, -.0201 to -.0013; nDCG@10 -.0004, -.0054 to .0047).
         train_share: Share of the events, in time, that train is made of, where the source brings no split.
         valid_share: Share that follows as valid; the rest is test.
         max_history: Items kept in a user's history, latest first; scoring sees no more.

@@ -20,7 +20,7 @@ _SECONDS_A_DAY = 86_400
 
 @dataclass(frozen=True)
 class Cuts:
-    """Where the parts end.
+    """Times at which train, valid and test end.
 
     Attributes:
         as_of: Events before this UTC date count; 1970-01-01 means that the events have no times.
@@ -44,7 +44,7 @@ class Cuts:
 def weigh_events(
     acts: DataFrame, event_types: Mapping[str, EventTypeConfig], config: FeaturesConfig, span: Span, as_of: date
 ) -> DataFrame:
-    """What users did with items before the as-of date, with what it weighs.
+    """Acts of users on items before the as-of date, with their weights.
 
     Args:
         acts: See `known_acts`.
@@ -104,7 +104,7 @@ def _type_weight(kind: EventTypeConfig, config: FeaturesConfig) -> Column:
 
 
 def find_cuts(weighted: DataFrame, config: FeaturesConfig, as_of: date) -> Cuts:
-    """Where train, valid and test end: by the given split, else by time so that a cut falls between time stamps.
+    """Find where train, valid and test end: by the given split, else by time, so that a cut falls between time stamps.
 
     The first `train_share` of the events in time are train; events of the same time as the first of the next part go
     there too. Exact up to a million events, within a millionth of the events above.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -52,7 +54,7 @@ class Snapshot:
     num_gone: int = 0
 
     def fit_data(self, fit: str) -> FitData:
-        """What fit1, fit2 or fit3 may see: the parts before its cut, and contents as known then."""
+        """Data of fit1, fit2 or fit3: the parts before its cut, and contents as known then."""
         first, *others = (self.parts[part] for part in FIT_PARTS[fit])
         interactions = first
         for other in others:
@@ -68,9 +70,36 @@ class Snapshot:
         )
 
     @cached_property
-    def has_test(self) -> bool:
-        """Whether anything is left to test on."""
-        return bool(self.parts["test"].weights.nnz)
+    def data_hash(self) -> str:
+        """Identity of what fits see: the catalogue, contents, and what users with interactions did and are.
+
+        The id of a snapshot is that of its stored rows. What a fit sees follows the tables of items and users too: they
+        may have lost rows since, or have gained items that no stored row speaks of.
+        """
+        digest = hashlib.sha256()
+        _add(digest, "items", text=self.item_ids.tolist())
+        num_interactions = sum(np.diff(part.weights.indptr) for part in self.parts.values())
+        users = np.flatnonzero(num_interactions)
+        for name, part in sorted(self.parts.items()):
+            weights, times = part.weights[users], part.times[users]
+            _add(digest, name, weights.indptr, weights.indices, weights.data, times.data)
+        for key, content in sorted(self.contents.items()):
+            matrix = content.matrix
+            arrays = [matrix] if isinstance(matrix, np.ndarray) else [matrix.indptr, matrix.indices, matrix.data]
+            _add(digest, ":".join(key), *arrays, content.has, text=content.tokens)
+        for attribute, values in sorted(self.user_attributes.items()):
+            _add(digest, attribute, text=values[users].tolist())
+        return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, name: str, *arrays: npt.NDArray[Any], text: Sequence[str | None] = ()) -> None:
+    """Add named arrays and texts to a hash, each with its type and length."""
+    kinds = [(array.dtype.kind, array.shape) for array in arrays]
+    digest.update(json.dumps([name, kinds, list(text)]).encode())
+    for array in arrays:
+        # Of 4 or 8 bytes, as scipy finds fit: the same positions are the same data.
+        of_one_size = array.astype(np.int64, copy=False) if array.dtype.kind == "i" else array
+        digest.update(np.ascontiguousarray(of_one_size).reshape(-1).view(np.uint8).data)
 
 
 def current_snapshot(lakehouse: Lakehouse) -> tuple[str, Cuts]:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mmrec_lib.config import Section
 from mmrec_lib.ingest.records.spellings import NULL_SPELLINGS
-from mmrec_lib.media.child import DecoderLimits
+from mmrec_lib.media.decoder_limits import DecoderLimits
 
 
 def _as_utc(value: datetime) -> datetime:
@@ -20,7 +20,7 @@ UtcTime = Annotated[datetime, AfterValidator(_as_utc)]
 
 
 class IngestConfig(Section):
-    """What the ingest accepts.
+    """Limits of the records that the ingest accepts.
 
     Attributes:
         ts_min: Earliest time that a record may carry (records without a time get 1970-01-01 and are not held to it).
@@ -64,7 +64,7 @@ class IngestConfig(Section):
 
 
 class EventTypeConfig(Section):
-    """What an event type needs and what it means.
+    """Needs and meaning of an event type.
 
     Attributes:
         needs_item: Whether an event of this type must name an item.
@@ -107,7 +107,7 @@ DEFAULT_EVENT_TYPES: dict[str, EventTypeConfig] = {
 
 
 class ItemsConfig(Section):
-    """How the catalogue is delivered.
+    """Manner in which the catalogue is delivered.
 
     Attributes:
         full_snapshot: When true, the item files that arrive together are the whole catalogue: items that are in none
@@ -118,7 +118,7 @@ class ItemsConfig(Section):
 
 
 class MediaConfig(Section):
-    """Which media are accepted and where their bytes are kept.
+    """Limits of media, and the place where their bytes are kept.
 
     Attributes:
         inline_bytes: Media up to this size are kept as bytes in `media_asset`, larger ones by URI.

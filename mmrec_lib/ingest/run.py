@@ -13,7 +13,8 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.ingest.actions import side_by_side, union
 from mmrec_lib.ingest.config import LandingConfig
 from mmrec_lib.ingest.landing.arrivals import Arrivals, find_arrivals, landing_of, landing_state, remember_touched
-from mmrec_lib.ingest.media.media import MEDIA_KIND, MediaResult, ingest_media
+from mmrec_lib.ingest.media.media import MediaResult, ingest_media
+from mmrec_lib.ingest.media.refused import MEDIA_KIND
 from mmrec_lib.ingest.records.frames import DELETABLE_KINDS, IMMUTABLE_KINDS, read_records
 from mmrec_lib.ingest.records.reasons import LOST_REASONS
 from mmrec_lib.ingest.records.table_records import read_tables
@@ -59,7 +60,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What an ingest did.
+    """Summary of an ingest.
 
     Attributes:
         counts: For `job_run`: `<kind>.read`, `.stored`, `.superseded`, `.duplicates`, `.quarantined` of this run's new
@@ -133,7 +134,7 @@ def _settled(lakehouse: Lakehouse, config: LandingConfig, arrivals: Arrivals) ->
 
 
 def _has_unread_before(lakehouse: Lakehouse) -> bool:
-    """Whether quarantine names places that could not be read, which may be gone or readable now."""
+    """Tell whether quarantine names places that could not be read, which may be gone or readable now."""
     if not lakehouse.exists("quarantine"):
         return False
     return bool(lakehouse.read("quarantine").where(IS_UNREAD).limit(1).collect())
@@ -275,7 +276,7 @@ class _Run:
 
     @cached_property
     def _is_catalogue_whole(self) -> bool:
-        """Whether every item file was read whole: what a broken file lost is not absent from the catalogue."""
+        """Tell whether every item file was read whole: what a broken file lost is not absent from the catalogue."""
         parts = [*self._deliveries, *self.arrivals.unread]
         is_whole = not any(part.problem for part in parts if part.kind == "item")
         lost = self._settled["item"].where(F.col("_reason").isin([str(reason) for reason in LOST_REASONS]))

@@ -29,7 +29,7 @@ _NO_ROWS_CHANGED = (
 
 
 def changes_rows(operation: str, user_metadata: str | None) -> bool:
-    """Whether a commit of this operation counts as a change of rows for readers."""
+    """Tell if a commit of this operation counts as a change of rows for readers."""
     return user_metadata != MAINTENANCE and not any(word in operation for word in _NO_ROWS_CHANGED)
 
 

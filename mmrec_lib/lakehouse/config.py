@@ -1,4 +1,4 @@
-"""Where tables live and how the Spark session is made."""
+"""Settings of the store, the Spark session and maintenance."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class StoreConfig(Section):
 
 
 class SparkConfig(Section):
-    """How the local session is made; a cluster brings its own.
+    """Settings of the local session; a cluster brings its own.
 
     Attributes:
         master: Spark master for `python jobs/<name>.py`; None where the platform brings the session.
@@ -84,7 +84,7 @@ class SparkConfig(Section):
 
 
 class MaintenanceConfig(Section):
-    """What the maintenance job keeps.
+    """Settings of the maintenance job.
 
     Attributes:
         retain_hours: Table versions of so many last hours stay readable; Delta's own lower bound is 168.

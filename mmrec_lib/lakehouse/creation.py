@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def has_commits(table_folder: str) -> bool:
-    """Whether a folder holds a table: a log with a commit or a checkpoint.
+    """Tell if a folder holds a table: a log with a commit or a checkpoint.
 
     A run that was killed, or whose disk was full, while it made the table leaves a log folder with neither.
     """

@@ -36,12 +36,14 @@ def evolve(spark: SparkSession, contract: TableContract, identifier: str, stored
             f"Table {contract.name}: the store lacks the required columns {[c.name for c in gained]}, so it was "
             "made by an incompatible version. Start a new OUT."
         )
-    spark.sql(f"ALTER TABLE {identifier} ADD COLUMNS ({', '.join(column_ddl(column) for column in gained)})")
+    # What forbids rows of the contract goes before the columns come, by which a later run knows that it is done: a run
+    # that is killed in between leaves a table that takes the contract's rows.
     may_be_null = {column.name for column in contract.all_columns if not column.required}
     for field in stored.schema.fields:
         if field.name in may_be_null and not field.nullable:
             spark.sql(f"ALTER TABLE {identifier} ALTER COLUMN `{field.name}` DROP NOT NULL")
     _drop_checks(spark, contract, identifier)
+    spark.sql(f"ALTER TABLE {identifier} ADD COLUMNS ({', '.join(column_ddl(column) for column in gained)})")
     add_checks(spark, contract, identifier)
 
 

@@ -17,12 +17,12 @@ _CHECK = re.compile(r"#sha256=(?P<sha256>[0-9a-f]{64})&bytes=(?P<size>\d+)\Z")
 
 
 def kept_reference(uri: str = "uri", asset_id: str = "asset_id", bytes_len: str = "bytes_len") -> Column:
-    """Where the bytes of a row of `media_asset` are, with the size and hash they must have; null if inline."""
+    """Reference to the bytes of a row of `media_asset`, with the size and hash they must have; null if inline."""
     return F.concat(F.col(uri), F.lit("#sha256="), F.col(asset_id), F.lit("&bytes="), F.col(bytes_len).cast("string"))
 
 
 def read_kept(reference: str) -> bytes | None:
-    """Bytes behind a reference, or behind a plain URI or path, which is not checked.
+    """Bytes of a reference, or of a plain URI or path, which is not checked.
 
     Returns:
         None when the accepted bytes are gone: there is no file, a link or a pipe is in its place, or the size or hash

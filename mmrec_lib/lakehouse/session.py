@@ -125,7 +125,7 @@ def _keep_quiet_when_java_ends() -> None:
 
 
 def num_tasks(rows: DataFrame, configured: int | None) -> int:
-    """Tasks that work on rows is cut into: as configured, or two a core, so that a slow one holds up little."""
+    """Number of tasks for work on rows: as configured, or two a core, so that a slow task delays little."""
     return configured if configured is not None else 2 * cluster_cores(rows.sparkSession)
 
 
@@ -170,7 +170,7 @@ def install_delta_jars() -> list[str]:
         for jar in sorted((Path(ivy) / "jars").glob("io.*.jar")):
             if jar.name.startswith(("io.delta_", "io.unitycatalog_")):
                 name = jar.name.split("_", 1)[1]
-                # Moved under a temporary name first: a killed set-up never leaves half a jar behind.
+                # Moved under a temporary name first: a killed set-up leaves no half of a jar.
                 shutil.copyfile(jar, jars_folder() / f".{name}.part")
                 names.append(name)
     for name in sorted(names, key=lambda n: n.startswith("delta-spark_")):

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import socket
+import stat
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,9 +62,8 @@ class Staging:
     def _make(self) -> None:
         fs, folder = filesystem_of(self._run)
         if isinstance(fs, pyarrow.fs.LocalFileSystem):
-            Path(self.folder).mkdir(parents=True, exist_ok=True)
             # Never a folder that is there already, whoever made it.
-            Path(folder).mkdir()
+            Path(folder).mkdir(parents=True)
         else:
             fs.create_dir(folder)
         marker = {
@@ -82,11 +82,13 @@ class Staging:
             raise
 
     def remove(self) -> None:
-        """Remove this run's folder, if it made one."""
+        """Remove this run's folder, if it made one, and the store's where no other run has one."""
         with self._lock:
             if self._is_made:
                 self._remove(self._run)
                 self._is_made = False
+                with contextlib.suppress(OSError):
+                    os.rmdir(filesystem_of(self.folder)[1])  # noqa: PTH106  (of a URI nothing is here to remove)
 
     def remove_stale(self, *, holds_lock: bool) -> list[str]:
         """Remove the folders of this store's runs that have ended; returns their names.
@@ -105,8 +107,8 @@ class Staging:
                     with contextlib.suppress(OSError):
                         os.rmdir(path)  # noqa: PTH106  (a URI is no Path, and no empty folder either)
                 continue
-            if path != self._run and (holds_lock or not is_alive(marker, datetime.now(UTC))):
-                self._remove(path)
+            is_over = path != self._run and (holds_lock or not is_alive(marker, datetime.now(UTC)))
+            if is_over and self._remove(path):
                 removed.append(path.rsplit("/", 1)[-1])
         if removed:
             _log.info("removed temporary files of %d runs that did not end", len(removed))
@@ -133,13 +135,46 @@ class Staging:
         is_ours = isinstance(marker, dict) and marker.get("store") == self._store_id
         return marker if is_ours and f"{_RUN}{marker.get('run')}" == path.rsplit("/", 1)[-1] else None
 
-    def _remove(self, path: str) -> None:
-        """Remove a run's folder; links in it are removed, what they point at is not."""
+    def _remove(self, path: str) -> bool:
+        """Remove a run's folder; links in it are removed, what they point at is not. Returns True when it is gone.
+
+        The marker goes last: where removing ends halfway, a later run still knows the folder as one of ours.
+        """
         fs, folder = filesystem_of(path)
         if isinstance(fs, pyarrow.fs.LocalFileSystem):
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _remove_local(folder)
         elif fs.get_file_info(folder).type == pyarrow.fs.FileType.Directory:
+            for info in fs.get_file_info(pyarrow.fs.FileSelector(folder)):
+                if info.type == pyarrow.fs.FileType.Directory:
+                    fs.delete_dir(info.path)
+                elif info.base_name != MARKER:
+                    fs.delete_file(info.path)
             fs.delete_dir(folder)
+        return bool(fs.get_file_info(folder).type == pyarrow.fs.FileType.NotFound)
+
+
+def _remove_local(folder: str) -> None:
+    """Remove a folder and all in it, its marker last; a link in its place is not followed.
+
+    Raises:
+        OSError: When something in it cannot be removed; the marker is still there then.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for name in os.listdir(handle):  # noqa: PTH208  (of the open folder, whatever takes its place)
+            if name == MARKER:
+                continue
+            if stat.S_ISDIR(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode):
+                shutil.rmtree(name, ignore_errors=True, dir_fd=handle)
+            else:
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=handle)
+        if os.listdir(handle) == [MARKER]:  # noqa: PTH208
+            os.unlink(MARKER, dir_fd=handle)
+    finally:
+        os.close(handle)
+    os.rmdir(folder)  # noqa: PTH106
 
 
 def filesystem_of(path: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -152,7 +187,7 @@ def filesystem_of(path: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def is_link(path: str) -> bool:
-    """Whether a path is a symbolic link; never for a URI."""
+    """Tell if a path is a symbolic link; a URI is none."""
     return os.path.islink(path)  # noqa: PTH114
 
 
@@ -164,7 +199,7 @@ def _local_path(path: str) -> str | None:
 
 
 def process_identity(pid: int) -> dict[str, Any]:
-    """What tells a process of this machine from all others: host, boot, name space of process ids, id and start."""
+    """Identity of a process of this machine: host, boot, name space of process ids, id and start."""
     return {
         "host": socket.gethostname(),
         "boot": _read("/proc/sys/kernel/random/boot_id"),
@@ -175,7 +210,7 @@ def process_identity(pid: int) -> dict[str, Any]:
 
 
 def is_alive(marker: dict[str, Any], now: datetime) -> bool:
-    """Whether the run that wrote a marker may still be running."""
+    """Tell if the run that wrote a marker may still be running."""
     process = marker.get("process")
     here = process_identity(os.getpid())
     if isinstance(process, dict) and all(process.get(part) == here[part] for part in ("host", "boot", "pids")):
@@ -200,9 +235,9 @@ def _is_running(pid: int) -> bool:
 
 def _start_of(pid: int) -> str | None:
     """Ticks from boot to the start of a process, where the system tells: a process id alone may be used again."""
-    stat = _read(f"/proc/{pid}/stat")
+    fields = _read(f"/proc/{pid}/stat")
     # The name in brackets may hold anything; the start is the 22nd field.
-    return stat.rpartition(")")[2].split()[19] if stat else None
+    return fields.rpartition(")")[2].split()[19] if fields else None
 
 
 def _read(path: str) -> str | None:

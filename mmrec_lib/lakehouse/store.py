@@ -122,7 +122,7 @@ def _write_card(out: Path, card: dict[str, Any]) -> None:
 
 
 def has_lock(store: StoreConfig) -> bool:
-    """Whether a store has a lock: in path mode on a local path."""
+    """Tell if a store has a lock: in path mode on a local path."""
     return _local_out(store) is not None
 
 
@@ -132,7 +132,7 @@ def _data_from_out(data: str, out: Path) -> str | None:
 
 
 def _moved_data(card: dict[str, Any], out: Path) -> str | None:
-    """Where DATA is when it was moved or copied together with OUT."""
+    """Place of DATA when it was moved or copied together with OUT."""
     way = card.get("data_from_out")
     return os.path.normpath(out / way) if isinstance(way, str) else None
 
@@ -155,11 +155,16 @@ def locked(store: StoreConfig) -> Iterator[None]:
     with _open_lock(out / LOCK) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
             raise StoreError(
                 f"OUT {out} is in use by process {holder}. Wait until it ends, or choose another OUT."
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"OUT {out} cannot be locked ({error.strerror}): its file system has no locks, so two runs could write "
+                "at once. Choose an OUT on another one."
             ) from error
         lock.seek(0)
         lock.truncate()

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.contracts.table import TableContract
+from mmrec_lib.contracts.table import SLICE_COLUMN, TableContract
 from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import create_table, has_commits
@@ -36,7 +36,7 @@ LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execu
 
 @dataclass(frozen=True)
 class WriteResult:
-    """What a write did; `committed` is False when nothing differed and no commit was made."""
+    """Rows that a write changed; `committed` is False when nothing differed and no commit was made."""
 
     inserted: int = 0
     updated: int = 0
@@ -44,7 +44,7 @@ class WriteResult:
 
     @property
     def committed(self) -> bool:
-        """Whether the table changed."""
+        """True when the table changed."""
         return bool(self.inserted or self.updated or self.deleted)
 
 
@@ -83,15 +83,15 @@ class Lakehouse:
 
     def table_source(self, name: str) -> str:
         """A table's folder or name, for lineage."""
-        return self.location(name) if self.store.out else f"{self.store.catalog}.{self.store.schema_name}.{name}"
+        return f"{self.tables_root}{'/' if self.store.out else '.'}{name}"
 
     @property
     def tables_root(self) -> str:
-        """Where the tables are, for people."""
+        """Place of the tables, for people."""
         return f"{self.store.out}/tables" if self.store.out else f"{self.store.catalog}.{self.store.schema_name}"
 
     def exists(self, name: str) -> bool:
-        """Whether the table has been created."""
+        """Tell if the table has been created."""
         if name in self._ensured:
             return True
         if self.store.out:
@@ -115,6 +115,16 @@ class Lakehouse:
         if self.store.out:
             return self.spark.read.format("delta").load(self.location(name))
         return self.spark.read.table(self.table(name))
+
+    def current_slice(self, name: str) -> date | None:
+        """Date of the slice that readers of a published table should take; None where nothing was published yet.
+
+        It is the one that the last run published. In a store of an earlier version, which has no table
+        `current_slice`, it is the newest one.
+        """
+        named = self.read("current_slice").where(F.col("table_name") == name).select(SLICE_COLUMN).collect()
+        found: date | None = (named or self.read(name).agg(F.max(SLICE_COLUMN)).collect())[0][0]
+        return found
 
     def data_version(self, name: str) -> int | None:
         """Version of the last commit that changed rows; None when there is no table or no row was ever written.
@@ -264,6 +274,9 @@ class Lakehouse:
         self._versions.pop(name, None)
         return result
 
+    def require_writable(self, name: str) -> None:
+        """Check that this view of the store may write a table; the whole store may write all."""
+
     def _stamp(self, rows: DataFrame) -> DataFrame:
         return rows.withColumn("run_id", F.lit(self.run_id)).withColumn("written_at", F.lit(self.written_at))
 
@@ -338,7 +351,8 @@ class Lakehouse:
         Args:
             name: Table.
             retain_hours: Versions of so many last hours stay readable.
-            expired_before: Rows whose retention column is older are deleted; None deletes nothing.
+            expired_before: Rows whose retention column is older are deleted, but never those of the current slice;
+                None deletes nothing.
 
         Returns:
             `{"rows_expired", "files_compacted"}`. None of it counts as a change of rows for readers.
@@ -347,6 +361,9 @@ class Lakehouse:
         num_expired = 0
         if expired_before is not None:
             condition = f"`{CONTRACTS[name].retention_column}` < '{expired_before:%Y-%m-%d}'"
+            current = self.current_slice(name) if CONTRACTS[name].has_slices else None
+            if current is not None:
+                condition += f" AND `{SLICE_COLUMN}` <> '{current}'"
             num_expired = self.read(name).where(condition).count()
             if num_expired:
                 self._delete_as_maintenance(identifier, condition)

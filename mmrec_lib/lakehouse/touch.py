@@ -25,6 +25,7 @@ def refresh_audit(lakehouse: Lakehouse, name: str, rows: DataFrame, column: str)
     Raises:
         ValueError: When the column is content.
     """
+    lakehouse.require_writable(name)
     contract = CONTRACTS[name]
     if column in contract.content_columns:
         raise ValueError(f"{name}.{column} is content; merge it")

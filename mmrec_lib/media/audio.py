@@ -15,7 +15,7 @@ import soxr
 from mmrec_lib.media.containers import CONTAINER_MIMES
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.kind import sniff
-from mmrec_lib.media.tracks import Downmix, SoundTrack, open_track, refuse_longer
+from mmrec_lib.media.tracks import BLOCK_NUMBERS, Downmix, SoundTrack, open_track, refuse_longer
 
 SAMPLE_RATE_HZ = 16_000
 MAX_SECONDS = 4 * 3600.0
@@ -25,7 +25,6 @@ FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF")
 
 _MAGIC = (b"RIFF", b"fLaC", b"OggS", b"FORM")
 
-_BLOCK_FRAMES = 1 << 18
 _STREAMED_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF)
 
 # Bytes 0..3 and 8..11 of a file → the chunk that holds its samples, and how a chunk begins.
@@ -70,7 +69,7 @@ def decode_audio(
     """
     with _open(content, max_seconds) as sound:
         # What is held is the result and one block: an hour takes 230 MB, whatever rate and channels it came with.
-        samples, num_samples = np.empty(_BLOCK_FRAMES, np.float32), 0
+        samples, num_samples = np.empty(BLOCK_NUMBERS, np.float32), 0
         for block in _resampled(sound.blocks, sound.rate_hz, sample_rate_hz):
             if num_samples + len(block) > len(samples):
                 # Large arrays grow in place: nothing is held twice.
@@ -113,6 +112,8 @@ def _open_file(content: bytes, max_seconds: float) -> soundfile.SoundFile:
     _check_size(content)
     try:
         sound = soundfile.SoundFile(_Bytes(content))
+    except MemoryError:
+        raise MediaError("media_oversized", "the sound needs more memory than there is") from None
     except Exception as error:
         # libsndfile's own errors, and whatever reading from memory raises for absurd headers.
         found = sniff(content)
@@ -133,15 +134,17 @@ def _open_file(content: bytes, max_seconds: float) -> soundfile.SoundFile:
 
 def _blocks(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
     """Mono blocks; fails when not as many frames come as the header promised, or samples that are no numbers."""
-    num_frames, most, downmix = 0, _BLOCK_FRAMES // sound.channels + 1, Downmix()
+    num_frames, most, downmix = 0, BLOCK_NUMBERS // sound.channels + 1, Downmix()
     is_over = False
     while not is_over:
         try:
             block = sound.read(most, dtype="float32", always_2d=True)
+        except MemoryError:
+            raise MediaError("media_oversized", "the sound needs more memory than there is") from None
         except Exception as error:
-            # As in _open: a damaged frame ends the sound, whatever libsndfile calls it.
+            # As in _open_file: a damaged frame ends the sound, whatever libsndfile calls it.
             raise MediaError("media_truncated", f"the sound is truncated or damaged: {_why(error)}") from None
-        # Behind the damage that ended a block early, libsndfile gives the same samples again.
+        # After the damage that ended a block early, libsndfile gives the same samples again.
         is_over = len(block) < most
         num_frames += len(block)
         if len(block):
@@ -164,7 +167,7 @@ def _resampled(
 
 
 def _why(error: Exception) -> str:
-    """What went wrong, without the memory addresses that soundfile puts into its messages."""
+    """Message of an error without the memory addresses that soundfile puts into its messages."""
     return str(getattr(error, "error_string", error))
 
 

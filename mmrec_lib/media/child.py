@@ -21,13 +21,14 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import import_module
 from types import TracebackType
 from typing import IO, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from mmrec_lib.errors import MachineError
 from mmrec_lib.media.confinement import confine, decoder_environment
+from mmrec_lib.media.decoder_limits import DecoderLimits
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.wire import Blob, put_together, receive, send, taken_apart
 
@@ -49,20 +50,6 @@ _START_SECONDS = 60.0
 _TRIES = 2
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DecoderLimits:
-    """What a decoder may use.
-
-    Attributes:
-        timeout_seconds: After so long a decoder counts as hanging.
-        memory_bytes: Most memory that the child may have (Linux: RLIMIT_DATA), its libraries' own data (about 100 MB)
-            included; also the most bytes that a result may have.
-    """
-
-    timeout_seconds: float = 60.0
-    memory_bytes: int = 2 * 2**30
 
 
 class DecoderChild:
@@ -105,7 +92,7 @@ class DecoderChild:
     def call(
         self, function: Callable[Concatenate[bytes, P], R], content: bytes, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """What `function(content, *args, **kwargs)` returns, computed in the child.
+        """Result of `function(content, *args, **kwargs)`, computed in the child.
 
         Args:
             function: One of the functions that this child may be asked for, with a declared return type.

@@ -1,4 +1,4 @@
-"""What a decoder process may not do: read the secrets of its parent, reach a network, gain rights, write files.
+"""Confinement of decoders: they must not read their parent's secrets, reach a network, gain rights or write files.
 
 Bytes from strangers may make a decoder run code of theirs. What the code then finds is a process without tokens in its
 environment, without open files but its two pipes, and, where the system lets it, without a network.
@@ -31,9 +31,10 @@ _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445
 _LANDLOCK_VERSION, _PATH_BENEATH = 1, 1
 _READS = 0b100
 _WRITES = 0b1_1111_1111_0010  # write, remove and make files of any kind
+_TRUNCATES = 1 << 14  # cut files short without opening them
 _TCP = 0b11  # bind and connect
 _SCOPES = 0b11  # abstract Unix sockets and signals of processes outside
-_TCP_SINCE, _SCOPES_SINCE = 4, 6
+_TRUNCATES_SINCE, _TCP_SINCE, _SCOPES_SINCE = 3, 4, 6
 
 
 def decoder_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -72,6 +73,8 @@ def confine() -> list[str]:
     version = _restrict(libc)
     if version < 1:
         missing.append("files can be written and processes be looked into: the system has no Landlock")
+    elif version < _TRUNCATES_SINCE:
+        missing.append("files can be cut short: the system's Landlock is too old")
     if has_network:
         what = "only TCP is closed" if version >= _TCP_SINCE else "the network is that of its parent"
         missing.append(f"{what}: no network namespace ({network_error})")
@@ -83,7 +86,7 @@ def _restrict(libc: ctypes.CDLL) -> int:
     version = int(libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION))
     if version < 1:
         return 0
-    handled = [_READS | _WRITES]
+    handled = [_READS | _WRITES | (_TRUNCATES if version >= _TRUNCATES_SINCE else 0)]
     if version >= _TCP_SINCE:
         handled.append(_TCP)
     if version >= _SCOPES_SINCE:

@@ -58,6 +58,8 @@ def open_container(content: bytes) -> Iterator[av.container.InputContainer]:
         raise MediaError("media_wrong_type", f"{', '.join(sorted(CONTAINER_MIMES))} are read, this is {got}")
     try:
         container = av.open(io.BytesIO(content), "r", format=reader, options=_decoder_options(), **_METADATA)
+    except MemoryError:
+        raise MediaError("media_oversized", "the container needs more memory than there is") from None
     except Exception as error:
         # FFmpeg's own errors, and whatever reading from memory raises for absurd headers.
         raise MediaError("media_truncated", f"the container's header is truncated or damaged: {why(error)}") from None
@@ -135,5 +137,5 @@ def _decoder_options() -> dict[str, str]:
 
 
 def why(error: Exception) -> str:
-    """What went wrong, without FFmpeg's numbers and file names."""
+    """Message of an error without FFmpeg's numbers and file names."""
     return str(getattr(error, "strerror", None) or error)

@@ -1,4 +1,4 @@
-"""Why a medium cannot be used."""
+"""Reasons for which a medium cannot be used."""
 
 from __future__ import annotations
 

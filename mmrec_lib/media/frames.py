@@ -104,7 +104,7 @@ def sample_frames(
 
 
 def _read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
-    """What the container tells of its frames, without decoding them."""
+    """Number, rate and duration of frames as the container tells them, without decoding them."""
     rate = stream.average_rate or stream.guessed_rate
     frame_seconds = float(1 / rate) if rate else 0.04
     times: list[float] = []

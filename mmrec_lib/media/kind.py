@@ -1,4 +1,4 @@
-"""What bytes claim to be, by their first bytes and never by a name."""
+"""Kind of bytes, told by their first bytes and never by a name."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _refined(content: bytes, found: ContentType) -> ContentType:
 
 
 def _is_ogg_video(content: bytes) -> bool:
-    """Whether one of the streams of an Ogg file (RFC 3533) is video: they all are named on its first pages."""
+    """Tell if one of the streams of an Ogg file (RFC 3533) is video: they all are named on its first pages."""
     position = 0
     while content[position : position + 4] == b"OggS" and len(content) > position + 27 and content[position + 5] & 2:
         num_segments = content[position + 26]
@@ -93,7 +93,7 @@ def _is_ogg_video(content: bytes) -> bool:
 
 
 def _is_mpeg_audio_frame(content: bytes) -> bool:
-    """Whether bytes start with the header of an MPEG audio frame, layer III, with sensible fields."""
+    """Tell if bytes start with the header of an MPEG audio frame, layer III, with sensible fields."""
     if len(content) < 4 or content[0] != 0xFF or content[1] & 0xE0 != 0xE0:
         return False
     version, layer = content[1] >> 3 & 3, content[1] >> 1 & 3
@@ -102,7 +102,7 @@ def _is_mpeg_audio_frame(content: bytes) -> bool:
 
 
 def _is_adts_frame(content: bytes) -> bool:
-    """Whether bytes start with the header of an AAC frame outside of any container (ADTS), with sensible fields."""
+    """Tell if bytes start with the header of an AAC frame outside of any container (ADTS), with sensible fields."""
     if len(content) < 7 or content[0] != 0xFF or content[1] & 0xF6 != 0xF0:
         return False
     rate, length = content[2] >> 2 & 15, (content[3] & 3) << 11 | content[4] << 3 | content[5] >> 5

@@ -1,4 +1,4 @@
-"""What a medium is: its kind, type and size, by content."""
+"""Look into a medium: its kind, type and size, by content."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MIMES_INSIDE = {
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What `probe` found.
+    """Findings of `probe`.
 
     Attributes:
         media_kind: image, audio or video.

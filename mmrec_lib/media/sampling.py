@@ -24,7 +24,7 @@ _MAX_KEPT_PIXELS = 1 << 22
 
 @dataclass
 class KeptFrames:
-    """What a sampler kept, in the order of time.
+    """Frames that a sampler kept, in the order of time.
 
     Attributes:
         pixels: `[height, width, 3] uint8` each, all of one shape.
@@ -104,7 +104,7 @@ class FrameSampler:
         self._moved_from = None
 
     def finish(self) -> KeptFrames:
-        """What was kept; the frames for times behind the last one are the last one."""
+        """Frames that were kept; those for times after the last one are the last one."""
         self.skip()
         if self._targets and self._before is not None:
             self._keep(self._before)

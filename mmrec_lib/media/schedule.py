@@ -1,4 +1,4 @@
-"""Which parts of a video are decoded, so that the work is bounded whatever its length."""
+"""Schedule of the parts of a video that are decoded, so that the work is bounded whatever its length."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Packets:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is decoded.
+    """Parts that are decoded.
 
     Attributes:
         targets: Times at which frames are wanted, in seconds from the first frame on, rising.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,6 +13,10 @@ import numpy.typing as npt
 
 from mmrec_lib.media.containers import declared_seconds, open_container, sound_stream, why
 from mmrec_lib.media.errors import MediaError
+
+# Numbers of all channels that are mixed as one block: a few seconds. A packet of a track holds a fiftieth of a second,
+# and for so long any two channels may be opposite by chance.
+BLOCK_NUMBERS = 1 << 18
 
 # A tail of this length may be missing: encoders pad, and players cut that off again.
 _MISSING_SECONDS = 0.5
@@ -55,16 +59,30 @@ def open_track(content: bytes, max_seconds: float) -> Iterator[SoundTrack]:
         rate = stream.codec_context.sample_rate
         if not 1_000 <= rate <= 768_000:
             raise MediaError("media_wrong_type", f"a sound track at {rate} Hz is none that can be read")
-        yield SoundTrack(rate, _blocks(container, stream, rate, max_seconds))
+        yield SoundTrack(rate, _mixed(_parts(container, stream, rate, max_seconds)))
 
 
-def _blocks(
+def _mixed(parts: Iterable[npt.NDArray[np.float32]]) -> Iterator[npt.NDArray[np.float32]]:
+    """Mono blocks of parts `[num_samples, num_channels]`, gathered to as many samples as a file's block has."""
+    downmix, waiting, num_waiting = Downmix(), list[npt.NDArray[np.float32]](), 0
+    for part in parts:
+        is_other = bool(waiting) and waiting[0].shape[1] != part.shape[1]
+        if is_other or num_waiting * part.shape[1] > BLOCK_NUMBERS:
+            yield downmix.mixed(np.concatenate(waiting))
+            waiting, num_waiting = [], 0
+        waiting.append(part)
+        num_waiting += len(part)
+    if waiting:
+        yield downmix.mixed(np.concatenate(waiting))
+
+
+def _parts(
     container: av.container.InputContainer, stream: av.AudioStream, rate: int, max_seconds: float
 ) -> Iterator[npt.NDArray[np.float32]]:
     promised = declared_seconds(container, stream)
     if promised is not None:
         refuse_longer(promised, max_seconds)
-    num_samples, downmix = 0, Downmix()
+    num_samples = 0
     shape: tuple[str, str, int] | None = None
     resampler: av.AudioResampler | None = None
     try:
@@ -76,7 +94,7 @@ def _blocks(
             for part in resampler.resample(frame):
                 num_samples += part.samples
                 refuse_longer(num_samples / rate, max_seconds)
-                yield downmix.mixed(np.asarray(part.to_ndarray(), np.float32).T)
+                yield np.asarray(part.to_ndarray(), np.float32).T
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError("media_truncated", f"the sound track is truncated or damaged: {why(error)}") from None
     if not num_samples:

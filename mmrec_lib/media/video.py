@@ -26,7 +26,7 @@ _FIRST_PACKETS = 100
 
 @dataclass(frozen=True)
 class Tracks:
-    """What a container holds.
+    """Contents of a container.
 
     Attributes:
         has_video: Whether there is a video track; covers of music are none.

@@ -1,1 +1,1 @@
-"""Models: what ranks. Sources, their fusion, distillation to one dot product, baselines, and how they are chosen."""
+"""Rankers: sources, their fusion, distillation to one dot product, baselines, and the search of their settings."""

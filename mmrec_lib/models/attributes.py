@@ -1,4 +1,4 @@
-"""User attributes as groups: what demographic ratios are counted over."""
+"""Groups of users by attribute, over which demographic ratios are counted."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ def group_value(raw: str | None) -> str | None:
         return raw.strip().lower()
     if not math.isfinite(number) or number == 0:
         return raw.strip().lower()
-    magnitude = 10.0 ** math.floor(math.log10(abs(number)))
-    return f"{round(number / magnitude) * magnitude:g}"
+    return f"{float(f'{number:.0e}'):g}"
 
 
 def common_names(attributes: Sequence[Mapping[str, str | None]], limit: int = MAX_NAMES) -> list[str]:

@@ -1,34 +1,43 @@
-"""Configuration of rankers: how to search (TrainingConfig) and what the search found (RankerSettings).
+"""Configuration of rankers: bounds of the search (TrainingConfig) and its result (RankerSettings).
 
-Every weight and regulariser is relative to the interactions per item of the data it meets, so that settings found on
+Every weight and regulariser is relative to the interactions per item of the data it meets, so that settings chosen on
 one fit serve the next, larger one, and no default belongs to one data set.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from mmrec_lib.models.sources.base import SettingsT, Source
+from mmrec_lib.models.sources.registry import SOURCES, searched_names
 from mmrec_lib.section import Section
 
-SourceName = Literal["content_ease", "ridge", "ials", "graph_filter"]
-SOURCE_NAMES: tuple[SourceName, ...] = ("content_ease", "ridge", "ials", "graph_filter")
-FITTED_NAMES = (*SOURCE_NAMES, "item_knn")
-"""Sources that a ranker may consist of; the search chooses among SOURCE_NAMES."""
+BaselineName = Literal["popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content"]
+BASELINE_NAMES: tuple[BaselineName, ...] = ("popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content")
+"""The baselines of `models.baselines`."""
 
 
 def _equal_weights() -> dict[str, float]:
-    return dict.fromkeys(SOURCE_NAMES, 1.0)
+    return dict.fromkeys(searched_names(), 1.0)
 
 
 class TrainingConfig(Section):
-    """How rankers are trained.
+    """Settings of training.
 
     Attributes:
         seed: Seed of everything random: starting factors, simulated cold items, folds.
-        refit_on_valid: Judge on test a fit on train and valid (fit 2); false keeps the fit on train.
-        sources: Collaborative sources that may enter the fusion.
+        refit_on_valid: Evaluate on test a fit on train and valid (fit 2); false keeps the fit on train.
+        sources: Collaborative sources that may enter the fusion, by their names in `models.sources.registry`.
         use_content: False trains without any item content.
         exclude_content: Names of content blocks to leave out.
         dims: Lengths of distilled vectors to choose from; shorter wins when it loses little.
@@ -46,7 +55,7 @@ class TrainingConfig(Section):
 
     seed: int = 0
     refit_on_valid: bool = True
-    sources: tuple[SourceName, ...] = SOURCE_NAMES
+    sources: tuple[str, ...] = Field(default_factory=searched_names)
     use_content: bool = True
     exclude_content: tuple[str, ...] = ()
     dims: tuple[int, ...] = (64, 128)
@@ -60,67 +69,13 @@ class TrainingConfig(Section):
     max_groups: int = Field(default=32, ge=0)
     min_group_users: int = Field(default=20, ge=1)
 
-
-class EaseSettings(Section):
-    """EASE with item content in its Gram matrix, and ridge, its form without the diagonal constraint.
-
-    Attributes:
-        regulariser: L2 penalty, as a multiple of the interactions per item.
-        dropout: Extra penalty of each item, as a multiple of its own interactions.
-        content_scale: Weight of the content kernel, as a multiple of the interactions per item.
-        user_exponent: Rows of active users are scaled by (their interactions)^-user_exponent in the Gram matrix.
-        diagonal_exponent: 1 divides by the diagonal of the inverse as EASE does, 0 is ridge.
-    """
-
-    regulariser: float = Field(default=8.0, gt=0)
-    dropout: float = Field(default=0.5, ge=0)
-    content_scale: float = Field(default=0.12, ge=0)
-    user_exponent: float = Field(default=0.25, ge=0)
-    diagonal_exponent: float = Field(default=0.75, ge=0)
-
-
-class IalsSettings(Section):
-    """Implicit alternating least squares.
-
-    Attributes:
-        rank: Length of the factors.
-        unobserved: Weight of unobserved pairs against observed ones.
-        regulariser: L2 penalty, multiplied by (interactions + unobserved weight) of the row.
-        iterations: Alternations.
-    """
-
-    rank: int = Field(default=64, ge=1)
-    unobserved: float = Field(default=0.1, gt=0)
-    regulariser: float = Field(default=0.03, gt=0)
-    iterations: int = Field(default=8, ge=1)
-
-
-class GraphSettings(Section):
-    """Graph filter over the normalised user-item graph.
-
-    Attributes:
-        rank: Rank of the ideal low-pass part.
-        low_pass: Weight of the ideal low-pass part against the linear filter.
-        item_exponent: Exponent of the items' degrees in the normalisation.
-        output_exponent: Exponent of the items' degrees in the output; above 0 favours popular items.
-    """
-
-    rank: int = Field(default=32, ge=1)
-    low_pass: float = Field(default=1.0, ge=0)
-    item_exponent: float = Field(default=0.4, ge=0)
-    output_exponent: float = Field(default=0.25, ge=0)
-
-
-class KnnSettings(Section):
-    """Item kNN, which no search chooses: it is what a ranker consists of that stands in for the baseline `item_knn`.
-
-    Attributes:
-        num_neighbors: Neighbours kept for each item.
-        shrinkage: Users added to the denominator of the cosine, against chance.
-    """
-
-    num_neighbors: int = Field(default=100, ge=1)
-    shrinkage: float = Field(default=10.0, ge=0)
+    @field_validator("sources")
+    @classmethod
+    def _are_registered(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        allowed = searched_names()
+        if unknown := [name for name in names if name not in allowed]:
+            raise ValueError(f"sources must be among {', '.join(allowed)}, got {', '.join(unknown)}")
+        return names
 
 
 class PopularitySettings(Section):
@@ -166,11 +121,8 @@ class RankerSettings(Section):
             to this power, so 0 takes all alike.
         fusion: Weight of each source's standardised scores; absent sources are not fitted.
         dim: Length of the distilled vectors.
-        cease: Settings of EASE with content.
-        ridge: Settings of ridge.
-        ials: Settings of implicit ALS.
-        graph_filter: Settings of the graph filter.
-        item_knn: Settings of item kNN.
+        sources: Settings of each registered source, the defaults of its class where none are given. In a saved model
+            and in MLflow each is a key of its own, beside the other settings.
         content_weights: Weight of each content block in the Gram matrix; 1 where not named.
         popularity: Settings of popularity and demographics.
         cold_items: Settings of items without interactions.
@@ -186,11 +138,7 @@ class RankerSettings(Section):
     weight_exponent: float = Field(default=0.0, ge=0)
     fusion: dict[str, float] = Field(default_factory=_equal_weights)
     dim: int = Field(default=64, ge=1)
-    content_ease: EaseSettings = EaseSettings()
-    ridge: EaseSettings = EaseSettings(diagonal_exponent=0.0)
-    ials: IalsSettings = IalsSettings()
-    graph_filter: GraphSettings = GraphSettings()
-    item_knn: KnnSettings = KnnSettings()
+    sources: Mapping[str, SerializeAsAny[Section]] = Field(default_factory=dict, validate_default=True)
     content_weights: dict[str, float] = Field(default_factory=dict)
     popularity: PopularitySettings = PopularitySettings()
     cold_items: ColdItemSettings = ColdItemSettings()
@@ -200,3 +148,36 @@ class RankerSettings(Section):
     user_block: int = Field(default=1_024, ge=1)
     max_groups: int = Field(default=32, ge=0)
     min_group_users: int = Field(default=20, ge=1)
+
+    def of(self, source: type[Source[SettingsT]]) -> SettingsT:
+        """Settings of one source."""
+        settings = self.sources[source.name]
+        assert isinstance(settings, source.settings_type)
+        return settings
+
+    def with_sources(self, updates: Mapping[str, Section]) -> RankerSettings:
+        """The same settings with others for some sources."""
+        return self.model_copy(update={"sources": {**self.sources, **updates}})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect_sources(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        rest = {name: value for name, value in values.items() if name not in SOURCES}
+        named = {name: value for name, value in values.items() if name in SOURCES}
+        return {**rest, "sources": {**values.get("sources", {}), **named}}
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _complete(cls, given: Mapping[str, Any]) -> dict[str, Section]:
+        if unknown := sorted(set(given) - set(SOURCES)):
+            raise ValueError(f"sources must be among {', '.join(SOURCES)}, got {', '.join(unknown)}")
+        return {name: source.settings_type.model_validate(given.get(name, {})) for name, source in SOURCES.items()}
+
+    @model_serializer(mode="wrap")
+    def _flatten_sources(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name, value in handler(self).items():
+            flat |= value if name == "sources" else {name: value}
+        return flat

@@ -1,4 +1,4 @@
-"""What rankers are fitted on: interactions, item contents and user attributes as arrays, without users' identities.
+"""Inputs of rankers: interactions, item contents and user attributes as arrays, without users' identities.
 
 Shape letters: U users, I items of the catalogue (with or without interactions), n users of a block, D feature columns.
 """
@@ -247,7 +247,7 @@ def histories_of_lists(
 
 @dataclass(frozen=True)
 class FitData:
-    """What one fit sees.
+    """Inputs of one fit.
 
     Attributes:
         item_ids: [I] ids of the whole catalogue, also items without interactions.

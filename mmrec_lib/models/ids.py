@@ -42,8 +42,8 @@ class IdIndex:
 
     def known(self, wanted: Sequence[str] | npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
         """[n] whether each id has a position."""
-        found: npt.NDArray[np.bool_] = self._find(wanted) >= 0
-        return found
+        is_known: npt.NDArray[np.bool_] = self._find(wanted) >= 0
+        return is_known
 
     def positions(self, wanted: Sequence[str] | npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
         """[n] the position of each id.
@@ -88,7 +88,8 @@ class Mapped:
         Raises:
             ModelError: When one of them is not in it, or is no position.
         """
-        if positions.size and (positions.min() < 0 or not self.known[positions].all()):
+        is_place = not positions.size or (positions.min() >= 0 and positions.max() < len(self.known))
+        if not is_place or not self.known[positions].all():
             raise ModelError("positions: an id that is only in one of both lists has no position in the other")
         targets: npt.NDArray[np.int64] = self._targets[self._place[positions]]
         return targets

@@ -1,1 +1,1 @@
-"""What reviews think of things: sentiment, ratings, aspects and topics; pure, no Spark."""
+"""Opinions of reviews: sentiment, ratings, aspects and topics; pure, no Spark."""

@@ -22,7 +22,7 @@ _ENGLISH_ONLY = "and the general lexicon that stands in knows English only"
 
 @dataclass(frozen=True)
 class AspectOpinion:
-    """What a review says about one aspect.
+    """Opinion of a review on one aspect.
 
     Attributes:
         aspect: The aspect.
@@ -54,7 +54,7 @@ class TopicShare:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What a review thinks.
+    """Opinion of a review.
 
     Attributes:
         sentiment: One of `SENTIMENTS`; None with an error.
@@ -77,7 +77,7 @@ class Opinion:
 
 
 class Judge(Protocol):
-    """What tells sentiments from texts: the store's own model of ratings, or a sequence classifier."""
+    """Classifier of sentiments of texts: the store's own model of ratings, or a sequence classifier."""
 
     def judge(self, texts: Sequence[str], config: OpinionConfig) -> Judgement:
         """Sentiments and pseudo-ratings; the result of a text does not depend on the others."""
@@ -86,7 +86,7 @@ class Judge(Protocol):
 def analyse(
     texts: Sequence[str | None], model: OpinionModel, config: OpinionConfig, classifier: Judge | None = None
 ) -> list[Opinion]:
-    """What each review thinks.
+    """Opinion of each review.
 
     Args:
         texts: Words of reviews; None, empty ones and those without a known word become errors.
@@ -170,7 +170,7 @@ def _rows(found: Judgement) -> list[_Judged]:
 
 
 def _by_lexicon(texts: Sequence[str], no_ratings: str) -> list[_Judged]:
-    """What the general lexicon says, where there is nothing to learn from: no probabilities and no rating."""
+    """Verdict of the general lexicon, where there is nothing to learn from: no probabilities and no rating."""
     rows = []
     for text, score in zip(texts, lexicon_scores(texts), strict=True):
         if score == 0.0:

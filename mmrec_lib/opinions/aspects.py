@@ -1,4 +1,4 @@
-"""What reviews speak of: frequent nouns and noun phrases, and where a review speaks of them.
+"""Aspects of reviews: frequent nouns and noun phrases, and where a review speaks of them.
 
 Hu and Liu (2004), Mining and summarizing customer reviews: the features of a product are the nouns that many reviews
 share, and an opinion on one is that of the clause it stands in.

@@ -1,4 +1,4 @@
-"""How reviews are read for opinions."""
+"""Configuration of opinions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mmrec_lib.config import Section
 
 
 class OpinionConfig(Section):
-    """How reviews are read.
+    """Settings of opinions.
 
     Attributes:
         sentiment_encoder: Name of a model of kind sentiment under `models.encoders`; None takes the model that is

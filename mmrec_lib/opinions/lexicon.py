@@ -1,4 +1,4 @@
-"""What words mean in general: the English lexicon VADER, which knows negation, emphasis and emoji.
+"""General meaning of words: the English lexicon VADER, which knows negation, emphasis and emoji.
 
 Hutto and Gilbert (2014), VADER: A parsimonious rule-based model for sentiment analysis of social media text.
 """
@@ -17,13 +17,13 @@ NEUTRAL_BELOW = 0.05
 
 
 def lexicon_scores(texts: Sequence[str]) -> npt.NDArray[np.float64]:
-    """How positive each text is, from -1 to 1; 0 where no word is known: `[n]`."""
+    """Polarity of each text, from -1 to 1; 0 where no word is known: `[n]`."""
     score = _analyzer().polarity_scores
     return np.array([score(text)["compound"] for text in texts], np.float64)
 
 
 def is_english(text: str) -> bool:
-    """Whether the text reads as English, the only language of the lexicon."""
+    """True when the text reads as English, the only language of the lexicon."""
     import py3langid
 
     language: str = py3langid.classify(text)[0]

@@ -41,7 +41,7 @@ class Review:
 
 @dataclass(frozen=True)
 class OpinionModel:
-    """What is known about how a store's users speak.
+    """Knowledge of how a store's users speak.
 
     Attributes:
         aspects: What they speak of, most frequent first.
@@ -98,7 +98,7 @@ class OpinionModel:
 
 
 def part_of(review: Review) -> str:
-    """Whether a review trains, validates or tests the model of ratings, by its words: equal ones are never in two."""
+    """Part of the fit (train, valid or test) of a review, by its words: equal ones are never in two."""
     if review.rating is None:
         return UNRATED
     place = int(hashlib.sha256(review.text.encode()).hexdigest()[:8], 16) % 10

@@ -1,4 +1,4 @@
-"""Which words of a store are nouns, found without a tagger: by where they stand.
+"""Nouns among the words of a store, found without a tagger: by where they stand.
 
 A noun ends a run of content words behind an article or possessive (`the small battery is`), or is capitalised inside a
 clause (German). What is no content word is found by its frequency, so that no list of stop words is needed.
@@ -34,7 +34,7 @@ _FEW_REVIEWS = 30
 
 @dataclass(frozen=True)
 class Use:
-    """How a word is used.
+    """Usage of a word.
 
     Attributes:
         num_reviews: Reviews that have it.
@@ -48,7 +48,7 @@ class Use:
 
 
 def names_a_thing(word: str) -> bool:
-    """Whether a word could be a noun or adjective: letters, no article, no negator."""
+    """True when a word could be a noun or adjective: letters, no article, no negator."""
     return is_wordlike(word) and word not in NEGATORS and not is_determiner(word)
 
 
@@ -72,7 +72,7 @@ def common_words(texts: Sequence[str], languages: Sequence[str]) -> frozenset[st
 
 
 def word_uses(texts: Sequence[str], common: frozenset[str]) -> dict[str, Use]:
-    """How the words of a store are used, in the order of the alphabet; without rare words, articles and negators.
+    """Usage of the words of a store, in the order of the alphabet; without rare words, articles and negators.
 
     Args:
         texts: Reviews.

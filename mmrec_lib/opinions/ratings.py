@@ -36,7 +36,7 @@ _LEAST_CHANCE = 1e-12
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a model thinks of texts.
+    """Predictions of a model for texts.
 
     Attributes:
         probabilities: `[n, 3]`, in the order of `SENTIMENTS`.
@@ -57,7 +57,7 @@ def sentiment_of(ratings: Floats, config: OpinionConfig) -> npt.NDArray[np.int64
 
 
 def lexicon_features(texts: Sequence[str]) -> Floats:
-    """How positive and how negative the general lexicon finds each text: `[n, 2]`, at least 0."""
+    """Positive and negative weight of each text by the general lexicon: `[n, 2]`, at least 0."""
     scores = lexicon_scores(texts) * _LEXICON_SCALE
     return np.stack([np.maximum(scores, 0.0), np.maximum(-scores, 0.0)], axis=1)
 
@@ -81,7 +81,7 @@ class RatingModel:
         self.class_mean_C, self.class_var_C = class_mean_C, class_var_C
 
     def class_probabilities(self, texts: Sequence[str]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """How likely each class is, `[N, C]`, and whether any word is known, `[N]`."""
+        """Probability of each class, `[N, C]`, and whether any word is known, `[N]`."""
         vectors_NF = self.vocabulary.vectors([features(text) for text in texts])
         lexicon_N2 = lexicon_features(texts) if self.uses_lexicon else np.zeros((len(texts), 2))
         is_known = (np.diff(vectors_NF.indptr) > 0) | lexicon_N2.any(axis=1)
@@ -89,11 +89,11 @@ class RatingModel:
 
     @property
     def uses_lexicon(self) -> bool:
-        """Whether the general lexicon has a say."""
+        """True when the general lexicon is a feature."""
         return bool(self.lexicon_2C.any())
 
     def chances(self, vectors_NF: csr_array, lexicon_N2: Floats) -> Floats:
-        """How likely each class is, from TF-IDF and from `lexicon_features`: `[N, C]`."""
+        """Probability of each class, from TF-IDF and from `lexicon_features`: `[N, C]`."""
         logits_NC = vectors_NF @ self.weight_FC + self.bias_C
         # Not as a matrix product, which may round differently for other numbers of rows.
         logits_NC += lexicon_N2[:, :1] * self.lexicon_2C[0] + lexicon_N2[:, 1:] * self.lexicon_2C[1]
@@ -267,7 +267,7 @@ class _Reviews:
 
 
 def _choice(losses: Mapping[tuple[bool, float], Floats]) -> tuple[bool, float]:
-    """Whether to use the lexicon, and the inverse regularisation strength: the smallest mean loss.
+    """Choose the use of the lexicon and the inverse regularisation strength: the smallest mean loss.
 
     A few reviews easily prefer to do without the lexicon by chance, so it must be worse by more than one standard error
     (Breiman et al. 1984, Classification and regression trees).

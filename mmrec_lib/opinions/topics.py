@@ -70,7 +70,7 @@ class TopicModel:
         return found
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What is saved."""
+        """Arrays to save."""
         return {"topic_words": self.topic_TF.astype(np.float32)}
 
     @classmethod

@@ -1,1 +1,1 @@
-"""Publishing: tables → what the report and the summary show."""
+"""Publishing: tables → content of the report and the summary."""

@@ -1,9 +1,10 @@
-"""Tables → what the report and the summary show."""
+"""Tables → content of the report and the summary."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -35,29 +36,10 @@ from mmrec_lib.reporting.data import (
 from mmrec_lib.tracking.registry import CHAMPION, Registry
 from mmrec_lib.training.promote import DECISION_TAG
 
-READS = (
-    "event",
-    "review",
-    "item",
-    "user",
-    "quarantine",
-    "landing_file",
-    "media_asset",
-    "media_link",
-    "media_text",
-    "provided_text",
-    "content_embedding",
-    "encoder_release",
-    "review_opinion",
-    "training_snapshot",
-    "training_interaction",
-    "user_profile",
-    "user_topk",
-    "item_neighbor",
-    "current_slice",
-    "model_metric",
-    "registry:champion",
-)
+FEEDBACK = ("job_run",)
+"""Every run writes what it did into it; the report counts the runs before its own."""
+READS = (*(name for name in CONTRACTS if name not in FEEDBACK), "registry:champion")
+"""All tables, because the summary counts the rows of each."""
 _PACKAGES = (
     ("delta-spark", "delta-spark"),
     ("torch", "torch"),
@@ -106,6 +88,14 @@ def collect_report(
         seconds={job: run.run_seconds for job, run in runs.items() if run is not None},
         encodes=_encodes(lakehouse),
         spoken=_spoken(lakehouse, config.num_spoken),
+    )
+
+
+def last_ingest(ledger: Ledger) -> str:
+    """Counts that the report shows of the last ingest, which no table keeps."""
+    run = ledger.last_good("ingest_landing")
+    return json.dumps(
+        {} if run is None else {k: n for k, n in run.counts.items() if k.startswith("media.")}, sort_keys=True
     )
 
 

@@ -53,6 +53,7 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
             user_id=user_id,
             is_warm=bool(row["length"]),
             num_events=int(row["num_events"]),
+            num_history=int(row["length"]),
             attributes=dict(row["attributes"] or {}),
             history=[
                 HistoryItem(
@@ -81,9 +82,7 @@ def _latest_events(lakehouse: Lakehouse, of_chosen: Any) -> DataFrame:
     acts = lakehouse.read("event").select(*columns).unionByName(review_acts(lakehouse.read("review")).select(*columns))
     events = acts.where(of_chosen & F.col("item_id").isNotNull()).join(known, ["user_id", "item_id"], "left_semi")
     latest = events.groupBy("user_id", "item_id").agg(F.max(F.struct("event_ts", "event_type")).alias("e"))
-    rows = latest.select("user_id", "item_id", "e.event_ts", "e.event_type").orderBy(
-        "user_id", F.col("event_ts").desc(), "item_id"
-    )
+    rows = latest.select("user_id", "item_id", "e.event_ts", "e.event_type")
     newest_first = F.sort_array(F.collect_list(F.struct("event_ts", "item_id", "event_type")), asc=False)
     top = (
         rows.groupBy("user_id")
@@ -94,7 +93,7 @@ def _latest_events(lakehouse: Lakehouse, of_chosen: Any) -> DataFrame:
 
 
 def shown_neighbors(lakehouse: Lakehouse, limit: int) -> list[Neighbors]:
-    """Some items with an image and what is most like them."""
+    """Some items with an image and the items most like them."""
     if limit == 0:
         return []
     newest = current_rows(lakehouse, "item_neighbor")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from mmrec_lib.contracts.table import SLICE_COLUMN
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 
@@ -17,7 +18,6 @@ def current_rows(lakehouse: Lakehouse, name: str) -> DataFrame:
         lakehouse: Tables.
         name: user_topk or item_neighbor.
     """
-    found = lakehouse.read("current_slice").where(F.col("table_name") == name).select("as_of_date").collect()
-    rows = lakehouse.read(name)
+    day, rows = lakehouse.current_slice(name), lakehouse.read(name)
     # The date as a literal lets Delta read the one partition.
-    return rows.where(F.col("as_of_date") == F.lit(found[0]["as_of_date"])) if found else rows.limit(0)
+    return rows.where(F.col(SLICE_COLUMN) == F.lit(day)) if day is not None else rows.limit(0)

@@ -1,4 +1,4 @@
-"""Pages and summaries for people and for machines that read over their shoulder."""
+"""Pages for people and summaries for programs."""
 
 from mmrec_lib.reporting.data import (
     Card,

@@ -8,7 +8,7 @@ from mmrec_lib.config import Section
 
 
 class ReportConfig(Section):
-    """What the report shows.
+    """Settings of the report: how much it shows.
 
     Attributes:
         num_users: Users whose lists are shown.

@@ -1,4 +1,4 @@
-"""What a report shows, as plain values: whoever fills it reads the tables, the report only draws."""
+"""Content of a report as plain values: publishing fills them from the tables, the report only draws."""
 
 from __future__ import annotations
 
@@ -59,23 +59,23 @@ class ShownUser:
         user_id: Key.
         is_warm: False for a user without history in the model's training.
         num_events: Events of the user before as_of.
+        num_history: Different items in the whole history, of which `history` lists the latest.
         attributes: What the source tells of the user.
         history: Latest first; a dozen are shown.
         recommendations: Best first; a dozen are shown.
         history_categories: Share of each category in the whole history, 0 to 1; empty without categories.
         recommended_categories: Share of each category in the whole list.
-        why_shown: A few words, such as "likes red dresses (planted)".
     """
 
     user_id: str
     is_warm: bool = True
     num_events: int = 0
+    num_history: int = 0
     attributes: Mapping[str, str] = field(default_factory=dict)
     history: Sequence[HistoryItem] = ()
     recommendations: Sequence[Recommendation] = ()
     history_categories: Mapping[str, float] = field(default_factory=dict)
     recommended_categories: Mapping[str, float] = field(default_factory=dict)
-    why_shown: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class ReconciliationRow:
 
 @dataclass(frozen=True)
 class QuarantineReason:
-    """How many rows were set aside for a reason, with an example of the detail and of the record."""
+    """Number of rows set aside for a reason, with an example of the detail and of the record."""
 
     reason: str
     rows: int

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from mmrec_lib.safe_text import page_text
 from mmrec_lib.text.markup import plain_text
 
 MAX_CHARACTERS = 600
@@ -16,12 +16,6 @@ _MAX_SEEN = 20_000
 _MAX_ID_CHARACTERS = 200
 # Fields whose markup goes, as it goes before they become contents; others are shown as they came.
 _SHOP_TEXTS = frozenset({"title", "caption", "item_title", "transcript"})
-
-# Controls, and what changes the direction of all that follows it; emoji and letters keep their joiners.
-_UNSEEN = re.compile(
-    "[\\x00-\\x08\\x0e-\\x1f\\x7f-\\x9f\\u00ad\\u061c\\u200b\\u200e\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb]"
-)
-_SURROGATE = re.compile("[\\ud800-\\udfff]")
 
 
 def bounded(data: Any, max_entries: int = MAX_ENTRIES) -> Any:
@@ -56,17 +50,13 @@ def _text(text: str, *, is_shop_text: bool) -> str:
     start = text[:_MAX_SEEN]
     if is_shop_text:
         start = " ".join(plain_text(start).split())
-    return shorten(_seen(start), MAX_CHARACTERS, is_cut=len(text) > _MAX_SEEN)
+    return shorten(page_text(start), MAX_CHARACTERS, is_cut=len(text) > _MAX_SEEN)
 
 
 def _id_text(text: str) -> str:
     if len(text) > _MAX_ID_CHARACTERS:
         text = text[: _MAX_ID_CHARACTERS * 3 // 4 - 1] + "…" + text[-_MAX_ID_CHARACTERS // 4 :]
-    return _seen(text)
-
-
-def _seen(text: str) -> str:
-    return _SURROGATE.sub("\ufffd", _UNSEEN.sub("", text))
+    return page_text(text)
 
 
 def shorten(text: str, length: int, *, is_cut: bool = False) -> str:

@@ -44,8 +44,10 @@ def report_html(data: ReportData) -> str:
     environment = _environment()
     max_entries = MAX_ENTRIES
     with DecoderChild() as decoder:
+        thumbnails = Thumbnails(IMAGE_BYTES, decoder)
         while True:
-            page = _page(environment, bounded(data, max_entries), max_entries, Thumbnails(IMAGE_BYTES, decoder))
+            thumbnails.begin_page()
+            page = _page(environment, bounded(data, max_entries), max_entries, thumbnails)
             if max_entries == 1 or len(page.encode("utf-8", "replace")) <= MAX_PAGE_BYTES:
                 return page
             max_entries = max(max_entries // 8, 1)

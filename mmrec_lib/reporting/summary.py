@@ -39,13 +39,13 @@ def build_summary(
         baselines: {name: {…}}, seconds: {job: s}, model: {name, version, alias}, versions: {…}}`. Baselines are
         those of fit2, or of fit1 where there is no fit2.
     """
-    judged = metrics.get("fit2") or metrics.get("fit1") or ()
-    baselines = dict.fromkeys(row.model for row in judged if row.model != RANKER)
+    evaluated = metrics.get("fit2") or metrics.get("fit1") or ()
+    baselines = dict.fromkeys(row.model for row in evaluated if row.model != RANKER)
     return {
         "tables": dict(tables),
         "quarantine": dict(quarantine),
         "metrics": {fit: _finite(flat_metrics(rows, RANKER)) for fit, rows in metrics.items()},
-        "baselines": {name: _finite(flat_metrics(judged, name)) for name in baselines},
+        "baselines": {name: _finite(flat_metrics(evaluated, name)) for name in baselines},
         "seconds": {job: round(float(value), 3) for job, value in seconds.items()},
         "model": {
             "name": model.name if model else None,

@@ -31,8 +31,12 @@ class Thumbnails:
 
     def __init__(self, budget_bytes: int, decoder: DecoderChild) -> None:
         """Nothing is made yet; see the class for the arguments."""
-        self._left, self._decoder = budget_bytes, decoder
+        self._budget, self._left, self._decoder = budget_bytes, budget_bytes, decoder
         self._made: dict[str, str | None] = {}
+
+    def begin_page(self) -> None:
+        """Give the next page the whole budget; images that were made for an earlier one are not decoded again."""
+        self._left = self._budget
 
     def address(self, image: bytes | None) -> str | None:
         """A `data:` address of a JPEG of at most SIDE_PX pixels a side; None where there is no image to show."""

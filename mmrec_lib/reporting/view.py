@@ -1,4 +1,4 @@
-"""From report data to what the template prints: every choice that is not about looks is made here."""
+"""Report data as the values that the template prints; every choice that is not about looks is made here."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ NUM_NEIGHBORS = 7
 NUM_CATEGORIES = 7
 HEADLINES = (("ndcg", 10), ("recall", 20))
 FIT_TITLES = {
-    "fit1": "Fit 1: trained on train, judged on test",
-    "fit2": "Fit 2: trained on train and valid, judged on test",
+    "fit1": "Fit 1: trained on train, evaluated on test",
+    "fit2": "Fit 2: trained on train and valid, evaluated on test",
 }
 MODEL_NAMES = {
     RANKER: "Ranker",
@@ -55,7 +55,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Image:
-    """A card with its image made ready."""
+    """A card with its image as a `data:` address."""
 
     title: str
     item_id: str
@@ -65,7 +65,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Listed:
-    """An image in a user's history or list."""
+    """An item in a user's history or list."""
 
     image: Image
     label: str
@@ -89,7 +89,6 @@ class UserView:
     user_id: str
     kind: str
     facts: Sequence[tuple[str, str]]
-    why_shown: str
     history: Sequence[Listed]
     more_history: int
     recommendations: Sequence[Listed]
@@ -191,9 +190,8 @@ def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnail
         user_id=user.user_id,
         kind="with history" if user.is_warm else "new",
         facts=[("events", count(user.num_events)), *((label(key), value) for key, value in user.attributes.items())],
-        why_shown=user.why_shown or "",
         history=history[:NUM_HISTORY],
-        more_history=max(0, len(history) - NUM_HISTORY),
+        more_history=max(user.num_history, len(history)) - len(history[:NUM_HISTORY]),
         recommendations=[
             Listed(
                 image_of(line.card, thumbnails),

@@ -1,4 +1,4 @@
-"""What the job extract_opinions does, table to table: reviews → what they think."""
+"""Work of the job extract_opinions, table to table: reviews → opinions."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def analyse_table(todo: DataFrame, task: Analysis) -> DataFrame:
 
     Args:
         todo: See `plan_opinions`.
-        how: Models and settings.
+        task: Models and settings.
 
     Returns:
         `review_id`, `content_id`, `fit_part`, `given` (the review's own rating) and the fields of an opinion.
@@ -255,10 +255,12 @@ def _classifier(task: Analysis) -> Judge | None:
 def _analyse_partition(
     batches: Iterator[pa.RecordBatch], task: Analysis, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    model, classifier = OpinionModel.of_saved(*task.model), _classifier(task)
+    model: OpinionModel | None = None
     for portion in bounded(batches, "text", task.portions.batch_bytes, task.portions.batch_rows):
+        # A task without reviews, of which a run with little news has most, loads nothing.
+        model = model or OpinionModel.of_saved(*task.model)
         rows = portion.to_pylist()
-        opinions = analyse([row["text"] for row in rows], model, task.config, classifier)
+        opinions = analyse([row["text"] for row in rows], model, task.config, _classifier(task))
         made = [_row(row, opinion) for row, opinion in zip(rows, opinions, strict=True)]
         yield pa.RecordBatch.from_pylist(made, schema)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import shutil
@@ -9,14 +10,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmrec_lib.errors import InterruptedRunError, MachineError, MmrecError, StoreError, UnexpectedError
+from mmrec_lib.errors import InterruptedRunError, MachineError, MmrecError, ModelError, StoreError, UnexpectedError
 from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.safe_text import mask_secrets
 
 _AGAIN = "run it again: it goes on from where it stopped"
 _MAX_CHARS = 400
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_TEXT = re.compile(
-    r"No space left on device|Disk quota exceeded|database or disk is full|not enough space|File too large", re.I
+    r"No space left on device|Disk quota exceeded|database or disk is full|not enough space|File too large"
+    r"|No usable temporary directory found",
+    re.I,
 )
 _JAVA_GONE = re.compile(
     r"Answer from Java side is empty|Error while (?:sending|receiving)|An error occurred while trying to connect to "
@@ -55,10 +59,10 @@ def explain(error: BaseException, store: StoreConfig | None = None) -> MmrecErro
         store: Says which places of a message are tables.
 
     Returns:
-        The error itself where it is a sentence already.
+        The error itself where it is a sentence already, unless a full disk led to it.
     """
     if isinstance(error, MmrecError):
-        return error
+        return _disk_full_below(error, store) or error
     chain = list(_chain(error))
     said = next((e for e in chain if isinstance(e, MmrecError)), None)
     text = "\n".join(_text(e) for e in chain)
@@ -77,6 +81,11 @@ def explain(error: BaseException, store: StoreConfig | None = None) -> MmrecErro
             return explained
     if said is not None:
         return said
+    if (of_mlflow := next((e for e in chain if _package(e) == "mlflow"), None)) is not None:
+        return ModelError(
+            f"MLflow refused or did not answer: {_first_line(_text(of_mlflow))}. Look whether it runs "
+            f"(tracking.tracking_uri) and what this user may do there, and {_AGAIN}."
+        )
     return UnexpectedError(
         f"an error that mmrec did not foresee: {type(error).__name__}: {_first_line(_text(error))}. Run with "
         "--log-level debug to see where; the store is as its last whole commits left it."
@@ -93,11 +102,26 @@ def _disk_full(chain: list[BaseException], text: str, store: StoreConfig | None)
     if not any(isinstance(e, OSError) and e.errno in _FULL for e in chain) and not _FULL_TEXT.search(text):
         return None
     places = _places(store)
-    free = ", ".join(f"{place}: {_megabytes(shutil.disk_usage(place).free)} free" for place in places)
+    free = ", ".join(f"{place}: {_megabytes(space)} free" for place, space in places.items())
     return MachineError(
-        f"a disk is full, or a file grew beyond what this user may write ({free}). Free space there, or set store.out, "
-        f"store.staging or TMPDIR to a larger disk; then {_AGAIN}."
+        f"a disk is full, or a file grew beyond what this user may write ({free or 'no folder tells'}). Free space "
+        f"there, or set store.out, store.staging or TMPDIR to a larger disk; then {_AGAIN}."
     )
+
+
+def _disk_full_below(error: MmrecError, store: StoreConfig | None) -> MmrecError | None:
+    """The sentence about a full disk where one led to an error that says something else, such as a file that is gone.
+
+    Only what the error names as its cause counts, not its own words: they may cite anything.
+    """
+    if isinstance(error, MachineError | InterruptedRunError):
+        return None
+    causes, cause = list[BaseException](), error.__cause__
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = getattr(cause, "orig", None) or cause.__cause__
+    foreign = [cause for cause in causes if not isinstance(cause, MmrecError)]
+    return _disk_full(foreign, "\n".join(map(_text, foreign)), store)
 
 
 def _out_of_memory(chain: list[BaseException], text: str, store: StoreConfig | None) -> MmrecError | None:
@@ -135,7 +159,7 @@ def _worker_gone(chain: list[BaseException], text: str, store: StoreConfig | Non
 
 
 def _registry(chain: list[BaseException], text: str, store: StoreConfig | None) -> MmrecError | None:
-    if not any(type(e).__module__.split(".")[0] in ("sqlite3", "sqlalchemy", "mlflow", "alembic") for e in chain):
+    if not any(_package(e) in ("sqlite3", "sqlalchemy", "mlflow", "alembic") for e in chain):
         return None
     where = f"{store.out}/mlflow.db" if store is not None and store.out else "of tracking.tracking_uri"
     if _REGISTRY_BUSY.search(text):
@@ -198,7 +222,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _text(error: BaseException) -> str:
-    """What an error says; one of Java asks Java, which may be gone."""
+    """Message of an error; one of Java asks Java, which may be gone."""
     try:
         return f"{error}" or type(error).__name__
     except Exception:
@@ -223,7 +247,12 @@ def _raised_in(error: BaseException, package: str) -> bool:
 
 
 def _is_of_spark(error: BaseException) -> bool:
-    return type(error).__module__.split(".")[0] in ("py4j", "pyspark", "pyarrow") or isinstance(error, OSError)
+    return _package(error) in ("py4j", "pyspark", "pyarrow") or isinstance(error, OSError)
+
+
+def _package(error: BaseException) -> str:
+    """Top package of an error's class."""
+    return type(error).__module__.split(".")[0]
 
 
 def _table_in(text: str, store: StoreConfig | None) -> tuple[str, str] | None:
@@ -235,12 +264,20 @@ def _table_in(text: str, store: StoreConfig | None) -> tuple[str, str] | None:
     return (found[1], f"{root}/{found[1]}") if found else None
 
 
-def _places(store: StoreConfig | None) -> list[str]:
-    """Existing local folders that a run writes to."""
-    wanted = [tempfile.gettempdir()]
-    if store is not None:
-        wanted = [place for place in (store.out, store.staging) if place and "://" not in place] + wanted
-    return list(dict.fromkeys(str(next(p for p in (Path(w), *Path(w).parents) if p.is_dir())) for w in wanted))
+def _places(store: StoreConfig | None) -> dict[str, int]:
+    """Existing local folders that a run writes to, with their free bytes; without those that do not tell."""
+    wanted = (
+        [place for place in (store.out, store.staging) if place and "://" not in place] if store is not None else []
+    )
+    # Where every folder for temporary files is full, Python finds none.
+    with contextlib.suppress(OSError):
+        wanted.append(tempfile.gettempdir())
+    found = {}
+    for place in wanted:
+        with contextlib.suppress(OSError):
+            folder = str(next(p for p in (Path(place), *Path(place).parents) if p.is_dir()))
+            found[folder] = shutil.disk_usage(folder).free
+    return found
 
 
 def _megabytes(size: int) -> str:
@@ -249,4 +286,5 @@ def _megabytes(size: int) -> str:
 
 def _first_line(text: str) -> str:
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line[:_MAX_CHARS].rstrip(".")
+    # Masked before it is cut: half a secret is not known as one.
+    return mask_secrets(line)[:_MAX_CHARS].rstrip(".")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -62,6 +65,29 @@ def load_graph(path: Path) -> list[Task]:
         ordered += ready
         done |= {t.key for t in ready}
     return ordered
+
+
+def load_module(path: Path) -> ModuleType:
+    """The module of a file, under a name of its own: jobs are files of a project, not of the library.
+
+    Raises:
+        ConfigError: When there is no such file.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            f"job file {path}: there is none. The project is not whole, or its job graph names a wrong file."
+        )
+    spec = importlib.util.spec_from_file_location(f"mmrec_job_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where Pydantic and pickle look for a module's names
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_jobs(tasks: Sequence[Task], resources: Path) -> dict[str, Job[Any]]:
+    """The job of each task, from the file that the task names, relative to the folder of the job graph."""
+    return {task.key: load_module(resources / task.python_file).JOB for task in tasks}
 
 
 def run_graph(

@@ -1,25 +1,28 @@
-"""What a job is, and how one is run: skipped when nothing changed, recorded however it ends."""
+"""Jobs and how one is run: skipped when nothing changed, recorded however it ends."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import mmrec_lib
 from mmrec_lib.config import Section
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import StoreError
+from mmrec_lib.lakehouse.job_tables import JobTables
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger, LostTable
+from mmrec_lib.lakehouse.session import build_session
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.runtime.explain import explain
 from mmrec_lib.runtime.progress import Progress
+from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import Registry
 
 ConfigT = TypeVar("ConfigT", bound=Section)
@@ -28,13 +31,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Context:
-    """What a run gives its jobs.
+    """Tables, models, clock and ledger that a run gives its jobs.
 
     Attributes:
         run_id: Identifies the run in tables and messages.
         now: Start of the run (UTC); the only clock that jobs see.
         as_of: The date given on the command line, or None: then it follows from the events.
-        lakehouse: Tables.
+        lakehouse: Tables; a job gets those that it declares, see `JobTables`.
         ledger: Earlier runs.
         registry: Models.
         progress: What a person sees.
@@ -57,7 +60,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job reports: counts for job_run and a sentence for a person."""
+    """Report of a job: counts for job_run and a sentence for a person."""
 
     counts: dict[str, int] = field(default_factory=dict)
     message: str | None = None
@@ -86,9 +89,12 @@ class Job(Generic[ConfigT]):
         summary: One sentence for --help.
         config: The sections it reads; only these make it run again when they change.
         reads: Tables (or `registry:<what>`) that it reads from others.
-        writes: Tables (or `registry:<what>`, `file:<what>`) that it writes.
+        writes: Tables (or `registry:<what>`, `file:<what>`) that it writes; it may read them too.
         run: The work.
-        outside: Versions of what it reads besides tables, such as landing files or model directories.
+        feedback: Tables (or `registry:<what>`) that it reads as a later job of the graph, or a later run, left them.
+            They may be missing or older, and a change of them alone does not make it run again.
+        maintains: Tables that it may compact and relieve of expired rows, which does not count as a change of rows.
+        external_versions: Versions of what it reads besides tables, such as landing files or model directories.
         is_complete: Whether what it writes besides tables is still there.
         before_remaking: Called before the work when tables that it wrote are gone or older than it left them, so that
             it makes them whole again; raises when it cannot.
@@ -105,6 +111,8 @@ class Job(Generic[ConfigT]):
     is_complete: Callable[[Context], bool] = always_complete
     before_remaking: Callable[[Context, ConfigT, Sequence[LostTable]], None] = written_whole
     is_dated: bool = False
+    feedback: tuple[str, ...] = ()
+    maintains: tuple[str, ...] = ()
 
     @property
     def tables_read(self) -> tuple[str, ...]:
@@ -116,14 +124,22 @@ class Job(Generic[ConfigT]):
         """The tables among what it writes."""
         return tuple(name for name in self.writes if name in CONTRACTS)
 
+    def view(self, context: Context) -> Context:
+        """The same run with the tables that this job declares, and no others."""
+        reads = [*self.tables_read, *(name for name in self.feedback if name in CONTRACTS)]
+        tables = JobTables(
+            context.lakehouse, self.name, reads=reads, writes=self.tables_written, maintains=self.maintains
+        )
+        return replace(context, lakehouse=tables)
 
-def library_source_hash() -> str:
-    """Hash of the library's source files: a changed program is a reason to run again."""
-    digest = hashlib.sha256()
-    root = Path(mmrec_lib.__file__).parent
-    for path in sorted(p for p in root.rglob("*") if p.suffix in {".py", ".j2", ".css"}):
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+
+def job_source_version(job: Job[Any]) -> str:
+    """Version of the code that decides what a job writes: its file, session and tables, and what these need.
+
+    The runtime is left out: it starts jobs, whatever they write.
+    """
+    files = [Path(inspect.getfile(part)) for part in (job.run, build_session, JobTables)]
+    return source_version(files, without="mmrec_lib.runtime")
 
 
 def _known(versions: Mapping[str, int | None]) -> dict[str, int]:
@@ -132,7 +148,7 @@ def _known(versions: Mapping[str, int | None]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Plan:
-    """Whether a job has something to do, and why."""
+    """Decision whether a job has something to do, and the reason."""
 
     fingerprint: str
     input_versions: dict[str, int]
@@ -146,10 +162,10 @@ def plan_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: boo
     parts = {
         "job": job.name,
         "inputs": inputs,
-        "outside": dict(job.external_versions(context, config)),
+        "outside": dict(job.external_versions(job.view(context), config)),
         "config": config.model_dump(mode="json"),
         "as_of": str(context.as_of) if job.is_dated else None,
-        "library": library_source_hash(),
+        "library": job_source_version(job),
     }
     fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     last = context.ledger.last_good(job.name)
@@ -161,7 +177,7 @@ def plan_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: boo
         changed = [name for name, version in inputs.items() if last.input_versions.get(name) != version]
         return Plan(fingerprint, inputs, True, f"changed: {', '.join(changed) or 'files, config or library'}")
     same_tables = _known(context.lakehouse.data_versions(job.tables_written)) == last.output_versions
-    if not same_tables or not job.is_complete(context):
+    if not same_tables or not job.is_complete(job.view(context)):
         return Plan(fingerprint, inputs, True, "what it writes is not as its last good run left it")
     return Plan(fingerprint, inputs, False, "nothing new")
 
@@ -174,23 +190,26 @@ def run_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: bool
         MmrecError: What the job raised, explained, after the failure was recorded.
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
-    plan = plan_job(job, context, config, force=force)
-    if not plan.due:
-        run = JobRun(job.name, "skipped", started_at, 0.0, plan.fingerprint, plan.input_versions, message=plan.reason)
-        context.ledger.record(run)
-        return run
+    plan: Plan | None = None
     try:
+        plan = plan_job(job, context, config, force=force)
+        if not plan.due:
+            reason, inputs = plan.reason, plan.input_versions
+            run = JobRun(job.name, "skipped", started_at, 0.0, plan.fingerprint, inputs, message=reason)
+            context.ledger.record(run)
+            return run
         _require_tables(job, context)
         lost = context.ledger.lost(job.tables_written)
         if lost:
             _log.warning("made anew: %s; what only they knew of earlier runs is lost", _listed(lost))
-            job.before_remaking(context, config, lost)
-        outcome = job.run(context, config)
+            job.before_remaking(job.view(context), config, lost)
+        outcome = job.run(job.view(context), config)
     except Exception as error:
         explained = explain(error, context.lakehouse.store)
         message = f"{type(explained).__name__}: {explained}"[:4000]
         seconds = time.perf_counter() - start
-        failed = JobRun(job.name, "failed", started_at, seconds, plan.fingerprint, plan.input_versions, message=message)
+        fingerprint, inputs = (plan.fingerprint, plan.input_versions) if plan is not None else (None, {})
+        failed = JobRun(job.name, "failed", started_at, seconds, fingerprint, inputs, message=message)
         _record_failure(context, failed)
         if explained is error:
             raise

@@ -50,3 +50,12 @@ class Settings(Section):
                 "files; on Databricks it is `databricks`"
             )
         return self
+
+    @model_validator(mode="after")
+    def _report_goes_into_a_folder(self) -> Settings:
+        if "://" in (self.store.report_folder or self.store.out or ""):
+            raise ValueError(
+                "store.report_folder: report.html and summary.json need a folder of this machine, such as "
+                "/Volumes/…; name one where `store.out` is a URI, or where this is one"
+            )
+        return self

@@ -24,7 +24,7 @@ _VECTORS, _ITEMS, _MODEL = "item_vectors.npy", "items.json", "model"
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What a worker needs to score users.
+    """Items, vectors and model that a worker scores users with.
 
     Attributes:
         ranker: The model.
@@ -54,7 +54,7 @@ class Catalogue:
         return Mapped(self.item_ids, self.model_index)
 
     def listed(self, item_ids: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
-        """Whether each item is in today's catalogue and was in that of the fit."""
+        """[n] True for items in today's catalogue and in that of the fit."""
         return self.index.known(item_ids) & self.model_index.known(item_ids)
 
 

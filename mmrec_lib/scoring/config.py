@@ -8,7 +8,7 @@ from mmrec_lib.config import Section
 
 
 class ScoringConfig(Section):
-    """What is published for readers.
+    """Sizes of the published tables and of the tasks that make them.
 
     Attributes:
         k: Items a user.

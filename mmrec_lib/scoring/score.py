@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import uuid
 from datetime import date
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.model_artifact(champion, "ranker", Path(scratch))
         catalogue = build_catalogue(FittedRanker.load(folder), snapshot)
-        uri = lakehouse.staging_path("catalogue")
+        # A place of its own: workers keep what they read from a place, maybe another catalogue of this run.
+        uri = lakehouse.staging_path(f"catalogue-{uuid.uuid4().hex}")
         save_catalogue(catalogue, folder, uri)
         num_tasks = 2 * (1 + len(snapshot.user_ids) // config.users_per_task)
         scored = lakehouse.stage("scored", score_profiles(present_profiles(lakehouse), uri, config.k, num_tasks))

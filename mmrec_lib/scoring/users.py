@@ -43,17 +43,17 @@ def score_profiles(profiles: DataFrame, catalogue_uri: str, k: int, num_tasks: i
     Returns:
         user_id, vector, item_ids, scores, shares (best first, fewer than k where there are not so many candidates).
     """
-
-    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        catalogue = load_catalogue(catalogue_uri)
-        for batch in batches:
-            if batch.num_rows:
-                yield _score_batch(batch, catalogue, k)
-
     columns = profiles.select("user_id", "attributes", "history.item_id", "history.weight", "seen_item_ids")
     named = columns.toDF("user_id", "attributes", "history_items", "history_weights", "seen_item_ids")
     laid_out = named.repartition(num_tasks, "user_id").sortWithinPartitions("user_id")
-    return laid_out.mapInArrow(score, SCORED)
+    return laid_out.mapInArrow(lambda batches: score_partition(batches, catalogue_uri, k), SCORED)
+
+
+def score_partition(batches: Iterator[pa.RecordBatch], catalogue_uri: str, k: int) -> Iterator[pa.RecordBatch]:
+    """Work of one task; a task without users, of which small stores have many, loads no catalogue."""
+    for batch in batches:
+        if batch.num_rows:
+            yield _score_batch(batch, load_catalogue(catalogue_uri), k)
 
 
 def _score_batch(batch: pa.RecordBatch, catalogue: Catalogue, k: int) -> pa.RecordBatch:

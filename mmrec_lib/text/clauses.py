@@ -96,7 +96,7 @@ def tokens(clause: str) -> list[Token]:
 
 
 def features(text: str) -> list[tuple[str, str | None]]:
-    """What a text is weighed by: its words and pairs of neighbours, clause by clause.
+    """Features of a text: its words and pairs of neighbours, clause by clause.
 
     Returns:
         Features in their order; for a negated word beside the feature (`not_good`) the word that it turns (`good`).
@@ -110,7 +110,7 @@ def features(text: str) -> list[tuple[str, str | None]]:
 
 
 def is_wordlike(word: str) -> bool:
-    """Whether a token can name a thing: letters, at least two."""
+    """True when a token can name a thing: letters, at least two."""
     return _LETTERS.fullmatch(word) is not None
 
 
@@ -121,7 +121,7 @@ def without_elision(token: Token) -> tuple[str, bool]:
 
 
 def is_determiner(word: str) -> bool:
-    """Whether a word announces a noun."""
+    """True when a word announces a noun."""
     return word in DETERMINERS
 
 

@@ -1,4 +1,4 @@
-"""Which language a text is in.
+"""Language of a text.
 
 Lui and Baldwin, langid.py: An Off-the-shelf Language Identification Tool (2012): naive Bayes over byte n-grams that
 tell languages apart in every domain; py3langid brings the model, as numpy arrays.

@@ -132,7 +132,7 @@ class _Scanner:
         self._has_cdata = False
 
     def skipped(self, start: re.Match[str]) -> tuple[int, str]:
-        """Where reading goes on, and what stands for what was skipped: the `<` itself where it is no markup."""
+        """Position after the markup, and the text in its place: the `<` itself where it is no markup."""
         found, after = start.group(), start.end()
         if start.group(1) is not None:
             return self._tag(start.start(), after, start.group(1), is_closing=found.startswith("</"))
@@ -178,7 +178,7 @@ class _Scanner:
         return len(self._text) if self._runs_to_end and name in ("script", "style") else end
 
     def _end_of_tag(self, after: int, name: str, is_closing: bool) -> int | None:
-        """Where a tag ends; None where it is none."""
+        """End of a tag; None where it is none."""
         simple = _SIMPLE_END.match(self._text, after) if self._vain <= 0 else _END.match(self._text, after)
         if simple is not None:
             return simple.end()

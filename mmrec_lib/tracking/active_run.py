@@ -1,4 +1,4 @@
-"""What a job logs while its MLflow run is open."""
+"""MLflow runs that are open: logging metrics, parameters, tags and models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where runs and models are kept."""
+"""Settings of MLflow: the place of runs and models."""
 
 from __future__ import annotations
 

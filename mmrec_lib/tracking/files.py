@@ -1,4 +1,4 @@
-"""What lies in an artifact folder, as one short text: so that a later run sees whether all of it is still there."""
+"""Content of artifact folders as one short text, by which a later run sees whether all of it is still there."""
 
 from __future__ import annotations
 

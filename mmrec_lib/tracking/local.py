@@ -3,17 +3,22 @@
 MLflow keeps where artifacts lie as absolute paths and has no command that changes them. So that a store that was moved
 or copied uses its own artifacts, and never those of the store it was copied from, every opening compares the recorded
 folder with the one that the database lies in and, where they differ, writes the new one, in one transaction.
+
+MLflow makes its tables in some dozens of steps and never goes on with a database that has half of them. So it makes
+them in a file of another name, which takes its place when it is whole.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from mmrec_lib.errors import ModelError
+from mmrec_lib.tracking.names import sqlite_uri
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -30,7 +35,7 @@ _PLACES = (
 
 
 def artifact_place(out: str) -> str:
-    """Where MLflow keeps artifacts of a store, as it takes places: it reads `%20` in a local path as a space."""
+    """Folder of the artifacts of a store, as MLflow takes places: it reads `%20` in a local path as a space."""
     return f"{_encoded(out)}/{ARTIFACTS}"
 
 
@@ -50,6 +55,37 @@ def check_database(path: Path) -> None:
             f"MLflow's database {path} cannot be read ({told}). Put a backup in its place, or remove the file: "
             "then the next run trains and registers the models again."
         )
+
+
+def is_unfinished(path: Path) -> bool:
+    """Tell if a database is missing, or holds nothing yet: a run was killed, or its disk was full, while it made it."""
+    if not path.exists():
+        return True
+    with _opened(path) as database:
+        # MLflow ends with an experiment of its own.
+        filled = [name for name in ("experiments", "registered_models") if _columns(database, name)]
+        return not any(database.execute(f"SELECT EXISTS (SELECT 1 FROM {name})").fetchone()[0] for name in filled)
+
+
+def make_database(path: Path) -> None:
+    """Make an empty database of the installed MLflow, whole or not at all; what is at its place goes."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    # Each try has a name of its own: MLflow keeps connections by name, also to a file that is gone.
+    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}.part")
+    _remove_drafts(path)
+    try:
+        store = SqlAlchemyStore(sqlite_uri(str(draft)), artifact_place(str(path.parent)))
+        store.engine.dispose()
+        draft.replace(path)
+    finally:
+        _remove_drafts(path)
+
+
+def _remove_drafts(path: Path) -> None:
+    """Remove what this run or killed ones left of databases that were not finished, their journals too."""
+    for file in path.parent.glob(f".{path.name}-{'[0-9a-f]' * 32}.part*"):
+        file.unlink(missing_ok=True)
 
 
 def recorded_folders(path: Path) -> list[str]:

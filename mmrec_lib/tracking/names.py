@@ -21,7 +21,9 @@ MAX_KEY_CHARS = 250
 MAX_PARAM_CHARS = 6_000
 MAX_TAG_CHARS = 5_000  # 8,000 for runs; 5,000 is the least that registries outside Unity Catalog promise
 
-_UNSAFE = re.compile(r"_(?=at_|x[0-9a-f]+_|sha256_|empty_)|[^0-9A-Za-z_\-./ ]")
+_UNSAFE = r"[^0-9A-Za-z_\-./ ]"
+_OF_PATH = r"/|^\.+"
+_AT_THE_ENDS = r"^ +| +$"  # some servers trim keys
 _ESCAPE = re.compile(r"_at_|_x([0-9a-f]+)_")
 _EMPTY = "_empty_"
 _CUT = re.compile(r"_sha256_([0-9a-f]{64})$")
@@ -50,7 +52,7 @@ def shorten(text: str, limit: int) -> Shortened:
 
 
 def restore(text: str, long_texts: Mapping[str, str]) -> str:
-    """The whole text behind a shortened one.
+    """The whole text of a shortened one.
 
     Args:
         text: What `shorten` made.
@@ -62,13 +64,13 @@ def restore(text: str, long_texts: Mapping[str, str]) -> str:
 
 def encode_key(name: str) -> str:
     """A name as MLflow takes it for a metric, a parameter or a tag, of any length; see the module and `decode_key`."""
-    encoded = _UNSAFE.sub(lambda found: _escaped(found[0]), name)
-    if encoded != posixpath.normpath(encoded) or encoded.startswith(("..", "/")) or encoded == ".":
-        # Not a path in its shortest form: then its slashes and leading dots are no path at all.
-        encoded = re.sub(r"/|^\.+", lambda found: "".join(_escaped(c) for c in found[0]), encoded)
-    # Some servers trim keys.
-    encoded = re.sub(r"^ +| +$", lambda found: _escaped(" ") * len(found[0]), encoded)
-    return encoded or _EMPTY
+    is_path = name == posixpath.normpath(name) and not name.startswith(("..", "/")) and name != "."
+    # Not a path in its shortest form: then its slashes and leading dots are no path at all.
+    escaped = "|".join([_UNSAFE, _AT_THE_ENDS, *([] if is_path else [_OF_PATH])])
+    # An underscore that what follows it, once encoded, would make the start of an escape.
+    looks_like_one = rf"_(?=(?:at|x[0-9a-f]+|sha256|empty)(?:_|{escaped}))"
+    pattern = re.compile(f"{looks_like_one}|{escaped}")
+    return pattern.sub(lambda found: "".join(_escaped(c) for c in found[0]), name) or _EMPTY
 
 
 def decode_key(key: str) -> str:

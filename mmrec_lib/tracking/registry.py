@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ from mmrec_lib.tracking.active_run import (
 )
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.files import seal
-from mmrec_lib.tracking.local import DATABASE, artifact_place, check_database, move_places
+from mmrec_lib.tracking.local import DATABASE, artifact_place, check_database, is_unfinished, make_database, move_places
 from mmrec_lib.tracking.names import decode_key, restore, sqlite_uri
 
 __all__ = ["CHALLENGER", "CHAMPION", "FINGERPRINT_TAG", "ActiveRun", "RegisteredModel", "Registry"]
@@ -38,6 +39,8 @@ CANDIDATE = "candidate"
 FINGERPRINT_TAG = "mmrec.fit_fingerprint"
 _FOLDERS_TAG = "mmrec.run_folders"
 _IDENTITY_CHARS = 16
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+_ABSENT_TEXT = re.compile(r"\balias\b.*(?:not found|does not exist)", re.IGNORECASE)
 
 
 class Registry:
@@ -85,10 +88,11 @@ class Registry:
         uri = str(self._config.tracking_uri)
         if self._database is not None:
             uri = sqlite_uri(str(self._database))
-            if self._database.exists():
-                check_database(self._database)
-                if not self._read_only:
-                    move_places(self._database)
+            is_empty = self._is_empty
+            if not self._read_only:
+                if is_empty:
+                    make_database(self._database)
+                move_places(self._database)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(self._config.registry_uri or uri)
         try:
@@ -105,8 +109,12 @@ class Registry:
 
     @property
     def _is_empty(self) -> bool:
-        """Whether there is no database yet: reading must not make one."""
-        return self._database is not None and not self._database.exists()
+        """True when there is no database yet, or one without anything in it: reading must not make one."""
+        if self._database is None or "_client" in self.__dict__:
+            return False
+        if self._database.exists():
+            check_database(self._database)
+        return is_unfinished(self._database)
 
     @cached_property
     def _experiment_id(self) -> str:
@@ -143,12 +151,14 @@ class Registry:
             return None
         try:
             return registered(self._client.get_model_version_by_alias(self.model_name, alias))
-        except MlflowException:
-            # MLflow raises for an unknown model and for an unknown alias alike.
+        except MlflowException as error:
+            # A registry that does not answer is no empty one: without a champion the gate would let anything pass.
+            if not _is_absence(error):
+                raise
             return None
 
     def is_intact(self, model: RegisteredModel) -> bool:
-        """Whether every file that was registered with a version is still there, in its size.
+        """Tell if every file that was registered with a version is still there, in its size.
 
         Of a version that was registered without a note of its files, by hand, any file will do.
         """
@@ -159,7 +169,7 @@ class Registry:
         return model.tags.get(FILES_TAG) == seal(logged, *(self._run_folder(model, name) for name in folders))
 
     def has_intact(self, version: int | None) -> bool:
-        """Whether there is a version of this number and all its files are there."""
+        """Tell if there is a version of this number and all its files are there."""
         found = next((m for m in self.versions() if m.version == str(version)), None)
         return found is not None and self.is_intact(found)
 
@@ -280,11 +290,16 @@ class Registry:
         self.tag(model, {tag: seal(self._run_folder(model, folder))})
 
     def is_sealed(self, model: RegisteredModel, folder: str, tag: str) -> bool:
-        """Whether an artifact folder holds what `seal_folder` noted."""
+        """Tell if an artifact folder holds what `seal_folder` noted."""
         return model.tags.get(tag) == seal(self._run_folder(model, folder))
 
     def _run_folder(self, model: RegisteredModel, folder: str) -> str:
         return f"{self._client.get_run(model.run_id).info.artifact_uri}/{folder}"
+
+
+def _is_absence(error: MlflowException) -> bool:
+    """Tell if an error says that there is no such model or alias; servers say so by different codes."""
+    return error.error_code in _ABSENT or _ABSENT_TEXT.search(str(error)) is not None
 
 
 def _identity(model: RegisteredModel | None) -> str:

@@ -25,7 +25,7 @@ _OWN_NAME = re.compile(rf"\b{_LIBRARY}\b")
 
 @dataclass(frozen=True)
 class ShippedCode:
-    """What travels with a model.
+    """Code and requirements that travel with a model.
 
     Attributes:
         package: Name of the package.
@@ -125,9 +125,19 @@ def _file_of(module: str) -> Path | None:
 
 def _imports(path: Path) -> Iterator[str]:
     """Absolute names that a file imports anywhere; of `from a import b` both `a` and `a.b`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _run_nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _run_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Nodes of a syntax tree that can run: all but what is there for type checkers only."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        is_for_types = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        waiting += node.orelse if isinstance(node, ast.If) and is_for_types else ast.iter_child_nodes(node)

@@ -1,1 +1,1 @@
-"""Training: snapshots → registered, judged and promoted rankers."""
+"""Training: snapshots → registered, evaluated and promoted rankers."""

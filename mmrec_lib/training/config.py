@@ -1,4 +1,4 @@
-"""When a candidate becomes the champion."""
+"""Settings of the gate between candidate and champion."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from mmrec_lib.config import Section
+from mmrec_lib.models.config import BaselineName
 
 
 class PromotionConfig(Section):
@@ -24,4 +25,4 @@ class PromotionConfig(Section):
     metric: Literal["ndcg", "recall", "precision", "map"] = "ndcg"
     k: int = Field(default=10, ge=1)
     margin: float = Field(default=0.005, ge=0)
-    first_must_beat: tuple[str, ...] = ("popularity", "decayed_popularity", "item_knn", "ease")
+    first_must_beat: tuple[BaselineName, ...] = ("popularity", "decayed_popularity", "item_knn", "ease")

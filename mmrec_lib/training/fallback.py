@@ -21,7 +21,7 @@ INSTEAD_OF_TAG = "mmrec.instead_of"
 
 
 def is_baseline(model: RegisteredModel | None) -> bool:
-    """Whether a version is a baseline that was published in a ranker's place."""
+    """True for a version that is a baseline published in a ranker's place."""
     return model is not None and BASELINE_TAG in model.tags
 
 
@@ -41,7 +41,7 @@ def register_baseline(
         snapshot: What the candidate was fitted on.
         candidate: The ranker that it stands in for.
         name: Which baseline.
-        fits: The candidate's judged fits; see `save_fits`.
+        fits: The candidate's evaluated fits; see `save_fits`.
 
     Raises:
         ModelError: When the candidate has no such baseline.

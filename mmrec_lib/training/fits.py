@@ -45,8 +45,8 @@ def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
     )
 
 
-def judged_fits(config: TrainingConfig) -> dict[str, str]:
-    """Which data each judged fit is fitted on: fit 2 keeps fit 1's when there is to be no refit on valid."""
+def evaluated_fits(config: TrainingConfig) -> dict[str, str]:
+    """Data of each evaluated fit: fit 2 keeps fit 1's when there is to be no refit on valid."""
     return {"fit1": "fit1", "fit2": "fit2" if config.refit_on_valid else "fit1"}
 
 
@@ -54,13 +54,13 @@ def published_fit(snapshot: Snapshot, config: TrainingConfig) -> str:
     """The fit that is registered: on all events, but with a given split the test part is never trained on."""
     if not snapshot.cuts.given:
         return "fit3"
-    return judged_fits(config)["fit2"]
+    return evaluated_fits(config)["fit2"]
 
 
 def save_fits(snapshot: Snapshot, chosen: ChosenSettings, config: TrainingConfig, folder: Path) -> None:
-    """Fit everything that is to be judged and write it as `<folder>/<fit>/<model>/`, with an index."""
+    """Fit everything that is to be evaluated and write it as `<folder>/<fit>/<model>/`, with an index."""
     index: dict[str, dict[str, str]] = {}
-    fits = judged_fits(config)
+    fits = evaluated_fits(config)
     for fit in sorted(set(fits.values())):
         data = snapshot.fit_data(fit)
         fit_ranker(data, chosen.ranker).save(folder / fit / RANKER)
@@ -86,7 +86,7 @@ def replace_ranker(snapshot: Snapshot, settings: RankerSettings, source: Path, t
 
 
 def load_fits(folder: Path) -> tuple[dict[str, str], dict[str, dict[str, FittedRanker | FittedBaseline]]]:
-    """Read what `save_fits` wrote: which data each judged fit used, and the models by data and name.
+    """Read what `save_fits` wrote: which data each evaluated fit used, and the models by data and name.
 
     Raises:
         ModelError: When the folder holds no fits.

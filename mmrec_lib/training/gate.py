@@ -1,7 +1,8 @@
-"""When a candidate becomes the champion; pure decisions on validation metrics."""
+"""Decisions of the gate between candidate and champion, from validation metrics alone."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ NO_BASELINES = 'SET="promotion.first_must_beat=[]"'
 
 @dataclass(frozen=True)
 class GateValue:
-    """What the gate looks at of one model.
+    """Validation metric of one model, as the gate compares it.
 
     Attributes:
         value: Its validation metric.
@@ -30,20 +31,20 @@ class GateValue:
 
     @property
     def is_beyond(self) -> bool:
-        """Whether the ranker is worse than this model by more than chance explains."""
+        """True when the ranker is worse than this model by more than chance explains."""
         return self.diff_high is not None and self.diff_high < 0 and self.num_users >= MIN_USERS
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a candidate passed, and why."""
+    """Outcome of the gate for a candidate, with its reason."""
 
     passed: bool
     reason: str
 
 
 def gate_values(rows: Iterable[MetricRow], config: PromotionConfig) -> dict[str, GateValue]:
-    """The values of all models among metrics of the validation part, by name; empty where nobody could be judged."""
+    """The values of all models among metrics of the validation part, by name; empty where nobody could be evaluated."""
     return {
         row.model: GateValue(row.value, row.diff_high, row.num_users)
         for row in rows
@@ -60,7 +61,7 @@ def decide_first(values: Mapping[str, GateValue], config: PromotionConfig) -> De
     """
     metric = f"validation {config.metric}@{config.k}"
     if RANKER not in values:
-        return Decision(True, "promoted: the first version, and there is no validation part to judge it on")
+        return Decision(True, "promoted: the first version, and there is no validation part to evaluate it on")
     own = values[RANKER].value
     against = {name: values[name] for name in config.first_must_beat if name in values}
     better = [_told(name, found) for name, found in against.items() if found.is_beyond]
@@ -104,7 +105,8 @@ def decide_next(own: GateValue | None, reference: GateValue | None, champion: st
         return Decision(True, f"promoted: {told}")
     if not reference.is_beyond:
         return Decision(True, f"promoted: {told}; the difference is no more than chance")
-    needed = round(reference.value - own.value + 5e-4, 3)
+    # The next thousandth above the difference, so that what is told does let it pass.
+    needed = (math.floor(1_000 * (reference.value - own.value)) + 1) / 1_000
     return Decision(False, f'refused: {told}; SET="promotion.margin={needed}" lets it pass')
 
 

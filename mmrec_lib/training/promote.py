@@ -15,14 +15,14 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
 from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION, FINGERPRINT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
+from mmrec_lib.training.evaluate import READS as EVALUATE_READS
+from mmrec_lib.training.evaluate import evaluate_part, require_candidate
 from mmrec_lib.training.fallback import BASELINE_TAG, is_baseline, published_baseline
 from mmrec_lib.training.fits import RANKER, load_fits
 from mmrec_lib.training.gate import Decision, GateValue, best_baseline, decide_first, decide_next, gate_values
-from mmrec_lib.training.judge import READS as JUDGE_READS
-from mmrec_lib.training.judge import judge_part, require_candidate
 from mmrec_lib.training.register import FITS_FOLDER
 
-READS = (*JUDGE_READS, "model_metric")
+READS = (*EVALUATE_READS, "model_metric", "registry:baseline")
 DECISION_TAG = "mmrec.promotion"
 
 
@@ -64,14 +64,14 @@ def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -
 
 
 def is_decided(registry: Registry) -> bool:
-    """Whether the newest version carries a decision and the champion, where there is one, has all its files."""
+    """True when the newest version carries a decision and the champion, where there is one, has all its files."""
     newest, champion = registry.newest(), registry.by_alias(CHAMPION)
     decided = newest is not None and DECISION_TAG in newest.tags
     return decided and (champion is None or registry.is_intact(champion))
 
 
 def is_same_fit(one: RegisteredModel, other: RegisteredModel) -> bool:
-    """Whether two versions were fitted on the same data with the same config by the same code."""
+    """True when two versions were fitted on the same data with the same config by the same code."""
     fingerprint = one.tags.get(FINGERPRINT_TAG)
     return fingerprint is not None and fingerprint == other.tags.get(FINGERPRINT_TAG)
 
@@ -96,7 +96,7 @@ def _publish_baseline(
 def _validation_values(
     lakehouse: Lakehouse, candidate: RegisteredModel, config: PromotionConfig
 ) -> dict[str, GateValue]:
-    """What the gate looks at of the candidate and its baselines, by model."""
+    """Validation metrics of the candidate and its baselines, by model."""
     rows = lakehouse.read("model_metric").where(
         (F.col("model_version") == candidate.version)
         & (F.col("fit") == "fit1")
@@ -115,12 +115,12 @@ def _on_same_part(
     champion: RegisteredModel,
     config: PromotionConfig,
 ) -> tuple[GateValue | None, GateValue | None]:
-    """The candidate and the champion's settings, fitted on one train part and judged on one validation part."""
+    """The candidate and the champion's settings, fitted on one train part and evaluated on one validation part."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         own = load_fits(registry.artifact_folder(candidate, FITS_FOLDER, folder / "candidate"))[1]["fit1"][RANKER]
         model = FittedRanker.load(registry.model_artifact(champion, RANKER, folder / "champion"))
     other = fit_ranker(snapshot.fit_data("fit1"), model.settings)
-    rows = judge_part(snapshot, "fit1", "valid", {RANKER: own, CHAMPION: other}, EvaluationConfig(ks=(config.k,)))
+    rows = evaluate_part(snapshot, "fit1", "valid", {RANKER: own, CHAMPION: other}, EvaluationConfig(ks=(config.k,)))
     values = gate_values(rows, config)
     return values.get(RANKER), values.get(CHAMPION)

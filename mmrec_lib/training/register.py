@@ -16,6 +16,7 @@ from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.tracking.registry import RegisteredModel, Registry
 
 SNAPSHOT_TAG = "mmrec.snapshot_id"
+DATA_TAG = "mmrec.data_hash"
 PUBLISHED_FIT_TAG = "mmrec.published_fit"
 FITS_FOLDER = "fits"
 _EXAMPLE_ITEMS = 3
@@ -31,18 +32,18 @@ def register_fit(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> RegisteredModel:
-    """Log a run with the judged fits, and register the published one as a version.
+    """Log a run with the evaluated fits, and register the published one as a version.
 
     Args:
         lakehouse: Tables, whose versions become inputs of the run.
         registry: Where to.
         snapshot: What was fitted on.
         published: The model that is registered.
-        save_fits: Writes the fits that are to be judged into a folder.
+        save_fits: Writes the fits that are to be evaluated into a folder.
         params: Parameters of the run.
         tags: Tags of run and version, among them fingerprint and published fit.
     """
-    tags = {SNAPSHOT_TAG: snapshot.snapshot_id, **tags}
+    tags = {SNAPSHOT_TAG: snapshot.snapshot_id, DATA_TAG: snapshot.data_hash, **tags}
     with tempfile.TemporaryDirectory() as scratch, registry.run(f"train {snapshot.snapshot_id}", tags) as run:
         folder = Path(scratch)
         save_fits(folder / FITS_FOLDER)

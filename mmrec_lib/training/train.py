@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 
 import mmrec_lib.models
-from mmrec_lib.features.load import load_snapshot
+from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.ranker.ranker import fit_ranker
+from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
 from mmrec_lib.training.fits import choose_all, published_fit, save_fits
 from mmrec_lib.training.register import PUBLISHED_FIT_TAG, register_fit
@@ -28,7 +29,7 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
         Counts and a message for job_run.
     """
     snapshot = load_snapshot(lakehouse)
-    fingerprint = fit_fingerprint(snapshot.snapshot_id, config)
+    fingerprint = fit_fingerprint(snapshot, config)
     counts = {name: int(part.weights.nnz) for name, part in snapshot.parts.items()}
     counts |= {"items": len(snapshot.item_ids), "users": len(snapshot.user_ids), "gone": snapshot.num_gone}
     gone = f"; {snapshot.num_gone} pairs of users or items deleted since do not count" if snapshot.num_gone else ""
@@ -58,15 +59,14 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
 
 
 def is_registered(registry: Registry, counts: Mapping[str, int] | None) -> bool:
-    """Whether the version that the last good run counted is registered and has all its files."""
+    """True when the version that the last good run counted is registered and has all its files."""
     return registry.has_intact((counts or {}).get(VERSION_COUNT))
 
 
-def fit_fingerprint(snapshot_id: str, config: TrainingConfig) -> str:
-    """Identity of a fit: its data, its config and the code of the models."""
-    digest = hashlib.sha256(snapshot_id.encode())
+def fit_fingerprint(snapshot: Snapshot, config: TrainingConfig) -> str:
+    """Identity of a fit: its data as they are now, its config and the code of the models; see `source_version`."""
+    digest = hashlib.sha256(f"{snapshot.snapshot_id}\0{snapshot.data_hash}".encode())
     digest.update(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode())
     assert mmrec_lib.models.__file__ is not None
-    for path in sorted(Path(mmrec_lib.models.__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    digest.update(source_version(Path(mmrec_lib.models.__file__).parent.rglob("*.py")).encode())
     return digest.hexdigest()

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from mmrec_lib.evaluation.metrics import rank_metrics
-from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.models.config import BASELINE_NAMES, BaselineName, TrainingConfig
 from mmrec_lib.models.data import FitData, Histories, Interactions
 from mmrec_lib.models.ranker.ranker import fit_ranker
-from mmrec_lib.models.tuning.baselines import BASELINE_NAMES, BaselineName, choose_baseline, fit_baseline
+from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline
 from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.validation import without
 from tests.benchmarks.protocols import split_p1, split_p2, split_p3

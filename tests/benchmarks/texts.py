@@ -19,6 +19,7 @@ import numpy.typing as npt
 from mmrec_lib.embedding.fit_word_model import fit_word_model
 from mmrec_lib.embedding.word_model_config import WordModelConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.kinds import encoder_config
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.lakehouse.config import SparkConfig
 from mmrec_lib.lakehouse.session import build_session
@@ -84,7 +85,7 @@ def main() -> None:
             start = time.perf_counter()
             fit_word_model(frame, root, settings, lambda _, rows: rows.persist())
             print(f"{method} fitted in {time.perf_counter() - start:.1f} s")
-            config = EncoderConfig(id=method, kind="words")
+            config = encoder_config(id=method, kind=method)
             report(method, config, ModelsConfig(root=root), texts, (shared, jaccard), chance)
     session.stop()
 

@@ -1,4 +1,4 @@
-"""How records arrive: which file, in which format and order, redelivered, late, and with broken ones in between."""
+"""Arrivals of records: files in every format and order, redelivered, late, and with broken records in between."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def graph_file(products: list[Product]) -> Delivery:
 
 
 def transcript_file(spoken: list[tuple[Record, str]]) -> Delivery:
-    """Ready-made transcripts of four spoken reviews, by sound or by review, and one without words."""
+    """Precomputed transcripts of four spoken reviews, by sound or by review, and one without words."""
     delivery = Delivery("transcripts/provided.jsonl", "provided_text")
     for number in (2, 16):
         record, words = spoken[number]

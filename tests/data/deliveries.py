@@ -108,7 +108,7 @@ def expected_counts(
     num_broken_files: dict[str, int],
     tables: dict[str, int],
 ) -> Record:
-    """What an ingest of the deliveries must report.
+    """Report that an ingest of the deliveries must give.
 
     Args:
         deliveries: All files with records.

@@ -267,7 +267,7 @@ def _part(content: bytes, rng: Rng) -> tuple[int, int]:
 
 
 def _chunks(content: bytes) -> tuple[bytes, Chunks]:
-    """What stands before the chunks of a PNG, RIFF, IFF or ISO file and the chunks; no chunks of other files."""
+    """Head and chunks of a PNG, RIFF, IFF or ISO file; no chunks of other files."""
     if content.startswith(b"\x89PNG"):
         return content[:8], _walk(content, 8, lambda at: 12 + struct.unpack_from(">I", content, at)[0])
     if content[:4] in (b"RIFF", b"FORM"):

@@ -84,7 +84,7 @@ class Refused:
 
 @dataclass
 class Answer:
-    """What must be true after the ingest of one situation.
+    """Facts that must hold after the ingest of one situation.
 
     Attributes:
         rows: (table, key) → columns that the row must have; `attributes` names a part of the map, None means absent.
@@ -1101,7 +1101,7 @@ KINDS: tuple[Callable[[Landing], None], ...] = (
 
 
 def deliver_second(landing: Landing) -> dict[str, dict[str, Answer]]:
-    """What arrives after the first run: late items, another version of a Delta table, a replaced file.
+    """Second deliveries, after the first run: late items, another version of a Delta table, a replaced file.
 
     Returns:
         The answers after the second run, by kind and situation.

@@ -27,8 +27,8 @@ def test_the_core_of_the_jobs_gives_the_same_tables_in_connect_mode(demo: Demo, 
         "spark.remote=local[2]",
         # Texts alone go through a model here: images and speech take the same way.
         "embedding.encode.item.images=null",
-        "embedding.extract.audio.transcript=null",
-        "embedding.extract.video.transcript=null",
+        *(f"embedding.extract.images.{kind}=null" for kind in ("ocr", "labels")),
+        *(f"embedding.extract.{media}.{kind}=null" for media in ("audio", "video") for kind in ("transcript", "tags")),
     ]
     quick = tmp_path / "quick.yaml"
     quick.write_text(json.dumps({"spark": {"conf": QUICK}}), encoding="utf-8")

@@ -29,7 +29,7 @@ def ran(demo: Demo, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     return {run["job"]: run["message"] for run in summary["jobs"] if run["status"] == "succeeded"}
 
 
-def copied(demo: Demo, out: Path) -> Demo:
+def store_copied(demo: Demo, out: Path) -> Demo:
     shutil.copytree(demo.out, out)
     return replace(demo, out=out)
 
@@ -43,8 +43,8 @@ def test_a_lost_registry_is_made_again_and_a_copy_uses_its_own(
 ) -> None:
     lists = content_of(demo.out, "user_topk")
 
-    # The database is gone: the same fit is registered again as version 1, judged and promoted; its lists are there.
-    first = copied(demo, tmp_path / "first")
+    # The database is gone: the same fit is registered again as version 1, evaluated and promoted; its lists are there.
+    first = store_copied(demo, tmp_path / "first")
     (first.out / "mlflow.db").unlink()
     found = ran(first, capsys)
     assert set(found) >= {"train_ranker", "evaluate_ranker", "promote_ranker"}
@@ -52,7 +52,7 @@ def test_a_lost_registry_is_made_again_and_a_copy_uses_its_own(
     assert content_of(first.out, "user_topk") == lists
 
     # A copy beside an original whose artifacts are rubbish: nothing new, and a forced job reads the copy's own.
-    second = copied(first, tmp_path / "second")
+    second = store_copied(first, tmp_path / "second")
     for path in first.out.glob("mlartifacts/**/*"):
         if path.is_file():
             path.write_bytes(b"rubbish")
@@ -61,7 +61,7 @@ def test_a_lost_registry_is_made_again_and_a_copy_uses_its_own(
     assert content_of(second.out, "user_topk") == lists
 
     # The champion's weights are gone: the same fit takes its place as a new version.
-    third = copied(second, tmp_path / "third")
+    third = store_copied(second, tmp_path / "third")
     shutil.rmtree(first.out)
     shutil.rmtree(second.out)
     for path in third.out.glob("mlartifacts/models/*/artifacts/artifacts/ranker/model.safetensors"):

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from tests.conftest import PROJECT
+from tests.pipeline.conftest import Demo
 
 NOTEBOOKS = PROJECT / "notebooks"
 
@@ -56,3 +57,40 @@ def test_compare_models_shows_the_champion_and_its_figures(
     assert "champion: version" in printed
     assert "popularity" in printed
     assert any("on test" in heading for heading in shown)
+
+
+def test_encode_own_table_finds_the_text_that_says_the_same(
+    demo_store: Path, models_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names, _ = run_notebook("encode_own_table", demo_store, models_root, monkeypatch)
+    assert names["missing"] == ["e"]
+    assert names["neighbor_of"] == {"a": "b", "b": "a", "c": "d", "d": "c"}
+    assert names["closest"].count() == 4
+
+
+def test_search_by_words_ranks_every_image_and_shows_the_best(
+    demo_store: Path, models_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, shown = run_notebook("search_by_words", demo_store, models_root, monkeypatch)
+    scores = [score for _, score in names["hits"]]
+    assert len(scores) == 6 and scores == sorted(scores, reverse=True)
+    assert shown == ["for the words: shoes"]
+
+
+def test_tune_and_compare_reads_validation_only(
+    demo_store: Path, models_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, shown = run_notebook("tune_and_compare", demo_store, models_root, monkeypatch)
+    assert {row.model for row in names["shown"]} == {"ranker", "without content", "implicit ALS only"}
+    assert all(row.diff is not None for row in names["shown"] if row.model != "ranker")
+    assert shown == ["variants on validation"]
+
+
+def test_trace_recommendation_ends_at_files_of_the_landing_folder(
+    demo: Demo, models_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, _ = run_notebook("trace_recommendation", demo.out, models_root, monkeypatch)
+    sources = {row["source_path"] for row in names["traced"].collect()} | {names["item"]["source_path"]}
+    assert sources
+    assert [path for path in sources if not (demo.data / path).is_file()] == []
+    assert names["snapshot"]["snapshot_id"] == names["snapshot_id"]

@@ -57,9 +57,9 @@ def as_png(image: bytes) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize(("names", "makes_words"), [(("reader", "namer"), True), (("first", "second"), False)])
+@pytest.mark.parametrize(("names", "makes_text"), [(("reader", "namer"), True), (("first", "second"), False)])
 def test_an_image_is_decoded_once_for_all_models_and_they_say_what_they_say_alone(
-    models: ModelsConfig, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], makes_words: bool
+    models: ModelsConfig, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], makes_text: bool
 ) -> None:
     # A JPEG would be decoded at the size that each model needs; see `test_media_images`.
     contents = [as_png(draw_label(1)[0]), *(image_bytes(seed) for seed in range(20)), b"no image", None]
@@ -73,10 +73,10 @@ def test_an_image_is_decoded_once_for_all_models_and_they_say_what_they_say_alon
     both = dict.fromkeys(names, 0)
     wanted = [both] * (len(contents) - 2) + [{names[0]: 3}, both]
     monkeypatch.setattr(operator, "_worker", operator._Worker())
-    made = list(operator._infer_partition(iter([batch_of(contents, wanted)]), tasks_of(models, *names), makes_words))
+    made = list(operator._infer_partition(iter([batch_of(contents, wanted)]), tasks_of(models, *names), makes_text))
     monkeypatch.setattr(images, "_upright_pixels", counting)
     # Loading draws samples of its own, so it is over when decoding is counted.
-    list(operator._infer_partition(iter([batch_of(contents, wanted)]), tasks_of(models, *names), makes_words))
+    list(operator._infer_partition(iter([batch_of(contents, wanted)]), tasks_of(models, *names), makes_text))
     assert len(decoded) == 21
 
     found = {(row["content_id"], row["encoder_id"]): row for part in made for row in part.to_pylist()}
@@ -84,7 +84,7 @@ def test_an_image_is_decoded_once_for_all_models_and_they_say_what_they_say_alon
     for name in names:
         seen = [content for content, models_of in zip(contents, wanted, strict=True) if name in models_of]
         rows_of = [found[key] for key in sorted(found, key=lambda key: int(key[0])) if key[1] == name]
-        if makes_words:
+        if makes_text:
             extractor = make_extractor(models.encoders[name], models)
             extractor.load()
             alone = extractor.extract(seen)

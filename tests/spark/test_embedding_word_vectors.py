@@ -46,7 +46,7 @@ def test_a_model_puts_like_texts_together_and_is_the_same_for_texts_in_any_order
     names = ["config.json", "vocabulary.json", "model.safetensors"]
     assert filecmp.cmpfiles(tmp_path / "a" / "own", tmp_path / "b" / "own", names, shallow=False)[0] == names
 
-    models = ModelsConfig.model_validate({"root": str(tmp_path / "a"), "encoders": {"own": {"kind": "words"}}})
+    models = ModelsConfig.model_validate({"root": str(tmp_path / "a"), "encoders": {"own": {"kind": method}}})
     encoder = make_encoder(models.encoders["own"], models)
     encoder.load()
     result = encoder.encode(texts)

@@ -48,9 +48,8 @@ class Shop:
 ITEMS, EVENTS = {"a", "b", "c"}, {"e0", "e1", "e2", "e3", "e4"}
 
 
-@pytest.fixture
-def shop(spark: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shop:
-    data = tmp_path / "landing"
+def write_landing(data: Path) -> None:
+    """The landing folder of a shop."""
     data.mkdir()
     items = [{"item_id": item, "title": f"thing {item}"} for item in sorted(ITEMS)]
     events = [
@@ -59,11 +58,36 @@ def shop(spark: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> S
     ]
     for name, rows in (("items.jsonl", items), ("events.jsonl", events)):
         (data / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return Shop(data, tmp_path / "out", capsys)
+
+
+@pytest.fixture
+def shop(spark: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shop:
+    """A shop that was never ingested."""
+    write_landing(tmp_path / "landing")
+    return Shop(tmp_path / "landing", tmp_path / "out", capsys)
+
+
+@pytest.fixture(scope="module")
+def ingested(spark: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a shop that was ingested once, with its OUT."""
+    folder = tmp_path_factory.mktemp("ingested") / "shop"
+    folder.mkdir()
+    write_landing(folder / "landing")
+    flags = ["--set", f"store.data={folder / 'landing'}", f"store.out={folder / 'out'}"]
+    assert run_main(ingest_landing.JOB, flags) == 0
+    return folder
+
+
+@pytest.fixture
+def ready(ingested: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shop:
+    """A copy of the ingested shop."""
+    shutil.copytree(ingested, tmp_path / "copy")
+    capsys.readouterr()
+    return Shop(tmp_path / "copy" / "landing", tmp_path / "copy" / "out", capsys)
 
 
 def leave_half_made(folder: Path) -> None:
-    """What a run leaves that is killed between the log folder of a table and its first commit."""
+    """Make what a run leaves that is killed between the log folder of a table and its first commit."""
     (folder / "_delta_log").mkdir(parents=True)
     (folder / "_delta_log" / f".{0:020d}.json.7a1c.tmp").write_text('{"commitInfo"', encoding="utf-8")
 
@@ -104,34 +128,36 @@ def test_half_made_tables_and_tables_that_vanish_are_made_whole(shop: Shop) -> N
     assert "table job_run is gone" in shown
 
 
-def test_a_lost_table_whose_files_are_gone_or_were_changed_is_named_and_left_alone(shop: Shop) -> None:
-    assert shop.run()[0] == 0
-    whole = (shop.data / "events.jsonl").read_bytes()
-    (shop.data / "events.jsonl").write_bytes(whole.replace(b"e4", b"e9"))
-    assert shop.run()[0] == 0
-    shop.remove("event")
-    status, answer, _ = shop.run()
+def test_a_lost_table_whose_files_are_gone_or_were_changed_is_named_and_left_alone(ready: Shop) -> None:
+    whole = (ready.data / "events.jsonl").read_bytes()
+    (ready.data / "events.jsonl").write_bytes(whole.replace(b"e4", b"e9"))
+    assert ready.run()[0] == 0
+    ready.remove("event")
+    status, answer, _ = ready.run()
     assert (status, answer["error"]) == (1, "StoreError")
     assert "events.jsonl" in answer["message"] and "from a backup" in answer["message"]
-    assert not (shop.out / "tables" / "event").exists()
-    assert len(table_rows(shop.out, "landing_file").to_pylist()) == 3
+    assert not (ready.out / "tables" / "event").exists()
+    assert len(table_rows(ready.out, "landing_file").to_pylist()) == 3
     # Items can be made again all the same, once the events are back.
-    (shop.data / "items.jsonl").rename(shop.data / "away")
-    shop.remove("item")
-    assert "items.jsonl" in shop.run()[1]["message"]
+    (ready.data / "items.jsonl").rename(ready.data / "away")
+    ready.remove("item")
+    assert "items.jsonl" in ready.run()[1]["message"]
 
 
-def test_a_cut_log_is_told_and_mended_by_moving_the_table_away(shop: Shop) -> None:
-    assert shop.run()[0] == 0
-    newest = max((shop.out / "tables" / "event" / "_delta_log").glob("*.json"))
+def test_a_cut_log_is_told_and_mended_by_moving_the_table_away(ready: Shop) -> None:
+    newest = max((ready.out / "tables" / "event" / "_delta_log").glob("*.json"))
     newest.write_bytes(newest.read_bytes()[:40])
-    status, answer, shown = shop.run()
+    status, answer, shown = ready.run()
     assert (status, answer["error"]) == (1, "StoreError")
     assert "Table event: its log" in answer["message"] and "is cut short" in answer["message"]
     assert "Traceback" not in shown
-    (shop.out / "tables" / "event").rename(shop.data.parent / "event")
-    assert shop.run()[0] == 0
-    assert shop.ids("event") == EVENTS
+    # A run that failed before it began is in the books of runs too.
+    runs = table_rows(ready.out, "job_run", ["status", "message", "started_at"]).to_pylist()
+    newest_run = max(runs, key=lambda row: row["started_at"])
+    assert (newest_run["status"], newest_run["message"]) == ("failed", f"StoreError: {answer['message']}")
+    (ready.out / "tables" / "event").rename(ready.data.parent / "event")
+    assert ready.run()[0] == 0
+    assert ready.ids("event") == EVENTS
 
 
 @pytest.mark.parametrize("kilobytes", [8, 300])

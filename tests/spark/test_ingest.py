@@ -319,7 +319,7 @@ def _kill(store: Store, survives: int) -> None:
 
 def test_a_folder_of_mutated_lines_never_crashes_and_its_books_balance(spark: SparkSession, tmp_path: Path) -> None:
     rng = random.Random(11)
-    store = Store(spark, tmp_path, LandingConfig(ingest=IngestConfig(max_quarantine_share=1.0, split_bytes=20_000)))
+    store = Store(spark, tmp_path, LandingConfig(ingest=IngestConfig(max_quarantine_share=1.0, split_bytes=8_000)))
     seeds = {
         "items.jsonl": json.dumps(
             {"item_id": "i1", "title": "é", "images": ["a.png"], "price": 1.5, "updated_at": TS}
@@ -340,7 +340,7 @@ def test_a_folder_of_mutated_lines_never_crashes_and_its_books_balance(spark: Sp
         "graph.tsv": b"head\trelation\ttail\n",
     }
     for name, seed in seeds.items():
-        store.land(name, headers.get(name, b"") + b"".join(_mutated(rng, seed) + b"\n" for _ in range(800)))
+        store.land(name, headers.get(name, b"") + b"".join(_mutated(rng, seed) + b"\n" for _ in range(300)))
     for number, extension in enumerate(("jsonl", "csv", "parquet")):
         store.land(f"events/{number}.{extension}", rng.randbytes(3000))
     store.land("vectors/text.parquet", rng.randbytes(3000))

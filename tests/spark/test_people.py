@@ -5,6 +5,7 @@ The tests run in order on one store: each leaves what the next one starts from.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +17,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.features.assemble import assemble
 from mmrec_lib.features.config import FeaturesConfig
@@ -28,12 +30,14 @@ from mmrec_lib.publishing.slices import current_rows
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.score import SLICED, score_all
 from mmrec_lib.tracking.config import TrackingConfig
-from mmrec_lib.tracking.registry import CHAMPION, Registry
-from mmrec_lib.training import judge as judging
+from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
+from mmrec_lib.training import evaluate as evaluating
 from mmrec_lib.training import promote as promoting
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.fallback import BASELINE_TAG
+from mmrec_lib.training.fits import RANKER, load_fits
 from mmrec_lib.training.gate import Decision
+from mmrec_lib.training.register import FITS_FOLDER, SNAPSHOT_TAG
 from mmrec_lib.training.train import train
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
@@ -113,10 +117,21 @@ class Store:
         """Train, evaluate, promote and score; returns what the gate said."""
         train(self.lakehouse, self.registry, training)
         promotion = PromotionConfig()
-        judging.judge(self.lakehouse, self.registry, EVALUATION, promotion)
+        evaluating.evaluate_candidate(self.lakehouse, self.registry, EVALUATION, promotion)
         _, message = promoting.promote(self.lakehouse, self.registry, promotion)
         score_all(self.lakehouse, self.registry, ScoringConfig(k=5, num_neighbors=3))
         return message
+
+    def candidate(self) -> RegisteredModel:
+        found = self.registry.newest()
+        assert found is not None
+        return found
+
+    def item_ids_of(self, version: RegisteredModel) -> set[str]:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = self.registry.artifact_folder(version, FITS_FOLDER, Path(scratch))
+            ranker = load_fits(folder)[1]["fit1"][RANKER]
+        return {str(item) for item in ranker.item_ids}
 
     def ids(self, table: str, column: str) -> set[str]:
         is_dated = table in ("user_topk", "item_neighbor")
@@ -164,8 +179,8 @@ def test_deleted_users_and_items_are_in_nothing_that_is_trained_measured_or_publ
     assert store.ids("user_topk", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS)}
     assert store.ids("user_vector", "user_id") == store.ids("user_topk", "user_id")
     assert "gone" not in store.ids("user_topk", "item_id") | store.ids("item_neighbor", "neighbor_id")
-    judged = store.lakehouse.read("model_metric").agg(F.max("num_users")).collect()[0][0]
-    assert 0 < judged <= NUM_USERS
+    evaluated = store.lakehouse.read("model_metric").agg(F.max("num_users")).collect()[0][0]
+    assert 0 < evaluated <= NUM_USERS
 
 
 def test_every_published_table_has_its_current_slice(store: Store) -> None:
@@ -206,14 +221,37 @@ def test_scoring_with_an_older_snapshot_and_model_leaves_out_what_was_deleted_si
         assert sum(row["source_shares"].values()) == pytest.approx(row["score"], abs=1e-4)
 
 
-def test_training_and_evaluation_go_on_with_an_older_snapshot(store: Store) -> None:
-    assert "version" in store.publish(TRAINING.model_copy(update={"seed": 7}))
+def test_a_model_that_was_trained_before_a_deletion_is_not_evaluated_or_promoted(store: Store) -> None:
+    with pytest.raises(ModelError, match=r"deleted or added.*train_ranker"):
+        evaluating.evaluate_candidate(store.lakehouse, store.registry, EVALUATION, PromotionConfig())
+    with pytest.raises(ModelError, match=r"deleted or added.*train_ranker"):
+        promoting.promote(store.lakehouse, store.registry, PromotionConfig())
+
+
+def test_with_an_older_snapshot_the_model_is_trained_again_without_what_was_deleted(store: Store) -> None:
+    before = store.candidate()
+    store.publish()
+    after = store.candidate()
+    assert after.version != before.version and after.tags[SNAPSHOT_TAG] == before.tags[SNAPSHOT_TAG]
+    assert "i06" not in store.item_ids_of(after)
     assert "u04" not in store.ids("user_topk", "user_id")
+    counts, message = train(store.lakehouse, store.registry, TRAINING)
+    assert counts["gone"] > 0 and "registered for this fit before" in message
+
+
+def test_an_item_that_nothing_is_known_of_makes_another_fit_of_the_same_snapshot(store: Store) -> None:
+    snapshot = store.assemble()
+    store.publish()
+    store.put("item", [{"item_id": "i99", "available": True, "updated_at": START}])
+    assert store.assemble() == snapshot
+    store.publish()
+    assert "i99" in store.item_ids_of(store.candidate()) & store.ids("item_vector", "item_id")
 
 
 def test_a_repair_with_an_earlier_date_takes_effect_and_so_does_the_way_back(store: Store) -> None:
-    store.assemble()
-    store.publish()
+    if "user_topk" not in store.slices():
+        store.assemble()
+        store.publish()
     late = store.slices()["user_topk"]
     store.assemble(date(2025, 4, 10))
     store.publish()
@@ -233,7 +271,7 @@ def test_a_refused_first_ranker_gives_way_to_the_best_baseline(
     newcomers = new_store(spark, tmp_path)
     newcomers.fill(history()[:250])
     newcomers.assemble()
-    for module in (judging, promoting):
+    for module in (evaluating, promoting):
         monkeypatch.setattr(module, "decide_first", lambda values, config: Decision(False, "refused: for this test"))
     message = newcomers.publish()
     assert "version 1: refused: for this test; version 2, the baseline" in message

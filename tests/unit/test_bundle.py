@@ -204,7 +204,7 @@ def test_what_a_task_reads_is_written_before(task: Task) -> None:
 def test_reads_and_writes_are_tables_or_named_kinds() -> None:
     for task in load_graph(PIPELINE):
         job = load_job(task)
-        for name in (*job.reads, *job.writes):
+        for name in (*job.reads, *job.writes, *job.feedback):
             assert name in CONTRACTS or name.partition(":")[0] in {"landing", "registry", "file"}, (job.name, name)
 
 

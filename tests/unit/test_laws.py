@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,7 +82,70 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(PROJECT))
 
 
+BANNED_WORDS = re.compile(r"\b(pictures?|ready-made|number[ \n]+formats?)\b", flags=re.IGNORECASE)
+BANNED_STARTS = ("What", "Which", "Why", "Whether", "How")
+
+
+def banned_words(text: str) -> list[str]:
+    """Words that have a better one in the field: image, precomputed, dtype."""
+    return [match[0] for match in BANNED_WORDS.finditer(text)]
+
+
+def riddling_docstrings(tree: ast.AST) -> Iterator[str]:
+    """Docstrings that begin with a question's word instead of a verb or the thing."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = (ast.get_docstring(node) or "").split(maxsplit=1)[:1]
+            if first and first[0].rstrip(",:;.") in BANNED_STARTS:
+                yield f"line {getattr(node, 'lineno', 1)}: {first[0]}"
+
+
+def unknown_parameters(tree: ast.AST) -> Iterator[str]:
+    """Names under `Args:` and `Attributes:` that a function or class does not have."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            heading, own = "Args", {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+        elif isinstance(node, ast.ClassDef):
+            fields = [line.target for line in node.body if isinstance(line, ast.AnnAssign)]
+            heading, own = "Attributes", {field.id for field in fields if isinstance(field, ast.Name)}
+        else:
+            continue
+        part = re.search(rf"^{heading}:\n((?:    .*\n?|\n)+)", ast.get_docstring(node) or "", flags=re.MULTILINE)
+        named = re.findall(r"^    (\w+):", part[1], flags=re.MULTILINE) if part is not None and own else []
+        yield from (f"{node.name}: {name}" for name in named if name not in own)
+
+
+def prose() -> list[Path]:
+    """Files whose words the law holds: code, configuration and docs."""
+    folders = [PROJECT / name for name in ("mmrec_lib", "jobs", "notebooks", "docs", "conf")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in {".py", ".md", ".yaml", ".j2"}]
+    return sorted([*files, PROJECT / "README.md"])
+
+
 # the laws
+
+
+def test_words_are_those_of_the_field() -> None:
+    found = {name_of(p): banned_words(p.read_text(encoding="utf-8")) for p in prose()}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
+def test_docstrings_begin_with_a_verb_or_the_thing() -> None:
+    found = {name_of(p): list(riddling_docstrings(parse(p))) for p in sources(LIBRARY, JOBS)}
+    assert {name: starts for name, starts in found.items() if starts} == {}
+
+
+def test_docstrings_name_parameters_that_exist() -> None:
+    found = {name_of(p): list(unknown_parameters(parse(p))) for p in sources(LIBRARY, JOBS)}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_a_parameter_that_was_renamed_in_the_code_only_is_seen() -> None:
+    function = 'def f(new: int) -> None:\n    """Do.\n\n    Args:\n        old: A number.\n    """\n'
+    fields = 'class C:\n    """A.\n\n    Attributes:\n        old: A number.\n    """\n\n    new: int\n'
+    assert list(unknown_parameters(ast.parse(function))) == ["f: old"]
+    assert list(unknown_parameters(ast.parse(fields))) == ["C: old"]
+    assert list(unknown_parameters(ast.parse(function.replace("old", "new")))) == []
 
 
 def test_only_lakehouse_touches_readers_and_writers() -> None:
@@ -169,3 +233,23 @@ def test_what_connect_lacks_is_seen(planted: str) -> None:
 
 def test_a_changed_global_is_seen() -> None:
     assert list(mutable_globals(ast.parse("def f():\n    global model\n    model = 1")))
+
+
+@pytest.mark.parametrize("planted", ["a Picture of it", "ready-made vectors", "its number\nformat", "number formats"])
+def test_a_banned_word_is_seen(planted: str) -> None:
+    assert banned_words(planted)
+
+
+def test_words_that_only_contain_a_banned_one_are_not_accused() -> None:
+    assert banned_words("pictured, already made, a number; formats") == []
+
+
+@pytest.mark.parametrize(
+    "planted", ["'What it is.'", "class A:\n    'Which one.'", "def f():\n    'Whether so.'", "'Why: so'"]
+)
+def test_a_riddling_docstring_is_seen(planted: str) -> None:
+    assert list(riddling_docstrings(ast.parse(planted)))
+
+
+def test_other_docstrings_are_not_accused() -> None:
+    assert list(riddling_docstrings(ast.parse("'Whatever it takes.'\ndef f():\n    x = 'What'"))) == []

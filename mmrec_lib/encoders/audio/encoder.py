@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmrec_lib.encoders.audio.config import SoundConfig, TagsConfig
 from mmrec_lib.encoders.audio.features import Floats
 from mmrec_lib.encoders.audio.networks import SoundModel, load_sound_model
 from mmrec_lib.encoders.audio.windows import Samples, samples_or_error, window_starts, windows
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import NOT_FINITE
 from mmrec_lib.encoders.runtime.precision import compute_dtype
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
@@ -29,7 +30,7 @@ class SoundEncoder:
     takes no more work than ten minutes; what is held beside the samples themselves is one vector a window.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: SoundConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config, self._directory, self._threads = spec, config, directory, models.threads
         self._model: SoundModel | None = None
 
@@ -70,7 +71,7 @@ class SoundEncoder:
 
 
 def load_named(
-    spec: EncoderSpec, config: EncoderConfig, directory: Path, threads: int, device: str, *, with_names: bool
+    spec: EncoderSpec, config: SoundConfig | TagsConfig, directory: Path, threads: int, device: str, *, with_names: bool
 ) -> Any:
     """The sound model of a config entry, see `load_sound_model`.
 

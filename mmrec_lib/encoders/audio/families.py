@@ -1,4 +1,4 @@
-"""Which family of sound model a directory holds, and how long its vectors are; told without importing torch."""
+"""Families of sound models, and the length of their vectors, told from a directory without importing torch."""
 
 from __future__ import annotations
 

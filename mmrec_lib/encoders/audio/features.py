@@ -48,7 +48,7 @@ def cepstra(x_TM: Floats, num_coefficients: int) -> Floats:
 
 
 def slopes(x_TC: Floats) -> Floats:
-    """How features change in time: the slope of a line fitted over nine frames; of the same shape."""
+    """Change of features in time: the slope of a line fitted over nine frames; of the same shape."""
     padded = np.pad(x_TC, ((_SLOPE_FRAMES, _SLOPE_FRAMES), (0, 0)), mode="edge")
     num_frames = len(x_TC)
     total = np.zeros_like(x_TC)

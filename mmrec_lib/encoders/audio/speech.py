@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
+from mmrec_lib.encoders.audio.config import SpeechConfig
 from mmrec_lib.encoders.audio.whisper import Token, WhisperNetwork, Written, num_repeated
 from mmrec_lib.encoders.audio.windows import Samples, is_silent, samples_or_error
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.runtime.precision import compute_dtype
 from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractedText, Span
 from mmrec_lib.encoders.weights.loading import load_model, load_tokenizer
@@ -49,7 +50,7 @@ class WhisperExtractor:
     written: a window of silence, or words in which the model itself has no trust.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: SpeechConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config, self._directory, self._threads = spec, config, directory, models.threads
         self._network: WhisperNetwork | None = None
         self._tokenizer: Any = None
@@ -111,7 +112,7 @@ class WhisperExtractor:
     def _listen(
         self, network: WhisperNetwork, samples: Samples, start: int, end: int, language: str | None
     ) -> tuple[list[_Phrase], str | None]:
-        """What is said from `start` to `end`, at most a window; and in which language, once something was said."""
+        """Speech from `start` to `end`, at most a window; and in which language, once something was said."""
         phrases: list[_Phrase] = []
         while not is_silent(window := samples[start:end]):
             heard = self._hear(network, window, self._config.speech_padding_seconds)

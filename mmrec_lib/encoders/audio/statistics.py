@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmrec_lib.encoders.audio.config import SoundStatisticsConfig
 from mmrec_lib.encoders.audio.families import STATISTICS_DIM
 from mmrec_lib.encoders.audio.features import Floats, cepstra, log_mel, slopes
 from mmrec_lib.encoders.audio.windows import Samples, samples_or_error, window_starts
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
 from mmrec_lib.media.audio import SAMPLE_RATE_HZ
 
@@ -31,7 +32,7 @@ class SoundStatistics:
     are heard, spread evenly.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: None, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: SoundStatisticsConfig, directory: None, models: ModelsConfig) -> None:
         self._spec, self._config = spec, config
 
     @property

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mmrec_lib.encoders.audio.config import TagsConfig
 from mmrec_lib.encoders.audio.encoder import heard_windows, load_named
 from mmrec_lib.encoders.audio.features import Floats
 from mmrec_lib.encoders.audio.networks import NamedSounds
 from mmrec_lib.encoders.audio.windows import Samples, is_silent, samples_or_error, windows
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import NOT_FINITE
 from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractedText, Span
 from mmrec_lib.errors import EncoderError
@@ -29,7 +30,7 @@ class SoundTagger:
     come first (by that sum), `max_tags` at most; the text is their names joined by ", ".
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: TagsConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config, self._directory, self._threads = spec, config, directory, models.threads
         self._model: NamedSounds | None = None
 

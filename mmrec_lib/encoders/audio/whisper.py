@@ -36,7 +36,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written of a window.
+    """Text written of a window.
 
     Attributes:
         tokens: Text and time stamps in their order, without the end.
@@ -146,7 +146,7 @@ class WhisperNetwork:
         return Written(tuple(tokens), no_speech, is_loop=False)
 
     def is_time(self, token: int) -> bool:
-        """Whether a token is a time stamp."""
+        """Tell if a token is a time stamp."""
         return self.has_times and token >= self._first_time
 
     def seconds(self, token: int) -> float:

@@ -1,4 +1,4 @@
-"""What models of sound have in common: bytes to samples, and the windows that are heard of them."""
+"""Input of models of sound: bytes to samples, and the windows that are heard of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def samples_or_error(content: EncoderInput, max_seconds: float, sample_rate_hz: 
 
 
 def is_silent(samples: Samples) -> bool:
-    """Whether nothing can be heard in a window."""
+    """Tell if nothing can be heard in a window."""
     return len(samples) == 0 or float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) < SILENCE_RMS
 
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import NOT_FINITE, medium_missing
+from mmrec_lib.encoders.image.config import ImageNetworkConfig
 from mmrec_lib.encoders.image.networks import load_vision
 from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.runtime.backend import InferenceFn, make_network
@@ -69,7 +70,7 @@ class ImageEncoder:
     def __init__(
         self,
         spec: EncoderSpec,
-        config: EncoderConfig,
+        config: ImageNetworkConfig,
         directory: Path,
         models: ModelsConfig,
         load_network: Callable[[Path, torch.dtype], nn.Module] = load_vision,

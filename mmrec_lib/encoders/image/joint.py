@@ -18,13 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import NOT_FINITE, TEXT_UNKNOWN, medium_missing
+from mmrec_lib.encoders.image.config import JointConfig
 from mmrec_lib.encoders.image.encoder import ImageEncoder
 from mmrec_lib.encoders.image.labels import ImageClassifier
 from mmrec_lib.encoders.image.networks import Towers, load_towers
 from mmrec_lib.encoders.runtime.precision import compute_dtype
 from mmrec_lib.encoders.spec import Encoder, EncodeResult, EncoderInput, EncoderSpec
+from mmrec_lib.encoders.text.config import TextConfig
 from mmrec_lib.encoders.text.refusal import refusal
 from mmrec_lib.encoders.text.transformer import BATCH_TOKENS, MOST_CHARACTERS_PER_TOKEN, TextEncoder
 from mmrec_lib.encoders.weights.directory import local_directory
@@ -36,7 +38,7 @@ from mmrec_lib.text.well_formed import well_formed
 CONSE_LABELS = 10
 
 
-def make_joint(spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> Encoder:
+def make_joint(spec: EncoderSpec, config: JointConfig, directory: Path, models: ModelsConfig) -> Encoder:
     """The encoder of a joint space: ConSE where the config names a text model, else the towers of a directory."""
     if config.text_directory is not None:
         return ConseEncoder(spec, config, directory, models)
@@ -51,7 +53,7 @@ class TowersEncoder:
     an error, as with `TextEncoder`.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: JointConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config, self._directory, self._models = spec, config, directory, models
         self._towers: Towers | None = None
         self._images: ImageEncoder | None = None
@@ -143,11 +145,19 @@ class ConseEncoder:
     It is no CLIP. Vectors have length 1.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: JointConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec = spec
         self._classifier = ImageClassifier(spec, config, directory, models)
         text_directory = local_directory(models.root, str(config.text_directory))
-        text_config = config.model_copy(update={"normalise": True})
+        text_config = TextConfig(
+            id=config.id,
+            dtype=config.dtype,
+            batch_tokens=config.batch_tokens,
+            max_tokens=config.max_tokens,
+            max_windows=config.max_windows,
+            pooling=config.pooling,
+            normalise=True,
+        )
         self._texts = TextEncoder(replace(spec, input_kind="text"), text_config, text_directory, models)
         self._names_LD: npt.NDArray[np.float32] | None = None
 

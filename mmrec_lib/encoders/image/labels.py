@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.image.config import ImageNetworkConfig, LabelsConfig
 from mmrec_lib.encoders.image.encoder import ImageEncoder
 from mmrec_lib.encoders.image.networks import load_classifier
 from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractedText, Span
@@ -22,7 +23,7 @@ _NAMELESS = "LABEL_"
 
 @dataclass(frozen=True)
 class Probabilities:
-    """How probable each label is for each image.
+    """Probability of each label for each image.
 
     Attributes:
         of_labels: `[n, num_labels] float32`; zeros where there is an error.
@@ -46,7 +47,7 @@ class ImageClassifier:
         EncoderError: When the labels have no names.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: ImageNetworkConfig, directory: Path, models: ModelsConfig) -> None:
         settings = read_model_config(directory)
         self._names = _names(settings.get("id2label"), spec.id, directory)
         self._is_exclusive = settings.get("problem_type") != "multi_label_classification"
@@ -90,7 +91,7 @@ class LabelExtractor:
     The confidence is the probability that one of them is right. An image without such a label has an empty text.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: LabelsConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config = spec, config
         self._classifier = ImageClassifier(spec, config, directory, models)
 

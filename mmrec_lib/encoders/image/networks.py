@@ -165,7 +165,7 @@ def _towers(model: Any) -> Towers:
 
 
 def _lacks_pooler(model: Any, directory: Path) -> bool:
-    """Whether the model has a pooling layer whose weights are not in the directory."""
+    """Tell if the model has a pooling layer whose weights are not in the directory."""
     part = getattr(model, "pooler", None)
     if not isinstance(part, nn.Module) or not part.state_dict():
         return False

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from rapidocr.utils.process_img import apply_vertical_padding, resize_image_within_bounds
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import medium_missing
+from mmrec_lib.encoders.image.config import OcrConfig
 from mmrec_lib.encoders.image.ocr_networks import NO_LINES, FoundLines, OcrNetworks, Pixels, cut_line, upright
 from mmrec_lib.encoders.runtime.prefetch import map_ahead
 from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractedText, Span
@@ -82,7 +83,7 @@ class OcrExtractor:
         models: How models are run.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: None, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: OcrConfig, directory: None, models: ModelsConfig) -> None:
         self._spec, self._config, self._models = spec, config, models
         self._networks: OcrNetworks | None = None
 

@@ -1,4 +1,4 @@
-"""How a vision model wants its images: read from `preprocessor_config.json`, done with Pillow."""
+"""Preprocessing of images as a vision model wants it: read from `preprocessor_config.json`, done with Pillow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What computes a network: OpenVINO on a processor, torch elsewhere.
+"""Backends that compute networks: OpenVINO on a processor, torch elsewhere.
 
 On processors OpenVINO is about three times as fast as torch for convolutional nets and one and a half times for
 transformers of texts in float32, with the same results; in bfloat16 and int8 it gains more (figures in the README).
@@ -52,7 +52,7 @@ class Network(Protocol):
 
     @property
     def can_quantise(self) -> bool:
-        """Whether it can be computed in int8."""
+        """Tell if it can be computed in int8."""
 
     def compile(self, dtype: str, calibrate: Callable[[InferenceFn], object] = _no_sample) -> InferenceFn:
         """The function of NumPy arrays that computes it in a format.

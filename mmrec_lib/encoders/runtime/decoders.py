@@ -20,7 +20,7 @@ _idle: SimpleQueue[DecoderChild] = SimpleQueue()
 
 
 def isolated(function: Callable[Concatenate[bytes, P], R], content: bytes, *args: P.args, **kwargs: P.kwargs) -> R:
-    """What `function(content, …)` returns, computed in a child; as many children are kept as threads ask at once.
+    """Result of `function(content, …)`, computed in a child; as many children are kept as threads ask at once.
 
     Raises:
         MediaError: As `DecoderChild.call`.

@@ -1,4 +1,4 @@
-"""What a process computes on: chosen from the hardware where the config leaves it open."""
+"""Device and threads of a process: chosen from the hardware where the config leaves it open."""
 
 from __future__ import annotations
 

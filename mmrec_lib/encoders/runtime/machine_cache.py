@@ -1,4 +1,4 @@
-"""What a machine has found out about a model, so that its workers need not find it out again."""
+"""Cache of a machine: facts about a model that its workers need not find out again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Facts = TypeVar("Facts", bound=Any)
 
 
 def cached(facts: type[Facts], about: Sequence[object], find_out: Callable[[], Facts]) -> Facts:
-    """What was found out before, or else is found out now and kept in the machine's temporary folder.
+    """Facts from the cache, or else found out now and kept in the machine's temporary folder.
 
     Args:
         facts: Class of what is found out: a dataclass of numbers and strings.

@@ -1,4 +1,4 @@
-"""Which dtype a model computes in: the fastest that the hardware has, unless it costs quality."""
+"""Choice of the dtype that a model computes in: the fastest that the hardware has, unless it costs quality."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What faster arithmetic costs on a calibration sample.
+    """Cost of faster arithmetic on a calibration sample.
 
     Attributes:
         mean_cosine: Of vectors to those in float32.
@@ -64,7 +64,7 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        """Whether vectors and neighbours stay what they are."""
+        """Tell if vectors and neighbours stay what they are."""
         return (
             self.mean_cosine > LEAST_MEAN_COSINE
             and self.least_cosine > LEAST_COSINE
@@ -170,7 +170,7 @@ def fast_dtypes(device: str, *, can_quantise: bool) -> tuple[str, ...]:
 
 @functools.cache
 def has_native(flags: frozenset[str], cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor has one of these instructions; False where it cannot be told."""
+    """Tell if the processor has one of these instructions; False where it cannot be told."""
     return not flags.isdisjoint(_processor_flags(cpuinfo))
 
 
@@ -187,7 +187,7 @@ def _calibration_file(name: str) -> bytes:
 
 
 def _circumstances(key: str, device: str, dtype: str) -> list[str | None]:
-    """What a verdict depends on."""
+    """Circumstances that a verdict depends on."""
     flags = _processor_flags(Path("/proc/cpuinfo"))
     hardware = " ".join(flags) if device == "cpu" else torch.cuda.get_device_name(device)
     return [key, dtype, RECIPE if dtype == "int8" else None, hardware, platform.machine(), torch.__version__]

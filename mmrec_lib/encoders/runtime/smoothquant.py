@@ -25,12 +25,12 @@ _LEAST_SHARE = 1e-3
 
 
 def can_quantise(network: Any) -> bool:
-    """Whether a network of OpenVINO has products with constant matrices."""
+    """Tell if a network of OpenVINO has products with constant matrices."""
     return bool(_products(network))
 
 
 def group_size(network: Any) -> int:
-    """How many neighbouring inputs share a scale: as many as divide the inputs of every product.
+    """Number of neighbouring inputs that share a scale: as many as divide the inputs of every product.
 
     Larger groups are faster and less exact.
     """
@@ -85,7 +85,7 @@ def quantise(network: Any, largest: Sequence[npt.NDArray[np.float32]]) -> None:
 
 
 def _divisors(inputs_K: npt.NDArray[np.float32], weights_K: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What makes channels of inputs and of weights equally large, 1 on average: `[K] float32`."""
+    """Factors that make channels of inputs and of weights equally large, 1 on average: `[K] float32`."""
     floors = [np.maximum(values, max(float(values.max()) * _LEAST_SHARE, 1e-12)) for values in (inputs_K, weights_K)]
     divisors_K: npt.NDArray[np.float32] = np.sqrt(floors[0] / floors[1]).astype(np.float32)
     divisors_K /= divisors_K.mean()
@@ -93,7 +93,7 @@ def _divisors(inputs_K: npt.NDArray[np.float32], weights_K: npt.NDArray[np.float
 
 
 def _by_input(network: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """What goes into products with constant matrices, with all products that it goes into."""
+    """Inputs of products with constant matrices, each with all products that it goes into."""
     products: dict[tuple[str, int], list[Any]] = {}
     for product in _products(network):
         source = product.input_value(0)

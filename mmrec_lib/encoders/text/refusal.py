@@ -7,7 +7,7 @@ from mmrec_lib.encoders.spec import EncoderInput
 
 
 def refusal(text: EncoderInput) -> str | None:
-    """Why an input is no text to encode, or None."""
+    """Reason for which an input is no text to encode, or None."""
     if not isinstance(text, str):
         return TEXT_MISSING
     return None if text.strip() else TEXT_EMPTY

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mmrec_lib.encoders.config import Pooling
+from mmrec_lib.encoders.text.config import Pooling
 from mmrec_lib.encoders.text.sentence_layout import SentenceLayout
 from mmrec_lib.errors import EncoderError
 

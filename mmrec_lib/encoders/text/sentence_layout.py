@@ -1,4 +1,4 @@
-"""What a model directory says about turning token vectors into one: the files of the sentence-transformers layout.
+"""Turning token vectors into one, as a model directory says: the files of the sentence-transformers layout.
 
 `modules.json` lists the steps behind the network, `<path>/config.json` their settings. A directory without it is a
 plain network, and its vectors are the mean over tokens, with length 1.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmrec_lib.encoders.config import EncoderConfig, Pooling
+from mmrec_lib.encoders.text.config import Pooling, TextConfig
 from mmrec_lib.encoders.weights.directory import read_model_config
 from mmrec_lib.errors import EncoderError
 
@@ -46,7 +46,7 @@ class SentenceLayout:
     dim: int | None = None
 
 
-def sentence_layout(config: EncoderConfig, directory: Path) -> SentenceLayout:
+def sentence_layout(config: TextConfig, directory: Path) -> SentenceLayout:
     """The steps of a configured text model: what the config leaves open is as the directory says.
 
     Raises:

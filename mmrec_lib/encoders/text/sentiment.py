@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.spec import EncoderSpec
+from mmrec_lib.encoders.text.config import SentimentConfig
 from mmrec_lib.encoders.text.transformer import BATCH_TOKENS, MOST_CHARACTERS_PER_TOKEN, num_positions, padded_length
 from mmrec_lib.encoders.weights.loading import load_model, load_tokenizer
 from mmrec_lib.errors import EncoderError
@@ -31,7 +32,7 @@ _STARS = re.compile(r"([1-5])(?:\.0)?(?:[ _-]?stars?)?|stars?[ _-]?([1-5])")
 
 
 def read_labels(names: Mapping[int, str], given: Mapping[str, str]) -> list[str | float]:
-    """What each class of a model means: a sentiment or a number of stars.
+    """Meaning of each class of a model: a sentiment or a number of stars.
 
     Args:
         names: The model's name of each class.
@@ -58,7 +59,7 @@ class SentimentClassifier:
     there: models that read the vector of a text's end need one in every row.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: SentimentConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config, self._directory, self._threads = spec, config, directory, models.threads
         self._model: Any = None
         self._tokenizer: Any = None

@@ -22,13 +22,14 @@ import transformers
 from torch import nn
 from transformers import AutoModel, AutoModelForTextEncoding
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import NOT_FINITE, TEXT_UNKNOWN
 from mmrec_lib.encoders.runtime.backend import InferenceFn, make_network
 from mmrec_lib.encoders.runtime.machine_cache import cached
 from mmrec_lib.encoders.runtime.precision import calibration_texts, choose_run
 from mmrec_lib.encoders.runtime.prefetch import map_batches
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
+from mmrec_lib.encoders.text.config import TextConfig
 from mmrec_lib.encoders.text.refusal import refusal
 from mmrec_lib.encoders.text.sentence_head import SentenceHead
 from mmrec_lib.encoders.text.sentence_layout import sentence_layout
@@ -87,7 +88,7 @@ class TextEncoder:
     neighbours are, and its vector has the same bits.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: TextConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config, self._directory, self._models = spec, config, directory, models
         self._layout = sentence_layout(config, directory)
         self._run: InferenceFn | None = None
@@ -238,7 +239,7 @@ class TextEncoder:
         return owners, windows
 
     def _knows_any(self, ids: list[int]) -> bool:
-        """Whether a first window has a token of the text that is neither special nor unknown."""
+        """Tell if a first window has a token of the text that is neither special nor unknown."""
         known = (token for token in ids if token not in self._special_ids)
         return next(islice(known, self._num_prompt_tokens, None), None) is not None
 

@@ -22,9 +22,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import TEXT_UNKNOWN
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
+from mmrec_lib.encoders.text.config import WordModelConfig
 from mmrec_lib.encoders.text.refusal import refusal
 from mmrec_lib.encoders.weights.directory import read_model_config
 from mmrec_lib.errors import EncoderError
@@ -38,9 +39,10 @@ _VOCABULARY, _WEIGHTS = "vocabulary.json", "model.safetensors"
 class WordModelEncoder:
     """Encodes texts; see the `Encoder` protocol. Its directory is made by `save_words`."""
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: WordModelConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._directory = spec, directory
-        self._normalise = config.normalise is not False
+        self._normalise = config.normalise
+        self._method = config.kind
         self._index: Mapping[str, int] = {}
         self._vectors: npt.NDArray[np.float32] = np.zeros((0, spec.dim or 0), np.float32)
         self._weights: npt.NDArray[np.float32] = np.zeros(0, np.float32)
@@ -55,7 +57,8 @@ class WordModelEncoder:
         """Loads vocabulary and vectors; there is nothing that a device other than the processor would do faster.
 
         Raises:
-            EncoderError: When the directory holds no such model, or one whose words were cut in another way.
+            EncoderError: When the directory holds no such model, one whose words were cut in another way, or one fitted
+                by another method than its kind says.
         """
         settings = read_model_config(self._directory)
         if settings.get("model_type") != MODEL_TYPE or settings.get("segmentation") != SEGMENTATION:
@@ -63,6 +66,11 @@ class WordModelEncoder:
                 f"Words model `{self._spec.id}`: `{self._directory}` must be of type {MODEL_TYPE} with segmentation "
                 f"{SEGMENTATION}, got {settings.get('model_type')} with {settings.get('segmentation')}. Fit it again "
                 "with jobs/fit_word_model.py."
+            )
+        if settings.get("method") != self._method:
+            raise EncoderError(
+                f"Word model `{self._spec.id}`: `{self._directory}` was fitted by {settings.get('method')}, got kind "
+                f"{self._method}. Write the method of the fit as its kind."
             )
         try:
             vocabulary = json.loads((self._directory / _VOCABULARY).read_text(encoding="utf-8"))
@@ -165,7 +173,7 @@ def save_word_model(
 
 
 def _may_be_replaced(directory: Path) -> bool:
-    """Whether a directory is empty or a words model."""
+    """Tell if a directory is empty or a words model."""
     if not directory.is_dir() or directory.is_symlink():
         return False
     if not any(directory.iterdir()):

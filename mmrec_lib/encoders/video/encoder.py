@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mmrec_lib.encoders.config import MOTION_DIM, EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import NOT_FINITE, medium_missing
 from mmrec_lib.encoders.image.encoder import ImageEncoder
 from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
@@ -22,6 +22,7 @@ from mmrec_lib.encoders.runtime.decoders import isolated
 from mmrec_lib.encoders.runtime.precision import compute_dtype
 from mmrec_lib.encoders.runtime.prefetch import map_ahead
 from mmrec_lib.encoders.spec import EncodeResult, EncoderInput, EncoderSpec
+from mmrec_lib.encoders.video.config import MOTION_DIM, VideoConfig
 from mmrec_lib.encoders.video.networks import frames_of_network, load_video_network
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.errors import MediaError
@@ -64,7 +65,7 @@ class VideoEncoder:
     Videos are decoded in child processes, a few ahead of the model, which sees one at a time.
     """
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: VideoConfig, directory: Path, models: ModelsConfig) -> None:
         self._spec, self._config = spec, config
         self._decode_threads = models.decode_threads
         try:
@@ -143,7 +144,7 @@ class VideoEncoder:
 class _ImageMean:
     """The mean over the vectors that a model of images gives a video's frames."""
 
-    def __init__(self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig) -> None:
+    def __init__(self, spec: EncoderSpec, config: VideoConfig, directory: Path, models: ModelsConfig) -> None:
         self._images = ImageEncoder(spec, config, directory, models)
         self.num_even, self.num_scenes = config.num_frames, config.num_scenes
         self.short_side_px = ImagePreprocessing.from_directory(directory).wanted_px
@@ -163,7 +164,7 @@ class _VideoNetwork:
     num_scenes = 0
 
     def __init__(
-        self, spec: EncoderSpec, config: EncoderConfig, directory: Path, models: ModelsConfig, num_frames: int
+        self, spec: EncoderSpec, config: VideoConfig, directory: Path, models: ModelsConfig, num_frames: int
     ) -> None:
         self._spec, self._config, self._directory, self._threads = spec, config, directory, models.threads
         # transformers 5 writes the first, earlier ones the second.

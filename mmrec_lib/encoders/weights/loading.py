@@ -64,9 +64,11 @@ def load_model(factory: Any, directory: Path, dtype: torch.dtype, *, unused: tup
         raise ValueError(f"weights that cannot be read: {error}") from None
     except (OSError, ValueError, KeyError, MemoryError):
         raise
+    except ImportError as error:
+        raise ValueError(f"a family that needs a package which is not installed: {error}") from None
     except Exception as error:
-        # Each family checks its settings in its own way.
-        raise ValueError(f"settings that its family cannot have: {error}") from None
+        # Each family checks its settings in its own way; the type tells what a short message does not.
+        raise ValueError(f"settings that its family cannot have: {type(error).__name__}: {error}") from None
     # transformers fills what is missing with random numbers.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(unused))
     if missing:
@@ -89,8 +91,10 @@ def load_tokenizer(directory: Path) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, MemoryError):
         raise
+    except ImportError as error:
+        raise ValueError(f"a tokenizer that needs a package which is not installed: {error}") from None
     except Exception as error:
-        # The reader of tokenizer.json has no error of its own.
+        # The reader of tokenizer.json raises Exception itself.
         raise ValueError(f"a tokenizer that cannot be read: {error}") from None
     if not tokenizer.is_fast:
         raise ValueError("a tokenizer without tokenizer.json")

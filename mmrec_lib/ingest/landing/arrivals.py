@@ -1,4 +1,4 @@
-"""What has arrived in a landing folder since the last ingest, and what of it cannot be read."""
+"""Deliveries that have arrived in a landing folder since the last ingest, and places that cannot be read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Arrivals:
-    """What an ingest finds.
+    """Deliveries that an ingest finds.
 
     Attributes:
         landing: The landing folder.

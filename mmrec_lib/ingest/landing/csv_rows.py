@@ -16,6 +16,9 @@ from mmrec_lib.ingest.landing.raw_row import HEADER_BYTES, RawRow
 Line = tuple[int, bytes]
 
 _SEPARATORS = (",", ";", "\t", "|")
+# Bytes that may be looked at in vain after quotes that turn out to be broken, a byte of the file; without a bound a
+# file of broken quotes would be read again from each of its lines.
+_VAIN_SHARE, _VAIN_LEAST = 4, 4 << 20
 _SEP_LINE = re.compile(r"sep=(.)\r?")
 _GRAPH_COLUMNS = ("head", "relation", "tail")
 
@@ -49,12 +52,13 @@ def iter_csv(lines: Iterator[Line], limit: int) -> Iterator[RawRow]:
         yield from header.rows(_read_record(feed, header.separator, header, limit), limit)
 
 
-def iter_tsv(lines: Iterator[Line], path: str, fields: Collection[str] = ()) -> Iterator[RawRow]:
+def iter_tsv(lines: Iterator[Line], path: str, limit: int, fields: Collection[str] = ()) -> Iterator[RawRow]:
     """Rows of a graph file: cells between tabs, quotes are characters like others.
 
     Args:
         lines: Numbered lines without their line feed.
         path: Its path, for the message.
+        limit: Longest record in bytes.
         fields: Columns that its folders bring.
     """
     feed = _Feed(lines)
@@ -70,7 +74,7 @@ def iter_tsv(lines: Iterator[Line], path: str, fields: Collection[str] = ()) -> 
         return
     while (line := feed.next_filled()) is not None:
         cells = _unended(_text(line[1])).split("\t")
-        yield from header.rows(_Record([line], cells), None)
+        yield from header.rows(_Record([line], cells), limit)
 
 
 def csv_row(raw: bytes, max_record_bytes: int) -> RawRow:
@@ -85,9 +89,19 @@ class _Feed:
     def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines
         self._back: deque[Line] = deque()
+        self._may_look = _VAIN_LEAST
 
     def next(self) -> Line | None:
-        return self._back.popleft() if self._back else next(self._lines, None)
+        if self._back:
+            return self._back.popleft()
+        line = next(self._lines, None)
+        if line is not None:
+            self._may_look += _VAIN_SHARE * (len(line[1]) + 1)
+        return line
+
+    def reach(self, limit: int) -> int:
+        """Bytes that a record may have: `limit`, or less where too much was looked at in vain already."""
+        return max(0, min(limit, self._may_look))
 
     def next_filled(self) -> Line | None:
         while (line := self.next()) is not None:
@@ -97,6 +111,11 @@ class _Feed:
 
     def push_back(self, lines: Sequence[Line]) -> None:
         self._back.extendleft(reversed(lines))
+
+    def reject(self, lines: Sequence[Line]) -> None:
+        """Give back lines that were looked at in vain."""
+        self._may_look -= sum(len(line) + 1 for _, line in lines)
+        self.push_back(lines)
 
 
 @dataclass
@@ -140,16 +159,16 @@ class _Header:
         return cls(names, record.raw, separator, problem)
 
     def fits(self, cells: Sequence[str]) -> bool:
-        """Whether a row has a cell for each named column, and no content beyond the columns."""
+        """Tell whether a row has a cell for each named column, and no content beyond the columns."""
         size = len(self.names)
         return not any(self.names[len(cells) :]) and not any(cell.strip() for cell in cells[size:])
 
-    def rows(self, record: _Record, limit: int | None) -> Iterator[RawRow]:
+    def rows(self, record: _Record, limit: int) -> Iterator[RawRow]:
         """A record as a row, or each of its lines as a refused one."""
         problem = record.problem
         if problem is None and not self.fits(record.cells):
             problem = f"a row of {len(self.names)} fields as in the header is needed, got {len(record.cells)}"
-        if problem is None and limit is not None and len(record.raw) > limit:
+        if problem is None and len(record.raw) > limit:
             problem, record.reason = too_long(limit), "impossible_value"
         before = self.raw + b"\n" if len(self.raw) <= HEADER_BYTES else b""
         if problem is None:
@@ -184,7 +203,7 @@ def _read_record(feed: _Feed, separator: str, header: _Header | None, limit: int
         return _Record(lines, _unended(_text(first[1])).split(separator))
     cutter = _Cutter(separator)
     is_whole = cutter.feed(_text(first[1]))
-    num_bytes = len(first[1])
+    num_bytes, reach = len(first[1]), feed.reach(limit)
     while not is_whole and cutter.problem is None:
         line = feed.next()
         if line is None:
@@ -192,15 +211,16 @@ def _read_record(feed: _Feed, separator: str, header: _Header | None, limit: int
             break
         lines.append(line)
         num_bytes += len(line[1]) + 1
-        if num_bytes > limit:
-            cutter.problem = f"its quoted field does not end within {limit} bytes (ingest.max_record_bytes)"
+        if num_bytes > reach:
+            cause = "ingest.max_record_bytes" if reach == limit else "there are too many broken quotes before it"
+            cutter.problem = f"its quoted field does not end within {reach} bytes ({cause})"
             break
         is_whole = cutter.feed(_text(line[1]))
     if len(lines) > 1 and cutter.has_stray_quote:
         cutter.problem = cutter.problem or "a quoted field ends in the middle of another"
     if cutter.problem is not None:
         if _is_proved_broken(lines[1:], separator, header):
-            feed.push_back(lines[1:])
+            feed.reject(lines[1:])
             lines = lines[:1]
         return _Record(lines, [], f"a CSV row is needed, but {cutter.problem}")
     if header is not None and len(lines) > 1:
@@ -214,7 +234,7 @@ def _checked(record: _Record, feed: _Feed, header: _Header) -> _Record:
     swallowed = [_is_record(line, header.separator, header) for line in inner]
     if not header.fits(record.cells):
         if all(swallowed):
-            feed.push_back(inner)
+            feed.reject(inner)
             return _Record(record.lines[:1], [], "a CSV row is needed, but its quoted field never ends")
         return record
     if len(header.names) > 2 and len(inner) > 2 and all(swallowed[:-1]):
@@ -225,7 +245,7 @@ def _checked(record: _Record, feed: _Feed, header: _Header) -> _Record:
 
 
 def _is_proved_broken(lines: Sequence[Line], separator: str, header: _Header | None) -> bool:
-    """Whether most of the lines that a quoted field would swallow are records of their own."""
+    """Tell whether most of the lines that a quoted field would swallow are records of their own."""
     if header is None or not lines:
         return False
     num_records = sum(_is_record(line, separator, header) for line in lines)

@@ -1,4 +1,4 @@
-"""What is found in a landing folder, what a store knows of it, and what is to be read."""
+"""Files found in a landing folder, deliveries that a store knows, and pieces to read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FoundProblem:
 
 @dataclass(frozen=True)
 class Scan:
-    """What is in a landing folder.
+    """Content of a landing folder.
 
     Attributes:
         files: Files and tables but hidden ones, sorted by path.
@@ -116,7 +116,7 @@ class Split:
 
 @dataclass(frozen=True)
 class TableRead:
-    """What is to be read of a Delta table.
+    """Part of a Delta table to read.
 
     Attributes:
         table_id: Identity of the table.
@@ -131,7 +131,7 @@ class TableRead:
 
 @dataclass(frozen=True)
 class FileProblem:
-    """Why no record of a file can be read.
+    """Problem of a file of which no record can be read.
 
     Attributes:
         reason: Reason for the quarantine: `unsupported_format`, `unreadable_file` or `file_changed`.
@@ -175,13 +175,13 @@ class Delivery:
 
     @property
     def is_read(self) -> bool:
-        """Whether the bytes were read; what was not is no delivery and is tried again by every ingest."""
+        """Tell whether the bytes were read; what was not is no delivery and is tried again by every ingest."""
         return bool(self.sha256)
 
 
 @dataclass(frozen=True)
 class LandingPlan:
-    """What an ingest has to do: new deliveries, and known ones whose modification time alone has changed."""
+    """Work of an ingest: new deliveries, and known ones whose modification time alone has changed."""
 
     deliveries: list[Delivery]
     touched: list[tuple[KnownFile, FoundFile]]

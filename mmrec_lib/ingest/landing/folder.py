@@ -63,7 +63,7 @@ class LandingFolder:
 
     @property
     def is_local(self) -> bool:
-        """Whether the folder is on this machine's file system."""
+        """Tell whether the folder is on this machine's file system."""
         return isinstance(self._fs, pyarrow.fs.LocalFileSystem)
 
     # what is there
@@ -159,11 +159,11 @@ class LandingFolder:
         refused = "".join(f" {problem.detail}." for problem in scan.problems[:5])
         raise LandingError(
             f"DATA {self.uri}: no known source is there. A landing folder holds files or folders named {EXPECTED} "
-            f"(the README describes the formats).{refused}"
+            f"(docs/landing.md describes the formats).{refused}"
         )
 
     def plan(self, files: Iterable[FoundFile], known: Iterable[KnownFile], split_bytes: int) -> LandingPlan:
-        """What is new, hashed and split; see `plan_deliveries`."""
+        """New deliveries, hashed and split; see `plan_deliveries`."""
         return plan_deliveries(self, files, known, split_bytes)
 
     def deliveries(self, files: Iterable[FoundFile], known: Iterable[KnownFile], split_bytes: int) -> list[Delivery]:
@@ -206,19 +206,19 @@ class LandingFolder:
         return info.size, (info.mtime_ns or 0) // 1000
 
     def is_as_planned(self, stream: Any, split: Split) -> bool:
-        """Whether an open file has the size and time that it had when it was hashed."""
+        """Tell whether an open file has the size and time that it had when it was hashed."""
         return split.bytes_len is None or self.state_of(stream, split.path) == (split.bytes_len, split.modified_us)
 
     def is_readable(self, path: str) -> bool:
-        """Whether this process may read a file; always true on remote storage, which tells only when it is opened."""
+        """Tell whether this process may read a file; always true on remote storage, which tells only on opening."""
         return not self.is_local or any(os.access(f"{self._root}/{spelling}", os.R_OK) for spelling in spellings(path))
 
     def holds(self, path: str) -> bool:
-        """Whether a path leads to a place in the folder, links followed."""
+        """Tell whether a path leads to a place in the folder, links followed."""
         return not self.is_local or is_inside(self._root, f"{self._root}/{path}")
 
     def uri_of(self, path: str) -> str:
-        """Where a file of the folder is, links below the folder followed, for readers of `media_asset.uri`."""
+        """URI of a file of the folder, links below the folder followed, for readers of `media_asset.uri`."""
         if self.is_local:
             name = next((name for name in spellings(path) if Path(self._root, name).exists()), path)
             real_root = os.path.realpath(self._root)

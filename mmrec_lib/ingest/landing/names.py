@@ -1,4 +1,4 @@
-"""What the path of a landing file says: kind, format, fields of its folders, and which folders are tables."""
+"""Meaning of the path of a landing file: kind, format, fields of its folders, and which folders are tables."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def folder_fields(path: str) -> dict[str, str | None]:
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a component starts with `.` or `_`; a folder `_name=value` is a field."""
+    """Tell whether a component starts with `.` or `_`; a folder `_name=value` is a field."""
     return any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in path.split("/"))
 
 

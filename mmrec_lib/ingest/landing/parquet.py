@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -21,6 +22,8 @@ MAX_VECTOR_LENGTH = 65_536
 BATCH_ROWS = 1024
 _BATCH_BYTES = 16 << 20
 _PROBE_ROWS = 8
+# Values that are stored as the difference to the one before: a few bytes may stand for as much as all before them.
+_DIFFERENCES, _DIFFERENCE_ROWS = "DELTA_BYTE_ARRAY", 16
 _VALUE_BYTES = 8
 _ERRORS = (OSError, ValueError, NotImplementedError, KeyError, TypeError, OverflowError, MemoryError)
 
@@ -40,7 +43,7 @@ class LostRows:
 
 
 def bomb_in(metadata: pq.FileMetaData, *, is_vectors: bool) -> str | None:
-    """Why a file unpacks to more than may be read, by its footer; None when it does not.
+    """Sentence on a file that by its footer unpacks to more than may be read; None when it does not.
 
     Args:
         metadata: The footer.
@@ -70,7 +73,8 @@ def iter_batches(
 ) -> Iterator[tuple[int, pa.RecordBatch] | LostRows]:
     """Number of the first row, and the rows, of each batch of some row groups; rows that cannot be decoded as such.
 
-    A batch holds about `_BATCH_BYTES` bytes. Columns with a dictionary stay encoded.
+    A batch holds about `_BATCH_BYTES` bytes. Texts with a dictionary stay encoded, in lists and structs too: a value
+    that is repeated a million times is held once.
     """
     try:
         metadata = pq.ParquetFile(stream).metadata
@@ -97,17 +101,13 @@ def iter_batches(
 def _group_batches(stream: Any, metadata: pq.FileMetaData, group: int) -> Iterator[pa.RecordBatch]:
     rows = metadata.row_group(group)
     columns = [rows.column(index) for index in range(rows.num_columns)]
-    encoded = [
-        column.path_in_schema
-        for index, column in enumerate(columns)
-        if column.physical_type == "BYTE_ARRAY"
-        and column.has_dictionary_page
-        and metadata.schema.column(index).max_repetition_level == 0
-        and "." not in column.path_in_schema
-    ]
+    texts = [column for column in columns if column.physical_type == "BYTE_ARRAY"]
+    encoded = [column.path_in_schema for column in texts if column.has_dictionary_page]
     parquet = pq.ParquetFile(stream, read_dictionary=encoded)
     per_row = sum(max(c.total_uncompressed_size, c.num_values * _VALUE_BYTES) for c in columns) / max(rows.num_rows, 1)
     batch_rows = _rows_of(per_row)
+    largest = max((c.total_uncompressed_size for c in texts if _DIFFERENCES in c.encodings), default=0)
+    batch_rows = min(batch_rows, max(_DIFFERENCE_ROWS, _rows_of(largest)))
     if batch_rows > _PROBE_ROWS:
         # The footer does not tell how long a repeated value is; a few rows do.
         probe = next(parquet.iter_batches(batch_size=_PROBE_ROWS, row_groups=[group], use_threads=False), None)
@@ -128,7 +128,7 @@ def batch_rows(batch: pa.RecordBatch, first: int, limit: int) -> Iterator[RawRow
         first: Number of its first row.
         limit: Longest record in bytes.
     """
-    sizes = _row_bytes(batch)
+    sizes: list[int] = _sum([_value_bytes(column) for column in batch.columns], batch.num_rows).tolist()
     start = 0
     while start < batch.num_rows:
         stop, total = start, 0
@@ -145,23 +145,42 @@ def batch_rows(batch: pa.RecordBatch, first: int, limit: int) -> Iterator[RawRow
         start = stop
 
 
-def _row_bytes(batch: pa.RecordBatch) -> list[int]:
-    """About how many bytes each row has when it is decoded."""
-    size = batch.num_rows
-    totals = [0] * size
-    for column in batch.columns:
-        if pa.types.is_dictionary(column.type):
-            lengths = pc.fill_null(pc.take(pc.binary_length(column.dictionary), column.indices), 0).to_pylist()
-        elif pa.types.is_primitive(column.type) or pa.types.is_null(column.type):
-            lengths = [_VALUE_BYTES] * size
-        elif _is_text(column.type):
-            lengths = pc.fill_null(pc.binary_length(column), 0).to_pylist()
-        elif column.nbytes < _BATCH_BYTES // BATCH_ROWS:
-            lengths = [column.nbytes] * size
-        else:
-            lengths = [column.slice(row, 1).nbytes for row in range(size)]
-        totals = [total + length for total, length in zip(totals, lengths, strict=True)]
-    return totals
+def _value_bytes(column: pa.Array) -> np.ndarray:
+    """About how many bytes each value has when it is decoded: [num_rows] int64."""
+    kind, size = column.type, len(column)
+    if isinstance(column, pa.ExtensionArray):
+        lengths = _value_bytes(column.storage)
+    elif pa.types.is_nested(kind):
+        lengths = _nested_bytes(column)
+    elif pa.types.is_dictionary(kind):
+        of_dictionary = np.append(_value_bytes(column.dictionary), 0)
+        lengths = of_dictionary[pc.fill_null(column.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)]
+    elif _is_text(kind):
+        lengths = pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False)
+    elif pa.types.is_primitive(kind) or pa.types.is_null(kind) or pa.types.is_decimal(kind):
+        lengths = np.full(size, _VALUE_BYTES)
+    else:
+        lengths = np.array([column.slice(row, 1).nbytes for row in range(size)])
+    return np.asarray(lengths, dtype=np.int64)
+
+
+def _nested_bytes(column: pa.Array) -> np.ndarray:
+    kind, size = column.type, len(column)
+    if pa.types.is_struct(kind):
+        return _sum([_value_bytes(part) for part in column.flatten()], size)
+    if pa.types.is_fixed_size_list(kind):
+        inner = column.values.slice(column.offset * kind.list_size, size * kind.list_size)
+        return np.asarray(_value_bytes(inner).reshape(size, kind.list_size).sum(axis=1))
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind)):
+        return np.array([column.slice(row, 1).nbytes for row in range(size)])
+    parts = [column.keys, column.items] if pa.types.is_map(kind) else [column.values]
+    before = np.append(0, np.cumsum(_sum([_value_bytes(part) for part in parts], len(parts[0]))))
+    offsets = column.offsets.to_numpy(zero_copy_only=False)
+    return np.asarray(before[offsets[1:]] - before[offsets[:-1]] + _VALUE_BYTES)
+
+
+def _sum(parts: list[np.ndarray], size: int) -> np.ndarray:
+    return np.sum(parts, axis=0) if parts else np.zeros(size, np.int64)
 
 
 def _is_text(arrow_type: pa.DataType) -> bool:

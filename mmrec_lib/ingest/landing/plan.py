@@ -1,4 +1,4 @@
-"""Which files of a landing folder are new deliveries, and into which pieces they split."""
+"""Plan of an ingest: new deliveries of a landing folder, and the pieces they split into."""
 
 from __future__ import annotations
 
@@ -12,24 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from mmrec_lib.ingest.landing.delivery import (
-    Delivery,
-    FileProblem,
-    FoundFile,
-    KnownFile,
-    LandingPlan,
-    Split,
-    TableRead,
-)
+from mmrec_lib.ingest.landing.delivery import Delivery, FileProblem, FoundFile, KnownFile, LandingPlan, Split, TableRead
 from mmrec_lib.ingest.landing.delta_log import DeltaLogError, TableState, read_state
-from mmrec_lib.ingest.landing.names import (
-    folder_fields,
-    format_detail,
-    format_of,
-    kind_of,
-    kind_of_table,
-    vector_name,
-)
+from mmrec_lib.ingest.landing.names import folder_fields, format_detail, format_of, kind_of, kind_of_table, vector_name
 from mmrec_lib.ingest.landing.parquet import MAX_VECTOR_LENGTH, bomb_in
 from mmrec_lib.ingest.landing.raw_row import HEADER_BYTES
 from mmrec_lib.ingest.landing.shape import BOM, GZIP, HEAD_BYTES, shape_of
@@ -103,6 +88,11 @@ def unread_id(path: str) -> str:
 def file_id_of(*parts: str) -> str:
     """Identity of a delivery: a hash over path and content."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def commit_path(table: FoundFile) -> str:
+    """Path of the newest commit of a Delta table, whose hash stands for the table's."""
+    return f"{table.path}/_delta_log/{table.table_version:020d}.json"
 
 
 def hash_and_split(stream: Any, split_bytes: int) -> tuple[str, list[Piece]]:
@@ -197,7 +187,7 @@ class _Planner:
         path, raw = delivery.file.path, head
         if not pieces:
             return delivery
-        is_packed = head.startswith(GZIP)
+        is_packed, num_lines = head.startswith(GZIP), 0
         if is_packed:
             stream.seek(0)
             try:
@@ -209,7 +199,7 @@ class _Planner:
                 return delivery
         shape = shape_of(head, whole.format)
         if shape.problem is not None:
-            lines = max(1, head.count(b"\n"))
+            lines = num_lines if is_packed else max(1, _count(stream, shape.line_end))
             problem = FileProblem("unreadable_file", f"{path}: {shape.problem}", raw, num_records=lines)
             return replace(delivery, problem=problem)
         crc = 0
@@ -252,8 +242,7 @@ class _Planner:
     def _table(self, file: FoundFile, kind: str, last: KnownFile | None) -> Delivery | None:
         names = self._landing.table_files(file.path)
         log = [name for name in names if name.startswith(f"{file.path}/_delta_log/")]
-        newest = f"{file.path}/_delta_log/{file.table_version:020d}.json"
-        sha256 = hashlib.sha256(self._landing.read_bytes(newest)).hexdigest()
+        sha256 = hashlib.sha256(self._landing.read_bytes(commit_path(file))).hexdigest()
         delivery = Delivery(file, kind, file_id_of(file.path, sha256), sha256, ())
         try:
             state = read_state(log, self._landing.open)
@@ -273,7 +262,7 @@ def changed(path: str) -> FileProblem:
 
 
 def _table_read(state: TableState, last: KnownFile | None) -> TableRead | None:
-    """What to read of a table; None when no row changed since it was read last."""
+    """Part of a table to read; None when no row changed since it was read last."""
     if last is None or last.table_id != state.table_id or last.table_version is None:
         return TableRead(state.table_id, state.version, None)
     if last.table_version > state.version:  # restored from a copy
@@ -292,6 +281,15 @@ def _unpacked_head(content: Unpacked) -> tuple[bytes, int]:
         num_lines += chunk.count(b"\n")
         num_bytes += len(chunk)
     return head, num_lines or min(num_bytes, 1)
+
+
+def _count(stream: Any, line_end: bytes) -> int:
+    """Number of lines of a file."""
+    stream.seek(0)
+    num_lines, last = 0, b""
+    while chunk := stream.read(CHUNK):
+        num_lines, last = num_lines + chunk.count(line_end), chunk.rstrip(b"\0")[-1:]
+    return num_lines + (last not in (b"", line_end))
 
 
 def _long_header(stream: Any, bytes_len: int, is_packed: bool) -> bytes | None:

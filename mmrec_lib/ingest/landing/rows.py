@@ -96,6 +96,6 @@ def _text_rows(piece: CheckedPiece, split: Split, limit: int) -> Iterator[RawRow
         elif split.format == "csv":
             yield from iter_csv(lines, limit)
         else:
-            yield from iter_tsv(lines, split.path, split_fields(split))
+            yield from iter_tsv(lines, split.path, limit, split_fields(split))
     except PackedError as error:  # a file that was whole when it was planned
         yield changed_row(str(error))

@@ -42,7 +42,7 @@ def open_inside(root: str, path: str) -> BinaryIO:
 
 
 def is_inside(root: str, path: str) -> bool:
-    """Whether a path leads to a place below a folder, links followed."""
+    """Tell whether a path leads to a place below a folder, links followed."""
     real_root = os.path.realpath(root)
     return os.path.commonpath([real_root, os.path.realpath(path)]) == real_root
 

@@ -20,23 +20,23 @@ from mmrec_lib.ingest.landing import FoundFile, LandingFolder
 from mmrec_lib.ingest.landing.delivery import Scan
 from mmrec_lib.ingest.landing.names import spellings
 from mmrec_lib.ingest.media.read import read_media
+from mmrec_lib.ingest.media.refused import MEDIA_KIND, limits_hash, media_seen, refusals, stands
 from mmrec_lib.ingest.records.frames import SOURCE
 from mmrec_lib.ingest.records.reasons import Reason
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.lakehouse.touch import refresh_audit
 
-MEDIA_KIND = "media"
 FIELDS: dict[str, tuple[str, ...]] = {"item": ("images", "audio", "video"), "review": ("audio",)}
 """Owner kind → its fields that hold media paths."""
 
 _KEY = list(MEDIA_LINK.key)
-_KEEP, _READ, _BAD, _GONE = "keep", "read", "bad", "gone"
+_KEEP, _READ, _BAD, _REFUSED, _GONE = "keep", "read", "bad", "refused", "gone"
 _MAX_TASKS = 2048
 
 
 @dataclass(frozen=True)
 class MediaResult:
-    """What became of references.
+    """Outcome of the media references of a run.
 
     Attributes:
         counts: `media.read` = `media.stored` + `media.quarantined` of this run, and `media.dropped` assets.
@@ -88,14 +88,19 @@ def ingest_media(lakehouse: Lakehouse, landing: LandingFolder, scan: Scan, confi
         return MediaResult({}, is_changed=False)
     read = lakehouse.stage("ingest_media", read_media(_wanted(plan, actions.get(_READ), config), landing, config))
     judged = lakehouse.stage("ingest_media_judged", _judged(plan, read))
-    return _write(lakehouse, plan, read, judged, loses_links)
+    return _write(lakehouse, plan, read, judged, loses_links, limits_hash(config))
 
 
 def _wanted(plan: DataFrame, totals: Row | None, config: MediaConfig) -> DataFrame:
     wanted = (
-        plan.where(F.col("_action") == _READ)
+        plan.where(F.col("_action").isin(_READ, _REFUSED))
         .groupBy("media_path", "media_kind")
-        .agg(F.max("_linked_here").alias("known_asset_id"))
+        .agg(
+            F.max("_linked_here").alias("known_asset_id"),
+            F.max("_refusal").alias("refusal"),
+            F.count_if(F.col("_action") == _READ).alias("_num_to_read"),
+        )
+        .where("_num_to_read > 0")
     )
     num_tasks = -(-totals["bytes"] // config.read_bytes) if totals is not None else 1
     # Two tasks at least, so that a small folder keeps a small machine's cores busy.
@@ -104,13 +109,15 @@ def _wanted(plan: DataFrame, totals: Row | None, config: MediaConfig) -> DataFra
 
 def _judged(plan: DataFrame, read: DataFrame) -> DataFrame:
     """References that were read, with what they turned out to be, and those that were refused without reading."""
-    results = read.select("media_path", "media_kind", "asset_id", "_reason", "_detail", "_raw")
+    results = read.select("media_path", "media_kind", "asset_id", "_reason", "_detail", "_raw", "_num_attempts")
     to_read = plan.where(F.col("_action") == _READ).drop("_reason", "_detail")
     judged = to_read.join(results, on=["media_path", "media_kind"])
     return judged.unionByName(plan.where(F.col("_action") == _BAD), allowMissingColumns=True)
 
 
-def _write(lakehouse: Lakehouse, plan: DataFrame, read: DataFrame, judged: DataFrame, loses_links: bool) -> MediaResult:
+def _write(
+    lakehouse: Lakehouse, plan: DataFrame, read: DataFrame, judged: DataFrame, loses_links: bool, limits: str
+) -> MediaResult:
     good, bad = judged.where(F.col("_reason").isNull()), judged.where(F.col("_reason").isNotNull())
     is_good, linked_asset = F.col("_reason").isNull(), F.col("_linked_asset")
     is_touched = is_good & (F.col("_linked_here") == F.col("asset_id"))
@@ -142,11 +149,13 @@ def _write(lakehouse: Lakehouse, plan: DataFrame, read: DataFrame, judged: DataF
         "media.quarantined": num_bad,
         "media.dropped": num_dropped,
     }
-    return MediaResult(counts, is_changed, _quarantine_rows(bad), _stale_quarantine(lakehouse, bad))
+    standing = plan.where(F.col("_action") == _REFUSED).select("_quarantine_id")
+    current = bad.select("_quarantine_id").unionByName(standing)
+    return MediaResult(counts, is_changed, _quarantine_rows(bad, limits), _stale_quarantine(lakehouse, current))
 
 
 def references(owners: DataFrame, owner_kind: str) -> DataFrame:
-    """What records name: one row a path, with its place in the record.
+    """Media paths that records name: one row a path, with its place in the record.
 
     Args:
         owners: Rows of `item` or `review`.
@@ -200,7 +209,7 @@ def plan_media(
     config: MediaConfig,
     outside: Sequence[str] = (),
 ) -> DataFrame:
-    """What to do with each reference, and with each link that is no longer one.
+    """Action for each reference, and for each link that is no longer one.
 
     A file that is gone from the landing folder stays linked while the store holds its bytes: landing folders are
     cleaned.
@@ -215,7 +224,8 @@ def plan_media(
         outside: Folders that are links out of the landing folder.
 
     Returns:
-        A row each with `_action`: keep, read, bad (then with `_reason` and `_detail`) or gone; `_linked_asset` where
+        A row each with `_action`: keep, read, bad (then with `_reason` and `_detail`), refused (read by an earlier run,
+        and nothing has changed) or gone; `_linked_asset` where
         there is a link, `_linked_here` where that link is to this path and kind of medium, and
         `_is_refused` where quarantine has the reference as it is.
     """
@@ -231,15 +241,11 @@ def plan_media(
         F.col("file_bytes_len").alias("_linked_bytes"),
         F.unix_micros("file_modified_at").alias("_linked_us"),
     ).join(held, on="_linked_asset", how="left")
-    refused = quarantine.where(F.col("record_kind") == MEDIA_KIND).select(
-        F.col("quarantine_id").alias("_quarantine_id"),
-        F.struct("reason", *SOURCE).alias("_refused"),
-    )
     rows = (
         refs.join(listing, on="media_path", how="left")
         .join(linked, on=_KEY, how="full")
         .withColumn("_quarantine_id", _quarantine_id())
-        .join(refused, on="_quarantine_id", how="left")
+        .join(refusals(quarantine, limits_hash(config)), on="_quarantine_id", how="left")
     )
     path, size = F.col("media_path"), F.col("_bytes")
     is_held = F.col("_linked_path").eqNullSafe(path) & F.col("_is_inline").isNotNull()
@@ -258,6 +264,7 @@ def plan_media(
         F.when(path.isNull(), _GONE)
         .when(reason.isNotNull(), _BAD)
         .when(size.isNull() | is_unchanged, _KEEP)
+        .when(stands() & F.col("_linked_asset").isNull(), _REFUSED)
         .otherwise(_READ)
     )
     # Refused as it is already: the same reason, named by the same record. What must be read again is judged later.
@@ -270,6 +277,7 @@ def plan_media(
         *SOURCE,
         "_quarantine_id",
         is_refused.alias("_is_refused"),
+        "_refusal",
         "_bytes",
         "_modified_us",
         "_linked_asset",
@@ -302,7 +310,7 @@ def _quarantine_id() -> Column:
     return F.substring(F.sha2(place, 256), 1, 32)
 
 
-def _quarantine_rows(bad: DataFrame) -> DataFrame:
+def _quarantine_rows(bad: DataFrame, limits: str) -> DataFrame:
     return bad.select(
         F.col("_quarantine_id").alias("quarantine_id"),
         F.lit(MEDIA_KIND).alias("record_kind"),
@@ -313,13 +321,15 @@ def _quarantine_rows(bad: DataFrame) -> DataFrame:
         *SOURCE,
         F.col("_raw").alias("raw"),
         F.lit(None).cast("string").alias("parsed"),
+        media_seen(limits).alias("media_seen"),
+        F.col("_num_attempts").alias("num_attempts"),
     )
 
 
 def _has_stale_quarantine(lakehouse: Lakehouse, plan: DataFrame) -> bool:
     if not lakehouse.exists("quarantine"):
         return False
-    open_references = plan.where(F.col("_action").isin(_READ, _BAD))
+    open_references = plan.where(F.col("_action").isin(_READ, _BAD, _REFUSED))
     return _stale_quarantine(lakehouse, open_references).count() > 0
 
 

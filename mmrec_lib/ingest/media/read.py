@@ -22,8 +22,9 @@ from pyspark.sql.types import (
 from mmrec_lib.ingest.landing import LandingFolder
 from mmrec_lib.ingest.landing.safe_open import OutsideError
 from mmrec_lib.ingest.records.reasons import Reason, RecordError
-from mmrec_lib.media.child import DecoderChild, DecoderLimits
-from mmrec_lib.media.errors import MediaError
+from mmrec_lib.media.child import DecoderChild
+from mmrec_lib.media.decoder_limits import DecoderLimits
+from mmrec_lib.media.errors import MAX_ATTEMPTS, RETRYABLE_REASONS, MediaError
 from mmrec_lib.media.probe import probe
 
 if TYPE_CHECKING:  # workers need its numbers only
@@ -49,10 +50,11 @@ READ_SCHEMA = StructType(
         StructField("_reason", StringType()),
         StructField("_detail", StringType()),
         StructField("_raw", BinaryType()),
+        StructField("_num_attempts", IntegerType()),
         StructField("content", BinaryType()),
     ]
 )
-"""One row a path and expected kind: an asset, or a reason and the first bytes."""
+"""One row a path and expected kind: an asset, or a reason, and where bytes were read their hash and the first ones."""
 
 _ARROW_SCHEMA = pa.schema(
     [
@@ -68,6 +70,7 @@ _ARROW_SCHEMA = pa.schema(
         ("_reason", pa.string()),
         ("_detail", pa.string()),
         ("_raw", pa.binary()),
+        ("_num_attempts", pa.int32()),
         ("content", pa.binary()),
     ]
 )
@@ -77,8 +80,9 @@ def read_media(wanted: DataFrame, landing: LandingFolder, config: MediaConfig) -
     """Read and probe media.
 
     Args:
-        wanted: `media_path` and `media_kind` (image, audio or video), each pair once, and `known_asset_id`: the asset
-            that this path was when it was read last, or null. The same bytes are not decoded again.
+        wanted: `media_path` and `media_kind` (image, audio or video), each pair once; `known_asset_id`: the asset that
+            this path was when it was read last, or null; `refusal`: why its bytes were refused under the same limits,
+            or null. The same bytes are not decoded again, unless the reason may have been bad luck.
         landing: Where the files are.
         config: Limits.
 
@@ -87,7 +91,7 @@ def read_media(wanted: DataFrame, landing: LandingFolder, config: MediaConfig) -
     """
     limits = DecoderLimits(config.decoder_timeout_seconds, config.decoder_memory_bytes)
     reader = _MediaReader(landing, config.inline_bytes, config.max_bytes, config.max_pixels, limits)
-    return wanted.select("media_path", "media_kind", "known_asset_id").mapInArrow(reader, READ_SCHEMA)
+    return wanted.select("media_path", "media_kind", "known_asset_id", "refusal").mapInArrow(reader, READ_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class _MediaReader:
         num_bytes = 0
         with DecoderChild(self.limits) as child:
             for wanted in (row for batch in batches for row in batch.to_pylist()):
-                row = self._read(wanted["media_path"], wanted["media_kind"], wanted["known_asset_id"], child)
+                row = self._read(wanted, child)
                 rows.append(row)
                 num_bytes += len(row.get("content") or b"") + len(row.get("_raw") or b"")
                 if num_bytes >= _BATCH_BYTES or len(rows) >= _BATCH_ROWS:
@@ -111,18 +115,25 @@ class _MediaReader:
                     rows, num_bytes = [], 0
         yield pa.RecordBatch.from_pylist(rows, schema=_ARROW_SCHEMA)
 
-    def _read(self, path: str, kind: str, known_asset_id: str | None, child: DecoderChild) -> dict[str, Any]:
+    def _read(self, wanted: dict[str, Any], child: DecoderChild) -> dict[str, Any]:
+        path, kind, refusal = wanted["media_path"], wanted["media_kind"], wanted["refusal"]
         row: dict[str, Any] = {"media_path": path, "media_kind": kind}
         content = self._content(path)
         if isinstance(content, RecordError):
             return {**row, "_reason": str(content.reason), "_detail": f"{path}: {content.detail}"}
         asset_id = hashlib.sha256(content).hexdigest()
-        if asset_id == known_asset_id:
+        if asset_id == wanted["known_asset_id"]:
             return {**row, "asset_id": asset_id, "bytes_len": len(content)}
+        num_attempts = refusal["num_attempts"] if refusal is not None and refusal["asset_id"] == asset_id else 0
+        refused = {**row, "asset_id": asset_id, "_raw": content[:RAW_BYTES]}
+        if num_attempts and (refusal["reason"] not in RETRYABLE_REASONS or num_attempts >= MAX_ATTEMPTS):
+            told = {"_reason": refusal["reason"], "_detail": refusal["detail"], "_num_attempts": num_attempts}
+            return {**refused, **told}
         try:
             info = child.call(probe, content, kind, self.max_pixels)
         except MediaError as error:
-            return {**row, "_reason": error.reason, "_detail": f"{path}: {error.detail}", "_raw": content[:RAW_BYTES]}
+            told = {"_reason": error.reason, "_detail": f"{path}: {error.detail}", "_num_attempts": num_attempts + 1}
+            return {**refused, **told}
         is_inline = len(content) <= self.inline_bytes
         return {
             **row,

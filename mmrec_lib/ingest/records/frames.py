@@ -125,7 +125,7 @@ _SPLIT_SCHEMA = StructType(
 
 @dataclass(frozen=True)
 class _SplitReader:
-    """What a worker does with splits: a function of Arrow batches that pickles with its rules."""
+    """Reader of splits in a worker: a function of Arrow batches that pickles with its rules."""
 
     landing: LandingFolder
     kind: str
@@ -183,7 +183,7 @@ class RecordBatches:
 
 @dataclass(frozen=True)
 class _RawReader:
-    """What a worker does with raw bytes from quarantine."""
+    """Reader of raw bytes from quarantine in a worker."""
 
     kind: str
     rules: Rules
@@ -231,7 +231,6 @@ class _BatchBuilder:
         row.update(zip(SOURCE, source, strict=True))
         if parsed.reason is not None or self._keep_raw:
             row["_raw"] = raw if raw is not None else _as_json(values)
-            self._bytes += len(row["_raw"])
         row["_reason"], row["_detail"], row["_record_id"] = parsed.reason, parsed.detail, parsed.record_id
         if parsed.notes:
             row["_notes"] = [asdict(note) for note in parsed.notes]
@@ -239,12 +238,24 @@ class _BatchBuilder:
         attributes = row.get("attributes")
         if attributes is not None:
             row["attributes"] = list(attributes.items())
+        self._bytes += _size_of(row)
         self._rows.append(row)
 
     def flush(self) -> pa.RecordBatch:
         arrays = [pa.array([row.get(field.name) for row in self._rows], field.type) for field in self._schema]
         self._start()
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+
+def _size_of(row: Mapping[str, Any]) -> int:
+    """About how many bytes the texts of a row take, notes aside."""
+    size = 0
+    for name, value in row.items():
+        if isinstance(value, str | bytes):
+            size += len(value)
+        elif isinstance(value, list) and name != "_notes":
+            size += sum(len(part) if isinstance(part, str) else sum(map(len, part)) for part in value)
+    return size
 
 
 def _as_json(values: dict[str, Any] | None) -> bytes:

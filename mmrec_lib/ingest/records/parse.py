@@ -21,7 +21,7 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What became of one record: columns, or a reason with its detail.
+    """Outcome of parsing one record: columns, or a reason with its detail.
 
     Attributes:
         columns: Columns of the kind's table without the source columns; None when rejected. Times are microseconds
@@ -84,6 +84,8 @@ def check_utf8(raw: bytes) -> None:
 def parse_record(kind: str, raw: bytes | None, values: Mapping[str, Any] | None, rules: Rules) -> Parsed:
     """Read one record, by the same rules whatever format it came in.
 
+    The length of rows that were cut already was checked by who cut them: their `raw` may hold a header besides.
+
     Args:
         kind: Table of the record, such as event.
         raw: Bytes of a JSON line, or of the CSV or TSV row that `values` was cut from; None for a Parquet row.
@@ -92,12 +94,13 @@ def parse_record(kind: str, raw: bytes | None, values: Mapping[str, Any] | None,
     """
     record_id = None
     try:
-        if raw is not None and len(raw) > rules.max_record_bytes:
-            raise RecordError(
-                Reason.IMPOSSIBLE_VALUE,
-                f"at most {rules.max_record_bytes} bytes (ingest.max_record_bytes) are needed, this record is longer",
-            )
         if values is None:
+            if raw is not None and len(raw) > rules.max_record_bytes:
+                raise RecordError(
+                    Reason.IMPOSSIBLE_VALUE,
+                    f"at most {rules.max_record_bytes} bytes (ingest.max_record_bytes) are needed, this record is "
+                    "longer",
+                )
             values = parse_json(raw or b"")
         elif raw is not None:
             check_utf8(raw)

@@ -1,4 +1,4 @@
-"""Why a record or medium goes to quarantine: a closed list, and the error that carries one of them."""
+"""Reasons why records and media go to quarantine: a closed list, and the error that carries one of them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ NULL_SPELLINGS = ("NULL", "Null", "null", "\\N", "nan", "NaN", "NAN", "None", "<
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
-_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,14}))\.0")
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0")
 _QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _QUOTED_LIST = re.compile(rf"\[\s*{_QUOTED}(?:\s*,\s*{_QUOTED})*\s*,?\s*\]", re.DOTALL)
 _EXACT_FLOAT = 2.0**53
@@ -98,7 +98,7 @@ def _plain_decimal(value: Decimal) -> int | float | None:
 
 
 def is_spelled_null(value: Any, null_spellings: Collection[str]) -> bool:
-    """Whether a value is there, but says that there is none: `nan`, `NULL`, NaN."""
+    """Tell whether a value is there, but says that there is none: `nan`, `NULL`, NaN."""
     if isinstance(value, str | bytes) and not value.strip():
         return False
     return value is not None and plain_value(value, null_spellings) is None
@@ -110,7 +110,7 @@ def id_text(value: object) -> str | None:
         value = plain_value(value)
     if isinstance(value, str):
         # A table with a gap turns whole numbers into floats, and its CSV holds 7.0.
-        return match[1] if value.endswith(".0") and (match := _WHOLE.fullmatch(value)) else value
+        return _without_point(value)
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -119,6 +119,14 @@ def id_text(value: object) -> str | None:
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_FLOAT:
         return str(int(value))
     return None
+
+
+def _without_point(text: str) -> str:
+    """7 for 7.0, as a float becomes an id; any other text as it is."""
+    if not text.endswith(".0") or (match := _WHOLE.fullmatch(text)) is None:
+        return text
+    whole = int(match[1])
+    return str(whole) if abs(whole) < _EXACT_FLOAT else text
 
 
 def scalar_text(name: str, value: Any) -> str:
@@ -223,8 +231,8 @@ def attribute_text(name: str, value: Any) -> str:
     Raises:
         RecordError: When the value holds text that cannot be stored, or an infinite number.
     """
-    if isinstance(value, str) and value.endswith(".0") and (match := _WHOLE.fullmatch(value)):
-        return str(int(match[1]))
+    if isinstance(value, str):
+        return clean(name, _without_point(value))
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if not isinstance(value, list | tuple | dict):

@@ -53,7 +53,7 @@ def read_tables(
         else:
             try:
                 rows = read_delta(
-                    lakehouse, arrivals.landing.uri_of(path), ID_FIELDS[kind][0], read.version, read.changes_from
+                    lakehouse, arrivals.landing.uri_of(path), ID_FIELDS[kind], read.version, read.changes_from
                 )
                 frames.setdefault(kind, []).append(_parsed(rows, delivery, rules))
             except DeltaReadError as error:
@@ -76,7 +76,7 @@ def _parsed(rows: DataFrame, delivery: Delivery, rules: Rules) -> DataFrame:
 
 @dataclass(frozen=True)
 class _TableReader:
-    """What a worker does with rows of a table: a function of Arrow batches that pickles with its rules."""
+    """Reader of rows of a table in a worker: a function of Arrow batches that pickles with its rules."""
 
     kind: str
     path: str

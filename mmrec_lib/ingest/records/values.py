@@ -45,7 +45,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class EventNeeds:
-    """What an event of one type must carry; the part of its configuration that ingest needs."""
+    """Fields that an event of one type must carry; the part of its configuration that ingest needs."""
 
     needs_item: bool
     needs_query: bool
@@ -56,7 +56,7 @@ class EventNeeds:
 
 @dataclass(frozen=True)
 class Rules:
-    """What records are held to; small and picklable, so that workers get it with their task.
+    """Rules that records are held to; small and picklable, so that workers get them with their task.
 
     Attributes:
         event_types: The declared event types by name.
@@ -144,7 +144,7 @@ class Fields:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What could not be kept of the fields taken so far, one note a field."""
+        """Notes on the fields taken so far that could not be kept, one a field."""
         return tuple(self._notes.values())
 
     def _take(self, name: str) -> Any:

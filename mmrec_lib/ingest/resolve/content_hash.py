@@ -1,4 +1,4 @@
-"""When two records say the same: a hash of what they tell, whoever delivered it."""
+"""Hashes of the content of records: equal for records that say the same, whoever delivered them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def _hashable(field: StructField) -> Column:
 
 
 def row_slot(key: Column | None = None) -> Column:
-    """What rows compete for: the key, or for a row that does not compete its own place, so that none share a slot."""
+    """Slot that rows compete for: their key, or for a row that does not compete its own place."""
     place = F.concat_ws("\x1f", F.lit("at"), "source_file_id", F.col("source_line").cast("string"))
     return place if key is None else F.when(key.isNotNull(), F.concat_ws("\x1f", F.lit("key"), key)).otherwise(place)
 
 
 def stored_state(stored: DataFrame, kind: str) -> DataFrame:
-    """What is needed of stored rows to judge new ones: key, content hash, source and, of versioned kinds, version."""
+    """Columns of stored rows that new ones are compared with: key, content hash, source, version where there is one."""
     contract = CONTRACTS[kind]
     version = [F.col("updated_at").alias("_stored_version")] if "updated_at" in contract.input_schema.names else []
     return stored.select(

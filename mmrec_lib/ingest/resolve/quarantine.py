@@ -20,6 +20,7 @@ IS_UNREAD = "source_file_id LIKE 'unread-%'"
 FIELD_KIND = "field"
 """Record kind of a field that could not be kept as delivered although its record was; it is in no file's books."""
 
+_OF_MEDIA = ("media_seen", "num_attempts")
 _FILE_REASONS = [str(reason) for reason in FILE_REASONS]
 
 
@@ -36,7 +37,7 @@ def record_kind(kind: str) -> Column:
 
 
 def has_notes() -> Column:
-    """Whether fields of a settled record belong in quarantine: it was kept, or waits to be, but not as delivered."""
+    """Tell whether fields of a settled record belong in quarantine: it was kept or waits, but not as delivered."""
     is_kept = (F.col("_status") == STORED) | F.col("_waits_for").isNotNull()
     return is_kept & F.col("_notes").isNotNull()
 
@@ -82,6 +83,7 @@ def quarantine_rows(settled: DataFrame, kind: str) -> DataFrame:
         *SOURCE,
         "_entry.raw",
         "_entry.parsed",
+        *[F.lit(None).cast(QUARANTINE.input_schema[name].dataType).alias(name) for name in _OF_MEDIA],
     )
 
 
@@ -99,6 +101,8 @@ def file_rows(spark: SparkSession, deliveries: Iterable[Delivery]) -> DataFrame:
             d.file_id,
             1,
             d.problem.raw,
+            None,
+            None,
             None,
         )
         for d in deliveries

@@ -36,7 +36,7 @@ class Example:
 
 @dataclass
 class Loss:
-    """What could not be understood of a file: its kind, how many lines or rows, and the first of them."""
+    """Part of a file that could not be understood: its kind, how many lines or rows, and the first of them."""
 
     kind: str
     num_lost: int
@@ -70,7 +70,7 @@ class QualityCheck:
 
 @dataclass
 class Reconciliation:
-    """What became of the records of one run.
+    """Outcomes of the records of one run.
 
     Attributes:
         by_file: (file_id, kind) → status → records.
@@ -251,7 +251,7 @@ def notes_for_person(
     """Sentences on what went well and still deserves a look: fields that were not kept, and unlike redeliveries.
 
     Args:
-        books: Those of this run.
+        reconciliation: That of this run.
         deliveries: The files of this run.
         known_paths: Paths that were delivered before.
     """

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import StoreError
 from mmrec_lib.ingest.landing import LandingFolder
+from mmrec_lib.ingest.landing.plan import commit_path
 from mmrec_lib.ingest.run import landing_of
 from mmrec_lib.lakehouse.ledger import LostTable
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -66,9 +67,11 @@ def _delivered(lakehouse: Lakehouse, names: set[str]) -> list[tuple[str, str]]:
 def _missing(landing: LandingFolder, delivered: Sequence[tuple[str, str]]) -> list[str]:
     """Paths that hold another content now, or none; one that had several held others before."""
     now: dict[str, str | None] = {}
+    # A table is known by its newest commit.
+    commits = {file.path: commit_path(file) for file in landing.files() if file.table_version is not None}
     for path, _ in delivered:
         if path not in now:
-            now[path] = _sha256(landing, path)
+            now[path] = _sha256(landing, commits.get(path, path))
     return sorted({path for path, sha256 in delivered if now[path] != sha256})
 
 

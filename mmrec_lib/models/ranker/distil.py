@@ -3,7 +3,8 @@
 The fused scores F [users, W] are projected on their leading right singular vectors V [W, dim]: a user's vector is
 fused(history) @ V, an item's vector its row of V. F is seen in blocks of users only, by a randomised range finder
 (Halko, Martinsson and Tropp, 2011). It is F that is factored, never an item-to-item matrix alone: that keeps what
-users' scores really use.
+users' scores really use. `sklearn.utils.extmath.randomized_svd` takes arrays and sparse matrices only, and F need
+not fit in memory.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -34,7 +35,7 @@ def standardise(scores_NW: Floats, x_NW: sparse.csr_matrix) -> Floats:
 
 
 def source_shares(
-    sources: Mapping[str, Source], weights: Mapping[str, float], x_NW: sparse.csr_matrix
+    sources: Mapping[str, Source[Any]], weights: Mapping[str, float], x_NW: sparse.csr_matrix
 ) -> Iterator[tuple[str, Floats]]:
     """Each source's part of the fused scores, [n, W] float32, one after the other; they add up to the fused scores."""
     total = sum(weights[name] for name in sources) or 1.0
@@ -42,7 +43,7 @@ def source_shares(
         yield name, standardise(source.score(x_NW), x_NW) * np.float32(weights[name] / total)
 
 
-def fuse(sources: Mapping[str, Source], weights: Mapping[str, float], x_NW: sparse.csr_matrix) -> Floats:
+def fuse(sources: Mapping[str, Source[Any]], weights: Mapping[str, float], x_NW: sparse.csr_matrix) -> Floats:
     """Fused scores over items with interactions, [n, W] float32; zeros without any source."""
     fused = np.zeros(x_NW.shape, dtype=np.float32)
     for _, share in source_shares(sources, weights, x_NW):

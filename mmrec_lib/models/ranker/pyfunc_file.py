@@ -31,7 +31,7 @@ from mlflow.types.schema import AnyType, Array
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.attributes import group_values
-from mmrec_lib.models.data import histories_of_lists
+from mmrec_lib.models.data import Histories, histories_of_lists
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.topk.selection import NO_ITEM, select_top
 
@@ -41,7 +41,7 @@ _BLOCK_ROWS = 1_024
 
 
 def signature() -> ModelSignature:
-    """What the served model takes and gives, for MLflow.
+    """Schema of what the served model takes and gives, for MLflow.
 
     The inputs are of type Any: MLflow's typed lists refuse whole numbers where numbers with decimals are asked for, and
     None; `recommend` checks and casts every value itself.
@@ -87,7 +87,7 @@ def recommend(ranker: FittedRanker, model_input: pd.DataFrame, k: int = DEFAULT_
     people = model_input["attributes"].tolist() if "attributes" in model_input else [None] * num_rows
     histories = histories_of_lists(ranker.item_ids, item_ids, weights)
     groups = group_values([_attributes(row, value) for row, value in enumerate(people)])
-    histories = type(histories)(histories.weights, groups)
+    histories = Histories(histories.weights, groups)
     lists: list[list[str]] = []
     scores: list[list[float]] = []
     for start in range(0, num_rows, _BLOCK_ROWS):
@@ -145,7 +145,8 @@ def _listed(row: int, column: str, value: Any) -> list[Any]:
 
 def _is_missing(value: Any) -> bool:
     # pandas writes NaN, NaT or NA where a list or a number is missing.
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+    is_number = isinstance(value, float | np.floating)
+    return value is None or value is pd.NA or value is pd.NaT or (is_number and math.isnan(value))
 
 
 def _item_id(row: int, value: Any) -> str:
@@ -177,21 +178,23 @@ def _attributes(row: int, value: Any) -> dict[str, str | None]:
     """Attributes as the fit saw them: texts by name."""
     if _is_missing(value) or (isinstance(value, str) and not value.strip()):
         return {}
-    found = value
+    attributes = value
     if isinstance(value, str):
         try:
-            found = json.loads(value)
+            attributes = json.loads(value)
         except ValueError as error:
             raise ModelError(f"ranker input, row {row}: attributes is no JSON ({error}): {value[:80]!r}") from error
-    if isinstance(found, list | tuple | np.ndarray) and all(isinstance(p, tuple) and len(p) == 2 for p in found):
-        found = dict(found)  # Arrow hands maps over as pairs
-    if found is None:
+    if isinstance(attributes, list | tuple | np.ndarray) and all(
+        isinstance(p, tuple) and len(p) == 2 for p in attributes
+    ):
+        attributes = dict(attributes)  # Arrow hands maps over as pairs
+    if attributes is None:
         return {}
-    if not isinstance(found, Mapping):
+    if not isinstance(attributes, Mapping):
         raise ModelError(
             f"ranker input, row {row}: attributes must be a mapping or a JSON object, got {str(value)[:80]!r}"
         )
-    return {str(name): None if _is_missing(own) else _text(own) for name, own in found.items()}
+    return {str(name): None if _is_missing(own) else _text(own) for name, own in attributes.items()}
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The fusion ranker: collaborative sources, content, popularity and demographics behind one dot product.
+"""The fusion ranker: collaborative sources, content, popularity and demographics in one dot product.
 
 A user's vector is [distilled | popularity | groups | 1], an item's [distilled | log popularity | log-ratios | shift].
 Users without history have zeros in the distilled part and other weights on popularity and groups, so they are served by
@@ -13,22 +13,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.models.config import FITTED_NAMES, RankerSettings
+from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Bools, Content, FitData, Floats, Histories, Ints, history_rows
 from mmrec_lib.models.ranker.distil import leading_items_basis
 from mmrec_lib.models.ranker.fusion import fuse, source_shares
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
-from mmrec_lib.models.sources.base import Source, fit_source, is_possible, load_source
+from mmrec_lib.models.sources.base import FitInputs, Source
 from mmrec_lib.models.sources.cold_items import ColdItemModel
 from mmrec_lib.models.sources.content import BlockTransform, ContentFeatures
 from mmrec_lib.models.sources.groups import Group
 from mmrec_lib.models.sources.popularity import PopularityModel
+from mmrec_lib.models.sources.registry import SOURCES, source_type
 
 # Users whose fused scores shape the distilled vectors, at most; a seeded sample above.
 MAX_BASIS_USERS = 20_000
@@ -43,7 +45,7 @@ class FittedRanker:
     """A fitted ranker; see `fit_ranker`.
 
     Attributes:
-        settings: What it was fitted with.
+        settings: Settings of the fit.
         item_ids: [I] ids of the catalogue at the fit.
         warm: [I] which items had interactions.
         sources: Collaborative sources over the W warm items.
@@ -56,7 +58,7 @@ class FittedRanker:
     settings: RankerSettings
     item_ids: npt.NDArray[np.str_]
     warm: Bools
-    sources: Mapping[str, Source]
+    sources: Mapping[str, Source[Any]]
     popularity: PopularityModel
     cold_items: ColdItemModel | None
     distilled: Floats
@@ -128,7 +130,7 @@ class FittedRanker:
         return scores
 
     def explain(self, histories: Histories, items: npt.NDArray[np.integer]) -> dict[str, Floats]:
-        """What each source gave to the scores of some items of each user.
+        """Contribution of each source to the scores of some items of each user.
 
         Args:
             histories: n users.
@@ -149,8 +151,8 @@ class FittedRanker:
         shares = {name: np.zeros(picked.shape, dtype=np.float32) for name in self.sources}
         for rows in _blocks(len(histories), self.settings.user_block):
             for name, share in source_shares(self.sources, self.settings.fusion, x_NW[rows]):
-                found = np.take_along_axis(share, np.maximum(column[picked[rows]], 0), axis=1)
-                shares[name][rows] = np.where(cold_picked[rows] | ~warm_users[rows], 0.0, found)
+                of_picked = np.take_along_axis(share, np.maximum(column[picked[rows]], 0), axis=1)
+                shares[name][rows] = np.where(cold_picked[rows] | ~warm_users[rows], 0.0, of_picked)
         picked_NKV = self._item_vectors[picked]
         score = np.einsum("nv,nkv->nk", vectors_NV, picked_NKV)
         distilled = np.einsum("nv,nkv->nk", vectors_NV[:, :dim], picked_NKV[:, :, :dim])
@@ -197,15 +199,16 @@ class FittedRanker:
         """Read what `save` wrote.
 
         Raises:
-            ModelError: When the folder holds no saved ranker.
+            ModelError: When the folder holds no saved ranker, or one with a source that is not registered.
         """
         arrays, meta = read_saved(folder, KIND)
+        types = {name: source_type(name) for name in meta["sources"]}
         settings = RankerSettings.model_validate(meta["settings"])
         sources = {}
-        for name in meta["sources"]:
+        for name, source in types.items():
             prefix = f"source/{name}/"
-            found = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
-            sources[name] = load_source(name, found, settings)
+            state = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+            sources[name] = source.load(state, settings.of(source))
         cold_items = None
         if meta["has_cold_items"]:
             transforms, coefficients = {}, {}
@@ -270,19 +273,20 @@ def content_features(data: FitData, settings: RankerSettings) -> ContentFeatures
 
 def fit_sources(
     x_UW: sparse.csr_matrix, features: ContentFeatures, warm: Bools, settings: RankerSettings
-) -> dict[str, Source]:
-    """Every source of positive weight that the number of items allows; implicit ALS alone when none is left."""
-    names = [
-        name
-        for name in FITTED_NAMES
-        if settings.fusion.get(name, 0.0) > 0 and is_possible(name, x_UW.shape[1], settings)
-    ]
-    needs_kernel = any(name in ("content_ease", "ridge") for name in names)
+) -> dict[str, Source[Any]]:
+    """Fit every source of positive weight that the number of items allows."""
+    chosen = {
+        name: source
+        for name, source in SOURCES.items()
+        if settings.fusion.get(name, 0.0) > 0 and source.is_possible(x_UW.shape[1], settings.max_dense_items)
+    }
+    needs_kernel = any(source.uses_content for source in chosen.values())
     kernel = features.kernel(settings.content_weights, warm, warm) if needs_kernel else None
-    return {name: fit_source(name, x_UW, kernel, settings) for name in names}
+    inputs = FitInputs(x_UW, kernel, settings.seed, settings.max_dense_items)
+    return {name: source.fit(inputs, settings.of(source)) for name, source in chosen.items()}
 
 
-def distilled_basis(sources: Mapping[str, Source], x_UW: sparse.csr_matrix, settings: RankerSettings) -> Floats:
+def distilled_basis(sources: Mapping[str, Source[Any]], x_UW: sparse.csr_matrix, settings: RankerSettings) -> Floats:
     """Distilled vectors of the items with interactions, [W, dim] float32."""
     if not sources:
         return np.zeros((x_UW.shape[1], settings.dim), dtype=np.float32)
@@ -304,7 +308,7 @@ def assemble_ranker(
     data: FitData,
     settings: RankerSettings,
     features: ContentFeatures,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, Source[Any]],
     basis: Floats,
 ) -> FittedRanker:
     """Put fitted sources and their distilled vectors together with popularity and cold items."""

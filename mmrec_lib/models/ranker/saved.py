@@ -61,7 +61,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def _renamed(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What format 1 says, with the names that this format has for settings and sources; ids and words stay."""
+    """Values of format 1 with the names that this format has for settings and sources; ids and words stay."""
     settings = {_RENAMED_SINCE_1.get(name, name): value for name, value in meta.get("settings", {}).items()}
     if isinstance(fusion := settings.get("fusion"), Mapping):
         settings["fusion"] = {_RENAMED_SINCE_1.get(name, name): weight for name, weight in fusion.items()}

@@ -1,149 +1,159 @@
-"""Collaborative sources: each turns histories into scores over the items that had interactions.
+"""The base class of collaborative sources: each turns histories into scores over the items that had interactions.
 
-A source keeps nothing of a user. A later source (a deep one) needs a class with the methods of `Source`, a branch in
-`fit_source` and `load_source`, a settings section, and a search in `choose`.
+A source keeps nothing of a user. Its class owns everything about it: settings, fit, saved arrays, search space and
+search. `registry` lists the classes; nothing else knows them by name.
 
-Shape letters: n users of a block, U users of a fit, W items with interactions, K factors.
+Shape letters: n users of a block, U users of a fit, W items with interactions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.models.config import IalsSettings, RankerSettings
-from mmrec_lib.models.data import Floats
-from mmrec_lib.models.sources.ease import fit_ease, gram
-from mmrec_lib.models.sources.graph_filter import fit_graph_filter, fit_low_rank_filter
-from mmrec_lib.models.sources.ials import fit_ials, fold_in
-from mmrec_lib.models.sources.item_knn import nearest_items
+from mmrec_lib.models.data import Bools, Floats
+from mmrec_lib.models.sources.content import ContentFeatures
+from mmrec_lib.models.sources.ease import gram
+from mmrec_lib.section import Section
+
+SettingsT = TypeVar("SettingsT", bound=Section)
 
 
-class Source(Protocol):
-    """A fitted source: histories in, scores out."""
+@dataclass(frozen=True)
+class FitInputs:
+    """Inputs of a source's fit.
 
+    Attributes:
+        histories: [U, W] histories of all users, see `history_rows`.
+        kernel: [W, W] weighted content kernel for a source that `uses_content`; None without content.
+        seed: Seed of everything random.
+        max_dense_items: Largest W for item-by-item matrices.
+    """
+
+    histories: sparse.csr_matrix
+    kernel: Floats | None
+    seed: int
+    max_dense_items: int
+
+    @property
+    def is_dense(self) -> bool:
+        """True when item-by-item matrices fit in memory."""
+        return bool(self.histories.shape[1] <= self.max_dense_items)
+
+
+@dataclass(frozen=True)
+class SearchInputs:
+    """Inputs of a source's search: train to fit on, and users of the validation part to evaluate on.
+
+    Attributes:
+        histories: [U, W] histories to fit on.
+        known: [n, W] histories in train of the users that `evaluate` looks at.
+        evaluate: Objective of scores [n, W], higher is better.
+        features: Contents as unit rows, over all items.
+        warm_items: [I] the W items with interactions.
+        seed: Seed of everything random.
+        max_dense_items: Largest W for item-by-item matrices.
+        rounds: Rounds of the coordinate search.
+        content_weights: Weight of each content block that an earlier source found; None before the first.
+    """
+
+    histories: sparse.csr_matrix
+    known: sparse.csr_matrix
+    evaluate: Callable[[Floats], float]
+    features: ContentFeatures
+    warm_items: Bools
+    seed: int
+    max_dense_items: int
+    rounds: int
+    content_weights: Mapping[str, float] | None = None
+    _grams: dict[float, Floats] = field(default_factory=dict)
+
+    def fit_inputs(self) -> FitInputs:
+        """Inputs of a fit without content, for a search that fits and evaluates."""
+        return FitInputs(self.histories, None, self.seed, self.max_dense_items)
+
+    def gram(self, user_exponent: float) -> Floats:
+        """[W, W] Gram matrix of the histories, computed once for all sources."""
+        if user_exponent not in self._grams:
+            self._grams[user_exponent] = gram(self.histories, user_exponent)
+        return self._grams[user_exponent]
+
+
+@dataclass(frozen=True)
+class SearchResult(Generic[SettingsT]):
+    """Settings that a search chose.
+
+    Attributes:
+        settings: Settings of the source.
+        content_weights: Weight of each content block, from a source that `uses_content`.
+    """
+
+    settings: SettingsT
+    content_weights: Mapping[str, float] | None = None
+
+
+class Source(ABC, Generic[SettingsT]):
+    """A fitted source: histories in, scores out. The class methods fit, load and search it.
+
+    Attributes:
+        name: Name in `training.sources`, in saved models and in explanations.
+        settings_type: Class of its settings; every field has a default.
+        uses_content: True for a source that is fitted with the content kernel.
+        is_searched: False for a source that no search chooses, such as one that stands in for a baseline.
+    """
+
+    name: ClassVar[str]
+    settings_type: type[SettingsT]
+    uses_content: ClassVar[bool] = False
+    is_searched: ClassVar[bool] = True
+
+    @classmethod
+    def is_possible(cls, num_items: int, max_dense_items: int) -> bool:
+        """True when the source can be fitted on that many items with interactions."""
+        return True
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, inputs: FitInputs, settings: SettingsT) -> Self:
+        """Fit on the histories of all users."""
+
+    @abstractmethod
     def score(self, x_NW: sparse.csr_matrix) -> Floats:
         """Scores of users from their histories, [n, W] float32; see `history_rows`."""
-        ...
 
+    @abstractmethod
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """All of its state, for saving."""
-        ...
 
+    @classmethod
+    @abstractmethod
+    def load(cls, arrays: Mapping[str, npt.NDArray[Any]], settings: SettingsT) -> Self:
+        """Rebuild from what `arrays` gave.
 
-@dataclass(frozen=True)
-class ItemOperator:
-    """A linear source: scores are history @ matrix, [W, W]."""
+        Raises:
+            ModelError: When the arrays are not those of this source.
+        """
 
-    matrix: Floats
+    @classmethod
+    def search(cls, inputs: SearchInputs, start: SettingsT) -> SearchResult[SettingsT]:
+        """Choose settings; without a search of its own, a source keeps those that it starts with."""
+        return SearchResult(start)
 
-    def score(self, x_NW: sparse.csr_matrix) -> Floats:
-        """[n, W] float32."""
-        product: Floats = np.asarray(x_NW @ self.matrix, dtype=np.float32)
-        return product
+    @classmethod
+    def check_arrays(cls, arrays: Collection[str], *expected: Collection[str]) -> None:
+        """Refuse saved arrays whose names are none of the expected sets.
 
-    def arrays(self) -> dict[str, Floats]:
-        """The matrix."""
-        return {"matrix": self.matrix}
-
-
-@dataclass(frozen=True)
-class LowRankOperator:
-    """A linear source in factors: scores are history @ left @ right, [W, K] and [K, W]."""
-
-    left: Floats
-    right: Floats
-
-    def score(self, x_NW: sparse.csr_matrix) -> Floats:
-        """[n, W] float32."""
-        product: Floats = np.asarray((x_NW @ self.left) @ self.right, dtype=np.float32)
-        return product
-
-    def arrays(self) -> dict[str, Floats]:
-        """Both factors."""
-        return {"left": self.left, "right": self.right}
-
-
-@dataclass(frozen=True)
-class FactorSource:
-    """Implicit ALS: a user's factors are folded in from the history."""
-
-    items: Floats
-    settings: IalsSettings
-
-    def score(self, x_NW: sparse.csr_matrix) -> Floats:
-        """[n, W] float32."""
-        product: Floats = fold_in(x_NW, self.items, self.settings) @ self.items.T
-        return product
-
-    def arrays(self) -> dict[str, Floats]:
-        """The items' factors."""
-        return {"items": self.items}
-
-
-@dataclass(frozen=True)
-class NeighborOperator:
-    """A linear source with few neighbours an item: scores are history @ matrix, [W, W] CSR."""
-
-    matrix: sparse.csr_matrix
-
-    def score(self, x_NW: sparse.csr_matrix) -> Floats:
-        """[n, W] float32."""
-        product: Floats = (x_NW @ self.matrix).toarray().astype(np.float32)
-        return product
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The matrix in its parts."""
-        return {"data": self.matrix.data, "indices": self.matrix.indices, "indptr": self.matrix.indptr}
-
-
-def is_possible(name: str, num_items: int, settings: RankerSettings) -> bool:
-    """Whether a source can be fitted on that many items: EASE and ridge need item-by-item matrices."""
-    return name in ("ials", "graph_filter", "item_knn") or num_items <= settings.max_dense_items
-
-
-def fit_source(name: str, x_UW: sparse.csr_matrix, kernel_WW: Floats | None, settings: RankerSettings) -> Source:
-    """Fit one source on the histories of all users.
-
-    Args:
-        name: Which source.
-        x_UW: [U, W] histories, see `history_rows`.
-        kernel_WW: Weighted content kernel, for EASE and ridge.
-        settings: All settings.
-    """
-    if name == "item_knn":
-        return NeighborOperator(nearest_items(x_UW, settings.item_knn.num_neighbors, settings.item_knn.shrinkage))
-    if name == "ials":
-        return FactorSource(fit_ials(x_UW, settings.ials, settings.seed), settings.ials)
-    if name == "graph_filter":
-        if x_UW.shape[1] <= settings.max_dense_items:
-            return ItemOperator(fit_graph_filter(x_UW, settings.graph_filter, settings.seed))
-        return LowRankOperator(*fit_low_rank_filter(x_UW, settings.graph_filter, settings.seed))
-    chosen = settings.content_ease if name == "content_ease" else settings.ridge
-    return ItemOperator(fit_ease(gram(x_UW, chosen.user_exponent), kernel_WW, chosen))
-
-
-def load_source(name: str, arrays: Mapping[str, npt.NDArray[Any]], settings: RankerSettings) -> Source:
-    """Rebuild a source from its arrays.
-
-    Raises:
-        ModelError: When the arrays are of no known source.
-    """
-    if set(arrays) == {"matrix"}:
-        return ItemOperator(arrays["matrix"])
-    if set(arrays) == {"left", "right"}:
-        return LowRankOperator(arrays["left"], arrays["right"])
-    if set(arrays) == {"items"}:
-        return FactorSource(arrays["items"], settings.ials)
-    if set(arrays) == {"data", "indices", "indptr"}:
-        size = len(arrays["indptr"]) - 1
-        return NeighborOperator(
-            sparse.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(size, size))
-        )
-    raise ModelError(f"source {name}: its saved arrays must be those of a known source, got {sorted(arrays)}")
+        Raises:
+            ModelError: When they are others.
+        """
+        if set(arrays) not in [set(names) for names in expected]:
+            allowed = " or ".join(str(sorted(names)) for names in expected)
+            raise ModelError(
+                f"source {cls.name}: its saved arrays must be {allowed}, got {sorted(arrays)}; fit the model again"
+            )

@@ -26,7 +26,7 @@ class ColdItemModel:
     """Item vectors from contents.
 
     Attributes:
-        mean: [dim] float32, what is predicted for an item without any content.
+        mean: [dim] float32, the prediction for an item without any content.
         coefficients: [D, dim] float32 of each block.
         transforms: How raw features become unit rows.
         settings: Scale and shift.

@@ -23,7 +23,7 @@ from mmrec_lib.models.ids import IdIndex, Mapped
 
 @dataclass(frozen=True)
 class BlockTransform:
-    """How raw features of one block become unit rows, learned from the items of a fit.
+    """The transform of one block's raw features to unit rows, learned from the items of a fit.
 
     Attributes:
         name: Name of the block.

@@ -12,11 +12,30 @@ gives x(I - regulariser * P) up to a factor of the user alone, with the same inv
 from __future__ import annotations
 
 import numpy as np
+from pydantic import Field
 from scipy import sparse
 from scipy.linalg import lapack
 
-from mmrec_lib.models.config import EaseSettings
 from mmrec_lib.models.data import Floats
+from mmrec_lib.section import Section
+
+
+class EaseSettings(Section):
+    """Settings of EASE with item content in its Gram matrix.
+
+    Attributes:
+        regulariser: L2 penalty, as a multiple of the interactions per item.
+        dropout: Extra penalty of each item, as a multiple of its own interactions.
+        content_scale: Weight of the content kernel, as a multiple of the interactions per item.
+        user_exponent: Rows of active users are scaled by (their interactions)^-user_exponent in the Gram matrix.
+        diagonal_exponent: 1 divides by the diagonal of the inverse as EASE does, 0 is ridge.
+    """
+
+    regulariser: float = Field(default=8.0, gt=0)
+    dropout: float = Field(default=0.5, ge=0)
+    content_scale: float = Field(default=0.12, ge=0)
+    user_exponent: float = Field(default=0.25, ge=0)
+    diagonal_exponent: float = Field(default=0.75, ge=0)
 
 
 def gram(x_UW: sparse.csr_matrix, user_exponent: float) -> Floats:

@@ -6,14 +6,104 @@ here with free exponents of the items' degrees.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
+from pydantic import Field
 from scipy import sparse
 
-from mmrec_lib.models.config import GraphSettings
+from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Floats
+from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source
 from mmrec_lib.models.sources.range_finder import top_right_vectors
+from mmrec_lib.section import Section
+
+RANKS = (16, 32, 64, 128)
+GRIDS: dict[str, tuple[float, ...]] = {
+    "item_exponent": (0.3, 0.4, 0.5),
+    "output_exponent": (0.0, 0.125, 0.25, 0.375, 0.5),
+    "low_pass": (0.1, 0.3, 1.0, 3.0),
+    "rank": RANKS,
+}
+
+
+class GraphSettings(Section):
+    """Graph filter over the normalised user-item graph.
+
+    Attributes:
+        rank: Rank of the ideal low-pass part.
+        low_pass: Weight of the ideal low-pass part against the linear filter.
+        item_exponent: Exponent of the items' degrees in the normalisation.
+        output_exponent: Exponent of the items' degrees in the output; above 0 favours popular items.
+    """
+
+    rank: int = Field(default=32, ge=1)
+    low_pass: float = Field(default=1.0, ge=0)
+    item_exponent: float = Field(default=0.4, ge=0)
+    output_exponent: float = Field(default=0.25, ge=0)
+
+
+@dataclass(frozen=True)
+class GraphFilter(Source[GraphSettings]):
+    """The filter as a product of matrices: scores are history @ factors[0] @ factors[1] ...
+
+    Attributes:
+        factors: One item-by-item matrix [W, W], or [W, rank] and [rank, W] for a large catalogue.
+    """
+
+    name: ClassVar[str] = "graph_filter"
+    settings_type = GraphSettings
+
+    factors: tuple[Floats, ...]
+
+    @classmethod
+    def fit(cls, inputs: FitInputs, settings: GraphSettings) -> Self:
+        """Fit the whole filter where items fit in a matrix, its leading vectors elsewhere."""
+        if inputs.is_dense:
+            return cls((fit_graph_filter(inputs.histories, settings, inputs.seed),))
+        return cls(fit_low_rank_filter(inputs.histories, settings, inputs.seed))
+
+    def score(self, x_NW: sparse.csr_matrix) -> Floats:
+        """[n, W] float32."""
+        product: Any = x_NW
+        for factor in self.factors:
+            product = product @ factor
+        return np.asarray(product, dtype=np.float32)
+
+    def arrays(self) -> dict[str, Floats]:
+        """The matrix, or both factors."""
+        names = ("matrix",) if len(self.factors) == 1 else ("left", "right")
+        return dict(zip(names, self.factors, strict=True))
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, npt.NDArray[Any]], settings: GraphSettings) -> Self:
+        """Rebuild from the matrix, or from both factors."""
+        cls.check_arrays(arrays, {"matrix"}, {"left", "right"})
+        names = ("matrix",) if "matrix" in arrays else ("left", "right")
+        return cls(tuple(arrays[name] for name in names))
+
+    @classmethod
+    def search(cls, inputs: SearchInputs, start: GraphSettings) -> SearchResult[GraphSettings]:
+        """Choose exponents, low-pass part and rank; one spectrum serves all candidates of an item exponent."""
+        fit_inputs = inputs.fit_inputs()
+        spectra: dict[float, Spectrum] = {}
+
+        def fitted(candidate: GraphSettings) -> GraphFilter:
+            if not fit_inputs.is_dense:
+                return cls.fit(fit_inputs, candidate)
+            exponent = candidate.item_exponent
+            if exponent not in spectra:
+                spectra.clear()
+                spectra[exponent] = Spectrum.of(inputs.histories, exponent, max(RANKS), inputs.seed)
+            return cls((fit_graph_filter(inputs.histories, candidate, inputs.seed, spectra[exponent]),))
+
+        def evaluate(candidate: GraphSettings) -> float:
+            return inputs.evaluate(fitted(candidate).score(inputs.known))
+
+        return SearchResult(coordinate_search(start, GRIDS, evaluate, inputs.rounds + 1)[0])
 
 
 def normalised(x_UW: sparse.csr_matrix, item_exponent: float) -> sparse.csr_matrix:

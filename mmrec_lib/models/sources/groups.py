@@ -1,7 +1,8 @@
-"""Demographic groups of users, made from attributes: values of categories, quantiles of numbers."""
+"""Demographic groups of users from their attributes: values of categories, quantiles of numbers."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -49,16 +50,15 @@ class Group(Section):
 
 def find_groups(attributes: Attributes, has_history: Bools, min_users: int, max_groups: int) -> tuple[Group, ...]:
     """Groups with enough users that have a history, the largest first, ties by name."""
-    found: list[tuple[int, str, Group]] = []
+    ranked: list[tuple[int, str, Group]] = []
     for name in sorted(attributes):
         values = [
             value for value, known in zip(attributes[name], has_history, strict=True) if known and value is not None
         ]
-        for group in _groups_of(name, values, min_users):
-            size = int((group.members(attributes, len(has_history)) & has_history).sum())
+        for group, size in _groups_of(name, values, min_users):
             if min_users <= size < int(has_history.sum()):
-                found.append((-size, group.model_dump_json(), group))
-    return tuple(group for _, _, group in sorted(found)[:max_groups])
+                ranked.append((-size, group.model_dump_json(), group))
+    return tuple(group for _, _, group in sorted(ranked)[:max_groups])
 
 
 def membership(groups: tuple[Group, ...], attributes: Attributes, num_users: int) -> Floats:
@@ -69,20 +69,27 @@ def membership(groups: tuple[Group, ...], attributes: Attributes, num_users: int
     return codes
 
 
-def _groups_of(name: str, values: list[Any], min_users: int) -> list[Group]:
+def _groups_of(name: str, values: list[Any], min_users: int) -> list[tuple[Group, int]]:
+    """Groups of an attribute and their sizes, counted in one pass: an attribute may have thousands of values."""
     numbers = np.array([_number(value) for value in values])
     if len(values) and not np.isnan(numbers).any() and len(np.unique(numbers)) > _MAX_DISTINCT:
         cuts = np.unique(np.quantile(numbers, np.linspace(0, 1, _NUM_BINS + 1)[1:-1]))
         lows: list[float | None] = [None, *map(float, cuts)]
         highs: list[float | None] = [*map(float, cuts), None]
-        return [Group(attribute=name, low=low, high=high) for low, high in zip(lows, highs, strict=True)]
+        sizes = np.bincount(np.searchsorted(cuts, numbers, side="right"), minlength=len(lows)).tolist()
+        return [
+            (Group(attribute=name, low=low, high=high), size)
+            for low, high, size in zip(lows, highs, sizes, strict=True)
+        ]
     counts: Mapping[str, int] = Counter(str(value) for value in values)
-    # Nearly every user may have a value of their own, such as a city or a token: no group is made for each of those.
-    return [Group(attribute=name, value=value) for value in sorted(counts) if counts[value] >= min_users]
+    # Nearly every user may have a value of their own, such as a city or a token: each of those is no group.
+    return [(Group(attribute=name, value=value), num) for value, num in sorted(counts.items()) if num >= min_users]
 
 
 def _number(value: Any) -> float:
+    """A finite number, or NaN: nothing lies between `inf` and another number, so it is a category."""
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return float("nan")
+    return number if math.isfinite(number) else float("nan")

@@ -6,14 +6,90 @@ row counts of Rendle et al., "Revisiting the Performance of iALS on Item Recomme
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
 import numpy as np
+import numpy.typing as npt
+from pydantic import Field
 from scipy import sparse
 
-from mmrec_lib.models.config import IalsSettings
+from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Floats
+from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source
+from mmrec_lib.section import Section
+
+GRIDS: dict[str, tuple[float, ...]] = {
+    "regulariser": (0.004, 0.0075, 0.015, 0.03, 0.06),
+    "unobserved": (0.01, 0.03, 0.1, 0.3, 1.0),
+    "rank": (16, 32, 64),
+}
 
 # Gathered factors of one batch of rows: bounded, so that memory is too (float32 numbers).
 _BATCH_NUMBERS = 16_000_000
+
+
+class IalsSettings(Section):
+    """Implicit alternating least squares.
+
+    Attributes:
+        rank: Length of the factors.
+        unobserved: Weight of unobserved pairs against observed ones.
+        regulariser: L2 penalty, multiplied by (interactions + unobserved weight) of the row.
+        iterations: Alternations.
+    """
+
+    rank: int = Field(default=64, ge=1)
+    unobserved: float = Field(default=0.1, gt=0)
+    regulariser: float = Field(default=0.03, gt=0)
+    iterations: int = Field(default=8, ge=1)
+
+
+@dataclass(frozen=True)
+class Ials(Source[IalsSettings]):
+    """Implicit ALS: a user's factors are folded in from the history.
+
+    Attributes:
+        items: [W, rank] float32 factors of the items.
+        settings: Weights and penalties of the fold-in.
+    """
+
+    name: ClassVar[str] = "ials"
+    settings_type = IalsSettings
+
+    items: Floats
+    settings: IalsSettings
+
+    @classmethod
+    def fit(cls, inputs: FitInputs, settings: IalsSettings) -> Self:
+        """Alternate between factors of users and items."""
+        return cls(fit_ials(inputs.histories, settings, inputs.seed), settings)
+
+    def score(self, x_NW: sparse.csr_matrix) -> Floats:
+        """[n, W] float32."""
+        product: Floats = fold_in(x_NW, self.items, self.settings) @ self.items.T
+        return product
+
+    def arrays(self) -> dict[str, Floats]:
+        """The factors of the items."""
+        return {"items": self.items}
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, npt.NDArray[Any]], settings: IalsSettings) -> Self:
+        """Rebuild from the factors of the items."""
+        cls.check_arrays(arrays, {"items"})
+        return cls(arrays["items"], settings)
+
+    @classmethod
+    def search(cls, inputs: SearchInputs, start: IalsSettings) -> SearchResult[IalsSettings]:
+        """Choose penalties at a small rank, where a fit costs little; the rank comes last."""
+
+        def evaluate(candidate: IalsSettings) -> float:
+            return inputs.evaluate(cls.fit(inputs.fit_inputs(), candidate).score(inputs.known))
+
+        small = start.model_copy(update={"rank": 32})
+        return SearchResult(coordinate_search(small, GRIDS, evaluate, inputs.rounds)[0])
 
 
 def fit_ials(x_UW: sparse.csr_matrix, settings: IalsSettings, seed: int) -> Floats:

@@ -5,8 +5,66 @@ Shape letters: U users of a fit, W items with interactions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
 import numpy as np
+import numpy.typing as npt
+from pydantic import Field
 from scipy import sparse
+
+from mmrec_lib.models.data import Floats
+from mmrec_lib.models.sources.base import FitInputs, Source
+from mmrec_lib.section import Section
+
+
+class KnnSettings(Section):
+    """Settings of item kNN.
+
+    Attributes:
+        num_neighbors: Neighbours kept for each item.
+        shrinkage: Users added to the denominator of the cosine, against chance.
+    """
+
+    num_neighbors: int = Field(default=100, ge=1)
+    shrinkage: float = Field(default=10.0, ge=0)
+
+
+@dataclass(frozen=True)
+class ItemKnn(Source[KnnSettings]):
+    """Item kNN: scores are history @ matrix. No search chooses it; it publishes the baseline `item_knn` as a ranker.
+
+    Attributes:
+        matrix: [W, W] CSR, few neighbours an item.
+    """
+
+    name: ClassVar[str] = "item_knn"
+    settings_type = KnnSettings
+    is_searched: ClassVar[bool] = False
+
+    matrix: sparse.csr_matrix
+
+    @classmethod
+    def fit(cls, inputs: FitInputs, settings: KnnSettings) -> Self:
+        """Keep the nearest items of each item."""
+        return cls(nearest_items(inputs.histories, settings.num_neighbors, settings.shrinkage))
+
+    def score(self, x_NW: sparse.csr_matrix) -> Floats:
+        """[n, W] float32."""
+        product: Floats = (x_NW @ self.matrix).toarray().astype(np.float32)
+        return product
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The matrix in its parts."""
+        return {"data": self.matrix.data, "indices": self.matrix.indices, "indptr": self.matrix.indptr}
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, npt.NDArray[Any]], settings: KnnSettings) -> Self:
+        """Rebuild from the parts of the matrix."""
+        cls.check_arrays(arrays, {"data", "indices", "indptr"})
+        size = len(arrays["indptr"]) - 1
+        return cls(sparse.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(size, size)))
 
 
 def nearest_items(x_UW: sparse.csr_matrix, num_neighbors: int, shrinkage: float) -> sparse.csr_matrix:

@@ -1,4 +1,4 @@
-"""Popularity with exponential decay, and how groups of users depart from it: what serves people without history."""
+"""Popularity with exponential decay, and departures of user groups from it; both serve users without history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines that a ranker must beat, behind the same calls: choose on validation, fit, score, save, load.
+"""Baselines that a ranker must beat, with the same calls: choose on validation, fit, score, save, load.
 
 - `popularity`: how many users acted on an item.
 - `decayed_popularity`: the same with exponential decay; users without history are ranked by their groups as well.
@@ -7,7 +7,7 @@
 - `ease`: EASE (Steck, 2019).
 - `ranker_no_content`: the fusion ranker that sees no item content.
 
-Users without history get plain popularity from `item_knn` and `ease`, which have nothing to say about them.
+Users without history get plain popularity from `item_knn` and `ease`, which cannot rank for them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,38 +23,37 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import (
+    BASELINE_NAMES,
+    BaselineName,
     ColdItemSettings,
-    EaseSettings,
-    KnnSettings,
     PopularitySettings,
     RankerSettings,
     TrainingConfig,
 )
+from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Bools, FitData, Floats, Histories, Interactions, history_rows
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
-from mmrec_lib.models.sources.ease import fit_ease, gram
+from mmrec_lib.models.sources.base import SettingsT, Source
+from mmrec_lib.models.sources.content_ease import ContentEase
+from mmrec_lib.models.sources.ease import EaseSettings, fit_ease, gram
 from mmrec_lib.models.sources.groups import Group
-from mmrec_lib.models.sources.item_knn import nearest_items
+from mmrec_lib.models.sources.item_knn import ItemKnn, KnnSettings, nearest_items
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
 from mmrec_lib.models.tuning.choose import choose_settings
-from mmrec_lib.models.tuning.coordinate_search import coordinate_search
 from mmrec_lib.models.tuning.validation import ValidationUsers
 from mmrec_lib.section import Section
-
-BaselineName = Literal["popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content"]
-BASELINE_NAMES: tuple[BaselineName, ...] = ("popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content")
 
 KIND = "baseline"
 _MAX_PUBLISHED_DIM = 256
 # Far below every score of an item with interactions: users' scores are standardised.
 _COLD_SHIFT = -1000.0
-_KNN_LADDERS: dict[str, tuple[float, ...]] = {
+_KNN_GRIDS: dict[str, tuple[float, ...]] = {
     "num_neighbors": (10, 20, 50, 100, 200),
     "knn_shrinkage": (0.0, 3.0, 10.0, 30.0, 100.0),
 }
-_EASE_LADDER = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-_GROUP_LADDERS: dict[str, tuple[float, ...]] = {
+_EASE_REGULARISERS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+_GROUP_GRIDS: dict[str, tuple[float, ...]] = {
     "group_weight": (0.0, 0.25, 0.5, 1.0),
     "group_shrinkage": (1.0, 3.0, 10.0, 30.0),
 }
@@ -96,7 +94,7 @@ class FittedBaseline:
     """A fitted baseline; see the module.
 
     Attributes:
-        settings: What it was fitted with.
+        settings: Settings of the fit.
         item_ids: [I] ids of the catalogue at the fit.
         warm: [I] which items had interactions.
         popularity: Popularity over all items, with groups where the baseline has them.
@@ -119,9 +117,9 @@ class FittedBaseline:
         if self.operator is not None:
             columns = np.flatnonzero(self.warm)
             x_NW = history_rows(histories.weights[:, columns], 0.0)
-            found = x_NW @ self.operator
+            product = x_NW @ self.operator
             personal = np.full(scores.shape, -1e6, dtype=np.float32)
-            personal[:, columns] = found.toarray() if sparse.issparse(found) else found
+            personal[:, columns] = product.toarray() if sparse.issparse(product) else product
             scores = np.where(has_history[:, None], personal, scores)
         return scores.astype(np.float32)
 
@@ -218,15 +216,17 @@ def choose_baseline(
         return users.ndcg(fit_baseline(train, candidate).score(users.histories))
 
     if name == "item_knn":
-        return coordinate_search(base, _KNN_LADDERS, evaluate)[0]
+        return coordinate_search(base, _KNN_GRIDS, evaluate)[0]
     if name == "ease":
         inner = _nested(base, "ease", evaluate)
-        return base.model_copy(update={"ease": coordinate_search(base.ease, {"regulariser": _EASE_LADDER}, inner)[0]})
+        return base.model_copy(
+            update={"ease": coordinate_search(base.ease, {"regulariser": _EASE_REGULARISERS}, inner)[0]}
+        )
     inner_popularity = _nested(base, "popularity", evaluate)
     half_lives = [base.popularity.model_copy(update={"half_life_days": days}) for days in half_life_candidates(train)]
     best = max(half_lives, key=inner_popularity)
     if train.user_attributes and not users.has_history.all():
-        best = coordinate_search(best, _GROUP_LADDERS, inner_popularity)[0]
+        best = coordinate_search(best, _GROUP_GRIDS, inner_popularity)[0]
     return base.model_copy(update={"popularity": best})
 
 
@@ -261,10 +261,10 @@ def as_ranker(settings: BaselineSettings, ranker: RankerSettings, num_items: int
         popularity=PopularitySettings(group_weight=0.0),
     )
     if settings.name == "ease":
-        return personal.model_copy(update={"fusion": {"content_ease": 1.0}, "content_ease": settings.ease})
+        return _only(personal, ContentEase, settings.ease)
     if settings.name == "item_knn":
         knn = KnnSettings(num_neighbors=settings.num_neighbors, shrinkage=settings.knn_shrinkage)
-        return personal.model_copy(update={"fusion": {"item_knn": 1.0}, "item_knn": knn})
+        return _only(personal, ItemKnn, knn)
     popular = settings.for_popularity()
     return personal.model_copy(
         update={
@@ -275,6 +275,11 @@ def as_ranker(settings: BaselineSettings, ranker: RankerSettings, num_items: int
             "popularity": popular.popularity.model_copy(update={"warm_weight": 1.0, "warm_group_weight": 0.0}),
         }
     )
+
+
+def _only(ranker: RankerSettings, source: type[Source[SettingsT]], settings: SettingsT) -> RankerSettings:
+    """A ranker that consists of one source."""
+    return ranker.with_sources({source.name: settings}).model_copy(update={"fusion": {source.name: 1.0}})
 
 
 def _nested(

@@ -6,53 +6,27 @@ The order follows what each choice needs. Nothing here reads a clock: the same d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from mmrec_lib.models.config import (
-    EaseSettings,
-    GraphSettings,
-    IalsSettings,
-    RankerSettings,
-    TrainingConfig,
-)
+from mmrec_lib.models.config import RankerSettings, TrainingConfig
+from mmrec_lib.models.coordinate_search import learn_weights
 from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows
 from mmrec_lib.models.ranker.fusion import standardise
 from mmrec_lib.models.ranker.ranker import content_features, distilled_basis, fit_sources
-from mmrec_lib.models.sources.base import Source, is_possible
+from mmrec_lib.models.sources.base import SearchInputs, Source
 from mmrec_lib.models.sources.content import ContentFeatures
-from mmrec_lib.models.sources.ease import ease_inverse, ease_weights, gram
-from mmrec_lib.models.sources.graph_filter import Spectrum, fit_graph_filter, fit_low_rank_filter
-from mmrec_lib.models.sources.ials import fit_ials, fold_in
+from mmrec_lib.models.sources.graph_filter import GraphFilter, fit_low_rank_filter
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
+from mmrec_lib.models.sources.registry import FALLBACK, SOURCES, source_type
 from mmrec_lib.models.tuning.choose_cold import choose_cold_items
-from mmrec_lib.models.tuning.coordinate_search import coordinate_search, learn_weights
 from mmrec_lib.models.tuning.validation import ValidationUsers
+from mmrec_lib.section import Section
 
 WEIGHT_EXPONENTS = (0.0, 0.25, 0.5, 1.0)
-EASE_GRIDS: dict[str, tuple[float, ...]] = {
-    "regulariser": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
-    "content_scale": (0.0, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0),
-    "dropout": (0.0, 0.5, 2.0),
-}
-CONTENT_EASE_EXPONENTS = (0.5, 0.75, 1.0)
-RIDGE_EXPONENTS = (0.0, 0.25)
-IALS_GRIDS: dict[str, tuple[float, ...]] = {
-    "regulariser": (0.004, 0.0075, 0.015, 0.03, 0.06),
-    "unobserved": (0.01, 0.03, 0.1, 0.3, 1.0),
-    "rank": (16, 32, 64),
-}
-GRAPH_RANKS = (16, 32, 64, 128)
-GRAPH_GRIDS: dict[str, tuple[float, ...]] = {
-    "item_exponent": (0.3, 0.4, 0.5),
-    "output_exponent": (0.0, 0.125, 0.25, 0.375, 0.5),
-    "low_pass": (0.1, 0.3, 1.0, 3.0),
-    "rank": GRAPH_RANKS,
-}
-BLOCK_WEIGHTS = (0.0, 0.5, 2.0)
 WARM_POPULARITY = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 GROUP_SHRINKAGES = (1.0, 3.0, 10.0, 30.0)
 GROUP_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
@@ -69,7 +43,7 @@ def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig)
     Args:
         train: The training part; the only thing that is fitted.
         valid: [U, I] the validation part; the objective is nDCG@10 of its users, with and without history.
-        config: What may be chosen from, and bounds.
+        config: Sources, dimensions and bounds of the search.
 
     Returns:
         The settings; defaults where the validation part is empty.
@@ -107,14 +81,15 @@ def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig)
 def _choose_weighting(
     train: FitData, users: ValidationUsers, warm_items: Bools, settings: RankerSettings
 ) -> RankerSettings:
-    """How much interaction weights count, by the graph filter: it is quick, and any number of items will do."""
+    """Choose the exponent of interaction weights by the graph filter, which is quick for any number of items."""
     weights = train.interactions.weights[:, np.flatnonzero(warm_items)]
     if np.ptp(weights.data) == 0:
         return settings
     narrowed = users.columns(warm_items)
+    graph_settings = settings.of(GraphFilter)
     best, best_value = 0.0, -1.0
     for exponent in WEIGHT_EXPONENTS:
-        left, right = fit_low_rank_filter(history_rows(weights, exponent), settings.graph_filter, settings.seed)
+        left, right = fit_low_rank_filter(history_rows(weights, exponent), graph_settings, settings.seed)
         value = narrowed.ndcg(np.asarray((history_rows(narrowed.histories.weights, exponent) @ left) @ right))
         if value > best_value * (1 + _TOLERANCE):
             best, best_value = exponent, value
@@ -123,7 +98,7 @@ def _choose_weighting(
 
 @dataclass(frozen=True)
 class _SourceStage:
-    """What all sources are chosen with: items with interactions only."""
+    """Inputs that all sources are chosen on: items with interactions only."""
 
     interactions: sparse.csr_matrix
     users: ValidationUsers
@@ -149,27 +124,30 @@ class _SourceStage:
         return cls(rows[np.diff(rows.indptr) > 0], narrowed, known, warm_items, features, config)
 
     def choose_sources(self, settings: RankerSettings) -> RankerSettings:
-        """Settings of each source by itself."""
-        updates: dict[str, Any] = {}
+        """Choose the settings of each source by itself, and the weights of content blocks that the sources share."""
         num_items = self.interactions.shape[1]
-        possible = [name for name in settings.fusion if is_possible(name, num_items, settings)] or ["ials"]
-        if "content_ease" in possible or "ridge" in possible:
-            weights: dict[str, float] = {}
-            grams: dict[float, Floats] = {}
-            if "content_ease" in possible:
-                updates["content_ease"], weights = self._choose_ease(
-                    settings.content_ease, CONTENT_EASE_EXPONENTS, grams, None
-                )
-            if "ridge" in possible:
-                chosen = weights if "content_ease" in possible else None
-                updates["ridge"], weights = self._choose_ease(settings.ridge, RIDGE_EXPONENTS, grams, chosen)
-            updates["content_weights"] = weights
-        if "ials" in possible:
-            updates["ials"] = self._choose_ials(settings)
-        if "graph_filter" in possible:
-            updates["graph_filter"] = self._choose_graph_filter(settings)
-        updates["fusion"] = {name: 1.0 for name in possible}
-        return settings.model_copy(update=updates)
+        possible = [
+            name for name in settings.fusion if source_type(name).is_possible(num_items, settings.max_dense_items)
+        ] or [FALLBACK.name]
+        inputs = SearchInputs(
+            histories=self.interactions,
+            known=self.known,
+            evaluate=self.users.ndcg,
+            features=self.features,
+            warm_items=self.warm_items,
+            seed=settings.seed,
+            max_dense_items=settings.max_dense_items,
+            rounds=self.config.search_rounds,
+        )
+        chosen: dict[str, Section] = {}
+        for name, source in SOURCES.items():
+            if name in possible:
+                result = source.search(inputs, settings.of(source))
+                chosen[name] = result.settings
+                if result.content_weights is not None:
+                    inputs = replace(inputs, content_weights=result.content_weights)
+        update = {"content_weights": dict(inputs.content_weights or {}), "fusion": {name: 1.0 for name in possible}}
+        return settings.with_sources(chosen).model_copy(update=update)
 
     def choose_fusion(self, settings: RankerSettings) -> tuple[RankerSettings, Floats]:
         """Fusion weights and the length of the distilled vectors; with the distilled scores [n, W] of these users."""
@@ -189,7 +167,7 @@ class _SourceStage:
 
         weights = learn_weights(list(shares), evaluate)
         settings = settings.model_copy(update={"fusion": {name: weight for name, weight in weights.items() if weight}})
-        kept: dict[str, Source] = {name: sources[name] for name in settings.fusion}
+        kept: dict[str, Source[Any]] = {name: sources[name] for name in settings.fusion}
         total = sum(settings.fusion.values())
         fused = np.zeros(self.known.shape, dtype=np.float32)
         for name in kept:
@@ -197,7 +175,7 @@ class _SourceStage:
         return self._choose_dim(settings, kept, fused)
 
     def _choose_dim(
-        self, settings: RankerSettings, sources: Mapping[str, Source], fused: Floats
+        self, settings: RankerSettings, sources: Mapping[str, Source[Any]], fused: Floats
     ) -> tuple[RankerSettings, Floats]:
         dims = sorted(set(self.config.dims))
         basis = distilled_basis(sources, self.interactions, settings.model_copy(update={"dim": dims[-1]}))
@@ -205,81 +183,6 @@ class _SourceStage:
         enough = max(values) * (1 - self.config.dim_tolerance)
         dim = next(dim for dim, value in zip(dims, values, strict=True) if value >= enough)
         return settings.model_copy(update={"dim": dim}), _through(fused, basis[:, :dim])
-
-    def _choose_ease(
-        self,
-        start: EaseSettings,
-        exponents: tuple[float, ...],
-        grams: dict[float, Floats],
-        block_weights: Mapping[str, float] | None,
-    ) -> tuple[EaseSettings, dict[str, float]]:
-        """Penalties, then (for the first of the two) content block weights; grams are shared between both."""
-        has_content = bool(self.features.rows)
-        weights = dict(block_weights or {})
-        latest: dict[str, Floats] = {}
-
-        def kernel() -> Floats | None:
-            return self.features.kernel(weights, self.warm_items, self.warm_items) if has_content else None
-
-        current = kernel()
-
-        def evaluate(candidate: EaseSettings) -> float:
-            key = candidate.model_copy(update={"diagonal_exponent": 1.0}).model_dump_json()
-            if key not in latest:
-                if candidate.user_exponent not in grams:
-                    grams[candidate.user_exponent] = gram(self.interactions, candidate.user_exponent)
-                latest.clear()
-                latest[key] = ease_inverse(grams[candidate.user_exponent], current, candidate)
-            return self.users.ndcg(np.asarray(self.known @ ease_weights(latest[key], candidate.diagonal_exponent)))
-
-        grids: dict[str, tuple[float, ...]] = {"diagonal_exponent": exponents, **EASE_GRIDS}
-        if not has_content:
-            grids["content_scale"] = (0.0,)
-        best, value = coordinate_search(start, grids, evaluate, self.config.search_rounds + 1)
-        if block_weights is None and best.content_scale > 0:
-            for name in self.features.rows:
-                before = weights.get(name, 1.0)
-                for weight in BLOCK_WEIGHTS:
-                    tried = weights.get(name, 1.0)
-                    weights[name] = weight
-                    latest.clear()
-                    current = kernel()
-                    found = evaluate(best)
-                    if found > value * (1 + _TOLERANCE):
-                        value = found
-                    else:
-                        weights[name] = tried
-                if weights[name] == before == 1.0:
-                    del weights[name]
-            latest.clear()
-        return best, weights
-
-    def _choose_ials(self, settings: RankerSettings) -> IalsSettings:
-        def evaluate(candidate: IalsSettings) -> float:
-            items = fit_ials(self.interactions, candidate, settings.seed)
-            return self.users.ndcg(fold_in(self.known, items, candidate) @ items.T)
-
-        # Penalties are found at a small rank, where a fit costs little; the rank comes last.
-        start = settings.ials.model_copy(update={"rank": 32})
-        return coordinate_search(start, IALS_GRIDS, evaluate, self.config.search_rounds)[0]
-
-    def _choose_graph_filter(self, settings: RankerSettings) -> GraphSettings:
-        dense = self.interactions.shape[1] <= settings.max_dense_items
-        spectra: dict[float, Spectrum] = {}
-
-        def evaluate(candidate: GraphSettings) -> float:
-            if not dense:
-                left, right = fit_low_rank_filter(self.interactions, candidate, settings.seed)
-                return self.users.ndcg(np.asarray((self.known @ left) @ right))
-            if candidate.item_exponent not in spectra:
-                spectra.clear()
-                spectra[candidate.item_exponent] = Spectrum.of(
-                    self.interactions, candidate.item_exponent, max(GRAPH_RANKS), settings.seed
-                )
-            matrix = fit_graph_filter(self.interactions, candidate, settings.seed, spectra[candidate.item_exponent])
-            return self.users.ndcg(np.asarray(self.known @ matrix))
-
-        return coordinate_search(settings.graph_filter, GRAPH_GRIDS, evaluate, self.config.search_rounds + 1)[0]
 
 
 def _choose_popularity(

@@ -13,13 +13,13 @@ from scipy import sparse
 
 from mmrec_lib.evaluation.metrics import hit_lists, list_metrics
 from mmrec_lib.models.config import ColdItemSettings, RankerSettings, TrainingConfig
+from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Histories, Interactions, history_rows
 from mmrec_lib.models.ranker.fusion import fuse
 from mmrec_lib.models.ranker.ranker import distilled_basis, fit_ranker, fit_sources
 from mmrec_lib.models.sources.cold_items import ColdItemModel
 from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.models.sources.popularity import PopularityModel
-from mmrec_lib.models.tuning.coordinate_search import coordinate_search
 from mmrec_lib.models.tuning.validation import CUT_OFF, ValidationUsers, without
 from mmrec_lib.topk.selection import NO_ITEM, TopItems, select_top
 
@@ -129,15 +129,15 @@ def _real_contest(
     cold = (train.interactions.item_counts() == 0) & (
         np.bincount(valid.weights.indices, minlength=len(train.item_ids)) > 0
     )
-    judged = users.rows(np.flatnonzero(users.has_history))
-    if not len(judged) or judged.relevant[:, np.flatnonzero(cold)].nnz < _MIN_REAL_PAIRS:
+    evaluated = users.rows(np.flatnonzero(users.has_history))
+    if not len(evaluated) or evaluated.relevant[:, np.flatnonzero(cold)].nnz < _MIN_REAL_PAIRS:
         return None
     fitted = fit_ranker(train, settings)
-    scores = fitted.score(judged.histories)
+    scores = fitted.score(evaluated.histories)
     floor = settings.popularity.warm_weight * float(fitted.popularity.log_popularity[cold].max())
     cold_scores = scores[:, cold] - np.float32(floor)
     scores[:, ~fitted.warm] = -np.inf
-    return _Contest.of(scores, cold, cold_scores=cold_scores, floor=floor, users=judged)
+    return _Contest.of(scores, cold, cold_scores=cold_scores, floor=floor, users=evaluated)
 
 
 def _hide(train: FitData, features: ContentFeatures, config: TrainingConfig) -> Bools | None:
@@ -236,11 +236,11 @@ class _Simulation:
 
     def choose_ridge(self, start: ColdItemSettings) -> ColdItemSettings:
         """Penalty and block weights by the ranking of hidden items among themselves."""
-        judged = np.flatnonzero(np.diff(self.only_hidden.relevant.indptr) > 0)
-        if not len(judged):
+        evaluated = np.flatnonzero(np.diff(self.only_hidden.relevant.indptr) > 0)
+        if not len(evaluated):
             return start
-        users = self.only_hidden.rows(judged)
-        projected = self.projected[judged]
+        users = self.only_hidden.rows(evaluated)
+        projected = self.projected[evaluated]
 
         def evaluate(candidate: ColdItemSettings) -> float:
             return users.ndcg(projected @ self._predicted(candidate, self.hidden).T)
@@ -251,24 +251,26 @@ class _Simulation:
                 candidate = best.model_copy(update={"weights": {**best.weights, name: weight}})
                 if not self.features.weighted(candidate.weights):
                     continue
-                found = evaluate(candidate)
-                if found > value * (1 + 3 * _TOLERANCE):
-                    best, value = candidate, found
+                candidate_value = evaluate(candidate)
+                if candidate_value > value * (1 + 3 * _TOLERANCE):
+                    best, value = candidate, candidate_value
         return coordinate_search(best, {"regulariser": REGULARISERS}, evaluate)[0]
 
     def contest(self, ridge: ColdItemSettings) -> _Contest | None:
         """Hidden items against all others, by what users did in the validation part."""
-        judged = np.flatnonzero(np.diff(self.among_all.relevant.indptr) > 0)
-        if not len(judged):
+        evaluated = np.flatnonzero(np.diff(self.among_all.relevant.indptr) > 0)
+        if not len(evaluated):
             return None
-        projected = self.projected[judged]
-        scores = np.full((len(judged), len(self.warm)), -np.inf, dtype=np.float32)
+        projected = self.projected[evaluated]
+        scores = np.full((len(evaluated), len(self.warm)), -np.inf, dtype=np.float32)
         scores[:, self.warm] = projected @ self.basis.T
         scores += self.popularity
         predicted = projected @ self._predicted(ridge, self.hidden).T
         # Items that really have no interactions are neither: they stay at the bottom here.
         floor = float(self.popularity[self.hidden].max())
-        return _Contest.of(scores, self.hidden, cold_scores=predicted, floor=floor, users=self.among_all.rows(judged))
+        return _Contest.of(
+            scores, self.hidden, cold_scores=predicted, floor=floor, users=self.among_all.rows(evaluated)
+        )
 
     def _predicted(self, candidate: ColdItemSettings, wanted: Bools) -> Floats:
         model = ColdItemModel.fit(self.features, self.warm, self.basis, candidate, self.settings.max_dense_items)

@@ -8,12 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
-from mmrec_lib.encoders.registry import KINDS, encoder_spec, make_encoder, make_extractor
+from mmrec_lib.encoders.encoder_config import Changes, DirectoryConfig
+from mmrec_lib.encoders.kinds import KINDS, Kind, encoder_config, register
+from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
+from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.encoders.weights import directory
 from mmrec_lib.encoders.weights.directory import directory_revision, local_directory
 from mmrec_lib.errors import ConfigError, EncoderError
@@ -58,14 +62,14 @@ def test_weights_that_are_no_safetensors_are_refused_before_anything_reads_them(
     if name is not None:
         (folder / name).write_bytes(b"pickle")
     with pytest.raises(EncoderError, match=rf"safetensors are needed, got .*{name or 'no weights'}"):
-        encoder_spec(EncoderConfig(id="mine", kind="text"), ModelsConfig(root=str(tmp_path)))
+        encoder_spec(encoder_config(id="mine", kind="text"), ModelsConfig(root=str(tmp_path)))
 
 
 def test_a_model_that_brings_its_own_code_is_refused(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     (folder / "config.json").write_text('{"auto_map": {"AutoModel": "evil.Model"}}', encoding="utf-8")
     with pytest.raises(EncoderError, match="code of its own"):
-        encoder_spec(EncoderConfig(id="mine", kind="text"), ModelsConfig(root=str(tmp_path)))
+        encoder_spec(encoder_config(id="mine", kind="text"), ModelsConfig(root=str(tmp_path)))
 
 
 @pytest.mark.parametrize("kind", ["text", "image", "speech"])
@@ -83,7 +87,7 @@ def test_damaged_or_incomplete_weights_are_no_model(
         del kept[max(name for name in kept if "layer" in name)]
         save_file(kept, weights, metadata={"format": "pt"})
     models = ModelsConfig(root=str(tmp_path))
-    config = EncoderConfig(id="mine", kind=kind)  # type: ignore[arg-type]
+    config = encoder_config(id="mine", kind=kind)
     make = make_extractor if kind == "speech" else make_encoder
     with pytest.raises(EncoderError, match="weights"):
         make(config, models).load()
@@ -155,7 +159,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 
 
 def _load(kind: str, models: ModelsConfig) -> None:
-    config = EncoderConfig(id="mine", kind=kind)  # type: ignore[arg-type]
+    config = encoder_config(id="mine", kind=kind)
     (make_extractor if kind == "speech" else make_encoder)(config, models).load()
 
 
@@ -238,7 +242,7 @@ def test_file_uri_is_used_in_place(tmp_path: Path) -> None:
 def test_settings_that_change_vectors_change_the_revision(tmp_path: Path, change: dict[str, object]) -> None:
     write_model(tmp_path / "mine")
     models = ModelsConfig(root=str(tmp_path))
-    config = EncoderConfig(id="mine", kind="text")
+    config = encoder_config(id="mine", kind="text")
     changed = config.model_copy(update=change)
     assert encoder_spec(config, models).revision != encoder_spec(changed, models).revision
 
@@ -246,7 +250,7 @@ def test_settings_that_change_vectors_change_the_revision(tmp_path: Path, change
 def test_settings_that_only_change_speed_do_not(tmp_path: Path) -> None:
     write_model(tmp_path / "mine")
     models = ModelsConfig(root=str(tmp_path))
-    config = EncoderConfig(id="mine", kind="text")
+    config = encoder_config(id="mine", kind="text")
     changed = config.model_copy(update={"batch_tokens": 7})
     assert encoder_spec(config, models) == encoder_spec(changed, models)
 
@@ -263,27 +267,62 @@ def test_settings_that_only_change_speed_do_not(tmp_path: Path) -> None:
         ("image", {"text_directory": "mine"}),
     ],
 )
-def test_a_setting_that_a_kind_does_not_read_is_refused_by_name(
-    tmp_path: Path, kind: str, setting: dict[str, object]
-) -> None:
+def test_a_setting_that_a_kind_does_not_read_is_refused_by_name(kind: str, setting: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=rf"mine.*kind {kind} reads.*got {next(iter(setting))}"):
+        encoder_config(id="mine", kind=kind, **setting)
+
+
+def test_a_misspelled_setting_is_answered_with_the_right_one() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean `min_probability` instead of `min_probabilty`"):
+        ModelsConfig.model_validate({"encoders": {"mine": {"kind": "labels", "min_probabilty": 0.2}}})
+
+
+def test_a_kind_that_was_renamed_is_answered_with_its_new_names() -> None:
+    with pytest.raises(ConfigError, match=r"`words` was renamed, write `tfidf` or `word2vec`"):
+        ModelsConfig.model_validate({"encoders": {"mine": {"kind": "words"}}})
+
+
+def test_an_unknown_kind_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"a kind of .*image.*got `imge`. Did you mean `image`"):
+        ModelsConfig.model_validate({"encoders": {"mine": {"kind": "imge"}}})
+
+
+def test_a_field_must_say_whether_it_changes_results() -> None:
+    with pytest.raises(TypeError, match="got none or several for size"):
+
+        class Undeclared(EncoderConfig):
+            kind: str = "undeclared"
+            size: int = 3
+
+
+class PlantedConfig(DirectoryConfig):
+    """A kind that a test adds."""
+
+    kind: str = "planted"
+    size: Annotated[int, Changes.RESULTS] = 3
+    batch: Annotated[int, Changes.SPEED] = 1
+
+
+def test_a_new_kind_is_a_config_class_and_one_registration(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     write_model(tmp_path / "mine")
-    config = EncoderConfig.model_validate({"id": "mine", "kind": kind, **setting})
-    with pytest.raises(ConfigError, match=rf"mine.*kind {kind} read.*got {next(iter(setting))}"):
-        encoder_spec(config, ModelsConfig(root=str(tmp_path)))
+    request.addfinalizer(lambda: KINDS.pop("planted"))
+    register(Kind(PlantedConfig, "planted:Planted", "vectors", "image", "image", 1, dim=lambda config, _: config.size))
 
+    def spec(**settings: object) -> EncoderSpec:
+        entry = {"kind": "planted", "directory": "mine", **settings}
+        models = ModelsConfig.model_validate({"root": str(tmp_path), "encoders": {"own": entry}})
+        return encoder_spec(models.encoder("own", "planted"), models)
 
-def test_every_setting_is_read_by_some_kind_and_packaged_entries_have_no_other() -> None:
-    read = {name for kind in KINDS.values() for name in (*kind.settings, *kind.unseen)}
-    assert set(EncoderConfig.model_fields) - {"id", "kind", "directory"} == read
-    for config in ModelsConfig().encoders.values():
-        with contextlib.suppress(EncoderError):
-            encoder_spec(config, ModelsConfig(root="nowhere"))
+    assert spec().dim == 3 and spec(size=5).dim == 5
+    assert spec().revision == spec(batch=8).revision != spec(size=5).revision
+    with pytest.raises(ConfigError, match=r"kind planted reads are needed \(batch, directory, size\), got max_labels"):
+        spec(max_labels=3)
 
 
 def test_packaged_models_stay_when_one_is_added() -> None:
     given = {"mine": {"kind": "text"}, "whisper-tiny-en": {"language": "en"}}
     models = ModelsConfig.model_validate({"encoders": given})
-    assert models.encoder("mine", "text").folder == "mine"
+    assert models.encoder("mine", "text").directories() == {"directory": "mine"}
     assert models.encoder("all-minilm-l6-v2", "text").id == "all-minilm-l6-v2"
     assert models.encoder("whisper-tiny-en", "speech").language == "en"
 

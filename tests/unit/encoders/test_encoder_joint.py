@@ -14,6 +14,7 @@ from mmrec_lib.encoders.errors import reason_of
 from mmrec_lib.encoders.image.labels import ImageClassifier
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder
 from mmrec_lib.encoders.spec import Encoder
+from mmrec_lib.encoders.text.config import TextConfig
 from mmrec_lib.encoders.text.transformer import TextEncoder
 from mmrec_lib.errors import EncoderError
 from tests.unit.encoders.tiny_models import image_bytes, make_text_model
@@ -135,7 +136,7 @@ def test_conse_is_the_mean_of_the_names_of_labels_weighted_with_their_probabilit
     config = models.encoder("it", "joint")
     spec = encoder_spec(config, models)
     classifier = ImageClassifier(spec, config, root / "resnet", models)
-    texts = TextEncoder(spec, config, root / "text", models)
+    texts = TextEncoder(spec, TextConfig(id="it", dtype=config.dtype), root / "text", models)
     classifier.load("cpu")
     texts.load()
     content = image_bytes(5)

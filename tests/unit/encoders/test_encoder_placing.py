@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.kinds import encoder_config
 from mmrec_lib.encoders.weights import placing
 from mmrec_lib.encoders.weights.directory import DESCRIPTION_FILE
 from mmrec_lib.encoders.weights.packages import PACKAGES, ModelPackage
 from mmrec_lib.encoders.weights.placing import missing_models, packages_of, place_models
-from mmrec_lib.errors import MachineError
+from mmrec_lib.errors import EncoderError, MachineError
 
 MINILM = next(package for package in PACKAGES if package.name == "all-minilm-l6-v2")
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the models that were made: three small files instead of a wheel from an index."""
-    names: list[str] = []
+Prepare = Callable[..., dict[str, bool]]
+
+
+def prepare_like(names: list[str]) -> Prepare:
+    """Makes three small files instead of a wheel from an index, and notes the names of the models."""
 
     def prepare(root: Path, packages: Collection[ModelPackage], wheel_folder: Path | None = None) -> dict[str, bool]:
         for package in packages:
@@ -30,10 +32,17 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             folder.mkdir()
             (folder / "config.json").write_text("{}")
             (folder / "model.safetensors").write_bytes(b"new weights")
-            (folder / DESCRIPTION_FILE).write_text(json.dumps({"revision": package.revision}))
+            (folder / DESCRIPTION_FILE).write_text(json.dumps({"id": package.name, "revision": package.revision}))
         return dict.fromkeys((package.name for package in packages), True)
 
-    monkeypatch.setattr(placing, "prepare_models", prepare)
+    return prepare
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the models that were made."""
+    names: list[str] = []
+    monkeypatch.setattr(placing, "prepare_models", prepare_like(names))
     return names
 
 
@@ -53,8 +62,9 @@ def test_another_revision_is_replaced_and_a_half_copied_one_is_none(tmp_path: Pa
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"half")
     (folder / "old.json").write_text("{}")
-    assert missing_models(str(tmp_path), [MINILM]) == [MINILM.name], "without its description it is no model"
-    (folder / DESCRIPTION_FILE).write_text(json.dumps({"revision": "older"}))
+    (folder / DESCRIPTION_FILE).write_text(json.dumps({"id": MINILM.name, "revision": None}))
+    assert missing_models(str(tmp_path), [MINILM]) == [MINILM.name], "without a revision it is no model"
+    (folder / DESCRIPTION_FILE).write_text(json.dumps({"id": MINILM.name, "revision": "older"}))
     (tmp_path / "of-others").mkdir()
     assert place_models(str(tmp_path), [MINILM]) == {MINILM.name: True}
     assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", DESCRIPTION_FILE}
@@ -66,7 +76,7 @@ def test_a_copy_that_breaks_off_leaves_no_model(
     tmp_path: Path, made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / MINILM.name).mkdir()
-    (tmp_path / MINILM.name / DESCRIPTION_FILE).write_text(json.dumps({"revision": "older"}))
+    (tmp_path / MINILM.name / DESCRIPTION_FILE).write_text(json.dumps({"id": MINILM.name, "revision": "older"}))
 
     def broken(source: str, target: str, **_: object) -> None:
         raise OSError("no space left on device")
@@ -75,10 +85,29 @@ def test_a_copy_that_breaks_off_leaves_no_model(
     with pytest.raises(MachineError, match=r"must be writable.*no space left.*models\.root"):
         place_models(str(tmp_path), [MINILM])
     assert missing_models(str(tmp_path), [MINILM]) == [MINILM.name]
+    monkeypatch.undo()
+    (tmp_path / MINILM.name / "model.safetensors").write_bytes(b"half")
+    monkeypatch.setattr(placing, "prepare_models", prepare_like(made))
+    assert place_models(str(tmp_path), [MINILM]) == {MINILM.name: True}, "what broke off is known as ours"
+
+
+@pytest.mark.parametrize("description", [None, "{}", '{"id": "another"}', "no json"])
+def test_files_that_are_not_ours_are_neither_replaced_nor_removed(
+    tmp_path: Path, made: list[str], description: str | None
+) -> None:
+    folder = tmp_path / MINILM.name
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("three years of work")
+    if description is not None:
+        (folder / DESCRIPTION_FILE).write_text(description)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(EncoderError, match="did not make"):
+        place_models(str(tmp_path), [MINILM])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before and made == []
 
 
 def test_only_packaged_models_that_are_used_are_prepared() -> None:
     models = ModelsConfig()
     used = [models.encoders[name] for name in ("conse-imagenet", "rapidocr", "whisper-base")]
-    names = {package.name for package in packages_of([*used, EncoderConfig(id="own", directory="/models/own")])}
+    names = {package.name for package in packages_of([*used, encoder_config(id="own", directory="/models/own")])}
     assert names == {"efficientnet-lite0", "all-minilm-l6-v2", "whisper-base"}

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.kinds import encoder_config
 from mmrec_lib.encoders.registry import encoder_spec, make_classifier, make_encoder
 from mmrec_lib.encoders.text.sentiment import SentimentClassifier, read_labels
 from mmrec_lib.errors import EncoderError
@@ -29,7 +30,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def classifier(root: Path, name: str, **settings: object) -> SentimentClassifier:
     models = ModelsConfig(root=str(root))
-    config = EncoderConfig.model_validate({"id": name, "kind": "sentiment", **settings})
+    config = encoder_config(id=name, kind="sentiment", **settings)
     made = make_classifier(config, models)
     made.load()
     return made
@@ -113,14 +114,14 @@ def test_nameless_classes_are_refused_unless_told(root: Path) -> None:
 
 def test_other_meanings_are_another_revision(root: Path) -> None:
     models = ModelsConfig(root=str(root))
-    plain = EncoderConfig(id="dumb", kind="sentiment")
+    plain = encoder_config(id="dumb", kind="sentiment")
     told = plain.model_copy(update={"labels": {"LABEL_0": "negative", "LABEL_1": "positive"}})
     assert encoder_spec(plain, models).revision != encoder_spec(told, models).revision
 
 
 def test_a_sentiment_model_is_no_encoder(root: Path) -> None:
     with pytest.raises(EncoderError, match="makes vectors"):
-        make_encoder(EncoderConfig(id="words", kind="sentiment"), ModelsConfig(root=str(root)))
+        make_encoder(encoder_config(id="words", kind="sentiment"), ModelsConfig(root=str(root)))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.kinds import encoder_config
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.spec import Encoder
 from mmrec_lib.errors import EncoderError
@@ -127,12 +128,12 @@ def test_loudness_alone_moves_statistics_less_than_another_sound(encoders: dict[
 
 def test_network_for_images_is_refused_by_name(sound_models: ModelsConfig, tmp_path: Path) -> None:
     make_yamnet(tmp_path, num_channels=3)
-    config = EncoderConfig(id="wrong", kind="sound", directory=str(tmp_path))
+    config = encoder_config(id="wrong", kind="sound", directory=str(tmp_path))
     with pytest.raises(EncoderError, match=r"wrong.*images of 3 colours"):
         make_encoder(config, sound_models).load()
 
 
 def test_family_that_is_none_of_sound_is_refused(tiny_models: ModelsConfig) -> None:
-    config = EncoderConfig(id="wrong", kind="sound", directory="tiny-text")
+    config = encoder_config(id="wrong", kind="sound", directory="tiny-text")
     with pytest.raises(EncoderError, match="model_type bert"):
         make_encoder(config, tiny_models).load()

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrec_lib.encoders.audio.speech import split_at_pauses
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.kinds import encoder_config
 from mmrec_lib.encoders.registry import make_extractor
 from mmrec_lib.encoders.spec import Extractor
 from mmrec_lib.errors import EncoderError
@@ -53,7 +54,7 @@ def test_too_long_sound_is_a_row_with_an_error(tiny_models: ModelsConfig) -> Non
 
 
 def test_directory_that_holds_no_whisper_is_refused_by_name(tiny_models: ModelsConfig) -> None:
-    config = EncoderConfig(id="wrong", kind="speech", directory="tiny-text")
+    config = encoder_config(id="wrong", kind="speech", directory="tiny-text")
     with pytest.raises(EncoderError, match="wrong"):
         make_extractor(config, tiny_models).load()
 

@@ -7,7 +7,8 @@ import pytest
 
 from mmrec_lib.encoders.audio.features import Floats
 from mmrec_lib.encoders.audio.tags import SoundTagger
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.kinds import encoder_config
 from mmrec_lib.encoders.registry import encoder_spec, make_extractor
 from mmrec_lib.encoders.spec import Extractor
 from mmrec_lib.errors import EncoderError
@@ -37,7 +38,7 @@ class BellWhereItIsLoud:
 def tagger(tmp_path: Path, **settings: object) -> SoundTagger:
     """A tagger that hears as told, without a model of its own."""
     make_yamnet(tmp_path / "model")
-    config = EncoderConfig.model_validate({"id": "tags", "kind": "tags", "directory": "model", **settings})
+    config = encoder_config(id="tags", kind="tags", directory="model", **settings)
     models = ModelsConfig(root=str(tmp_path))
     made = SoundTagger(encoder_spec(config, models), config, tmp_path / "model", models)
     made._model = BellWhereItIsLoud()

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import TEXT_UNKNOWN
+from mmrec_lib.encoders.kinds import encoder_config
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.runtime import backend
 from mmrec_lib.encoders.runtime import machine_cache as memory
@@ -181,6 +182,6 @@ def test_encoding_before_loading_says_what_to_do(tiny_models: ModelsConfig) -> N
 
 @pytest.mark.parametrize("directory", ["tiny-speech", "tiny-image"])
 def test_model_of_another_kind_is_refused_by_name(tiny_models: ModelsConfig, directory: str) -> None:
-    config = EncoderConfig(id="wrong", kind="text", directory=directory)
+    config = encoder_config(id="wrong", kind="text", directory=directory)
     with pytest.raises(EncoderError, match="wrong"):
         make_encoder(config, tiny_models).load()

@@ -12,9 +12,10 @@ import transformers
 from PIL import Image
 from transformers import AutoModel
 
-from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.image.encoder import ImageEncoder
 from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
+from mmrec_lib.encoders.kinds import encoder_config
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
 from mmrec_lib.encoders.spec import Encoder
 from mmrec_lib.encoders.weights.torchvision_directory import load_torchvision
@@ -193,7 +194,7 @@ def test_settings_that_change_a_vector_change_the_revision(video_models: ModelsC
 
 def test_the_packaged_models_have_an_entry_for_video() -> None:
     entry = ModelsConfig().encoder("video-frames", "video")
-    assert entry.folder == "efficientnet-lite0"
+    assert entry.directories() == {"directory": "efficientnet-lite0"}
 
 
 def test_an_encoder_that_is_not_loaded_says_so(video_models: ModelsConfig) -> None:
@@ -203,7 +204,7 @@ def test_an_encoder_that_is_not_loaded_says_so(video_models: ModelsConfig) -> No
 
 def test_a_directory_of_another_family_is_refused(video_models: ModelsConfig) -> None:
     shutil.copy(Path(video_models.root, "images", "preprocessor_config.json"), Path(video_models.root, "texts"))
-    encoder = make_encoder(EncoderConfig(id="texts", kind="video"), video_models)
+    encoder = make_encoder(encoder_config(id="texts", kind="video"), video_models)
     with pytest.raises(EncoderError, match="vision model"):
         encoder.load()
 
@@ -212,7 +213,7 @@ def test_a_video_model_without_weights_says_what_is_missing(video_models: Models
     shutil.copytree(Path(video_models.root, "videomae"), tmp_path / "videomae")
     settings = json.loads((tmp_path / "videomae" / "config.json").read_text())
     (tmp_path / "videomae" / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": 2}))
-    encoder = make_encoder(EncoderConfig(id="videomae", kind="video"), ModelsConfig(root=str(tmp_path)))
+    encoder = make_encoder(encoder_config(id="videomae", kind="video"), ModelsConfig(root=str(tmp_path)))
     with pytest.raises(EncoderError, match="weights without"):
         encoder.load()
 
@@ -222,7 +223,7 @@ def test_a_video_model_must_tell_its_number_of_frames(video_models: ModelsConfig
     settings = json.loads((tmp_path / "convolutions" / "config.json").read_text())
     (tmp_path / "convolutions" / "config.json").write_text(json.dumps({**settings, "num_frames": "many"}))
     with pytest.raises(EncoderError, match="num_frames"):
-        make_encoder(EncoderConfig(id="convolutions", kind="video"), ModelsConfig(root=str(tmp_path)))
+        make_encoder(encoder_config(id="convolutions", kind="video"), ModelsConfig(root=str(tmp_path)))
 
 
 def pan_over(photo: Path, start: float) -> bytes:

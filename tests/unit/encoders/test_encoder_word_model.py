@@ -21,7 +21,7 @@ SETTINGS = {"method": "tfidf", "max_characters": 60}
 @pytest.fixture
 def models(tmp_path: Path) -> ModelsConfig:
     save_word_model(tmp_path / "own", VOCABULARY, VECTORS, WEIGHTS, SETTINGS)
-    return ModelsConfig.model_validate({"root": str(tmp_path), "encoders": {"own": {"kind": "words"}}})
+    return ModelsConfig.model_validate({"root": str(tmp_path), "encoders": {"own": {"kind": "tfidf"}}})
 
 
 def loaded(models: ModelsConfig, **changes: object) -> Encoder:

@@ -142,6 +142,35 @@ def test_a_log_that_names_strangers_is_refused(tmp_path: Path, path: str) -> Non
         read_state(names, opened)
 
 
+STRANGER = {"path": "file:/etc/x.parquet", "size": 1}
+ELSEWHERE = {"path": "part-1.parquet", "deletionVector": {"storageType": "p", "pathOrInlineDv": "/etc/x.bin"}}
+
+
+@pytest.mark.parametrize("add", [STRANGER, ELSEWHERE], ids=["a file", "a deletion vector"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{0:020d}.checkpoint.parquet",
+        f"{0:020d}.checkpoint.0a1b.json",
+        "_sidecars/0a1b.parquet",
+        f"{0:020d}.{1:020d}.compacted.json",
+        f"{0:020d}.crc",
+    ],
+)
+def test_strangers_are_refused_wherever_a_log_names_them(tmp_path: Path, name: str, add: dict[str, object]) -> None:
+    names = log_of(tmp_path, CREATED)
+    path = tmp_path / "_delta_log" / name
+    path.parent.mkdir(exist_ok=True)
+    if name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist([{"add": {"path": "part-0.parquet"}}, {"add": add}]), path)
+    elif name.endswith(".crc"):
+        path.write_text(json.dumps({"numFiles": 1, "allFiles": [add]}))
+    else:
+        path.write_text(json.dumps({"add": add}))
+    with pytest.raises(DeltaLogError, match="outside its folder"):
+        read_state([*names, str(path)], opened)
+
+
 def test_a_table_is_a_new_delivery_when_its_rows_changed(tmp_path: Path) -> None:
     log_of(tmp_path / "events", CREATED)
     landing = LandingFolder(str(tmp_path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import stat
@@ -147,6 +149,17 @@ def test_a_lock_names_its_process_and_ends_with_it(store: StoreConfig) -> None:
         holder.kill()
     with locked(store):
         assert (out_of(store) / LOCK).read_text(encoding="utf-8").startswith(f"{os.getpid()} on ")
+
+
+def test_a_file_system_without_locks_is_told_and_not_called_busy(
+    store: StoreConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(StoreError, match=r"cannot be locked \(No locks available\)"), locked(store):
+        pass
 
 
 # modes

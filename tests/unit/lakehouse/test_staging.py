@@ -55,8 +55,12 @@ def test_nothing_is_made_before_it_is_needed_and_a_run_removes_what_it_made(root
     marker = json.loads((path.parent / MARKER).read_text(encoding="utf-8"))
     assert (marker["store"], marker["run"], marker["process"]["pid"]) == ("a", "1", os.getpid())
     staging.remove()
-    assert not path.parent.exists()
+    assert not (root / "mmrec-a").exists()
     require_foreign(root)
+    again = Path(staging.path("rows")).parent
+    other = made(root, "a", "2")
+    staging.remove()
+    assert not again.exists() and other.exists()
 
 
 def test_a_killed_run_of_the_store_is_removed_and_nothing_else(root: Path) -> None:
@@ -71,6 +75,39 @@ def test_a_killed_run_of_the_store_is_removed_and_nothing_else(root: Path) -> No
     assert alive.exists() and other.exists()
     assert (root / "mmrec-a" / "notes.txt").exists() and (root / "mmrec-a" / "run-mine" / "data").exists()
     require_foreign(root)
+
+
+def test_a_run_killed_while_it_removes_leaves_a_folder_that_the_next_one_knows(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = made(root, "a", "1")
+    for number in range(20):
+        (left / f"rows-{number}").mkdir()
+    calls = iter(range(10))
+
+    def killed(name: str, *, dir_fd: int, **_: object) -> None:
+        if next(calls) == 5:
+            raise SystemExit
+        os.rmdir(name, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("shutil.rmtree", killed)
+        Staging(str(root), "a", "2").remove_stale(holds_lock=True)
+    assert len(list(left.glob("rows-*"))) == 15
+    assert Staging(str(root), "a", "3").remove_stale(holds_lock=True) == ["run-1"]
+    assert not left.exists()
+
+
+def test_what_cannot_be_removed_is_not_called_removed_and_is_tried_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = made(root, "a", "1")
+    (left / "stuck").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        assert Staging(str(root), "a", "2").remove_stale(holds_lock=True) == []
+    assert left.exists()
+    assert Staging(str(root), "a", "2").remove_stale(holds_lock=True) == ["run-1"]
 
 
 def test_with_the_lock_every_other_run_of_the_store_has_ended_but_not_those_of_other_stores(root: Path) -> None:

@@ -78,6 +78,14 @@ def write(content: bytes) -> str:
     return "written"
 
 
+def cut_short(content: bytes) -> str:
+    try:
+        os.truncate(content, 0)
+    except OSError as error:
+        return type(error).__name__
+    return "cut short"
+
+
 def privileges(content: bytes) -> str:
     return next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("NoNewPrivs"))
 

@@ -17,8 +17,9 @@ from mmrec_lib.errors import MachineError
 from mmrec_lib.ingest.config import MediaConfig
 from mmrec_lib.media import child as child_module
 from mmrec_lib.media.audio import decode_audio
-from mmrec_lib.media.child import DECODERS, DecoderChild, DecoderLimits
+from mmrec_lib.media.child import DECODERS, DecoderChild
 from mmrec_lib.media.confinement import decoder_environment
+from mmrec_lib.media.decoder_limits import DecoderLimits
 from mmrec_lib.media.errors import RETRYABLE_REASONS, MediaError
 from mmrec_lib.media.images import decode_image
 from mmrec_lib.media.probe import MediaInfo, probe
@@ -183,6 +184,8 @@ def test_a_decoder_inherits_no_open_file(child: DecoderChild, tmp_path: Path) ->
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 def test_a_decoder_reaches_no_network_gains_no_rights_and_writes_nothing(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("content")
     with socket.create_server(("127.0.0.1", 0)) as server, DecoderChild(functions=NASTY) as child:
         address = f"127.0.0.1:{server.getsockname()[1]}".encode()
         assert nasty.reach(address) == "connected"
@@ -190,6 +193,8 @@ def test_a_decoder_reaches_no_network_gains_no_rights_and_writes_nothing(tmp_pat
         if not (missing := not_confined_here()):
             assert child.call(nasty.reach, address) in ("OSError", "PermissionError")
             assert child.call(nasty.write, str(tmp_path / "file").encode()) == "PermissionError"
+            assert child.call(nasty.cut_short, bytes(kept)) == "PermissionError"
+            assert kept.read_text() == "content"
             assert child.call(nasty.spy, b"") == "PermissionError"
     assert not missing or all(": " in what for what in missing)
 

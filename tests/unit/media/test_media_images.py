@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from mmrec_lib.media import images
-from mmrec_lib.media.child import DecoderChild, DecoderLimits
+from mmrec_lib.media.child import DecoderChild
+from mmrec_lib.media.decoder_limits import DecoderLimits
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
 from mmrec_lib.media.images import check_image, decode_image
 from tests.data.media_faults import huge_jpeg

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import io
+
+import av
 import numpy as np
 import pytest
+import soundfile
 
 from mmrec_lib.media.audio import SAMPLE_RATE_HZ, check_audio, decode_audio
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
@@ -77,3 +81,28 @@ def test_mutated_tracks_decode_or_say_why_and_nothing_is_printed(capfd: pytest.C
         else:
             assert np.isfinite(samples).all()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("container", ["matroska", "mov"])
+def test_channels_that_are_opposite_for_a_moment_are_mixed_as_in_a_file_of_sound(container: str) -> None:
+    rng = np.random.default_rng(0)
+    common, own = 0.1 * rng.standard_normal((2, 32_000)).astype(np.float32)
+    channels = np.stack([common, common + own], axis=1)
+    channels[12_000:14_400, 1] = -channels[12_000:14_400, 0]  # 150 ms, longer than a packet
+    sink = io.BytesIO()
+    soundfile.write(sink, channels, SAMPLE_RATE_HZ, "PCM_16", format="WAV")
+    of_file = decode_audio(sink.getvalue())
+    assert np.allclose(of_file, channels.mean(axis=1), atol=1e-4)
+    assert np.array_equal(decode_audio(remuxed(sink.getvalue(), container)), of_file)
+
+
+def remuxed(sound: bytes, container: str) -> bytes:
+    """The sound of a WAV file in a container, as it is."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(sound)) as source, av.open(file, "w", format=container) as output:
+        stream = output.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                output.mux(packet)
+    return file.getvalue()

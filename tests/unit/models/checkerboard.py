@@ -6,13 +6,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Content, FitData, Interactions
+from mmrec_lib.models.sources.ease import EaseSettings
+from mmrec_lib.models.sources.graph_filter import GraphSettings
+from mmrec_lib.models.sources.ials import IalsSettings
+from mmrec_lib.models.sources.ridge import RidgeSettings
 
 NUM_USERS = 60
 NUM_ITEMS = 40
 NUM_COLD = 6
 DAY = 86_400.0
 START = 1_700_000_000.0
+# Of a ranker that is small enough for so few items.
+SETTINGS = RankerSettings(
+    dim=8,
+    sources={
+        "content_ease": EaseSettings(regulariser=1.0),
+        "ridge": RidgeSettings(regulariser=1.0),
+        "ials": IalsSettings(rank=8, iterations=5),
+        "graph_filter": GraphSettings(rank=8),
+    },
+    min_group_users=5,
+)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmrec_lib.models.config import EaseSettings, GraphSettings, IalsSettings, RankerSettings
-from tests.unit.models.checkerboard import Checkerboard, checkerboard
+from mmrec_lib.models.config import RankerSettings
+from tests.unit.models.checkerboard import SETTINGS, Checkerboard, checkerboard
 
 
 @pytest.fixture(scope="session")
@@ -13,11 +13,4 @@ def board() -> Checkerboard:
 
 @pytest.fixture(scope="session")
 def settings() -> RankerSettings:
-    return RankerSettings(
-        dim=8,
-        content_ease=EaseSettings(regulariser=1.0),
-        ridge=EaseSettings(regulariser=1.0, diagonal_exponent=0.0),
-        ials=IalsSettings(rank=8, iterations=5),
-        graph_filter=GraphSettings(rank=8),
-        min_group_users=5,
-    )
+    return SETTINGS

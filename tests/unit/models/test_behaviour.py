@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmrec_lib.models.config import RankerSettings
+from mmrec_lib.models.config import BASELINE_NAMES, RankerSettings
 from mmrec_lib.models.data import FitData, Histories
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
-from mmrec_lib.models.tuning.baselines import BASELINE_NAMES, BaselineSettings, FittedBaseline, fit_baseline, load_model
+from mmrec_lib.models.tuning.baselines import BaselineSettings, FittedBaseline, fit_baseline, load_model
 from tests.unit.models.checkerboard import Checkerboard
 
 Model = FittedBaseline | FittedRanker

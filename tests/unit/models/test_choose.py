@@ -3,16 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmrec_lib.models.config import RankerSettings, TrainingConfig
+from mmrec_lib.models.config import BASELINE_NAMES, BaselineName, RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Interactions
 from mmrec_lib.models.ranker.ranker import fit_ranker
-from mmrec_lib.models.tuning.baselines import (
-    BASELINE_NAMES,
-    BaselineName,
-    choose_baseline,
-    fit_baseline,
-    possible_baselines,
-)
+from mmrec_lib.models.sources.content_ease import ContentEase
+from mmrec_lib.models.sources.ease import EaseSettings
+from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline, possible_baselines
 from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.validation import ValidationUsers
 from tests.unit.models.checkerboard import Checkerboard
@@ -43,12 +39,12 @@ def test_an_empty_validation_part_gives_defaults(board: Checkerboard) -> None:
     nothing = Interactions.from_rows([], [], board.train.interactions.shape)
     settings = choose_settings(board.train, nothing, CONFIG)
     assert settings.dim == 8
-    assert settings.content_ease == RankerSettings().content_ease
+    assert settings.of(ContentEase) == EaseSettings()
 
 
 def test_without_content_nothing_about_content_is_chosen(board: Checkerboard) -> None:
     settings = choose_settings(board.train, board.rest, CONFIG.model_copy(update={"use_content": False}))
-    assert settings.content_ease.content_scale == 0
+    assert settings.of(ContentEase).content_scale == 0
     assert settings.cold_items == RankerSettings().cold_items
 
 

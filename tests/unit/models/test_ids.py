@@ -35,7 +35,7 @@ def test_positions_map_between_lists_only_where_both_have_the_id() -> None:
     mapped = Mapped(["x", "a", "b"], IdIndex(["b", "c", "a"], "items of the fit"))
     assert mapped.known.tolist() == [False, True, True]
     assert mapped.of(np.array([[2, 1], [1, 1]])).tolist() == [[0, 2], [2, 2]]
-    for wrong in ([0], [-1]):
+    for wrong in ([0], [-1], [3]):
         with pytest.raises(ModelError):
             mapped.of(np.array(wrong))
 

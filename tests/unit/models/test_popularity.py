@@ -106,3 +106,42 @@ def test_only_the_most_common_attributes_become_columns() -> None:
     rows = [{"city": "a", **({f"name{n}": "x" for n in range(3000)} if user == 0 else {})} for user in range(100)]
     groups = group_values(rows)
     assert len(groups) == MAX_NAMES and groups["city"].tolist() == ["a"] * 100
+
+
+def test_groups_are_the_largest_by_their_own_members() -> None:
+    rng = np.random.default_rng(0)
+    attributes = {
+        "age": np.array([str(age) for age in rng.integers(15, 80, 600)], dtype=object),
+        "city": np.array([f"c{city}" for city in rng.geometric(0.2, 600)], dtype=object),
+        "odd": np.array(rng.choice(["inf", "-inf", "nan", "1", "2", None], 600), dtype=object),
+    }
+    has_history = rng.random(600) < 0.7
+    groups = find_groups(attributes, has_history, min_users=20, max_groups=32)
+    sizes = membership(groups, attributes, 600)[has_history].sum(axis=0)
+    assert sizes.min() >= 20 and sizes.tolist() == sorted(sizes, reverse=True)
+    assert {group.value for group in groups if group.attribute == "odd"} == {"inf", "-inf", "nan", "1", "2"}
+    assert {group.value for group in groups if group.attribute == "city"} == {
+        city for city in set(attributes["city"]) if (attributes["city"][has_history] == city).sum() >= 20
+    }
+
+
+def test_an_attribute_of_many_values_is_counted_once_and_not_once_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 3,000 values of 20 users each: to look at all users for each value takes minutes.
+    values = np.array([f"v{user % 3_000}" for user in range(60_000)], dtype=object)
+    monkeypatch.delattr(Group, "members")
+    assert len(find_groups({"v": values}, np.ones(60_000, dtype=bool), min_users=20, max_groups=32)) == 32
+
+
+@pytest.mark.parametrize(
+    ("value", "group"),
+    [
+        ("24", "20"),
+        ("1234", "1000"),
+        ("-0.017", "-0.02"),
+        ("96", "100"),
+        ("5e-324", "4.94066e-324"),
+        ("1e308", "1e+308"),
+    ],
+)
+def test_a_number_belongs_to_the_group_of_its_first_digit(value: str, group: str) -> None:
+    assert group_values([{"n": value}])["n"].tolist() == [group]

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmrec_lib.models.config import PopularitySettings, RankerSettings
+from mmrec_lib.models.config import BASELINE_NAMES, PopularitySettings, RankerSettings
 from mmrec_lib.models.data import Histories
 from mmrec_lib.models.ranker.pyfunc_file import recommend
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
-from mmrec_lib.models.tuning.baselines import BASELINE_NAMES, BaselineSettings, FittedBaseline, as_ranker, fit_baseline
+from mmrec_lib.models.tuning.baselines import BaselineSettings, FittedBaseline, as_ranker, fit_baseline
 from tests.unit.models.checkerboard import Checkerboard
 
 NAMES = [name for name in BASELINE_NAMES if name != "ranker_no_content"]

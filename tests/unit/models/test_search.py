@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mmrec_lib.models.config import IalsSettings
-from mmrec_lib.models.tuning.coordinate_search import coordinate_search, learn_weights
+from mmrec_lib.models.coordinate_search import coordinate_search, learn_weights
+from mmrec_lib.models.sources.ials import IalsSettings
 
 
 def test_climbing_finds_the_top_of_a_hill() -> None:

@@ -6,14 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from mmrec_lib.models.config import EaseSettings, GraphSettings, IalsSettings
 from mmrec_lib.models.ranker.distil import leading_items_basis
 from mmrec_lib.models.ranker.fusion import standardise
-from mmrec_lib.models.sources.ease import ease_inverse, ease_weights, fit_ease, gram, symmetric_inverse
-from mmrec_lib.models.sources.graph_filter import fit_graph_filter, fit_low_rank_filter
-from mmrec_lib.models.sources.ials import fit_ials, fold_in
+from mmrec_lib.models.sources.ease import (
+    EaseSettings,
+    ease_inverse,
+    ease_weights,
+    fit_ease,
+    gram,
+    symmetric_inverse,
+)
+from mmrec_lib.models.sources.graph_filter import GraphSettings, fit_graph_filter, fit_low_rank_filter
+from mmrec_lib.models.sources.ials import IalsSettings, fit_ials, fold_in
+from mmrec_lib.models.sources.item_knn import nearest_items
 from mmrec_lib.models.sources.range_finder import top_right_vectors
-from mmrec_lib.models.tuning.baselines import nearest_items
 
 
 def random_interactions(seed: int = 0, shape: tuple[int, int] = (30, 12), density: float = 0.3) -> sparse.csr_matrix:

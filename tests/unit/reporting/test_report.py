@@ -179,7 +179,6 @@ def test_markup_in_the_data_stays_words() -> None:
                 history=[HistoryItem(shown, evil, evil)],
                 recommendations=[Recommendation(1, shown, 0.0, {evil: 1.0})],
                 history_categories={evil: 1.0},
-                why_shown=evil,
             )
         ],
         metrics={evil: [MetricRow(evil, "all", "ndcg", 10, 0.1, 0.0, 0.2, num_users=1)]},
@@ -219,6 +218,16 @@ def test_a_history_shows_an_item_once_with_all_that_was_done_with_it() -> None:
     assert "view, like" in page.text
 
 
+@pytest.mark.parametrize(
+    ("num_listed", "num_history", "more"), [(12, 40, "and 30 more"), (3, 3, None), (12, 0, "and 2 more")]
+)
+def test_a_history_tells_how_much_of_it_is_not_shown(num_listed: int, num_history: int, more: str | None) -> None:
+    history = [HistoryItem(Card(f"p{number}"), "view") for number in range(num_listed)]
+    user = ShownUser("u", num_history=num_history, history=history)
+    text = Page(report_html(ReportData("S", "2025-10-01", users=[user]))).text
+    assert more in text if more is not None else " more" not in text
+
+
 def data_of(text: str, count: int) -> ReportData:
     """A report in which every text is one, and every list has so many entries."""
     names = [f"{text}{number}" for number in range(count)]
@@ -229,7 +238,6 @@ def data_of(text: str, count: int) -> ReportData:
         history=[HistoryItem(Card(name, name), text, text) for name in names[:50]],
         recommendations=[Recommendation(1, card, 0.5, dict.fromkeys(names[:4], 0.1))] * min(count, 12),
         history_categories=dict.fromkeys(names, 0.1),
-        why_shown=text,
     )
     return ReportData(
         text,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from py4j.protocol import Py4JNetworkError
 from pyspark.errors import AnalysisException, PySparkException, PySparkRuntimeError
 
@@ -129,6 +129,43 @@ def test_the_cause_counts_wherever_it_stands_in_the_chain(store: StoreConfig) ->
     assert str(explain(chained(wrapped), store)) == "version 3 cannot be read"
 
 
+def test_a_full_disk_is_told_as_one_whatever_the_error_that_it_led_to_says(store: StoreConfig) -> None:
+    def download_fails() -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise ModelError("artifact 'fits' cannot be read. Run train_ranker.") from error
+
+    def registry_fails() -> None:
+        try:
+            raise sqlite3.OperationalError("database or disk is full")
+        except sqlite3.Error as error:
+            raise ModelError("MLflow does not answer. Start it.") from error
+
+    def cites_a_text() -> None:
+        raise NoDataError("item 'No space left on device' has no events") from ValueError("x")
+
+    for failing in (download_fails, registry_fails):
+        explained = explain(chained(failing), store)
+        assert isinstance(explained, MachineError) and "disk is full" in str(explained)
+    assert isinstance(explain(chained(cites_a_text), store), NoDataError)
+
+
+def test_a_disk_too_full_for_temporary_files_is_told(store: StoreConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
+    assert "disk is full" in str(explain(chained(nowhere), store))
+    assert "(no folder tells)" in str(explain(OSError(errno.ENOSPC, "full"), None))
+
+
+def test_what_mlflow_refuses_is_a_sentence(store: StoreConfig) -> None:
+    explained = explain(RestException({"error_code": "PERMISSION_DENIED", "message": "no"}), store)
+    assert isinstance(explained, ModelError)
+    assert str(explained).startswith("MLflow refused or did not answer: PERMISSION_DENIED: no. Look whether it runs")
+
+
 def test_an_error_whose_text_java_would_have_to_tell_is_explained_without_java(store: StoreConfig) -> None:
     class OfDeadJava(Exception):  # noqa: N818
         def __str__(self) -> str:
@@ -139,3 +176,6 @@ def test_an_error_whose_text_java_would_have_to_tell_is_explained_without_java(s
 
 def test_a_secret_in_an_unforeseen_error_is_masked(store: StoreConfig) -> None:
     assert "hush" not in str(explain(ValueError("cannot open s3://me:hush@bucket/x"), store))
+    # also one that the cut of a long message would halve
+    long = "x" * 370 + " s3://me:hush" + "h" * 100 + "@bucket/x"
+    assert "hush" not in str(explain(ValueError(long), store))

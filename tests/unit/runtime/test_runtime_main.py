@@ -14,7 +14,7 @@ from mmrec_lib.config import Section
 from mmrec_lib.errors import ConfigError, LandingError, MmrecError
 from mmrec_lib.lakehouse.store import locked
 from mmrec_lib.runtime import main
-from mmrec_lib.runtime.job import Context, Job, Outcome, library_source_hash
+from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import job_config, make_parser, parse_command, run_main
 from mmrec_lib.runtime.settings import Settings
 from mmrec_lib.scoring.config import ScoringConfig
@@ -85,7 +85,9 @@ def test_a_wrong_command_line_exits_with_2(argv: list[str], capsys: pytest.Captu
     with pytest.raises(SystemExit) as caught:
         run_main(JOB, argv)
     assert caught.value.code == 2
-    assert argv[-1] in capsys.readouterr().err
+    summary, sentence = last_line(capsys)
+    assert argv[-1] in sentence
+    assert (summary["job"], summary["status"], summary["error"]) == ("some_job", "failed", "UsageError")
 
 
 def test_print_config_prints_the_sections_of_the_job_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,13 +158,22 @@ def test_catalogue_and_folder_together_are_refused(tmp_path: Path) -> None:
         parse(*store_flags(tmp_path, **{"store.catalog": "main"}))
 
 
+@pytest.mark.parametrize(
+    "places",
+    [{"store.out": "s3://bucket/out"}, {"store.out": "s3://bucket/out", "store.report_folder": "s3://bucket/report"}],
+)
+def test_a_report_needs_a_folder_of_this_machine(tmp_path: Path, places: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"store\.report_folder: report\.html and summary\.json need a folder"):
+        parse(*store_flags(tmp_path, **places))
+    folder = str(tmp_path / "report")
+    assert (
+        parse(*store_flags(tmp_path, **places | {"store.report_folder": folder})).settings.store.publish_root == folder
+    )
+
+
 @pytest.mark.parametrize("error", [ConfigError("x"), LandingError("y")])
 def test_fail_tells_a_person_and_a_program(error: MmrecError, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.fail("some_job", error) == 1
     summary, sentence = last_line(capsys)
     assert summary["error"] == type(error).__name__
     assert sentence == f"some_job: {error}\n"
-
-
-def test_the_hash_of_the_library_is_the_same_each_time() -> None:
-    assert library_source_hash() == library_source_hash()

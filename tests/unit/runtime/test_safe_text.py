@@ -6,12 +6,24 @@ import logging
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mmrec_lib.config import load_config
 from mmrec_lib.errors import ConfigError, StoreError
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.runtime.logs import LIBRARY, SafeFormatter, configure_logging
 from mmrec_lib.runtime.settings import Settings
-from mmrec_lib.safe_text import for_people, holds_secret, is_secret_name, mask_config, mask_secrets, printable
+from mmrec_lib.safe_text import (
+    for_people,
+    holds_secret,
+    is_secret_name,
+    mask_config,
+    mask_secrets,
+    page_text,
+    printable,
+)
+from tests.conftest import PROJECT
 
 SECRET = "hUsh42"
 
@@ -78,13 +90,19 @@ def test_names_of_secrets_are_known_and_settings_have_none() -> None:
 def test_configuration_is_masked_by_name_and_by_content() -> None:
     conf = {"fs.s3a.secret.key": SECRET, "fs.s3a.endpoint": "eu", "secret": {"inner": [SECRET]}, "n": 3}
     values = {"spark": {"conf": conf}, "tracking": {"tracking_uri": f"mysql://u:{SECRET}@h/db"}}
-    masked = mask_config(values)
-    assert SECRET not in str(masked)
-    assert (
-        masked["spark"]["conf"] | {"fs.s3a.secret.key": "***", "secret": {"inner": ["***"]}} == masked["spark"]["conf"]
-    )
-    assert (masked["spark"]["conf"]["fs.s3a.endpoint"], masked["spark"]["conf"]["n"]) == ("eu", 3)
-    assert masked["tracking"]["tracking_uri"] == "mysql://u:***@h/db"
+    hidden = {"fs.s3a.secret.key": "***", "fs.s3a.endpoint": "eu", "secret": {"inner": ["***"]}, "n": 3}
+    assert mask_config(values) == {
+        "spark": {"conf": hidden},
+        "tracking": {"tracking_uri": "mysql://u:***@h/db"},
+    }
+
+
+def test_a_secret_of_digits_is_masked_and_one_that_is_not_given_is_not() -> None:
+    values = {"db.password": 4_215_551, "token": 1.5, "keys": 3, "secret": None, "api.key": "", "use_key": True}
+    assert mask_config(values) == values | {"db.password": "***", "token": "***"}
+    with pytest.raises(ConfigError) as caught:
+        load_config(Settings, PROJECT / "conf", "local", (), ["spark.conf.db.password=4215551"])
+    assert "spark.conf" in str(caught.value) and "4215551" not in str(caught.value)
 
 
 @pytest.mark.parametrize("field", ["data", "out", "staging", "report_folder"])
@@ -127,6 +145,26 @@ def test_words_of_people_stay(text: str) -> None:
 
 def test_lines_are_kept_where_they_are_lines() -> None:
     assert printable("a\n\tb\x1b", keep_lines=True) == "a\n\tb\\x1b"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\u202eb\u2066c\u200fd\x1b[31me\x00f\ud800", "abcd[31mef\ufffd"),
+        ("one\rtwo\u2028three\x85four\n\tfive", "one two three four\n\tfive"),
+        ("\U000e0041\ue000\u200bx", "x"),
+        ("صورة 👩‍👧 ❤️ 商品", "صورة 👩‍👧 ❤️ 商品"),
+    ],
+)
+def test_a_page_leaves_out_what_hides_or_turns_text(text: str, shown: str) -> None:
+    assert page_text(text) == shown
+
+
+@given(st.text(alphabet=st.characters()))
+def test_a_page_and_a_terminal_agree_on_what_is_harmful(text: str) -> None:
+    on_page = page_text(text)
+    assert printable(on_page, keep_lines=True) == on_page
+    assert (on_page == text) == (printable(text, keep_lines=True) == text)
 
 
 # logging

@@ -1,4 +1,4 @@
-"""What a browser would not show goes, what can be meant as text stays, in linear time."""
+"""Tests of markup: tags go, what can be meant as text stays, in linear time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training, evaluation and promotion wrote to the registry belongs to whether they are done."""
+"""Training, evaluation and promotion are done only while all that they wrote to the registry is there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmrec_lib.tracking.registry import CHAMPION
-from mmrec_lib.training.judge import is_judged
+from mmrec_lib.training.evaluate import is_evaluated
 from mmrec_lib.training.promote import DECISION_TAG, is_decided, is_same_fit
 from mmrec_lib.training.train import VERSION_COUNT, is_registered
 from tests.registered import open_registry
@@ -19,7 +19,7 @@ def test_a_whole_registry_is_complete(copy_store: CopyStore) -> None:
     registry = open_registry(copy_store("whole"))
     champion = registry.by_alias(CHAMPION)
     assert champion is not None
-    assert is_registered(registry, {VERSION_COUNT: 1}) and is_judged(registry)
+    assert is_registered(registry, {VERSION_COUNT: 1}) and is_evaluated(registry)
     assert not is_decided(registry)  # nobody decided yet
     registry.tag(champion, {DECISION_TAG: "promoted"})
     assert is_decided(registry)
@@ -38,7 +38,7 @@ def test_without_a_database_nothing_is_complete(copy_store: CopyStore) -> None:
     (out / "mlflow.db").unlink()
     registry = open_registry(out)
     assert not is_registered(registry, {VERSION_COUNT: 1})
-    assert not is_judged(registry) and not is_decided(registry)
+    assert not is_evaluated(registry) and not is_decided(registry)
 
 
 def test_without_artifacts_nothing_is_complete(copy_store: CopyStore) -> None:
@@ -49,4 +49,4 @@ def test_without_artifacts_nothing_is_complete(copy_store: CopyStore) -> None:
     registry.tag(champion, {DECISION_TAG: "promoted"})
     shutil.rmtree(out / "mlartifacts")
     assert not is_registered(registry, {VERSION_COUNT: 1})
-    assert not is_judged(registry) and not is_decided(registry)
+    assert not is_evaluated(registry) and not is_decided(registry)

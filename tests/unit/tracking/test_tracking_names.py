@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 
@@ -25,6 +26,11 @@ ODD = [
     "_x41_",
     "_x_",
     "_sha256_",
+    # What follows an underscore is escaped, and the two together look like an escape.
+    "_at@",
+    "_x41@",
+    "_at/",
+    "_at ",
     "../../etc/passwd",
     "/absolute",
     "a//b",
@@ -64,6 +70,13 @@ def test_odd_names_become_valid_keys_and_come_back(name: str) -> None:
 def test_any_name_becomes_a_valid_key_and_comes_back(name: str) -> None:
     assert is_valid_key(encode_key(name)), encode_key(name)
     assert decode_key(encode_key(name)) == name
+
+
+def test_every_short_name_of_the_characters_of_escapes_has_a_key_of_its_own() -> None:
+    names = ["".join(parts) for length in range(6) for parts in itertools.product("_atx4@/. ", repeat=length)]
+    keys = {encode_key(name): name for name in names}
+    assert len(keys) == len(names)
+    assert all(decode_key(key) == name for key, name in keys.items())
 
 
 def test_names_that_were_fine_stay_readable() -> None:

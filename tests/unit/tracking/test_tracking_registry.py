@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException, RestException
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.lakehouse.config import StoreConfig
@@ -98,6 +101,33 @@ def test_names_of_models_that_registries_refuse_are_refused_at_once(name: str) -
     assert TrackingConfig(model_name="main.mmrec.mmrec_ranker").model_name == "main.mmrec.mmrec_ranker"
 
 
+def test_a_registry_that_does_not_answer_is_no_registry_without_a_champion(
+    made_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = open_registry(made_store)
+    assert registry.by_alias("nobody") is None
+    stranger = Registry(TrackingConfig(model_name="stranger"), StoreConfig(out=str(made_store)))
+    assert stranger.by_alias(CHAMPION) is None
+
+    def refuse(*_: object) -> None:
+        raise RestException({"error_code": "PERMISSION_DENIED", "message": "no"})
+
+    monkeypatch.setattr(MlflowClient, "get_model_version_by_alias", refuse)
+    with pytest.raises(MlflowException, match="PERMISSION_DENIED"):
+        registry.by_alias(CHAMPION)
+
+
+@pytest.mark.parametrize("code", ["RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"])
+def test_servers_that_say_absent_by_other_codes_are_understood(
+    made_store: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    def absent(*_: object) -> None:
+        raise RestException({"error_code": code, "message": "Alias 'champion' does not exist."})
+
+    monkeypatch.setattr(MlflowClient, "get_model_version_by_alias", absent)
+    assert open_registry(made_store).by_alias(CHAMPION) is None
+
+
 # files that are gone
 
 
@@ -149,6 +179,47 @@ def test_a_gone_database_is_an_empty_registry_and_reading_makes_none(copy_store:
     assert registry.state() == {"newest": "none", "champion": "none"}
     assert registry.versions() == [] and registry.by_alias(CHAMPION) is None
     assert not (out / "mlflow.db").exists()
+
+
+def test_a_run_that_ends_while_the_database_is_made_leaves_none(
+    copy_store: CopyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = copy_store("born")
+    (out / "mlflow.db").unlink()
+
+    def full(*_: object) -> None:
+        (draft,) = out.glob(".mlflow.db-*.part")
+        assert draft.stat().st_size > 0
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        # MLflow has made its first tables and is about to bring them to what they are today.
+        patch.setattr("mlflow.store.db.utils._upgrade_db", full)
+        with pytest.raises(OSError, match="No space left"), open_registry(out).run("x", {}):
+            pass
+    assert not [path.name for path in out.iterdir() if "mlflow.db" in path.name]
+    with open_registry(out).run("x", {}) as run:
+        assert run.run_id
+
+
+@pytest.mark.parametrize("has_table", [False, True])
+def test_a_half_made_database_is_an_empty_registry_and_is_made_whole(tmp_path: Path, has_table: bool) -> None:
+    out = tmp_path / "half"
+    out.mkdir()
+    (out / f".mlflow.db-{'0a' * 16}.part").write_bytes(b"of a killed run")
+    (out / ".mlflow.db-mine.part").write_bytes(b"of somebody")
+    with closing(sqlite3.connect(out / "mlflow.db")) as database, database:
+        database.execute("CREATE TABLE registered_models (name TEXT)")
+        if has_table:
+            database.execute("CREATE TABLE experiments (experiment_id INTEGER, artifact_location TEXT)")
+    half = (out / "mlflow.db").read_bytes()
+    assert open_registry(out, read_only=True).state() == {"newest": "none", "champion": "none"}
+    assert (out / "mlflow.db").read_bytes() == half
+    registry = open_registry(out)
+    with registry.run("x", {}):
+        pass
+    assert registry.versions() == []
+    assert sorted(path.name for path in out.iterdir()) == [".mlflow.db-mine.part", "mlflow.db"]
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "scrambled"])
@@ -207,8 +278,8 @@ def test_a_copy_never_reads_the_original(copy_store: CopyStore, tmp_path: Path) 
 def test_moving_changes_all_places_once(copy_store: CopyStore, made_store: Path) -> None:
     out = copy_store("moved")
     assert recorded_folders(out / "mlflow.db") == [str(made_store)]
-    # experiment, run, logged model, the version's place, the table that was read
-    assert move_places(out / "mlflow.db") == 5
+    # our experiment and MLflow's own, run, logged model, the version's place, the table that was read
+    assert move_places(out / "mlflow.db") == 6
     assert move_places(out / "mlflow.db") == 0
 
 

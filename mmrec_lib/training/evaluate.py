@@ -23,20 +23,22 @@ from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.fallback import INSTEAD_OF_TAG, is_baseline, register_baseline
 from mmrec_lib.training.fits import RANKER, load_fits
 from mmrec_lib.training.gate import best_baseline, decide_first, gate_values
-from mmrec_lib.training.register import FITS_FOLDER, SNAPSHOT_TAG
+from mmrec_lib.training.register import DATA_TAG, FITS_FOLDER, SNAPSHOT_TAG
 from mmrec_lib.training.train import READS as TRAIN_READS
 
 READS = (*TRAIN_READS, "registry:candidate")
+FEEDBACK = ("registry:champion",)
+"""The gate of a later job moves it: what is published now decides if a baseline may have to stand in."""
 PLOTS_FOLDER = "plots"
 PLOTS_TAG = "mmrec.plots"
 
 
-def judge(
+def evaluate_candidate(
     lakehouse: Lakehouse, registry: Registry, config: EvaluationConfig, promotion: PromotionConfig
 ) -> tuple[dict[str, int], str]:
     """Write model_metric for the candidate, and log the figures to its run.
 
-    Where no ranker is published and the gate will refuse this one too, its best baseline is registered and judged as
+    Where no ranker is published and the gate will refuse this one too, its best baseline is registered and evaluated as
     well, so that there is something to publish.
 
     Returns:
@@ -51,23 +53,23 @@ def judge(
     champion = registry.by_alias(CHAMPION)
     with tempfile.TemporaryDirectory() as scratch:
         fits = registry.artifact_folder(candidate, FITS_FOLDER, Path(scratch) / "candidate")
-        judged = _judge_version(lakehouse, registry, snapshot, candidate, fits, config)
-        message = f"version {candidate.version}: {_headline(judged, config)}"
-        num_rows = sum(map(len, judged.values()))
-        values = gate_values(judged["fit1", "valid"], promotion)
+        metrics = _evaluate_version(lakehouse, registry, snapshot, candidate, fits, config)
+        message = f"version {candidate.version}: {_headline(metrics, config)}"
+        num_rows = sum(map(len, metrics.values()))
+        values = gate_values(metrics["fit1", "valid"], promotion)
         name = best_baseline(values)
         is_lost = champion is not None and not registry.is_intact(champion)
         needs_baseline = champion is None or is_lost or (is_baseline(champion) and champion != candidate)
         if needs_baseline and name is not None and not decide_first(values, promotion).passed:
             version = register_baseline(lakehouse, registry, snapshot, candidate, name, fits)
             own_fits = registry.artifact_folder(version, FITS_FOLDER, Path(scratch) / "baseline")
-            of_baseline = _judge_version(lakehouse, registry, snapshot, version, own_fits, config)
+            of_baseline = _evaluate_version(lakehouse, registry, snapshot, version, own_fits, config)
             num_rows += sum(map(len, of_baseline.values()))
             message += f"; version {version.version}, the baseline {name}: {_headline(of_baseline, config)}"
     return {"metrics": num_rows}, message
 
 
-def _judge_version(
+def _evaluate_version(
     lakehouse: Lakehouse,
     registry: Registry,
     snapshot: Snapshot,
@@ -75,37 +77,37 @@ def _judge_version(
     fits_folder: Path,
     config: EvaluationConfig,
 ) -> dict[tuple[str, str], list[MetricRow]]:
-    """Judge the fits of a version, write its slice of model_metric and its figures; metrics by fit and part."""
+    """Evaluate the fits of a version, write its slice of model_metric and its figures; metrics by fit and part."""
     fits, models = load_fits(fits_folder)
-    judged = {("fit1", "valid"): judge_part(snapshot, "fit1", "valid", models["fit1"], config)}
+    metrics = {("fit1", "valid"): evaluate_part(snapshot, "fit1", "valid", models["fit1"], config)}
     for fit, data in fits.items():
-        judged[fit, "test"] = judge_part(snapshot, data, "test", models[data], config)
+        metrics[fit, "test"] = evaluate_part(snapshot, data, "test", models[data], config)
     rows = [
         (version.version, fit, part, *(asdict(row)[name] for name in METRIC_FIELDS))
-        for (fit, part), found in judged.items()
+        for (fit, part), found in metrics.items()
         for row in found
     ]
     frame = lakehouse.spark.createDataFrame(rows, MODEL_METRIC.input_schema)
     lakehouse.replace_slice("model_metric", frame, {"model_version": version.version})
-    for (fit, part), found in judged.items():
+    for (fit, part), found in metrics.items():
         own = [row for row in found if row.model == RANKER]
         registry.log_metrics(version, {f"{fit}.{part}.{row.segment}.{row.name}": row.value for row in own})
         if found:
             with tempfile.TemporaryDirectory() as scratch:
                 plot = Path(scratch) / f"{fit}-{part}.png"
-                plot_metric(found, f"{fit} on {part}: nDCG@10", "ndcg", min(config.ks), plot)
+                plot_metric(found, f"{fit} on {part}: nDCG@{min(config.ks)}", "ndcg", min(config.ks), plot)
                 registry.log_artifact(version, plot, PLOTS_FOLDER)
     registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
-    return judged
+    return metrics
 
 
-def _headline(judged: Mapping[tuple[str, str], list[MetricRow]], config: EvaluationConfig) -> str:
+def _headline(metrics: Mapping[tuple[str, str], list[MetricRow]], config: EvaluationConfig) -> str:
     k = min(config.ks)
-    return f"nDCG@{k} on test {_value(judged.get(('fit2', 'test'), []), k)}"
+    return f"nDCG@{k} on test {_value(metrics.get(('fit2', 'test'), []), k)}"
 
 
-def is_judged(registry: Registry) -> bool:
-    """Whether the candidate has its plots, and so has the baseline that may be published in its place."""
+def is_evaluated(registry: Registry) -> bool:
+    """True when the candidate has its plots, and so has the baseline that may be published in its place."""
     newest = registry.newest()
     if newest is None:
         return False
@@ -115,7 +117,7 @@ def is_judged(registry: Registry) -> bool:
 
 
 def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel:
-    """The candidate, which must have been trained on this snapshot and have all its files.
+    """The candidate, which must have been trained on this snapshot as it is now and have all its files.
 
     Raises:
         ModelError: When it was not, files are gone, or there is none.
@@ -129,6 +131,11 @@ def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel
             f"{candidate.name} version {candidate.version} was trained on snapshot {trained_on}, but the current one "
             f"is {snapshot.snapshot_id}. Run train_ranker first."
         )
+    if candidate.tags.get(DATA_TAG) != snapshot.data_hash:
+        raise ModelError(
+            f"{candidate.name} version {candidate.version} was trained before users or items of snapshot "
+            f"{snapshot.snapshot_id} were deleted or added. Run train_ranker first."
+        )
     if not registry.is_intact(candidate):
         raise ModelError(
             f"{candidate.name} version {candidate.version}: files of it are gone. Run train_ranker first: it makes "
@@ -137,7 +144,7 @@ def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel
     return candidate
 
 
-def judge_part(
+def evaluate_part(
     snapshot: Snapshot, fit: str, part: str, models: Mapping[str, Scorer[Histories]], config: EvaluationConfig
 ) -> list[MetricRow]:
     """Metrics of fitted models on a part: items of the fit are masked, everything else in the part is relevant.

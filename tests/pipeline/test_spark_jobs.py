@@ -1,0 +1,38 @@
+"""Fixed costs: each job has a budget of Spark jobs on the tiny store."""
+
+from __future__ import annotations
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.pipeline.conftest import NEW_STORE, Demo
+from tests.spark_jobs import next_job_id
+
+pytestmark = [pytest.mark.models, pytest.mark.slow]
+
+# As measured: a change that needs fewer lowers its figure, and one that needs more must not come.
+BUDGETS = {
+    "ingest_landing": 70,
+    "extract_text": 68,
+    "embed_content": 65,
+    "extract_opinions": 28,
+    "assemble_snapshot": 101,
+    "train_ranker": 25,
+    "evaluate_ranker": 27,
+    "promote_ranker": 22,
+    "score_topk": 57,
+    "build_report": 150,
+}
+
+
+def test_spark_jobs_are_counted(spark: SparkSession) -> None:
+    before = next_job_id(spark)
+    assert next_job_id(spark) == before + 1, "counting takes one job itself"
+    spark.range(10).collect()
+    assert next_job_id(spark) == before + 3
+
+
+def test_a_new_store_keeps_the_budget_of_each_job(demo: Demo) -> None:
+    counts = demo.spark_jobs[NEW_STORE]
+    assert set(counts) == set(BUDGETS), "each job of the graph has a budget"
+    assert {job: num for job, num in counts.items() if num > BUDGETS[job]} == {}

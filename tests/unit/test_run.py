@@ -1,0 +1,48 @@
+"""The queue of tests: its order, what is kept of it, and what a failed check shows."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests import run
+from tests.durations import longest_first, merged
+
+
+def test_unknown_files_start_first_and_then_the_longest() -> None:
+    seconds = {"short": 1.0, "long": 90.0, "as long": 90.0, "gone": 500.0}
+    files = ["short", "new b", "long", "as long", "new a"]
+    assert longest_first(files, seconds) == ["new a", "new b", "as long", "long", "short"]
+
+
+def test_measured_files_take_the_place_of_known_ones_and_files_that_are_gone_leave() -> None:
+    known, new = {"b": 9.0, "a": 1.0, "gone": 4.0}, {"b": 2.345, "c": 3.0}
+    assert list(merged(known, new, ["a", "b", "c", "d"]).items()) == [("a", 1.0), ("b", 2.3), ("c", 3.0)]
+
+
+@pytest.mark.parametrize(("arguments", "is_measured"), [((), True), (("--refresh",), True), (("tests/unit",), False)])
+def test_only_a_run_of_all_tests_is_held_to_the_floor_of_coverage(
+    arguments: tuple[str, ...], is_measured: bool
+) -> None:
+    assert ("--cov" in run.tests_command(arguments)) == is_measured
+
+
+def test_a_failed_check_is_shown_whole_and_fails_the_run(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def python(code: str) -> list[str]:
+        return [sys.executable, "-S", "-c", code]
+
+    monkeypatch.setattr(
+        run, "CHECKS", (python("print('all ' + 'fine')"), python("print('line one\\nline two'); raise SystemExit(3)"))
+    )
+    monkeypatch.setattr(run, "tests_command", lambda arguments: python("pass"))
+    assert run.main([]) == 1
+    shown = capfd.readouterr().out
+    assert "line one\nline two" in shown and "fine" not in shown.replace("print('all ' + 'fine')", "")
+    assert "failed: " in shown.splitlines()[-1] and "tests" not in shown.splitlines()[-1].split("failed: ")[1]
+    monkeypatch.setattr(run, "CHECKS", ())
+    assert run.main([]) == 0
+    monkeypatch.setattr(run, "tests_command", lambda arguments: python("raise SystemExit(1)"))
+    assert run.main([]) == 1
