@@ -57,7 +57,7 @@ class _Engine(rapidocr.RapidOCR):
 
     @property
     def is_upside_down(self) -> bool:
-        """Whether most of the text in the last image stands on its head."""
+        """Tell if most of the text in the last image stands on its head."""
         return sum((1 if label == "180" else -1) * (score - 0.5) for label, score in self.labels) > 0
 
 
