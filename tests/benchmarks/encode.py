@@ -160,7 +160,7 @@ class Bench:
                 rates.append(_rows_a_second(sides["job"].result()))
         self.add_ratio("speech: seconds of sound / second", [rate * sound_seconds / num_rows for rate in rates])
 
-    def measure_ocr(self, images: Sequence[bytes], num_labels: int) -> None:
+    def measure_ocr(self, images: Sequence[ocr.ItemImage], num_labels: int) -> None:
         """Reading text against rapidocr with ONNX Runtime: seconds an image, and words of labels."""
         sides = ocr.make_sides()
         labels = ocr.measure_labels(sides, num_labels)
@@ -329,8 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             total = sum(sound_seconds[number % len(sounds)] for number in range(options.sounds))
             bench.measure_speech(rows, options.sounds, total)
         if "ocr" in wanted:
-            step = max(1, len(images) // _OCR_IMAGES)
-            bench.measure_ocr(images[::step][:_OCR_IMAGES], _OCR_LABELS)
+            bench.measure_ocr(ocr.item_images(options.data, _OCR_IMAGES), _OCR_LABELS)
         if "memory" in wanted:
             bench.measure_memory(text_rows)
         if "store" in wanted:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mmrec_lib.embedding import operator
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.operator import Columns, Inference, encode_table
+from mmrec_lib.embedding.operator import Columns, Inference
 from mmrec_lib.embedding.run import embed_contents, extract_texts
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
@@ -100,12 +100,12 @@ def test_an_image_is_decoded_once_for_all_models_and_they_say_what_they_say_alon
             ]
 
 
-def settings() -> EmbeddingConfig:
+def settings(labels: str | None = "namer") -> EmbeddingConfig:
     nothing = dict.fromkeys(("title", "description", "transcript", "ocr", "labels", "tags", "audio", "video"))
     unheard = {"transcript": None, "tags": None}
     return EmbeddingConfig.model_validate(
         {
-            "extract": {"images": {"ocr": "reader", "labels": "namer"}, "audio": unheard, "video": unheard},
+            "extract": {"images": {"ocr": "reader", "labels": labels}, "audio": unheard, "video": unheard},
             "encode": {"item": {**nothing, "images": ["first", "second"]}, "review": {"text": None}},
             "num_partitions": 1,
         }
@@ -125,14 +125,7 @@ def test_models_that_look_at_images_share_a_pass_and_later_ones_see_what_they_la
     links = [link("item", name, "images", name) for name in media]
     lakehouse.merge("media_link", rows(spark, "media_link", *links))
 
-    only_read = settings().model_copy(deep=True)
-    only_read = EmbeddingConfig.model_validate(
-        {
-            **only_read.model_dump(),
-            "extract": {**only_read.extract.model_dump(), "images": {"ocr": "reader", "labels": None}},
-        }
-    )
-    counts, _ = extract_texts(lakehouse, models, only_read, said.append)
+    counts, _ = extract_texts(lakehouse, models, settings(labels=None), said.append)
     assert (counts["extracted"], counts["errors"]) == (2, 1)
     counts, metrics = extract_texts(lakehouse, models, settings(), said.append)
     assert (counts["extracted"], counts["errors"]) == (2, 1)
@@ -152,8 +145,10 @@ def test_models_that_look_at_images_share_a_pass_and_later_ones_see_what_they_la
     assert metrics["image of image by first/rows"] == metrics["image of image by second/rows"] == 3.0
     stored = lakehouse.read("content_embedding").where("error is null")
     found = {(row["content_id"], row["encoder_id"]): row["vector"] for row in stored.collect()}
-    contents = lakehouse.read("media_asset").selectExpr("asset_id as content_id", "content")
     for name in ("first", "second"):
-        alone = encode_table(contents, models.encoders[name], models, Columns("content"), settings())
-        expected = {row["content_id"]: row["vector"] for row in alone.collect() if row["error"] is None}
-        assert {key[0]: vector for key, vector in found.items() if key[1] == name} == expected
+        encoder = make_encoder(models.encoders[name], models)
+        encoder.load()
+        alone = encoder.encode([label, media["plain"]]).vectors.tolist()
+        assert {key[0]: vector for key, vector in found.items() if key[1] == name} == dict(
+            zip(("label", "plain"), alone, strict=True)
+        )
