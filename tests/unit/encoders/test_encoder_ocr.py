@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmrec_lib.encoders import registry
 from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.image import ocr, ocr_networks
 from mmrec_lib.encoders.image.ocr import reading_order
 from mmrec_lib.encoders.registry import encoder_spec, make_extractor
 from mmrec_lib.encoders.spec import Extractor
@@ -184,3 +185,24 @@ def test_no_word_of_labels_is_lost(extractor: Extractor) -> None:
     found = extractor.extract([image for image, _ in labels])
     num_read = sum(words_read(one.text or "", words) for one, (_, words) in zip(found, labels, strict=True))
     assert num_read >= 0.99 * sum(len(words) for _, words in labels)
+
+
+def test_images_of_a_size_that_comes_often_are_read_as_before(
+    extractor: Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ocr_networks, "_OFTEN", 2)
+    networks = ocr_networks.OcrNetworks("reader", 1)
+    images = [ocr._decoded(image) for image in (draw_label(40)[0], photo(300, 440, draw_label(41)[0], 0.4))]
+    for image in images:
+        before, *after = (networks.find(image, 448) for _ in range(3))
+        assert len(before) and all(np.array_equal(before, boxes) for boxes in after)
+    assert len(networks._finder._of_size) == 2
+
+
+def test_memory_of_finders_compiled_for_a_size_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ocr_networks, "_OFTEN", 1)
+    monkeypatch.setattr(ocr_networks, "_COMPILED_PIXELS", 2 * 64 * 64)
+    networks = ocr_networks.OcrNetworks("reader", 1)
+    for width in (64, 96, 64, 128):
+        networks.find(np.zeros((64, width, 3), np.uint8), 64)
+    assert list(networks._finder._of_size) == [(1, 3, 64, 64)]
