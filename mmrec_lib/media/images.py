@@ -44,7 +44,7 @@ class DecodeOnce(bytes):
     """
 
     def kept(self, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
-        """What was decoded at a size (width and height in the file), or None."""
+        """Pixels decoded at a size (width and height in the file), or None."""
         pixels: dict[tuple[int, int], npt.NDArray[np.uint8]] = self.__dict__.get("_pixels", {})
         return pixels.get(size)
 

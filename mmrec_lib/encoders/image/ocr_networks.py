@@ -97,7 +97,7 @@ class OcrNetworks:
         return np.asarray(boxes, np.float32).reshape(-1, 4, 2)
 
     def turned(self, lines: Sequence[Pixels]) -> npt.NDArray[np.float32]:
-        """How probable it is that each line stands on its head: `[N] float32`."""
+        """Probability that each line stands on its head: `[N] float32`."""
         found_N = np.zeros(len(lines), np.float32)
         for start in range(0, len(lines), _BATCH_LINES):
             group = lines[start : start + _BATCH_LINES]
