@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -21,19 +22,23 @@ ReportProgress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Work:
-    """One model over the contents that it has not seen.
+    """One model, or several that share their input, over the contents that they have not seen.
 
     Attributes:
         name: What a person reads, and metrics are named after.
         todo: Contents, with a column `content_id` (sha256, hexadecimal).
         run: Turns some of the contents into rows that are written down, and returns them.
         rows_per_second: What the model does at least, before it has been measured.
+        results: SQL of the number of results that a row of `todo` gets.
+        parts: What metrics of each model are named after, by the `encoder_id` of the rows; empty where there is one.
     """
 
     name: str
     todo: DataFrame
     run: Callable[[DataFrame], DataFrame]
     rows_per_second: float
+    results: str = "1"
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -66,19 +71,24 @@ class ChunkedRun:
 
     def _add(self, work: Work, num_rows: int) -> None:
         started, done, errors, seconds = self.clock(), 0, 0, 1e-3
+        rows_of, errors_of = Counter[str](), Counter[str]()
+        part = F.col("encoder_id") if work.parts else F.lit("")
         if self._last_commit is None:
             self._last_commit = started
         for chunk in self._chunks(work, num_rows):
             made = work.run(chunk)
             attempts = F.col("num_attempts") if "num_attempts" in made.columns else F.lit(None).cast("int")
-            row = made.agg(
+            counted = made.groupBy(part.alias("part")).agg(
                 F.count(F.lit(1)).alias("rows"),
                 F.count("error").alias("errors"),
                 F.count_if(attempts < MAX_ATTEMPTS).alias("to_retry"),
-            ).collect()[0]
-            done, errors = done + int(row["rows"]), errors + int(row["errors"])
-            if row["to_retry"]:
-                self.counts["to_retry"] = self.counts.get("to_retry", 0) + int(row["to_retry"])
+            )
+            for row in counted.collect():
+                rows_of[row["part"]] += int(row["rows"])
+                errors_of[row["part"]] += int(row["errors"])
+                if row["to_retry"]:
+                    self.counts["to_retry"] = self.counts.get("to_retry", 0) + int(row["to_retry"])
+            done, errors = rows_of.total(), errors_of.total()
             self._waiting.append(made)
             seconds = max(self.clock() - started, 1e-3)
             left = max(num_rows - done, 0) * seconds / max(done, 1)
@@ -92,8 +102,10 @@ class ChunkedRun:
                 self._last_commit = self.clock()
         self.counts["rows"] += done
         self.counts["errors"] += errors
-        for name, value in (("rows", done), ("errors", errors), ("rows_per_second", done / seconds)):
-            self.metrics[f"{work.name}/{name}"] = float(value)
+        for key, name in (work.parts or {"": work.name}).items():
+            self.metrics[f"{name}/rows"] = float(rows_of[key])
+            self.metrics[f"{name}/errors"] = float(errors_of[key])
+            self.metrics[f"{name}/rows_per_second"] = rows_of[key] / seconds
 
     def take(self) -> list[DataFrame]:
         """Rows that are done and not yet committed; the caller commits it."""
@@ -120,10 +132,13 @@ class ChunkedRun:
 
 
 def _sizes(works: Sequence[Work]) -> list[int]:
-    """Rows of each piece of work. One query tells them all, because most have none and a query is dear."""
+    """Results of each piece of work. One query tells them all, because most have none and a query is dear."""
     if not works:
         return []
-    numbered = [work.todo.select(F.lit(number).alias("number")) for number, work in enumerate(works)]
-    counted = reduce(DataFrame.unionByName, numbered).groupBy("number").agg(F.count(F.lit(1)).alias("rows"))
-    sizes = {row["number"]: int(row["rows"]) for row in counted.collect()}
+    numbered = [
+        work.todo.select(F.lit(number).alias("number"), F.expr(work.results).alias("results"))
+        for number, work in enumerate(works)
+    ]
+    counted = reduce(DataFrame.unionByName, numbered).groupBy("number").agg(F.sum("results").alias("results"))
+    sizes = {row["number"]: int(row["results"]) for row in counted.collect()}
     return [sizes.get(number, 0) for number in range(len(works))]

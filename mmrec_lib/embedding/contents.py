@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.embedding.config import DEFAULT_LANGUAGE, FieldEncoder
 from mmrec_lib.embedding.extracted_text import spoken_words
 from mmrec_lib.embedding.languages import language
-from mmrec_lib.embedding.revisions import attempts_now, made_by, not_done
+from mmrec_lib.embedding.revisions import attempts_now, made_by, not_done, of_model
 from mmrec_lib.embedding.storage import stored_as
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.embedding.vector_codec import Storage
@@ -105,13 +105,13 @@ def plan_encoding(
     return media.join(missing, on="content_id", how="inner")
 
 
-def content_embedding_rows(encoded: DataFrame, spec: EncoderSpec) -> DataFrame:
-    """Rows of `content_embedding`, not yet packed, from the operator's `content_id`, `vector`, `dim` and `error`."""
+def content_embedding_rows(encoded: DataFrame, *specs: EncoderSpec) -> DataFrame:
+    """Rows of `content_embedding`, not yet packed, from the operator's output for one model or several."""
     return encoded.select(
         "content_id",
-        F.lit(spec.id).alias("encoder_id"),
-        F.lit(spec.revision).alias("revision"),
-        F.lit(spec.modality).alias("modality"),
+        of_model(specs, "id").alias("encoder_id"),
+        of_model(specs, "revision").alias("revision"),
+        of_model(specs, "modality").alias("modality"),
         "dim",
         "error",
         attempts_now(encoded).alias("num_attempts"),

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import MEDIA_KINDS
-from mmrec_lib.embedding.revisions import PROVIDED, attempts_now, made_by, not_done
+from mmrec_lib.embedding.revisions import PROVIDED, attempts_now, made_by, not_done, of_model
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.kept_media import kept_reference
 
@@ -78,14 +78,14 @@ def plan_extraction(
     return media.join(missing, on="content_id", how="inner")
 
 
-def media_text_rows(extracted: DataFrame, spec: EncoderSpec) -> DataFrame:
-    """Rows of `media_text` from the operator's output (`content_id` and the fields of words)."""
+def media_text_rows(extracted: DataFrame, *specs: EncoderSpec) -> DataFrame:
+    """Rows of `media_text` from the operator's output for one model or several."""
     return extracted.select(
         *_in_contract_order(
             "media_text",
-            kind=F.lit(spec.modality),
-            encoder_id=F.lit(spec.id),
-            revision=F.lit(spec.revision),
+            kind=of_model(specs, "modality"),
+            encoder_id=of_model(specs, "id"),
+            revision=of_model(specs, "revision"),
             num_attempts=attempts_now(extracted),
         )
     )

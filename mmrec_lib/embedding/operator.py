@@ -7,10 +7,10 @@ encoded comes out with an error and a null vector.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -25,10 +25,11 @@ from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
 from mmrec_lib.encoders.runtime.hardware import on_this_machine
-from mmrec_lib.encoders.spec import Encoder, EncoderInput, EncoderSpec, Extractor
+from mmrec_lib.encoders.spec import Encoder, EncodeResult, EncoderInput, EncoderSpec, Extractor
 from mmrec_lib.errors import ConfigError, EncoderError
 from mmrec_lib.lakehouse.kept_media import read_kept
 from mmrec_lib.lakehouse.session import num_tasks
+from mmrec_lib.media.images import DecodeOnce
 
 VECTOR_FIELDS = (
     StructField("vector", ArrayType(FloatType())),
@@ -81,6 +82,9 @@ class Inference:
     portions: EmbeddingConfig
 
 
+# Images that all models see before the next ones are decoded: a multiple of what a model sees at once.
+_SHARED_IMAGES = 16
+
 _Partition = Callable[[Iterator[pa.RecordBatch], Inference], Iterator[pa.RecordBatch]]
 
 
@@ -121,6 +125,47 @@ def extract_table(
         ConfigError: When the input column is missing or of the wrong type.
     """
     return _apply(rows, _inference(rows, encoder, models, columns, portions), _extract_partition, TEXT_FIELDS)
+
+
+def infer_together(
+    rows: DataFrame,
+    encoders: Sequence[EncoderConfig],
+    models: ModelsConfig,
+    columns: Columns,
+    portions: EmbeddingConfig,
+    makes: Literal["vectors", "text"],
+) -> DataFrame:
+    """Results of several models over one column of images, each of which is decoded once for all of them.
+
+    Args:
+        rows: Table with these columns and `wanted map<string, int>`: for each model that is to see a row its id, and
+            how often it has tried before.
+        encoders: Models that read images, all encoders or all extractors.
+        models: Where models lie and how they are run.
+        columns: What goes in.
+        portions: How much a worker holds at once, and how many tasks there are.
+        makes: What the models make: encoders vectors, extractors text.
+
+    Returns:
+        Key columns, `encoder_id`, `num_attempts` and what `encode_table` or `extract_table` gives; one row for each
+        model and row that it is to see.
+
+    Raises:
+        EncoderError: When the directory of a model is missing.
+        ConfigError: When the input column is missing or of the wrong type.
+    """
+    tasks = [_inference(rows, encoder, models, columns, portions) for encoder in encoders]
+    fields = TEXT_FIELDS if makes == "text" else VECTOR_FIELDS
+    keys = rows.select(*columns.keys).schema.fields
+    schema = StructType(
+        [*keys, StructField("encoder_id", StringType()), StructField("num_attempts", IntegerType()), *fields]
+    )
+    inputs = [columns.input] if columns.uri is None else [columns.input, columns.uri]
+    chosen = rows.select(*columns.keys, *inputs, "wanted")
+    # By key, so that a task that is tried again gets the same rows.
+    return chosen.repartition(num_tasks(rows, portions.num_partitions), *columns.keys).mapInArrow(
+        lambda batches: _infer_partition(batches, tasks, makes == "text"), schema
+    )
 
 
 def encode_udf(encoder: EncoderConfig, models: ModelsConfig) -> Callable[[Column | str], Column]:
@@ -184,38 +229,46 @@ def portable(models: ModelsConfig) -> ModelsConfig:
 
 @dataclass
 class _Worker:
-    """Model that this worker process has loaded: one, because a worker runs one task at a time."""
+    """Models that this worker process has loaded: those of one task, because a worker runs one task at a time."""
 
-    key: tuple[str, str] | None = None
-    encoder: Encoder | None = None
-    extractor: Extractor | None = None
+    encoders: dict[tuple[str, str], Encoder] = field(default_factory=dict)
+    extractors: dict[tuple[str, str], Extractor] = field(default_factory=dict)
+
+    def keep_only(self, revisions: Collection[str]) -> None:
+        """Forget the models that a task does not need."""
+        self.encoders = {key: one for key, one in self.encoders.items() if key[0] in revisions}
+        self.extractors = {key: one for key, one in self.extractors.items() if key[0] in revisions}
 
 
 _worker = _Worker()
 
 
-def _encoder(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) -> Encoder:
+def _encoder(
+    encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec, together_with: Collection[str] = ()
+) -> Encoder:
     models = on_this_worker(models)
     key = (spec.revision, models.device)
-    if _worker.encoder is None or _worker.key != key:
+    if key not in _worker.encoders:
         made = make_encoder(encoder, models)
         check_same(made.spec, spec)
-        _worker.key, _worker.encoder, _worker.extractor = None, None, None
+        _worker.keep_only(together_with)
         made.load(models.device)
-        _worker.key, _worker.encoder = key, made
-    return _worker.encoder
+        _worker.encoders[key] = made
+    return _worker.encoders[key]
 
 
-def _extractor(encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec) -> Extractor:
+def _extractor(
+    encoder: EncoderConfig, models: ModelsConfig, spec: EncoderSpec, together_with: Collection[str] = ()
+) -> Extractor:
     models = on_this_worker(models)
     key = (spec.revision, models.device)
-    if _worker.extractor is None or _worker.key != key:
+    if key not in _worker.extractors:
         made = make_extractor(encoder, models)
         check_same(made.spec, spec)
-        _worker.key, _worker.encoder, _worker.extractor = None, None, None
+        _worker.keep_only(together_with)
         made.load(models.device)
-        _worker.key, _worker.extractor = key, made
-    return _worker.extractor
+        _worker.extractors[key] = made
+    return _worker.extractors[key]
 
 
 def on_this_worker(models: ModelsConfig) -> ModelsConfig:
@@ -243,21 +296,54 @@ def check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
 def _encode_partition(batches: Iterator[pa.RecordBatch], task: Inference) -> Iterator[pa.RecordBatch]:
     for portion in _portions(batches, task):
         result = _encoder(task.encoder, task.models, task.spec).encode(_inputs(portion, task))
-        is_valid = [error is None for error in result.errors]
-        dims = [result.vectors.shape[1] if valid else None for valid in is_valid]
-        yield _with_keys(
-            portion,
-            task,
-            vector=vector_array(result.vectors, is_valid),
-            dim=pa.array(dims, pa.int32()),
-            error=pa.array(result.errors, pa.string()),
-        )
+        yield _with_keys(portion, task, **_vector_arrays(result))
+
+
+def _vector_arrays(result: EncodeResult) -> dict[str, pa.Array]:
+    """Columns vector, dim and error."""
+    is_valid = [error is None for error in result.errors]
+    dims = [result.vectors.shape[1] if valid else None for valid in is_valid]
+    return {
+        "vector": vector_array(result.vectors, is_valid),
+        "dim": pa.array(dims, pa.int32()),
+        "error": pa.array(result.errors, pa.string()),
+    }
 
 
 def _extract_partition(batches: Iterator[pa.RecordBatch], task: Inference) -> Iterator[pa.RecordBatch]:
     for portion in _portions(batches, task):
         found = _extractor(task.encoder, task.models, task.spec).extract(_inputs(portion, task))
         yield _with_keys(portion, task, **text_arrays(found))
+
+
+def _infer_partition(
+    batches: Iterator[pa.RecordBatch], tasks: Sequence[Inference], makes_text: bool
+) -> Iterator[pa.RecordBatch]:
+    """Each image is decoded once, and dropped when all models have seen it."""
+    together = {task.spec.revision for task in tasks}
+    for portion in _portions(batches, tasks[0]):
+        for start in range(0, portion.num_rows, _SHARED_IMAGES):
+            group = portion.slice(start, _SHARED_IMAGES)
+            images = [DecodeOnce(image) if isinstance(image, bytes) else image for image in _inputs(group, tasks[0])]
+            wanted: list[dict[str, int]] = [dict(pairs) for pairs in group.column("wanted").to_pylist()]
+            for task in tasks:
+                seen = [row for row, attempts in enumerate(wanted) if task.spec.id in attempts]
+                if not seen:
+                    continue
+                inputs, attempts = [images[row] for row in seen], [wanted[row][task.spec.id] for row in seen]
+                if makes_text:
+                    extractor = _extractor(task.encoder, task.models, task.spec, together)
+                    made = text_arrays(extractor.extract(inputs))
+                else:
+                    encoder = _encoder(task.encoder, task.models, task.spec, together)
+                    made = _vector_arrays(encoder.encode(inputs))
+                yield _with_keys(
+                    group.take(seen),
+                    task,
+                    encoder_id=pa.array([task.spec.id] * len(seen), pa.string()),
+                    num_attempts=pa.array(attempts, pa.int32()),
+                    **made,
+                )
 
 
 def _portions(batches: Iterator[pa.RecordBatch], task: Inference) -> Iterator[pa.Table]:

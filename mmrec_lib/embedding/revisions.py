@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -18,6 +18,27 @@ PROVIDED = "provided"
 def made_by(*specs: EncoderSpec) -> Column:
     """Tell if a row comes from one of these models in this revision."""
     return _made_by((spec.id, spec.revision) for spec in specs)
+
+
+def of_model(specs: Sequence[EncoderSpec], attribute: str) -> Column:
+    """An attribute of the model that made a row; of several models the column `encoder_id` names the one."""
+    if len(specs) == 1:
+        return F.lit(getattr(specs[0], attribute))
+    return F.coalesce(*(F.when(F.col("encoder_id") == spec.id, F.lit(getattr(spec, attribute))) for spec in specs))
+
+
+def wanted_together(plans: Sequence[tuple[EncoderSpec, DataFrame]]) -> DataFrame:
+    """Contents that at least one of several models is to see.
+
+    Args:
+        plans: For each model its contents, with columns `content_id` and `num_attempts`.
+
+    Returns:
+        `content_id` and `wanted`, for each model that is to see the content its id and `num_attempts`.
+    """
+    each = [todo.select("content_id", F.lit(spec.id).alias("model"), "num_attempts") for spec, todo in plans]
+    together = F.map_from_entries(F.collect_list(F.struct("model", "num_attempts")))
+    return reduce(DataFrame.unionByName, each).groupBy("content_id").agg(together.alias("wanted"))
 
 
 def not_done(contents: DataFrame, made: DataFrame) -> DataFrame:

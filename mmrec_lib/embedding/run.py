@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 
@@ -23,16 +23,17 @@ from mmrec_lib.embedding.extracted_text import (
     plan_extraction,
     provided_media_text,
 )
-from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_table, extract_table
+from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_table, extract_table, infer_together
 from mmrec_lib.embedding.pooling import pool_items, release_rows
 from mmrec_lib.embedding.quantization_loss import NEIGHBOURS
-from mmrec_lib.embedding.revisions import in_use, made_by
+from mmrec_lib.embedding.revisions import in_use, made_by, wanted_together
 from mmrec_lib.embedding.storage import quantized, stored_as, with_vectors
 from mmrec_lib.embedding.storage_loss import LossMeter
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.kinds import KINDS
 from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.spec import EncoderSpec
+from mmrec_lib.lakehouse.kept_media import kept_reference
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 EXTRACT_READS = ("item", "media_asset", "media_link", "provided_text")
@@ -125,7 +126,12 @@ def extract_texts(
         (extractor, plan_extraction(media_asset, media_link, stored, provided_text, extractor))
         for extractor in extractors
     ]
-    run.add(*(_reading(lakehouse, extractor, todo, models, config) for extractor, todo in plans))
+    of_images = [(extractor, todo) for extractor, todo in plans if MEDIA_KINDS[extractor.media] == "image"]
+    alone = plans if len(of_images) < 2 else [plan for plan in plans if plan not in of_images]
+    works = [_reading(lakehouse, extractor, todo, models, config) for extractor, todo in alone]
+    if len(of_images) > 1:
+        works.insert(0, _reading_together(lakehouse, media_asset, of_images, models, config))
+    run.add(*works)
     assets = media_link.select(F.col("asset_id").alias("content_id"))
     is_in_use = in_use(lakehouse.read("encoder_release"), [extractor.spec for extractor in extractors])
     unused = _unused(lakehouse.read("media_text"), assets, is_in_use)
@@ -198,8 +204,44 @@ def _reading(
         with lakehouse.large_rows():
             return lakehouse.stage("media_text", read)
 
-    name = f"{spec.modality} of {extractor.media} by {spec.id}"
-    return Work(name, todo, run, _SLOW_ROWS_PER_SECOND[MEDIA_KINDS[extractor.media]])
+    return Work(_reading_name(extractor), todo, run, _SLOW_ROWS_PER_SECOND[MEDIA_KINDS[extractor.media]])
+
+
+def _reading_together(
+    lakehouse: Lakehouse,
+    media_asset: DataFrame,
+    plans: Sequence[tuple[TextExtractor, DataFrame]],
+    models: ModelsConfig,
+    config: EmbeddingConfig,
+) -> Work:
+    """All models that read words out of images, in one pass that decodes each image once."""
+    specs = [extractor.spec for extractor, _ in plans]
+    encoders = [models.encoders[spec.id] for spec in specs]
+
+    def run(chunk: DataFrame) -> DataFrame:
+        read = infer_together(chunk, encoders, models, MEDIA_COLUMNS, config, "text")
+        with lakehouse.large_rows():
+            return lakehouse.stage("media_text", media_text_rows(read, *specs))
+
+    names = {extractor.spec.id: _reading_name(extractor) for extractor, _ in plans}
+    todo = _images_wanted(media_asset, [(extractor.spec, todo) for extractor, todo in plans])
+    return _together(names, todo, run)
+
+
+def _images_wanted(media_asset: DataFrame, plans: Sequence[tuple[EncoderSpec, DataFrame]]) -> DataFrame:
+    """Images that at least one model is to see, see `infer_together`."""
+    images = media_asset.select(F.col("asset_id").alias("content_id"), "content", kept_reference().alias("uri"))
+    return images.join(wanted_together(plans), on="content_id", how="inner")
+
+
+def _together(names: dict[str, str], todo: DataFrame, run: Callable[[DataFrame], DataFrame]) -> Work:
+    """One pass of several models over images."""
+    rate = _SLOW_ROWS_PER_SECOND["image"]
+    return Work(" and ".join(names.values()), todo, run, rate, results="size(wanted)", parts=names)
+
+
+def _reading_name(extractor: TextExtractor) -> str:
+    return f"{extractor.spec.modality} of {extractor.media} by {extractor.spec.id}"
 
 
 def _encoding(
@@ -219,6 +261,32 @@ def _encoding(
         return lakehouse.stage("content_embedding", rows)
 
     return Work(name, todo, run, _SLOW_ROWS_PER_SECOND[reads])
+
+
+def _encoding_together(
+    meter: LossMeter,
+    media_asset: DataFrame,
+    plans: Sequence[tuple[EncoderSpec, DataFrame]],
+    models: ModelsConfig,
+    config: EmbeddingConfig,
+) -> Work:
+    """All encoders of images, in one pass that decodes each image once."""
+    specs = [spec for spec, _ in plans]
+    encoders, lakehouse = [models.encoders[spec.id] for spec in specs], meter.lakehouse
+    names = {spec.id: _encoding_name(spec, "image") for spec in specs}
+
+    def run(chunk: DataFrame) -> DataFrame:
+        encoded = infer_together(chunk, encoders, models, MEDIA_COLUMNS, config, "vectors")
+        with lakehouse.large_rows():
+            exact = lakehouse.stage("content_embedding", content_embedding_rows(encoded, *specs))
+        rows = quantized(exact, config.storage)
+        if config.storage == "float32":
+            return rows
+        for spec in specs:
+            meter.look_at(exact.where(F.col("encoder_id") == spec.id), names[spec.id])
+        return lakehouse.stage("content_embedding", rows)
+
+    return _together(names, _images_wanted(media_asset, plans), run)
 
 
 def _encoding_name(spec: EncoderSpec, reads: str) -> str:
@@ -269,15 +337,22 @@ def _encode_missing(
     run = ChunkedRun(
         lambda made: _merge(lakehouse, "content_embedding", made), config.commit_every * 60, report_progress
     )
-    stored, works = lakehouse.read("content_embedding"), []
-    specs = [spec for _, spec in encoders]
+    stored, works = lakehouse.read("content_embedding"), list[Work]()
+    specs, of_images = [spec for _, spec in encoders], list[tuple[EncoderSpec, DataFrame]]()
     for spec, reads in dict.fromkeys((spec, _reads(one, spec)) for one, spec in encoders):
         _requantize(meter, stored, spec, _encoding_name(spec, reads), report_progress)
         todo = plan_encoding(contents, stored, spec, None if reads == "text" else assets, config.storage)
-        works.append(_encoding(meter, spec, reads, todo, models, config))
+        if reads == "image":
+            of_images.append((spec, todo))
+        else:
+            works.append(_encoding(meter, spec, reads, todo, models, config))
+    if len(of_images) > 1:
+        works.append(_encoding_together(meter, assets, of_images, models, config))
+    else:
+        works += [_encoding(meter, spec, "image", todo, models, config) for spec, todo in of_images]
     run.add(*works)
-    for work in works:
-        run.metrics.update(_loss_metrics(meter, work.name, report_progress))
+    for name in (name for work in works for name in (work.parts.values() or (work.name,))):
+        run.metrics.update(_loss_metrics(meter, name, report_progress))
     stored = lakehouse.read("content_embedding")
     unused = _unused(stored, contents.select("content_id"), in_use(lakehouse.read("encoder_release"), specs))
     nothing = stored.limit(0).select(*CONTRACTS["content_embedding"].content_columns)

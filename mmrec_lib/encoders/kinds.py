@@ -214,7 +214,7 @@ for _kind in (
         makes="text",
         modality="ocr",
         input_kind="image",
-        method=1,
+        method=2,
         package="rapidocr",
     ),
     Kind(

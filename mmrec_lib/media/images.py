@@ -32,6 +32,29 @@ _UPRIGHT = {
 }
 
 
+# Larger images are not kept: a worker holds several, and decoding them for each model costs less than their memory.
+_KEPT_PIXELS = 4_000_000
+
+
+class DecodeOnce(bytes):
+    """The bytes of an image, of which `decode_image` keeps the pixels, so that several models share one decoding.
+
+    Each size at which it is decoded is kept, because a model's input is to be the same whoever else looks at the image.
+    Keep one only as long as models look at it. For use in one thread at a time.
+    """
+
+    def kept(self, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+        """Pixels decoded at a size (width and height in the file), or None."""
+        pixels: dict[tuple[int, int], npt.NDArray[np.uint8]] = self.__dict__.get("_pixels", {})
+        return pixels.get(size)
+
+    def keep(self, size: tuple[int, int], pixels: npt.NDArray[np.uint8]) -> None:
+        """Keep what was decoded at a size, unless it is large."""
+        if size[0] * size[1] <= _KEPT_PIXELS:
+            pixels.flags.writeable = False
+            self.__dict__.setdefault("_pixels", {})[size] = pixels
+
+
 def open_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Reads the header of an image, without decoding it.
 
@@ -88,10 +111,13 @@ def decode_image(
         if short_side_px is not None:
             scale = short_side_px / min(image.size)
             image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
-        image.load()
-        method = _UPRIGHT.get(_orientation(image))
-        image = _to_rgb(image)
-        return np.asarray(image if method is None else image.transpose(method))
+        size = image.size
+        if isinstance(content, DecodeOnce) and (kept := content.kept(size)) is not None:
+            return kept
+        pixels = _upright_pixels(image)
+        if isinstance(content, DecodeOnce):
+            content.keep(size, pixels)
+        return pixels
     except Exception as error:
         # As in open_image.
         raise _damage(error) from None
@@ -140,6 +166,13 @@ def check_image(content: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, int,
         # As in open_image.
         raise _damage(error) from None
     return (mime, height, width) if turned else (mime, width, height)
+
+
+def _upright_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
+    image.load()
+    method = _UPRIGHT.get(_orientation(image))
+    image = _to_rgb(image)
+    return np.asarray(image if method is None else image.transpose(method))
 
 
 def _damage(error: Exception, part: str = "image") -> MediaError:

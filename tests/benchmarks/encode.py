@@ -31,13 +31,14 @@ import pyarrow.parquet as pq
 from mmrec_lib.media.audio import SAMPLE_RATE_HZ, decode_audio
 from mmrec_lib.media.errors import MediaError
 from mmrec_lib.media.images import check_image
-from tests.benchmarks import encode_store
+from tests.benchmarks import encode_store, ocr
 from tests.conftest import MODELS_ROOT, PROJECT
 
 SAMPLE_STORE = PROJECT / "tests" / "data" / "store"
 _NAIVE_TEXTS, _NAIVE_IMAGES = 1000, 300
+_OCR_IMAGES, _OCR_LABELS = 120, 100
 _MEMORY_ROWS = (500, 50_000)
-_PARTS = ("text", "image", "slots", "speech", "memory", "store")
+_PARTS = ("text", "image", "slots", "speech", "ocr", "memory", "store")
 
 
 @dataclass
@@ -159,6 +160,18 @@ class Bench:
                 rates.append(_rows_a_second(sides["job"].result()))
         self.add_ratio("speech: seconds of sound / second", [rate * sound_seconds / num_rows for rate in rates])
 
+    def measure_ocr(self, images: Sequence[ocr.ItemImage], num_labels: int) -> None:
+        """Reading text against rapidocr with ONNX Runtime: seconds an image, and words of labels."""
+        sides = ocr.make_sides()
+        labels = ocr.measure_labels(sides, num_labels)
+        found = ocr.measure_images(sides, images)
+        self.results["ocr"] = {"labels": labels, "images": found}
+        for name, figures in self.results["ocr"].items():
+            print(f"ocr, {name}: " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()), flush=True)
+        self.add_ratio("ocr: images a second / rapidocr with ONNX Runtime", [found["speedup"]])
+        accuracy = labels["word_accuracy"] / labels["reference_word_accuracy"]
+        self.add_ratio("ocr: words of labels read / rapidocr with ONNX Runtime", [accuracy])
+
     def measure_memory(self, rows: Path) -> None:
         """Peak memory of a worker with many rows over that with few."""
         peaks = []
@@ -200,6 +213,8 @@ TARGETS: dict[str, tuple[str, float]] = {
     "image: job / pattern": ("at least", 4.0),
     "text: two slots / one, as a share of two bare processes / one": ("at least", 0.95),
     "speech: seconds of sound / second": ("at least", 12.0),
+    "ocr: images a second / rapidocr with ONNX Runtime": ("at least", 4.0),
+    "ocr: words of labels read / rapidocr with ONNX Runtime": ("at least", 1.0),
     f"memory of a worker: {_MEMORY_ROWS[1]:,} / {_MEMORY_ROWS[0]:,} rows": ("at most", 1.1),
     "store: 1 % of the items / full run": ("at most", 0.05),
     "store: rows encoded with nothing new": ("at most", 0.0),
@@ -313,6 +328,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows = write_inputs(bench.scratch / "sounds.parquet", sounds, options.sounds)
             total = sum(sound_seconds[number % len(sounds)] for number in range(options.sounds))
             bench.measure_speech(rows, options.sounds, total)
+        if "ocr" in wanted:
+            bench.measure_ocr(ocr.item_images(options.data, _OCR_IMAGES), _OCR_LABELS)
         if "memory" in wanted:
             bench.measure_memory(text_rows)
         if "store" in wanted:

@@ -1,25 +1,25 @@
-"""Text in images → words, by the package rapidocr, which brings its weights (PP-OCR; Du et al., 2020).
+"""Text in images → words, by PP-OCR; see `ocr_networks`.
 
-Three networks: one finds lines of text, one turns those that stand on their head, one reads them. An image in which
-the first finds nothing costs no more than that.
+An image in which no line is found costs no more than that. The lines of several images are read together.
 
 Shape legend: N lines, H and W pixels; a box has 4 corners of (x, y), clockwise from the text's upper left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import rapidocr
+from rapidocr.utils.process_img import apply_vertical_padding, resize_image_within_bounds
 
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.errors import medium_missing
 from mmrec_lib.encoders.image.config import OcrConfig
+from mmrec_lib.encoders.image.ocr_networks import OcrNetworks, Pixels, cut_line, upright
+from mmrec_lib.encoders.runtime.prefetch import map_ahead
 from mmrec_lib.encoders.spec import EncoderInput, EncoderSpec, ExtractedText, Span
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.errors import MediaError
@@ -32,42 +32,35 @@ LONGEST_SIDE_PX = 2000
 _SHORTEST_SIDE_PX = 8
 
 # Smaller images are enlarged until their shorter side is as long before lines are looked for. With rapidocr's 736
-# fewer words were read (182 of 199 on hard labels, against 195), in twice the time.
-_FINDER_SHORT_SIDE_PX = 448
+# fewer words were read (182 of 199 on hard labels, against 195), in twice the time; with 384 a tenth of the words of
+# film posters is lost. A look at a smaller image first, to skip those without text, does not pay: product photos have
+# spots that look like text at any size, and small text is not seen.
+_FINDER_SIDE_PX = 448
+
+# Images whose lines are read together.
+_GROUP_IMAGES = 16
 
 # rapidocr reads boxes of this ratio of height to width as lines that run down.
 _TALL_RATIO = 1.5
 
 # So that enlarging the shorter side does not make the longer one huge.
-_LARGEST_RATIO = LONGEST_SIDE_PX / _FINDER_SHORT_SIDE_PX
+_LARGEST_RATIO = LONGEST_SIDE_PX / _FINDER_SIDE_PX
 
-# Named, because rapidocr would fetch by itself what it does not find under its own names.
-_WEIGHTS = {
-    "Det.model_path": "PP-OCRv6_det_small.onnx",
-    "Cls.model_path": "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
-    "Rec.model_path": "PP-OCRv6_rec_small.onnx",
-}
+# Wide and low images get margins above and below, as rapidocr does it.
+_WIDEST_RATIO, _LOWEST_IMAGE_PX = 8, 30
 
 
-class _Engine(rapidocr.RapidOCR):
-    """rapidocr, which turns lines that stand on their head before it reads them and tells nobody.
+@dataclass(frozen=True)
+class _Page:
+    """Lines that were found in one image.
 
     Attributes:
-        labels: Of each line found in the last image, `0` or `180` and how probable that is.
+        boxes: `[N, 4, 2] float32` corners, clockwise from the image's upper left.
+        lines: Pixels of each line.
     """
 
-    labels: Sequence[tuple[str, float]] = ()
-
-    def cls_and_rotate(self, img: Any) -> Any:
-        """As in rapidocr."""
-        images, result = super().cls_and_rotate(img)
-        self.labels = result.cls_res or ()
-        return images, result
-
-    @property
-    def is_upside_down(self) -> bool:
-        """Tell if most of the text in the last image stands on its head."""
-        return sum((1 if label == "180" else -1) * (score - 0.5) for label, score in self.labels) > 0
+    boxes: npt.NDArray[np.float32]
+    lines: list[Pixels]
 
 
 class OcrExtractor:
@@ -85,8 +78,8 @@ class OcrExtractor:
     """
 
     def __init__(self, spec: EncoderSpec, config: OcrConfig, directory: None, models: ModelsConfig) -> None:
-        self._spec, self._config, self._threads = spec, config, models.threads
-        self._engine: _Engine | None = None
+        self._spec, self._config, self._models = spec, config, models
+        self._networks: OcrNetworks | None = None
 
     @property
     def spec(self) -> EncoderSpec:
@@ -99,52 +92,69 @@ class OcrExtractor:
         Raises:
             EncoderError: When the installed package lacks them.
         """
-        folder = Path(rapidocr.__file__).parent / "models"
-        missing = [name for name in _WEIGHTS.values() if not (folder / name).is_file()]
-        if missing:
-            raise EncoderError(
-                f"Text in images `{self._spec.id}`: the package rapidocr must bring its weights, it lacks "
-                f"{', '.join(missing)}. Install the version of requirements.lock."
-            )
-        cv2.setNumThreads(self._threads)
-        settings = {
-            "Global.log_level": "critical",
-            "Global.text_score": self._config.min_confidence,
-            "Global.max_side_len": LONGEST_SIDE_PX,
-            "Det.limit_side_len": _FINDER_SHORT_SIDE_PX,
-            "EngineConfig.onnxruntime.intra_op_num_threads": self._threads,
-            "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-        }
-        weights = {key: str(folder / name) for key, name in _WEIGHTS.items()}
-        self._engine = _Engine(params={**settings, **weights})
+        self._networks = OcrNetworks(self._spec.id, self._models.threads)
 
     def extract(self, batch: Sequence[EncoderInput]) -> list[ExtractedText]:
         """Text in images; what cannot be decoded is a row with an error."""
-        if self._engine is None:
+        if self._networks is None:
             raise EncoderError(f"Text in images `{self._spec.id}`: call load() before extract().")
-        return [self._read(self._engine, content) for content in batch]
+        decoded = map_ahead(_decoded, batch, self._models.decode_threads, num_ahead=2 * self._models.decode_threads)
+        found: list[ExtractedText] = []
+        while group := list(islice(decoded, _GROUP_IMAGES)):
+            pages = [image if isinstance(image, ExtractedText) else _page(image, self._networks) for image in group]
+            texts = self._read(self._networks, [page for page in pages if isinstance(page, _Page)])
+            found += [page if isinstance(page, ExtractedText) else next(texts) for page in pages]
+        return found
 
-    def _read(self, engine: _Engine, content: EncoderInput) -> ExtractedText:
-        if not isinstance(content, bytes):
-            return ExtractedText(None, error=medium_missing("image"))
-        try:
-            size = open_image(content).size
-            wanted = round(min(size) * min(1.0, LONGEST_SIDE_PX / max(size)))
-            image_HW3 = decode_image(content, short_side_px=max(wanted, 1))
-        except MediaError as error:
-            return ExtractedText(None, error=str(error))
-        if min(image_HW3.shape[:2]) < _SHORTEST_SIDE_PX:
+    def _read(self, networks: OcrNetworks, pages: Sequence[_Page]) -> Iterator[ExtractedText]:
+        """Texts of images whose lines were found, read together."""
+        lines = [line for page in pages for line in page.lines]
+        turned = networks.turned(lines)
+        read = networks.read([upright(line, float(p)) for line, p in zip(lines, turned, strict=True)])
+        start = 0
+        for page in pages:
+            end = start + len(page.lines)
+            is_upside_down = _is_upside_down(turned[start:end])
+            boxes_N42 = from_upper_left(page.boxes, is_upside_down)
+            yield self._text(boxes_N42, read[start:end])
+            start = end
+
+    def _text(self, boxes_N42: npt.NDArray[np.float32], read: Sequence[tuple[str, float]]) -> ExtractedText:
+        sure = [row for row, (text, score) in enumerate(read) if text.strip() and score >= self._config.min_confidence]
+        if not sure:
             return ExtractedText("")
-        # The networks were trained on OpenCV's order of colours.
-        engine.labels = ()
-        found: Any = engine(_widened(image_HW3)[:, :, ::-1])
-        if found.boxes is None:
-            return ExtractedText("")
-        order = reading_order(from_upper_left(np.asarray(found.boxes, np.float32), engine.is_upside_down))
-        spans = tuple(Span(str(found.txts[line]), float(found.scores[line])) for line in order)
+        spans = tuple(Span(*read[sure[row]]) for row in reading_order(boxes_N42[sure]))
         lengths = [len(span.text) for span in spans]
         confidence = float(np.average([span.confidence or 0.0 for span in spans], weights=lengths))
         return ExtractedText("\n".join(span.text for span in spans), None, confidence, spans)
+
+
+def _decoded(content: EncoderInput) -> Pixels | ExtractedText:
+    """An image in OpenCV's order of colours, which the networks were trained on, or why there is no text."""
+    if not isinstance(content, bytes):
+        return ExtractedText(None, error=medium_missing("image"))
+    try:
+        size = open_image(content).size
+        wanted = round(min(size) * min(1.0, LONGEST_SIDE_PX / max(size)))
+        image_HW3 = decode_image(content, short_side_px=max(wanted, 1))
+    except MediaError as error:
+        return ExtractedText(None, error=str(error))
+    if min(image_HW3.shape[:2]) < _SHORTEST_SIDE_PX:
+        return ExtractedText("")
+    bounded, *_ = resize_image_within_bounds(_widened(image_HW3)[:, :, ::-1], _LOWEST_IMAGE_PX, LONGEST_SIDE_PX)
+    padded, _ = apply_vertical_padding(bounded, {}, _WIDEST_RATIO, _LOWEST_IMAGE_PX)
+    return np.ascontiguousarray(padded)
+
+
+def _page(image_HW3: Pixels, networks: OcrNetworks) -> _Page:
+    """Lines of an image."""
+    boxes_N42 = networks.find(image_HW3, max(_FINDER_SIDE_PX, min(image_HW3.shape[:2])))
+    return _Page(boxes_N42, [cut_line(image_HW3, box_42) for box_42 in boxes_N42])
+
+
+def _is_upside_down(turned_N: npt.NDArray[np.float32]) -> bool:
+    """Tell if most of the text in an image stands on its head, given how probable that is of each line."""
+    return bool((turned_N - 0.5).sum() > 0)
 
 
 def from_upper_left(boxes_N42: npt.NDArray[np.float32], is_upside_down: bool) -> npt.NDArray[np.float32]:

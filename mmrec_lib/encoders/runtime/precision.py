@@ -101,7 +101,12 @@ def choose_run(
 
     def reach_verdict(dtype: str) -> Verdict:
         inputs = sample()
-        return judge(encode(compiled("float32"), inputs.inputs), encode(compiled(dtype), inputs.inputs), inputs.labels)
+        slow_ND, fast_ND = (encode(compiled(name), inputs.inputs) for name in ("float32", dtype))
+        verdict = judge(slow_ND, fast_ND, inputs.labels)
+        if not verdict.is_good:
+            # Here, so that the machine says it once and not each of its workers.
+            _log.info("model %s does not compute in %s, which costs too much: %s", key, dtype, verdict)
+        return verdict
 
     if dtype != "auto":
         return compiled(dtype)
@@ -109,7 +114,6 @@ def choose_run(
         verdict = cached(Verdict, _circumstances(key, device, faster), functools.partial(reach_verdict, faster))
         if verdict.is_good:
             return compiled(faster)
-        _log.warning("model %s does not compute in %s, which costs too much: %s", key, faster, verdict)
     return compiled("float32")
 
 

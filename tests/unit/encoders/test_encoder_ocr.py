@@ -10,10 +10,12 @@ from PIL import Image
 
 from mmrec_lib.encoders import registry
 from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.image import ocr, ocr_networks
 from mmrec_lib.encoders.image.ocr import reading_order
 from mmrec_lib.encoders.registry import encoder_spec, make_extractor
 from mmrec_lib.encoders.spec import Extractor
 from mmrec_lib.errors import EncoderError
+from tests.benchmarks.ocr_reference import ReferenceExtractor
 from tests.data.labels import draw_label, words_read
 from tests.unit.encoders.tiny_models import image_bytes
 
@@ -120,3 +122,87 @@ def test_nothing_has_no_order() -> None:
 
 def test_words_are_counted_as_often_as_they_were_drawn() -> None:
     assert words_read("Red shoe red", ["RED", "red", "red", "shoe"]) == 3
+
+
+def photo(width: int, height: int, label: bytes | None = None, scale: float = 1.0) -> bytes:
+    """A soft landscape, and a label in its middle."""
+    ramp = np.linspace(60, 200, height)[:, None, None] + np.linspace(-40, 40, width)[None, :, None]
+    image = Image.fromarray(np.broadcast_to(ramp, (height, width, 3)).clip(0, 255).astype(np.uint8))
+    if label is not None:
+        drawn = Image.open(io.BytesIO(label))
+        part = drawn.resize((round(drawn.width * scale), round(drawn.height * scale)), Image.Resampling.LANCZOS)
+        image.paste(part, ((width - part.width) // 2, (height - part.height) // 2))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_an_image_gets_the_same_text_alone_and_among_others(extractor: Extractor) -> None:
+    images = [draw_label(seed)[0] for seed in range(10, 12)] + [
+        photo(300, 440),
+        b"no image",
+        turned(draw_label(3)[0], 180),
+    ]
+    together = extractor.extract(images)
+    assert together == [extractor.extract([image])[0] for image in images]
+    assert extractor.extract(images[::-1]) == together[::-1]
+    assert sum(bool(result.text) for result in together) == 3
+
+
+@pytest.mark.parametrize(("width", "height", "side_px"), [(300, 440, 448), (900, 500, 500)])
+def test_the_finder_sees_small_images_enlarged_and_large_ones_as_they_are(
+    extractor: Extractor, monkeypatch: pytest.MonkeyPatch, width: int, height: int, side_px: int
+) -> None:
+    networks = extractor._networks  # type: ignore[attr-defined]
+    sides: list[int] = []
+    find = networks.find
+
+    def noting(image: np.ndarray, short_side_px: int) -> np.ndarray:
+        sides.append(short_side_px)
+        boxes: np.ndarray = find(image, short_side_px)
+        return boxes
+
+    monkeypatch.setattr(networks, "find", noting)
+    assert extractor.extract([photo(width, height)])[0].text == "" and sides == [side_px]
+
+
+def test_small_text_of_a_large_image_is_read(extractor: Extractor) -> None:
+    image, words = draw_label(4)
+    small = extractor.extract([photo(900, 1200, image, 0.5)])[0]
+    assert words_read(small.text or "", words) == len(words)
+
+
+def test_text_is_as_rapidocr_with_onnx_runtime_reads_it(extractor: Extractor) -> None:
+    models = ModelsConfig(threads=1)
+    reference = ReferenceExtractor(extractor.spec, models.encoder("rapidocr", "ocr"), None, models)
+    reference.load()
+    images = [draw_label(seed)[0] for seed in range(30, 32)] + [photo(300, 440)]
+    assert [one.text for one in extractor.extract(images)] == [one.text for one in reference.extract(images)]
+
+
+def test_no_word_of_labels_is_lost(extractor: Extractor) -> None:
+    labels = [draw_label(seed) for seed in range(20, 28)]
+    found = extractor.extract([image for image, _ in labels])
+    num_read = sum(words_read(one.text or "", words) for one, (_, words) in zip(found, labels, strict=True))
+    assert num_read >= 0.99 * sum(len(words) for _, words in labels)
+
+
+def test_images_of_a_size_that_comes_often_are_read_as_before(
+    extractor: Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ocr_networks, "_OFTEN", 2)
+    networks = ocr_networks.OcrNetworks("reader", 1)
+    images = [ocr._decoded(image) for image in (draw_label(40)[0], photo(300, 440, draw_label(41)[0], 0.4))]
+    for image in images:
+        before, *after = (networks.find(image, 448) for _ in range(3))
+        assert len(before) and all(np.array_equal(before, boxes) for boxes in after)
+    assert len(networks._finder._of_size) == 2
+
+
+def test_memory_of_finders_compiled_for_a_size_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ocr_networks, "_OFTEN", 1)
+    monkeypatch.setattr(ocr_networks, "_COMPILED_PIXELS", 2 * 64 * 64)
+    networks = ocr_networks.OcrNetworks("reader", 1)
+    for width in (64, 96, 64, 128):
+        networks.find(np.zeros((64, width, 3), np.uint8), 64)
+    assert list(networks._finder._of_size) == [(1, 3, 64, 64)]

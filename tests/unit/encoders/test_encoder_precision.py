@@ -67,23 +67,26 @@ def test_fast_arithmetic_is_taken_when_vectors_stay(caplog: pytest.LogCaptureFix
 
 def test_the_next_format_is_taken_when_the_fastest_loses(caplog: pytest.LogCaptureFixture) -> None:
     network = Fake(1.0)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert np.array_equal(choose(network)(), network.compile("bfloat16")())
     assert "model k does not compute in int8" in caplog.text
 
 
 def test_fast_arithmetic_that_moves_vectors_is_refused_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     network = Fake(12.0)  # the cosine of 12 degrees is .978
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert np.array_equal(choose(network)(), VECTORS)
     assert "model k does not compute in bfloat16" in caplog.text and "0.978" in caplog.text
 
 
-def test_a_verdict_is_reached_once_a_machine() -> None:
-    choose(Fake(12.0))
-    again = Fake(12.0)
-    choose(again)
+def test_a_verdict_is_reached_and_logged_as_information_once_a_machine(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        choose(Fake(12.0))
+        again = Fake(12.0)
+        choose(again)
     assert again.made == ["float32"]
+    said = [record.levelname for record in caplog.records if "model k does not compute in bfloat16" in record.message]
+    assert said == ["INFO"]
 
 
 def test_a_configured_format_is_not_judged() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from mmrec_lib.media import images
 from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.media.decoder_limits import DecoderLimits
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
@@ -348,3 +349,38 @@ def test_damaged_images_decode_or_say_why(kind: str, data: st.DataObject) -> Non
         assert error.reason in MEDIA_REASONS
     else:
         assert image.dtype == np.uint8 and image.shape[2] == 3
+
+
+def test_an_image_that_several_models_see_is_decoded_once_at_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    Image.effect_noise((800, 600), 50).convert("RGB").save(file, "JPEG")
+    content, decoded = file.getvalue(), list[tuple[int, int]]()
+    real = images._upright_pixels
+
+    def counting(image: Image.Image) -> np.ndarray:
+        decoded.append(image.size)
+        return real(image)
+
+    expected = {side: images.decode_image(content, short_side_px=side) for side in (600, 256, 200)}
+    monkeypatch.setattr(images, "_upright_pixels", counting)
+    shared = images.DecodeOnce(content)
+    for _ in range(2):
+        for side, pixels in expected.items():
+            assert np.array_equal(images.decode_image(shared, short_side_px=side), pixels)
+    assert decoded == [(800, 600), (400, 300)]
+    images.decode_image(content)
+    images.decode_image(content)
+    assert len(decoded) == 4
+    # What is kept must not be changed by one model under the eyes of another.
+    with pytest.raises(ValueError, match="read-only"):
+        images.decode_image(shared)[0, 0] = 0
+
+
+def test_large_images_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(file, "PNG")
+    shared = images.DecodeOnce(file.getvalue())
+    monkeypatch.setattr(images, "_KEPT_PIXELS", 599)
+    assert images.decode_image(shared) is not images.decode_image(shared)
+    monkeypatch.setattr(images, "_KEPT_PIXELS", 600)
+    assert images.decode_image(shared) is images.decode_image(shared)
