@@ -18,7 +18,7 @@ import pyarrow.fs
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from mmrec_lib.lakehouse.staging import filesystem_of
+from mmrec_lib.lakehouse.staging import filesystem_of, read_parquet
 
 MOST_FILES = 32
 """Tables of more files are left to Delta's reader: Spark would list so many by a job too."""
@@ -82,8 +82,6 @@ def read_listed(spark: SparkSession, table_folder: str, table: ListedTable) -> D
     """The rows of a listed table."""
     if not table.files:
         return spark.createDataFrame([], table.schema)
-    # Names may hold what a pattern would; the option is what Spark itself sets where it reads a table's files.
-    reader = spark.read.schema(table.schema).option("__globPaths__", "false").option("basePath", table_folder)
-    rows = reader.parquet(*[f"{table_folder}/{path}" for path in table.files])
+    rows = read_parquet(spark, table.schema, [f"{table_folder}/{path}" for path in table.files], base=table_folder)
     # Columns that the folders are named after come last.
     return rows.select(*table.schema.names) if table.partition_columns else rows

@@ -71,10 +71,12 @@ class JobTables(Lakehouse):
         self._require(name, self._writes, "writes")
         return super().merge(name, rows, delete_keys=delete_keys)
 
-    def replace_slice(self, name: str, rows: DataFrame, where: Mapping[str, str | date]) -> WriteResult:
+    def replace_slice(
+        self, name: str, rows: DataFrame, where: Mapping[str, str | date], *, is_staged: bool = False
+    ) -> WriteResult:
         """See `Lakehouse.replace_slice`."""
         self._require(name, self._writes, "writes")
-        return super().replace_slice(name, rows, where)
+        return super().replace_slice(name, rows, where, is_staged=is_staged)
 
     def maintain(self, name: str, retain_hours: int, expired_before: datetime | None) -> dict[str, int]:
         """See `Lakehouse.maintain`."""

@@ -44,7 +44,7 @@ def make_class_archive() -> bool:
 
 
 def _work(spark: SparkSession, out: str) -> None:
-    """What jobs do, with a row or two: the classes that it loads are those that go into the archive."""
+    """Do what jobs do, with a row or two: the classes that this loads are those that go into the archive."""
     tables = Lakehouse(spark, StoreConfig(out=out), "setup", datetime.now(UTC))
     ids = spark.createDataFrame(pa.table({"table_name": ["a", "b"]})).mapInArrow(_same, "table_name string")
     rows = ids.select("table_name", F.lit(date(2026, 1, 1)).alias("as_of_date"), F.lit("1").alias("model_version"))

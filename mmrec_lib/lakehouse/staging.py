@@ -14,12 +14,15 @@ import shutil
 import socket
 import stat
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 MARKER = ".mmrec-run.json"
 # Processes of other machines cannot be asked; as long as Delta keeps files for readers, so long may a run take.
@@ -184,6 +187,22 @@ def filesystem_of(path: str) -> tuple[pyarrow.fs.FileSystem, str]:
         return pyarrow.fs.LocalFileSystem(), local
     fs, root = pyarrow.fs.FileSystem.from_uri(path)
     return fs, root
+
+
+def read_parquet(
+    spark: SparkSession, schema: StructType, paths: Sequence[str], *, base: str | None = None
+) -> DataFrame:
+    """Rows of Parquet files or folders whose names are taken as they are: what would be a pattern is none.
+
+    Args:
+        spark: Session.
+        schema: Columns to read; those that a file lacks are null.
+        paths: Files or folders.
+        base: Folder below which the names of folders are columns.
+    """
+    # Spark's own tables are read with the same option.
+    reader = spark.read.schema(schema).option("__globPaths__", "false")
+    return (reader if base is None else reader.option("basePath", base)).parquet(*paths)
 
 
 def is_link(path: str) -> bool:

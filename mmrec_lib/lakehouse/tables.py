@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -20,18 +20,16 @@ from pyspark.sql.types import StructType
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import SLICE_COLUMN, TableContract
+from mmrec_lib.lakehouse.changes import OPERATION, count_changes
 from mmrec_lib.lakehouse.checksum import listed_table, read_listed
 from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import create_table, has_commits
 from mmrec_lib.lakehouse.ddl import conform, quoted
 from mmrec_lib.lakehouse.evolution import evolve, with_gained_columns
-from mmrec_lib.lakehouse.staging import Staging, filesystem_of
+from mmrec_lib.lakehouse.staging import Staging, filesystem_of, read_parquet
 from mmrec_lib.lakehouse.store import store_id
 
-_OP = "_mmrec_op"
-# More changes than that are counted by Spark.
-_COUNTED_HERE = 100_000
 
 # Rows that Spark's Parquet reader decodes, and that Arrow batches to Python workers hold, at once.
 LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execution.arrow.maxRecordsPerBatch": "16"}
@@ -163,7 +161,7 @@ class Lakehouse:
     def stage(self, name: str, rows: DataFrame) -> DataFrame:
         """Compute rows once into this run's staging folder and read them back, cutting their lineage."""
         path = self.stage_path(name, rows)
-        return self.spark.read.schema(_nullable(rows.schema)).parquet(path)
+        return read_parquet(self.spark, _nullable(rows.schema), [path])
 
     @contextmanager
     def large_rows(self) -> Iterator[None]:
@@ -193,7 +191,7 @@ class Lakehouse:
         fs, root = filesystem_of(path)
         fs.create_dir(root)
         pyarrow.parquet.write_table(table, f"{root}/rows.parquet", filesystem=fs)
-        return self.spark.read.schema(_nullable(contract.input_schema)).parquet(path)
+        return read_parquet(self.spark, _nullable(contract.input_schema), [path])
 
     def stream_arrow(self, name: str, rows: DataFrame, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """Bring rows to this process as Arrow batches through staged files; memory holds one batch at a time."""
@@ -244,26 +242,23 @@ class Lakehouse:
         is_fresh = self.data_version(name) is None
         have = self.read(name).select(*keys, F.col("row_hash").alias("_have"))
         if is_fresh:
-            changed = new.withColumn(_OP, F.lit("insert"))
+            changed = new.withColumn(OPERATION, F.lit("insert"))
         else:
             changed = (
                 new.join(have, keys, "left")
                 .where(F.col("_have").isNull() | (F.col("_have") != F.col("row_hash")))
-                .withColumn(_OP, F.when(F.col("_have").isNull(), F.lit("insert")).otherwise(F.lit("update")))
+                .withColumn(OPERATION, F.when(F.col("_have").isNull(), F.lit("insert")).otherwise(F.lit("update")))
                 .drop("_have")
             )
         if delete_keys is not None and not is_fresh:
             gone = delete_keys.select(*keys).distinct().join(have, keys, "left_semi").join(new, keys, "left_anti")
-            changed = changed.unionByName(gone.withColumn(_OP, F.lit("delete")), allowMissingColumns=True)
-        if is_fresh:
-            counts = _counted(changed, keys)
-        else:
+            changed = changed.unionByName(gone.withColumn(OPERATION, F.lit("delete")), allowMissingColumns=True)
+        path = None
+        if not is_fresh:
             # What changed is little; counting it, and a MERGE that reads its source twice, must not compare again.
             path = self.stage_path(f"changes_{name}", changed)
-            changed = self.spark.read.schema(_nullable(changed.schema)).parquet(path)
-            counts = _counted_in_files(path, keys)
-            if counts is None:
-                counts = _counted(changed, keys)
+            changed = read_parquet(self.spark, _nullable(changed.schema), [path])
+        counts = count_changes(changed, keys, path)
         for num_rows, num_keys in counts.values():
             if num_rows != num_keys:
                 raise ValueError(f"rows for {name} hold {num_rows - num_keys} keys twice; deduplicate by {keys} first")
@@ -273,7 +268,7 @@ class Lakehouse:
         self.ensure(name)
         stamped = self._stamp(changed)
         if is_fresh or result == WriteResult(inserted=result.inserted):
-            self._append(name, stamped.drop(_OP))
+            self._append(name, stamped.drop(OPERATION))
         else:
             self._merge_changes(contract, stamped)
         self._versions.pop(name, None)
@@ -303,25 +298,31 @@ class Lakehouse:
         try:
             self.spark.sql(
                 f"MERGE INTO {self.table(contract.name)} t USING {view} s ON {on}\n"
-                f"WHEN MATCHED AND s.{_OP} = 'delete' THEN DELETE\n"
+                f"WHEN MATCHED AND s.{OPERATION} = 'delete' THEN DELETE\n"
                 f"WHEN MATCHED THEN UPDATE SET {updates}\n"
-                f"WHEN NOT MATCHED AND s.{_OP} <> 'delete' THEN INSERT ({columns}) VALUES ({values})"
+                f"WHEN NOT MATCHED AND s.{OPERATION} <> 'delete' THEN INSERT ({columns}) VALUES ({values})"
             )
         finally:
             self.spark.catalog.dropTempView(view)
 
-    def replace_slice(self, name: str, rows: DataFrame, where: Mapping[str, str | date]) -> WriteResult:
+    def replace_slice(
+        self, name: str, rows: DataFrame, where: Mapping[str, str | date], *, is_staged: bool = False
+    ) -> WriteResult:
         """Make a slice of a table consist of exactly `rows`, atomically, in one commit or none.
 
         Args:
             name: Table.
-            rows: The contract's content columns; every row lies in the slice. Staged here, so computed once.
+            rows: The contract's content columns; every row lies in the slice.
             where: Column and value pairs that define the slice, such as `{"as_of_date": date(2025, 10, 1)}`.
+            is_staged: Rows are columns of a staged frame, which costs little to read twice; others are staged here, so
+                computed once.
         """
         contract = CONTRACTS[name]
         keys = list(contract.key)
         self.ensure(name)
-        new = self.stage(name, conform(rows, contract))
+        new = conform(rows, contract)
+        if not is_staged:
+            new = self.stage(name, new)
         in_slice = reduce(lambda a, b: a & b, [F.col(column) == F.lit(value) for column, value in where.items()])
         have = self.read(name).where(in_slice).select(*keys, F.col("row_hash").alias("_have"))
         both = new.select(*keys, "row_hash").join(have, keys, "full")
@@ -383,26 +384,6 @@ class Lakehouse:
             self.spark.sql(f"DELETE FROM {identifier} WHERE {condition}")
         finally:
             self.spark.conf.unset(key)
-
-
-def _counted(changes: DataFrame, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Operation → its rows, and different keys among them."""
-    counted = changes.groupBy(_OP).agg(F.count(F.lit(1)).alias("rows"), F.countDistinct(F.struct(*keys)).alias("keys"))
-    return {row[_OP]: (row["rows"], row["keys"]) for row in counted.collect()}
-
-
-def _counted_in_files(path: str, keys: Sequence[str]) -> dict[str, tuple[int, int]] | None:
-    """The same of staged changes, counted in this process without Spark; None when there are too many."""
-    fs, root = filesystem_of(path)
-    found = pyarrow.dataset.dataset(root, filesystem=fs, format="parquet")
-    if found.count_rows() > _COUNTED_HERE:
-        return None
-    counts: dict[str, tuple[int, int]] = {}
-    by_key = found.to_table([_OP, *keys]).group_by([_OP, *keys]).aggregate([([], "count_all")])
-    for operation, num in zip(by_key[_OP].to_pylist(), by_key["count_all"].to_pylist(), strict=True):
-        rows, different = counts.get(operation, (0, 0))
-        counts[operation] = (rows + num, different + 1)
-    return counts
 
 
 def _nullable(schema: StructType) -> StructType:

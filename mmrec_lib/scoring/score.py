@@ -79,8 +79,8 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
         F.lit(version).alias("model_version"),
     )
     vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector")
-    lakehouse.replace_slice("user_topk", topk, {"as_of_date": day})
-    lakehouse.replace_slice("user_vector", vectors, {"model_version": version})
+    lakehouse.replace_slice("user_topk", topk, {"as_of_date": day}, is_staged=True)
+    lakehouse.replace_slice("user_vector", vectors, {"model_version": version}, is_staged=True)
     scale = distilled_scale(catalogue, scored)
     _write_items(lakehouse, catalogue, scale, champion, config, day)
     # Last and in one commit: a reader that follows it never meets a table that is not there yet.
@@ -130,7 +130,10 @@ def _write_items(
         }
     )
     lakehouse.replace_slice(
-        "item_vector", lakehouse.from_arrow(vectors, ITEM_VECTOR), {"model_version": champion.version}
+        "item_vector",
+        lakehouse.from_arrow(vectors, ITEM_VECTOR),
+        {"model_version": champion.version},
+        is_staged=True,
     )
     top = nearest(
         catalogue.item_vectors[:, : len(scale)] * scale, config.num_neighbors, unavailable=catalogue.unavailable
@@ -146,4 +149,5 @@ def _write_items(
             "model_version": pa.array([champion.version] * len(rows)),
         }
     )
-    lakehouse.replace_slice("item_neighbor", lakehouse.from_arrow(neighbors, ITEM_NEIGHBOR), {"as_of_date": day})
+    staged = lakehouse.from_arrow(neighbors, ITEM_NEIGHBOR)
+    lakehouse.replace_slice("item_neighbor", staged, {"as_of_date": day}, is_staged=True)

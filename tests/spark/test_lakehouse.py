@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import Check
-from mmrec_lib.lakehouse import session, tables
+from mmrec_lib.lakehouse import changes, session
 from mmrec_lib.lakehouse.checksum import listed_table
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.ddl import conform, create_statement
@@ -165,7 +165,7 @@ def test_changes_are_counted_the_same_by_spark_and_in_this_process(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for most in (100_000, 0):
-        monkeypatch.setattr(tables, "_COUNTED_HERE", most)
+        monkeypatch.setattr(changes, "_COUNTED_HERE", most)
         lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1", "b": "1"}), delete_keys=lakehouse.read("graph_edge"))
         twice = edges(lakehouse, {"a": "2"}).unionByName(edges(lakehouse, {"a": "3", "c": "1"}))
         with pytest.raises(ValueError, match="hold 1 keys twice"):
