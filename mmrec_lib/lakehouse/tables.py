@@ -30,7 +30,6 @@ from mmrec_lib.lakehouse.evolution import evolve, with_gained_columns
 from mmrec_lib.lakehouse.staging import Staging, filesystem_of, read_parquet
 from mmrec_lib.lakehouse.store import store_id
 
-
 # Rows that Spark's Parquet reader decodes, and that Arrow batches to Python workers hold, at once.
 LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execution.arrow.maxRecordsPerBatch": "16"}
 
