@@ -27,7 +27,7 @@ class Work:
     Attributes:
         name: What a person reads, and metrics are named after.
         todo: Contents, with a column `content_id` (sha256, hexadecimal).
-        run: Turns some of the contents into rows that are written down, and returns them.
+        run: Turns some of the contents, and their number at most, into rows that are written down, and returns them.
         rows_per_second: What the model does at least, before it has been measured.
         results: SQL of the number of results that a row of `todo` gets.
         parts: What metrics of each model are named after, by the `encoder_id` of the rows; empty where there is one.
@@ -35,7 +35,7 @@ class Work:
 
     name: str
     todo: DataFrame
-    run: Callable[[DataFrame], DataFrame]
+    run: Callable[[DataFrame, int], DataFrame]
     rows_per_second: float
     results: str = "1"
     parts: Mapping[str, str] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class ChunkedRun:
         if self._last_commit is None:
             self._last_commit = started
         for chunk in self._chunks(work, num_rows):
-            made = work.run(chunk)
+            made = work.run(chunk, num_rows)
             attempts = F.col("num_attempts") if "num_attempts" in made.columns else F.lit(None).cast("int")
             counted = made.groupBy(part.alias("part")).agg(
                 F.count(F.lit(1)).alias("rows"),

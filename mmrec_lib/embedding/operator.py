@@ -85,11 +85,19 @@ class Inference:
 # Images that all models see before the next ones are decoded: a multiple of what a model sees at once.
 _SHARED_IMAGES = 16
 
+# Inputs that take about as long as starting a worker and loading a model.
+_WORTH_A_TASK = {"text": 200, "image": 20, "text_or_image": 20, "audio": 4, "video": 1}
+
 _Partition = Callable[[Iterator[pa.RecordBatch], Inference], Iterator[pa.RecordBatch]]
 
 
 def encode_table(
-    rows: DataFrame, encoder: EncoderConfig, models: ModelsConfig, columns: Columns, portions: EmbeddingConfig
+    rows: DataFrame,
+    encoder: EncoderConfig,
+    models: ModelsConfig,
+    columns: Columns,
+    portions: EmbeddingConfig,
+    num_rows: int | None = None,
 ) -> DataFrame:
     """Vectors of a column of a table: the face for jobs.
 
@@ -101,6 +109,7 @@ def encode_table(
         models: Where models lie and how they are run.
         columns: What goes in.
         portions: How much a worker holds at once, and how many tasks there are.
+        num_rows: Rows at most, where that is known: few of them are not divided among workers that each load the model.
 
     Returns:
         Key columns, `vector array<float>`, `dim int` and `error string`: either vector and dim or error is null.
@@ -109,11 +118,17 @@ def encode_table(
         EncoderError: When the model's directory is missing.
         ConfigError: When the input column is missing or of the wrong type.
     """
-    return _apply(rows, _inference(rows, encoder, models, columns, portions), _encode_partition, VECTOR_FIELDS)
+    task = _inference(rows, encoder, models, columns, portions)
+    return _apply(rows, task, _encode_partition, VECTOR_FIELDS, num_rows)
 
 
 def extract_table(
-    rows: DataFrame, encoder: EncoderConfig, models: ModelsConfig, columns: Columns, portions: EmbeddingConfig
+    rows: DataFrame,
+    encoder: EncoderConfig,
+    models: ModelsConfig,
+    columns: Columns,
+    portions: EmbeddingConfig,
+    num_rows: int | None = None,
 ) -> DataFrame:
     """Words in a column of media; the twin of `encode_table` for models of kind speech.
 
@@ -124,7 +139,8 @@ def extract_table(
         EncoderError: When the model's directory is missing.
         ConfigError: When the input column is missing or of the wrong type.
     """
-    return _apply(rows, _inference(rows, encoder, models, columns, portions), _extract_partition, TEXT_FIELDS)
+    task = _inference(rows, encoder, models, columns, portions)
+    return _apply(rows, task, _extract_partition, TEXT_FIELDS, num_rows)
 
 
 def infer_together(
@@ -134,6 +150,7 @@ def infer_together(
     columns: Columns,
     portions: EmbeddingConfig,
     makes: Literal["vectors", "text"],
+    num_rows: int | None = None,
 ) -> DataFrame:
     """Results of several models over one column of images, each of which is decoded once for all of them.
 
@@ -163,7 +180,7 @@ def infer_together(
     inputs = [columns.input] if columns.uri is None else [columns.input, columns.uri]
     chosen = rows.select(*columns.keys, *inputs, "wanted")
     # By key, so that a task that is tried again gets the same rows.
-    return chosen.repartition(num_tasks(rows, portions.num_partitions), *columns.keys).mapInArrow(
+    return chosen.repartition(_num_tasks(rows, tasks[0], num_rows), *columns.keys).mapInArrow(
         lambda batches: _infer_partition(batches, tasks, makes == "text"), schema
     )
 
@@ -209,15 +226,25 @@ def _inference(
     return Inference(encoder, models, spec, columns, portions)
 
 
-def _apply(rows: DataFrame, task: Inference, function: _Partition, fields: Sequence[StructField]) -> DataFrame:
+def _apply(
+    rows: DataFrame, task: Inference, function: _Partition, fields: Sequence[StructField], num_rows: int | None
+) -> DataFrame:
     columns, keys = task.columns, task.columns.keys
     inputs = [columns.input] if columns.uri is None else [columns.input, columns.uri]
     chosen = rows.select(*keys, *(name for name in inputs if name not in keys))
     schema = StructType([*chosen.select(*keys).schema.fields, *fields])
     # By key, so that a task that is tried again gets the same rows.
-    return chosen.repartition(num_tasks(rows, task.portions.num_partitions), *keys).mapInArrow(
+    return chosen.repartition(_num_tasks(rows, task, num_rows), *keys).mapInArrow(
         lambda batches: function(batches, task), schema
     )
+
+
+def _num_tasks(rows: DataFrame, task: Inference, num_rows: int | None) -> int:
+    """Tasks for some rows: no more than have enough to do that loading the model once more is worth it."""
+    wanted = num_tasks(rows, task.portions.num_partitions)
+    if num_rows is None or task.portions.num_partitions is not None:
+        return wanted
+    return max(1, min(wanted, -(-num_rows // _WORTH_A_TASK[task.spec.input_kind])))
 
 
 def portable(models: ModelsConfig) -> ModelsConfig:

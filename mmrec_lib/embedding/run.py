@@ -199,8 +199,8 @@ def _reading(
 ) -> Work:
     spec, encoder = extractor.spec, models.encoders[extractor.spec.id]
 
-    def run(chunk: DataFrame) -> DataFrame:
-        read = media_text_rows(extract_table(chunk, encoder, models, _RETRIED_MEDIA, config), spec)
+    def run(chunk: DataFrame, num_rows: int) -> DataFrame:
+        read = media_text_rows(extract_table(chunk, encoder, models, _RETRIED_MEDIA, config, num_rows), spec)
         with lakehouse.large_rows():
             return lakehouse.stage("media_text", read)
 
@@ -218,8 +218,8 @@ def _reading_together(
     specs = [extractor.spec for extractor, _ in plans]
     encoders = [models.encoders[spec.id] for spec in specs]
 
-    def run(chunk: DataFrame) -> DataFrame:
-        read = infer_together(chunk, encoders, models, MEDIA_COLUMNS, config, "text")
+    def run(chunk: DataFrame, num_rows: int) -> DataFrame:
+        read = infer_together(chunk, encoders, models, MEDIA_COLUMNS, config, "text", num_rows)
         with lakehouse.large_rows():
             return lakehouse.stage("media_text", media_text_rows(read, *specs))
 
@@ -234,7 +234,7 @@ def _images_wanted(media_asset: DataFrame, plans: Sequence[tuple[EncoderSpec, Da
     return images.join(wanted_together(plans), on="content_id", how="inner")
 
 
-def _together(names: dict[str, str], todo: DataFrame, run: Callable[[DataFrame], DataFrame]) -> Work:
+def _together(names: dict[str, str], todo: DataFrame, run: Callable[[DataFrame, int], DataFrame]) -> Work:
     """One pass of several models over images."""
     rate = _SLOW_ROWS_PER_SECOND["image"]
     return Work(" and ".join(names.values()), todo, run, rate, results="size(wanted)", parts=names)
@@ -250,8 +250,8 @@ def _encoding(
     encoder, columns = models.encoders[spec.id], TEXT_COLUMNS if reads == "text" else _RETRIED_MEDIA
     name, lakehouse = _encoding_name(spec, reads), meter.lakehouse
 
-    def run(chunk: DataFrame) -> DataFrame:
-        made = content_embedding_rows(encode_table(chunk, encoder, models, columns, config), spec)
+    def run(chunk: DataFrame, num_rows: int) -> DataFrame:
+        made = content_embedding_rows(encode_table(chunk, encoder, models, columns, config, num_rows), spec)
         with contextlib.nullcontext() if reads == "text" else lakehouse.large_rows():
             exact = lakehouse.stage("content_embedding", made)
         rows = quantized(exact, config.storage)
@@ -275,8 +275,8 @@ def _encoding_together(
     encoders, lakehouse = [models.encoders[spec.id] for spec in specs], meter.lakehouse
     names = {spec.id: _encoding_name(spec, "image") for spec in specs}
 
-    def run(chunk: DataFrame) -> DataFrame:
-        encoded = infer_together(chunk, encoders, models, MEDIA_COLUMNS, config, "vectors")
+    def run(chunk: DataFrame, num_rows: int) -> DataFrame:
+        encoded = infer_together(chunk, encoders, models, MEDIA_COLUMNS, config, "vectors", num_rows)
         with lakehouse.large_rows():
             exact = lakehouse.stage("content_embedding", content_embedding_rows(encoded, *specs))
         rows = quantized(exact, config.storage)

@@ -118,7 +118,7 @@ class Clock:
 
 
 def _work(todo: DataFrame, clock: Clock, seconds: float, sizes: list[int]) -> Work:
-    def run(chunk: DataFrame) -> DataFrame:
+    def run(chunk: DataFrame, num_rows: int) -> DataFrame:
         sizes.append(chunk.count())
         clock.now += seconds * sizes[-1]
         return chunk.withColumn("error", F.when(F.col("content_id") < "2", F.lit("bad")))
@@ -168,10 +168,10 @@ def test_what_was_committed_stays_when_a_later_chunk_fails(todo: DataFrame) -> N
     clock, sizes, commits = Clock(), list[int](), list[int]()
     work = _work(todo, clock, 2.0, sizes)
 
-    def run_twice(chunk: DataFrame) -> DataFrame:
+    def run_twice(chunk: DataFrame, num_rows: int) -> DataFrame:
         if len(sizes) == 2:
             raise RuntimeError("killed")
-        return work.run(chunk)
+        return work.run(chunk, num_rows)
 
     run = _chunked(clock, commits, [])
     with pytest.raises(RuntimeError, match="killed"):
