@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.silver import TRAINING_SNAPSHOT
-from mmrec_lib.embedding.extracted_text import owner_texts, released_extractors, spoken_words
+from mmrec_lib.embedding.owner_text import read_owner_text
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.acts import find_span, known_acts, resolve_as_of, warn_of_newest
 from mmrec_lib.features.config import FeaturesConfig
@@ -39,9 +39,7 @@ READS = (
     "user",
     "review",
     "graph_edge",
-    "media_link",
-    "media_text",
-    "provided_text",
+    "owner_text",
     "content_embedding",
     "item_embedding",
     "encoder_release",
@@ -103,16 +101,10 @@ def snapshot_contents(
 ) -> DataFrame:
     """All feature blocks of the catalogue: fit, feature, item_id, tokens, vector."""
     embedding, release = lakehouse.read("item_embedding"), lakehouse.read("encoder_release")
-    found = owner_texts(
-        lakehouse.read("media_link"),
-        lakehouse.read("media_text"),
-        lakehouse.read("provided_text"),
-        released_extractors(release),
-    )
-    words = spoken_words(found)
     written = lakehouse.read("review").join(users.select("user_id"), "user_id", "left_semi")
     reviews = lakehouse.stage(
-        "review_content", review_contents(written, words, lakehouse.read("content_embedding"), release)
+        "review_content",
+        review_contents(written, read_owner_text(lakehouse), lakehouse.read("content_embedding"), release),
     )
     blocks = (
         released_vectors(embedding, release)

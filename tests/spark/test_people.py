@@ -92,6 +92,8 @@ class Store:
         users = [{"user_id": f"u{n:02d}", "updated_at": START, "is_declared": True} for n in range(NUM_USERS)]
         self.put("user", users)
         self.put_events(events)
+        # As extraction leaves it where there are no texts.
+        self.lakehouse.ensure("owner_text")
 
     def put_events(self, events: list[Row]) -> None:
         self.put(
