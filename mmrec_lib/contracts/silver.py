@@ -7,6 +7,7 @@ from pyspark.sql.types import (
     BinaryType,
     BooleanType,
     ByteType,
+    DateType,
     DoubleType,
     FloatType,
     IntegerType,
@@ -222,7 +223,7 @@ TRAINING_SNAPSHOT = TableContract(
     comment="One row a snapshot: its dates, cuts and the table versions it was made from.",
     columns=(
         Column("snapshot_id", StringType(), "Key.", required=True),
-        Column("as_of_date", StringType(), "Events before this UTC date count, ISO 8601.", required=True),
+        Column("as_of_date", DateType(), "Events before this UTC date count.", required=True),
         Column("split_source", StringType(), "given when the events brought their split, else by_time.", required=True),
         Column("valid_from_ts", TimestampType(), "First time of valid; null with a given split."),
         Column("test_from_ts", TimestampType(), "First time of test; null with a given split."),

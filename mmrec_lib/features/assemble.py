@@ -131,7 +131,7 @@ def _write_snapshot_row(lakehouse: Lakehouse, snapshot_id: str, cuts: Cuts, coun
     versions = {name: version for name, version in lakehouse.data_versions(READS).items() if version is not None}
     row = (
         snapshot_id,
-        cuts.as_of.isoformat(),
+        cuts.as_of,
         "given" if cuts.given else "by_time",
         cuts.valid_from,
         cuts.test_from,

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -113,7 +113,7 @@ def current_snapshot(lakehouse: Lakehouse) -> tuple[str, Cuts]:
         raise NoDataError("There is no training snapshot yet. Run assemble_snapshot first.")
     row = rows[0]
     cuts = Cuts(
-        as_of=date.fromisoformat(row["as_of_date"]),
+        as_of=row["as_of_date"],
         given=row["split_source"] == "given",
         valid_from=_utc(row["valid_from_ts"]),
         test_from=_utc(row["test_from_ts"]),

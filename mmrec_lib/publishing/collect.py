@@ -76,7 +76,7 @@ def collect_report(
     runs = {job: ledger.last_good(job) for job in jobs}
     return ReportData(
         store_name=PurePosixPath(str(lakehouse.store.data)).name,
-        as_of=snapshot[0]["as_of_date"] if snapshot else "",
+        as_of=snapshot[0]["as_of_date"].isoformat() if snapshot else "",
         introduction=config.introduction,
         versions=software_versions(),
         tables=tables,
