@@ -217,6 +217,31 @@ TRAINING_CONTENT = TableContract(
     partition_by=("snapshot_id",),
 )
 
+TRAINING_ITEM = TableContract(
+    name="training_item",
+    layer="silver",
+    comment="The catalogue of a snapshot, items without a feature or an interaction among them.",
+    columns=(
+        Column("snapshot_id", StringType(), "Snapshot; see training_interaction.", required=True),
+        Column("item_id", StringType(), "The item.", required=True),
+    ),
+    key=("snapshot_id", "item_id"),
+    partition_by=("snapshot_id",),
+)
+
+TRAINING_USER = TableContract(
+    name="training_user",
+    layer="silver",
+    comment="The users of a snapshot, also those without an interaction; users who are deleted leave all snapshots.",
+    columns=(
+        Column("snapshot_id", StringType(), "Snapshot; see training_interaction.", required=True),
+        Column("user_id", StringType(), "The user.", required=True),
+        Column("attributes", STRING_MAP, "Attributes of the user when the snapshot was made."),
+    ),
+    key=("snapshot_id", "user_id"),
+    partition_by=("snapshot_id",),
+)
+
 TRAINING_SNAPSHOT = TableContract(
     name="training_snapshot",
     layer="silver",
@@ -321,6 +346,8 @@ SILVER = (
     USER_PROFILE,
     TRAINING_INTERACTION,
     TRAINING_CONTENT,
+    TRAINING_ITEM,
+    TRAINING_USER,
     TRAINING_SNAPSHOT,
     REVIEW_OPINION,
     OPINION_MODEL,

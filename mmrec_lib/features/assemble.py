@@ -44,7 +44,14 @@ READS = (
     "item_embedding",
     "encoder_release",
 )
-WRITES = ("user_profile", "training_interaction", "training_content", "training_snapshot")
+WRITES = (
+    "user_profile",
+    "training_interaction",
+    "training_content",
+    "training_item",
+    "training_user",
+    "training_snapshot",
+)
 
 
 def assemble(
@@ -88,6 +95,8 @@ def assemble(
     tag = F.lit(snapshot_id).alias("snapshot_id")
     lakehouse.replace_slice("training_content", contents.select(tag, *contents.columns), where)
     lakehouse.replace_slice("training_interaction", interactions.select(tag, *interactions.columns), where)
+    lakehouse.replace_slice("training_item", items.select(tag, "item_id"), where)
+    _write_users(lakehouse, snapshot_id, users)
     known = known_events(parted, cuts, refit_on_valid=refit_on_valid)
     profiles = lakehouse.stage("user_profile", user_profiles(users, items, known, features.max_history))
     gone = lakehouse.read("user_profile").join(users, "user_id", "left_anti")
@@ -125,6 +134,18 @@ def _counts(interactions: DataFrame, items: DataFrame) -> dict[str, int]:
     ).collect()[0]
     counts = {"interactions": int(row["interactions"]), "users": int(row["users"]), "items": items.count()}
     return counts | {f"{part}_interactions": int(row[part]) for part in PARTS}
+
+
+def _write_users(lakehouse: Lakehouse, snapshot_id: str, users: DataFrame) -> None:
+    """Write the users of a snapshot; those who are gone leave earlier snapshots too, with what was known of them."""
+    is_of_this = F.col("snapshot_id") == snapshot_id
+    stored = lakehouse.read("training_user").select("snapshot_id", "user_id")
+    outdated = stored.join(users.withColumn("_is_there", F.lit(True)).select("user_id", "_is_there"), "user_id", "left")
+    lakehouse.merge(
+        "training_user",
+        users.select(F.lit(snapshot_id).alias("snapshot_id"), "user_id", "attributes"),
+        delete_keys=outdated.where(is_of_this | F.col("_is_there").isNull()),
+    )
 
 
 def _write_snapshot_row(lakehouse: Lakehouse, snapshot_id: str, cuts: Cuts, counts: Mapping[str, int]) -> None:
