@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
 from mmrec_lib.contracts import CONTRACTS
@@ -20,11 +21,14 @@ from mmrec_lib.contracts.table import Check
 from mmrec_lib.errors import StoreError
 from mmrec_lib.features.load import current_snapshot
 from mmrec_lib.lakehouse import session
-from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.lakehouse.config import MaintenanceConfig, StoreConfig
 from mmrec_lib.lakehouse.ddl import conform, create_statement
 from mmrec_lib.lakehouse.evolution import evolve
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
+from mmrec_lib.lakehouse.maintain import maintain_all
+from mmrec_lib.lakehouse.store import create_card, note_tables
 from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult, _nullable
+from mmrec_lib.publishing.collect import count_tables
 from mmrec_lib.publishing.slices import current_rows
 
 # Delta's own errors reach Python by the one or the other name, after the version of Spark.
@@ -271,6 +275,32 @@ def test_a_column_of_another_type_is_read_as_of_now_and_converted_by_the_first_w
     with pytest.raises(REFUSED, match="required_columns"):
         again.merge("training_snapshot", snapshot_row(again, "s2", None, current=True))
     assert again.merge("training_snapshot", snapshot_row(again, "s2", date(2025, 10, 3), current=True)).inserted == 1
+
+
+def test_rows_of_another_type_are_updated_in_the_write_that_converts_them(lakehouse: Lakehouse) -> None:
+    make_older_snapshots(lakehouse, "2025-10-01")
+    earlier = lakehouse.read("training_snapshot").withColumn("is_current", F.lit(False))
+    rows = snapshot_row(lakehouse, "s1", date(2025, 10, 2), current=True)
+    result = lakehouse.merge("training_snapshot", rows.unionByName(earlier.select(*rows.columns)))
+    assert result == WriteResult(inserted=1, updated=1)
+    found = lakehouse.read("training_snapshot").orderBy("snapshot_id").collect()
+    assert [(row["as_of_date"], row["is_current"]) for row in found] == [
+        (date(2025, 10, 1), False),
+        (date(2025, 10, 2), True),
+    ]
+    assert current_snapshot(lakehouse)[0] == "s1"
+
+
+def test_a_table_of_an_earlier_version_that_no_contract_knows_is_left_alone(lakehouse: Lakehouse) -> None:
+    create_card(lakehouse.store)
+    lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1"}))
+    note_tables(lakehouse.store, ["graph_edge", "item_document"])
+    unknown = f"{lakehouse.store.out}/tables/item_document"
+    lakehouse.spark.range(3).write.format("delta").save(unknown)
+    assert Ledger(lakehouse).lost(CONTRACTS) == []
+    assert {name: rows for name, rows in count_tables(lakehouse).items() if rows} == {"graph_edge": 1}
+    maintain_all(lakehouse, MaintenanceConfig(), lakehouse.written_at)
+    assert DeltaTable(unknown).to_pyarrow_table().num_rows == 3 and DeltaTable(unknown).version() == 0
 
 
 def test_a_column_of_another_type_whose_values_do_not_fit_is_refused_and_left_as_it_is(lakehouse: Lakehouse) -> None:
