@@ -39,11 +39,12 @@ def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -
     Raises:
         ModelError: When a baseline is to be published that was not registered.
     """
-    candidate = require_candidate(registry, current_snapshot(lakehouse)[0])
-    champion = registry.by_alias(CHAMPION)
-    if champion is not None and champion.version == candidate.version:
+    champion, newest = registry.by_alias(CHAMPION), registry.newest()
+    if champion is not None and newest is not None and champion.version == newest.version:
+        candidate = require_candidate(registry, current_snapshot(lakehouse)[0])
         return {"promoted": 0}, f"version {candidate.version} is the champion already"
     snapshot = load_snapshot(lakehouse)
+    candidate = require_candidate(registry, snapshot.snapshot_id)
     require_same_data(candidate, snapshot)
     values = _validation_values(lakehouse, candidate, config)
     lost = champion is not None and not registry.is_intact(champion)

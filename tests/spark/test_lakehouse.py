@@ -18,8 +18,8 @@ from pyspark.sql.types import StringType
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import Check
-from mmrec_lib.errors import StoreError
-from mmrec_lib.features.load import current_snapshot
+from mmrec_lib.errors import NoDataError, StoreError
+from mmrec_lib.features.load import current_snapshot, load_items
 from mmrec_lib.lakehouse import session
 from mmrec_lib.lakehouse.config import MaintenanceConfig, StoreConfig
 from mmrec_lib.lakehouse.ddl import conform, create_statement
@@ -289,9 +289,13 @@ def test_rows_of_another_type_are_updated_in_the_write_that_converts_them(lakeho
         (date(2025, 10, 2), True),
     ]
     assert current_snapshot(lakehouse)[0] == "s1"
+    # What an earlier version assembled has no items and users of its own.
+    with pytest.raises(NoDataError, match=r"Snapshot s1 has no items.*Run assemble_snapshot"):
+        load_items(lakehouse)
 
 
 def test_a_table_of_an_earlier_version_that_no_contract_knows_is_left_alone(lakehouse: Lakehouse) -> None:
+    Path(str(lakehouse.store.out)).mkdir()
     create_card(lakehouse.store)
     lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1"}))
     note_tables(lakehouse.store, ["graph_edge", "item_document"])
