@@ -127,13 +127,12 @@ def snapshot_contents(
 
 
 def _counts(interactions: DataFrame, items: DataFrame) -> dict[str, int]:
-    sums = interactions.agg(
+    row = interactions.agg(
         F.count(F.lit(1)).alias("interactions"),
         F.countDistinct("user_id").alias("users"),
         *[F.count(f"{part}_weight").alias(part) for part in PARTS],
-    )
-    row = sums.crossJoin(items.agg(F.count(F.lit(1)).alias("items"))).collect()[0]
-    counts = {name: int(row[name]) for name in ("interactions", "users", "items")}
+    ).collect()[0]
+    counts = {"interactions": int(row["interactions"]), "users": int(row["users"]), "items": items.count()}
     return counts | {f"{part}_interactions": int(row[part]) for part in PARTS}
 
 
