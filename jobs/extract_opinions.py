@@ -6,7 +6,6 @@ import sys
 
 from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.run import extraction_revisions
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.reviews.extract_opinions import OPINION_READS, OPINION_WRITES, extract_opinions, sentiment_revision
@@ -15,7 +14,7 @@ from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """Settings of opinions, and the models that transcribe and classify reviews."""
+    """Settings of opinions, the model that classifies reviews, and how much a worker holds at once."""
 
     models: ModelsConfig
     embedding: EmbeddingConfig
@@ -33,11 +32,8 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Revisions of the models."""
-    return {
-        **extraction_revisions(config.models, config.embedding),
-        **sentiment_revision(config.models, config.opinion),
-    }
+    """Revision of the model that tells sentiments, where there is one."""
+    return sentiment_revision(config.models, config.opinion)
 
 
 JOB = Job(

@@ -20,7 +20,7 @@ class Config(Section):
 
 
 def run(context: Context, config: Config) -> Outcome:
-    """Read words out of new media; take precomputed ones as they are; put the documents of items together."""
+    """Read words out of new media; take precomputed ones as they are; bring all texts of items and reviews together."""
     counts, metrics = extract_texts(context.lakehouse, config.models, config.embedding, context.progress.line)
     context.log_metrics(JOB.name, metrics)
     return Outcome(

@@ -7,6 +7,7 @@ from pyspark.sql.types import (
     BinaryType,
     BooleanType,
     ByteType,
+    DateType,
     DoubleType,
     FloatType,
     IntegerType,
@@ -56,24 +57,33 @@ MEDIA_TEXT = TableContract(
     checks=(Check("text_or_error", "(text IS NULL) <> (error IS NULL)"), ERROR_REASON),
 )
 
-ITEM_DOCUMENT = TableContract(
-    name="item_document",
+OWNER_TEXT = TableContract(
+    name="owner_text",
     layer="silver",
-    comment="Everything known of an item in words, span by span, each with where it came from.",
+    comment="Every text of an item or review, its own and those of its media, in normal form, with where it came from.",
     columns=(
-        Column("item_id", StringType(), "The item.", required=True),
-        Column("position", IntegerType(), "Place of the span in the document, from 0.", required=True),
-        Column("source", StringType(), "title, description, transcript, ocr, labels or tags.", required=True),
-        Column("text", StringType(), "The span's words, white space normalised.", required=True),
-        Column("media", StringType(), "images, audio or video; null for words of the record itself."),
-        Column("asset_id", StringType(), "The medium that it was found in; null for words of the record itself."),
-        Column("encoder_id", StringType(), "Model that found it; provided for precomputed words, null for the record."),
-        Column("revision", StringType(), "Revision of the model."),
+        Column("owner_kind", StringType(), "item or review.", required=True),
+        Column("owner_id", StringType(), "item_id or review_id.", required=True),
+        Column(
+            "field",
+            StringType(),
+            "title, description or text of the record; images, audio or video for words of its media; transcript for "
+            "one that came precomputed for the owner and stands for those of its media.",
+            required=True,
+        ),
+        Column(
+            "kind", StringType(), "written in the record itself; else transcript, ocr, labels or tags.", required=True
+        ),
+        Column("position", IntegerType(), "Place of the medium in its field, from 0; else 0.", required=True),
+        Column("text", StringType(), "The words: without markup, in NFC, white space as single spaces.", required=True),
+        Column("language", StringType(), "ISO 639-1 code as delivered, or as the model detected it; null if unknown."),
         Column("confidence", FloatType(), "How sure the model is, 0 to 1; null where it does not tell."),
-        Column("start_seconds", DoubleType(), "Where the span begins in sound or video."),
-        Column("end_seconds", DoubleType(), "Where it ends."),
+        Column("asset_id", StringType(), "The medium that the words were found in; null for those of the record."),
+        Column("encoder_id", StringType(), "Model that found them; provided if precomputed, null if written."),
+        Column("revision", StringType(), "Revision of the model; likewise."),
+        Column("content_id", StringType(), "sha256 of the text; see content_embedding.", required=True),
     ),
-    key=("item_id", "position"),
+    key=("owner_kind", "owner_id", "field", "kind", "position"),
 )
 
 # How a vector is kept; `vector` or `codes`, and never both. See `encoders.packing`.
@@ -207,13 +217,38 @@ TRAINING_CONTENT = TableContract(
     partition_by=("snapshot_id",),
 )
 
+TRAINING_ITEM = TableContract(
+    name="training_item",
+    layer="silver",
+    comment="The catalogue of a snapshot, items without a feature or an interaction among them.",
+    columns=(
+        Column("snapshot_id", StringType(), "Snapshot; see training_interaction.", required=True),
+        Column("item_id", StringType(), "The item.", required=True),
+    ),
+    key=("snapshot_id", "item_id"),
+    partition_by=("snapshot_id",),
+)
+
+TRAINING_USER = TableContract(
+    name="training_user",
+    layer="silver",
+    comment="The users of a snapshot, also those without an interaction; users who are deleted leave all snapshots.",
+    columns=(
+        Column("snapshot_id", StringType(), "Snapshot; see training_interaction.", required=True),
+        Column("user_id", StringType(), "The user.", required=True),
+        Column("attributes", STRING_MAP, "Attributes of the user when the snapshot was made."),
+    ),
+    key=("snapshot_id", "user_id"),
+    partition_by=("snapshot_id",),
+)
+
 TRAINING_SNAPSHOT = TableContract(
     name="training_snapshot",
     layer="silver",
     comment="One row a snapshot: its dates, cuts and the table versions it was made from.",
     columns=(
         Column("snapshot_id", StringType(), "Key.", required=True),
-        Column("as_of_date", StringType(), "Events before this UTC date count, ISO 8601.", required=True),
+        Column("as_of_date", DateType(), "Events before this UTC date count.", required=True),
         Column("split_source", StringType(), "given when the events brought their split, else by_time.", required=True),
         Column("valid_from_ts", TimestampType(), "First time of valid; null with a given split."),
         Column("test_from_ts", TimestampType(), "First time of test; null with a given split."),
@@ -304,13 +339,15 @@ OPINION_MODEL = TableContract(
 
 SILVER = (
     MEDIA_TEXT,
-    ITEM_DOCUMENT,
+    OWNER_TEXT,
     CONTENT_EMBEDDING,
     ITEM_EMBEDDING,
     ENCODER_RELEASE,
     USER_PROFILE,
     TRAINING_INTERACTION,
     TRAINING_CONTENT,
+    TRAINING_ITEM,
+    TRAINING_USER,
     TRAINING_SNAPSHOT,
     REVIEW_OPINION,
     OPINION_MODEL,

@@ -13,11 +13,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.config import DEFAULT_LANGUAGE, FieldEncoder
-from mmrec_lib.embedding.extracted_text import spoken_words
 from mmrec_lib.embedding.languages import language
+from mmrec_lib.embedding.owner_text import joined_texts, review_words
 from mmrec_lib.embedding.revisions import attempts_now, made_by, not_done, of_model
 from mmrec_lib.embedding.storage import stored_as
-from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.embedding.vector_codec import Storage
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.kept_media import kept_reference
@@ -28,7 +27,7 @@ def item_contents(
     review: DataFrame,
     media_link: DataFrame,
     *,
-    words: DataFrame,
+    owner_text: DataFrame,
     provided_vector: DataFrame,
     encoders: Sequence[tuple[FieldEncoder, EncoderSpec]],
     provided: str = "replace",
@@ -42,7 +41,7 @@ def item_contents(
         item: Bronze table.
         review: Bronze table; reviews of items that are not in `item` do not count.
         media_link: Bronze table.
-        words: What was found in media; see `words.found_words`.
+        owner_text: Silver table.
         provided_vector: Bronze table.
         encoders: The encoders of each field.
         provided: What a precomputed vector does, `replace` or `both`.
@@ -57,7 +56,7 @@ def item_contents(
     parts = [item.limit(0).select("item_id", *(nothing.alias(name) for name in columns[1:]))]
     if texts:
         fields = tuple(dict.fromkeys(one.field for one, _ in texts))
-        parts.append(_assigned(_texts(item, review, words, fields), texts))
+        parts.append(_assigned(_texts(item, review, owner_text, fields), texts))
     if media:
         fields = tuple(dict.fromkeys(one.field for one, _ in media))
         parts.append(_assigned(_media(item, media_link, fields), media))
@@ -119,26 +118,6 @@ def content_embedding_rows(encoded: DataFrame, *specs: EncoderSpec) -> DataFrame
     )
 
 
-def review_words(review: DataFrame, words: DataFrame) -> DataFrame:
-    """The words of each review, written or else spoken.
-
-    Args:
-        review: Bronze table.
-        words: See `words.spoken_words`.
-
-    Returns:
-        The columns of `review` and `raw`, null where there are no words.
-    """
-    spoken = words.where(F.col("owner_kind") == "review").select(
-        F.col("owner_id").alias("review_id"), F.col("text").alias("_spoken")
-    )
-    # `<p>&nbsp;</p>` is no word either: many an editor's empty field.
-    words_left = F.regexp_replace("text", r"<[^<>]*>|&nbsp;|&#160;|[\s\u00a0]", "")
-    written = F.when(words_left != "", F.col("text"))
-    joined = review.join(spoken, on="review_id", how="left")
-    return joined.withColumn("raw", F.coalesce(written, "_spoken", "text")).drop("_spoken")
-
-
 def _assigned(rows: DataFrame, encoders: Sequence[tuple[FieldEncoder, EncoderSpec]]) -> DataFrame:
     """Each row once for every encoder of its field and language."""
     with_languages = {one.field for one, _ in encoders if one.language is not None}
@@ -171,25 +150,20 @@ def _is_there(value: Column) -> Column:
     return value.isNotNull()
 
 
-def _texts(item: DataFrame, review: DataFrame, words: DataFrame, fields: Sequence[str]) -> DataFrame:
-    known = item.select("item_id")
-    found = words.where(F.col("owner_kind") == "item").select(
-        F.col("owner_id").alias("item_id"), F.col("kind").alias("field"), F.col("text").alias("raw")
+def _texts(item: DataFrame, review: DataFrame, owner_text: DataFrame, fields: Sequence[str]) -> DataFrame:
+    known, texts = item.select("item_id"), joined_texts(owner_text)
+    of_items = texts.where((F.col("owner_kind") == "item") & F.col("field").isin(*fields)).select(
+        F.col("owner_id").alias("item_id"), "field", "content_id", "text"
     )
-    parts = [found.where(F.col("field").isin(*fields)).join(known, on="item_id", how="left_semi")]
-    for field in ("title", "description"):
-        if field in fields:
-            parts.append(item.select("item_id", F.lit(field).alias("field"), F.col(field).alias("raw")))
+    parts = [of_items.join(known, on="item_id", how="left_semi")]
     if "review" in fields:
-        spoken = review_words(review.join(known, on="item_id", how="left_semi"), spoken_words(words))
-        parts.append(spoken.select("item_id", F.lit("review").alias("field"), "raw"))
-    union = reduce(DataFrame.unionByName, parts)
-    texts = union.where(F.col("raw").isNotNull()).select("item_id", "field", normalised(F.col("raw")).alias("text"))
-    return (
-        texts.where(F.col("text").isNotNull())
-        .select("item_id", "field", content_id(F.col("text")).alias("content_id"), "text")
-        .dropDuplicates(["item_id", "field", "content_id"])
-    )
+        of_reviews = review.select("review_id", "item_id").join(known, on="item_id", how="left_semi")
+        parts.append(
+            of_reviews.join(review_words(texts), on="review_id", how="inner").select(
+                "item_id", F.lit("review").alias("field"), "content_id", "text"
+            )
+        )
+    return reduce(DataFrame.unionByName, parts).dropDuplicates(["item_id", "field", "content_id"])
 
 
 def _media(item: DataFrame, media_link: DataFrame, fields: Sequence[str]) -> DataFrame:

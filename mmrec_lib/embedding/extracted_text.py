@@ -1,4 +1,4 @@
-"""Words found in media: which media are still to be read, and whose words they are.
+"""Words found in media: the media that are still to be read, and the words of each owner's media.
 
 Precomputed transcripts come for a medium (its path), a review or an item, and replace extraction there.
 """
@@ -19,8 +19,6 @@ from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.kept_media import kept_reference
 
 TRANSCRIPT = "transcript"
-# Kinds of words in the order in which they stand in an item's document, and what joins those of several media.
-SEPARATORS = {TRANSCRIPT: " ", "ocr": " ", "labels": ", ", "tags": ", "}
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,10 @@ def plan_extraction(
     Returns:
         `content_id`, `content` (bytes or null), `uri` and `num_attempts` (see `revisions.not_done`), one row a medium.
     """
-    links = _links(media_link, (extractor.media,))
+    links = media_links(media_link, (extractor.media,))
     needed = links
     if extractor.spec.modality == TRANSCRIPT:
-        ready = _precomputed(provided_text)
+        ready = precomputed_transcripts(provided_text)
         by_owner = ready.where(F.col("owner_kind") != "media").select("owner_kind", "owner_id")
         by_path = ready.where(F.col("owner_kind") == "media").select(F.col("owner_id").alias("media_path"))
         known = provided_media_text(provided_text, media_link).select(F.col("content_id").alias("asset_id"))
@@ -97,8 +95,8 @@ def provided_media_text(provided_text: DataFrame, media_link: DataFrame) -> Data
     A transcript of a path belongs to the asset behind it, one of a review or item to the first sound of that owner.
     When several would belong to one asset, that of a path wins, then the smallest owner.
     """
-    ready = _precomputed(provided_text)
-    links = _links(media_link, ("audio", "video"))
+    ready = precomputed_transcripts(provided_text)
+    links = media_links(media_link, ("audio", "video"))
     of_paths = ready.where(F.col("owner_kind") == "media").withColumnRenamed("owner_id", "media_path")
     by_path = of_paths.join(links.select("media_path", "asset_id").distinct(), on="media_path", how="inner").select(
         "asset_id", F.lit(0).alias("choice"), F.col("media_path").alias("owner"), "text", "language"
@@ -136,7 +134,7 @@ def provided_media_text(provided_text: DataFrame, media_link: DataFrame) -> Data
 
 
 def media_words(media_link: DataFrame, media_text: DataFrame, extractors: Sequence[TextExtractor]) -> DataFrame:
-    """Words of each owner's media, one row a medium that has some.
+    """Words of each owner's media, one row a medium and kind that has some.
 
     Precomputed words come before those of a model.
 
@@ -147,98 +145,37 @@ def media_words(media_link: DataFrame, media_text: DataFrame, extractors: Sequen
 
     Returns:
         `owner_kind`, `owner_id`, `media`, `position`, `asset_id`, `kind`, `encoder_id`, `revision`, `text`,
-        `confidence`, `spans`.
+        `language`, `confidence`.
     """
-    is_ready = F.col("encoder_id") == PROVIDED
+    is_precomputed = F.col("encoder_id") == PROVIDED
     is_wanted = reduce(
         lambda a, b: a | b,
         [made_by(extractor.spec) & (F.col("media") == extractor.media) for extractor in extractors],
-        is_ready,
+        is_precomputed,
     )
-    ready_first = Window.partitionBy("owner_kind", "owner_id", "media", "position", "kind").orderBy(
-        F.when(is_ready, 0).otherwise(1)
+    precomputed_first = Window.partitionBy("owner_kind", "owner_id", "media", "position", "kind").orderBy(
+        F.when(is_precomputed, 0).otherwise(1)
     )
     texts = media_text.where(F.col("text") != "").select(
-        F.col("content_id").alias("asset_id"), "kind", "encoder_id", "revision", "text", "confidence", "spans"
+        F.col("content_id").alias("asset_id"), "kind", "encoder_id", "revision", "text", "language", "confidence"
     )
     return (
-        _links(media_link, tuple(MEDIA_KINDS))
+        media_links(media_link, tuple(MEDIA_KINDS))
         .join(texts, on="asset_id", how="inner")
         .where(is_wanted)
-        .withColumn("choice", F.row_number().over(ready_first))
+        .withColumn("choice", F.row_number().over(precomputed_first))
         .where(F.col("choice") == 1)
-        .select(
-            "owner_kind",
-            "owner_id",
-            "media",
-            "position",
-            "asset_id",
-            "kind",
-            "encoder_id",
-            "revision",
-            "text",
-            "confidence",
-            "spans",
-        )
+        .drop("choice", "media_path")
     )
 
 
-def owner_texts(
-    media_link: DataFrame, media_text: DataFrame, provided_text: DataFrame, extractors: Sequence[TextExtractor]
-) -> DataFrame:
-    """Texts of what is said, written, shown and heard in the media of each item and review.
-
-    The transcript is the precomputed one of the owner, or else those of its sounds and videos in their order.
-
-    Args:
-        media_link: Bronze table.
-        media_text: Silver table.
-        provided_text: Bronze table.
-        extractors: Models whose words count; precomputed ones always do.
-
-    Returns:
-        `owner_kind`, `owner_id`, `kind`, `text`; one row an owner and kind with words.
-    """
-    own = (
-        _precomputed(provided_text)
-        .where(F.col("owner_kind").isin("item", "review"))
-        .select("owner_kind", "owner_id", F.lit(TRANSCRIPT).alias("kind"), "text")
-    )
-    in_order = F.array_sort(F.collect_list(F.struct("media", "position", "text")))
-    texts = F.transform(in_order, lambda part: part["text"])
-    joined = [F.when(F.col("kind") == kind, F.array_join("texts", by)) for kind, by in SEPARATORS.items()]
-    found = (
-        media_words(media_link, media_text, extractors)
-        .join(own, on=["owner_kind", "owner_id", "kind"], how="left_anti")
-        .groupBy("owner_kind", "owner_id", "kind")
-        .agg(texts.alias("texts"))
-        .select("owner_kind", "owner_id", "kind", F.coalesce(*joined).alias("text"))
-    )
-    return own.unionByName(found)
-
-
-def spoken_words(found: DataFrame) -> DataFrame:
-    """Spoken texts of items and reviews: the transcripts among `owner_texts`, as `owner_kind`, `owner_id`, `text`."""
-    return found.where(F.col("kind") == TRANSCRIPT).select("owner_kind", "owner_id", "text")
-
-
-def released_extractors(encoder_release: DataFrame) -> list[TextExtractor]:
-    """The models whose words readers use."""
-    rows = encoder_release.where(F.col("modality").isin(*SEPARATORS)).collect()
-    return [
-        TextExtractor(
-            row["field"],
-            EncoderSpec(row["encoder_id"], row["revision"], row["modality"], MEDIA_KINDS[row["field"]], None),
-        )
-        for row in rows
-    ]
-
-
-def _precomputed(provided_text: DataFrame) -> DataFrame:
+def precomputed_transcripts(provided_text: DataFrame) -> DataFrame:
+    """Precomputed transcripts: `owner_kind`, `owner_id`, `text`, `language`."""
     return provided_text.where(F.col("kind") == TRANSCRIPT).select("owner_kind", "owner_id", "text", "language")
 
 
-def _links(media_link: DataFrame, media: Sequence[str]) -> DataFrame:
+def media_links(media_link: DataFrame, media: Sequence[str]) -> DataFrame:
+    """Links of some fields: `owner_kind`, `owner_id`, `media`, `position`, `asset_id`, `media_path`."""
     return media_link.where(F.col("field").isin(*media)).select(
         "owner_kind", "owner_id", F.col("field").alias("media"), "position", "asset_id", "media_path"
     )

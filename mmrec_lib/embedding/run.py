@@ -14,16 +14,14 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.chunks import ChunkedRun, ReportProgress, Work
 from mmrec_lib.embedding.config import MEDIA_KINDS, EmbeddingConfig, FieldEncoder
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
-from mmrec_lib.embedding.documents import item_documents
 from mmrec_lib.embedding.extracted_text import (
     TextExtractor,
     media_text_rows,
-    media_words,
-    owner_texts,
     plan_extraction,
     provided_media_text,
 )
 from mmrec_lib.embedding.operator import MEDIA_COLUMNS, TEXT_COLUMNS, encode_table, extract_table, infer_together
+from mmrec_lib.embedding.owner_text import read_owner_text, write_owner_text
 from mmrec_lib.embedding.pooling import pool_items, release_rows
 from mmrec_lib.embedding.quantization_loss import NEIGHBOURS
 from mmrec_lib.embedding.revisions import in_use, made_by, wanted_together
@@ -36,10 +34,10 @@ from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.kept_media import kept_reference
 from mmrec_lib.lakehouse.tables import Lakehouse
 
-EXTRACT_READS = ("item", "media_asset", "media_link", "provided_text")
+EXTRACT_READS = ("item", "review", "media_asset", "media_link", "provided_text")
 EXTRACT_FEEDBACK = ("encoder_release",)
-EXTRACT_WRITES = ("media_text", "item_document")
-EMBED_READS = ("item", "review", "media_asset", "media_link", "media_text", "provided_text", "provided_vector")
+EXTRACT_WRITES = ("media_text", "owner_text")
+EMBED_READS = ("item", "review", "media_asset", "media_link", "owner_text", "provided_vector")
 EMBED_WRITES = ("content_embedding", "item_embedding", "encoder_release")
 
 # The number of earlier attempts is carried along.
@@ -110,14 +108,14 @@ def chosen_encoders(models: ModelsConfig, config: EmbeddingConfig) -> list[tuple
 def extract_texts(
     lakehouse: Lakehouse, models: ModelsConfig, config: EmbeddingConfig, report_progress: ReportProgress
 ) -> tuple[dict[str, int], dict[str, float]]:
-    """Bring media_text and item_document up to date: precomputed words, and those that models find.
+    """Bring media_text and owner_text up to date: precomputed words, those that models find, and those of records.
 
     Returns:
-        Counts `extracted`, `provided`, `errors`, `spans`, and `to_retry` where media are to be tried again; rows,
+        Counts `extracted`, `provided`, `errors`, `texts`, and `to_retry` where media are to be tried again; rows,
         errors and speed of each model.
     """
     media_asset, media_link = lakehouse.read("media_asset"), lakehouse.read("media_link")
-    provided_text, item = lakehouse.read("provided_text"), lakehouse.read("item")
+    provided_text = lakehouse.read("provided_text")
     provided = lakehouse.stage("provided_media_text", provided_media_text(provided_text, media_link))
     run = ChunkedRun(lambda made: _merge(lakehouse, "media_text", made), config.commit_every * 60, report_progress)
     extractors = selected_extractors(models, config)
@@ -136,14 +134,11 @@ def extract_texts(
     is_in_use = in_use(lakehouse.read("encoder_release"), [extractor.spec for extractor in extractors])
     unused = _unused(lakehouse.read("media_text"), assets, is_in_use)
     _merge(lakehouse, "media_text", [*run.take(), provided], delete_keys=unused)
-    words = media_words(media_link, lakehouse.read("media_text"), extractors)
-    documents = lakehouse.stage("item_document", item_documents(item, words, provided_text))
-    _replace_all(lakehouse, "item_document", documents)
     counts = {
         "extracted": run.counts["rows"] - run.counts["errors"],
         "provided": provided.count(),
         "errors": run.counts["errors"],
-        "spans": documents.count(),
+        "texts": write_owner_text(lakehouse, extractors),
     }
     return counts | _to_retry(run), run.metrics
 
@@ -163,14 +158,13 @@ def embed_contents(
     extractors, encoders = selected_extractors(models, config), chosen_encoders(models, config)
     item, provided_vector = lakehouse.read("item"), lakehouse.read("provided_vector")
     media_link = lakehouse.read("media_link")
-    words = owner_texts(media_link, lakehouse.read("media_text"), lakehouse.read("provided_text"), extractors)
     contents = lakehouse.stage(
         "contents",
         item_contents(
             item,
             lakehouse.read("review"),
             media_link,
-            words=words,
+            owner_text=read_owner_text(lakehouse),
             provided_vector=provided_vector,
             encoders=encoders,
             provided=config.provided,

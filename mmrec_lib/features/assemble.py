@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.silver import TRAINING_SNAPSHOT
-from mmrec_lib.embedding.extracted_text import owner_texts, released_extractors, spoken_words
+from mmrec_lib.embedding.owner_text import read_owner_text
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.acts import find_span, known_acts, resolve_as_of, warn_of_newest
 from mmrec_lib.features.config import FeaturesConfig
@@ -39,14 +39,19 @@ READS = (
     "user",
     "review",
     "graph_edge",
-    "media_link",
-    "media_text",
-    "provided_text",
+    "owner_text",
     "content_embedding",
     "item_embedding",
     "encoder_release",
 )
-WRITES = ("user_profile", "training_interaction", "training_content", "training_snapshot")
+WRITES = (
+    "user_profile",
+    "training_interaction",
+    "training_content",
+    "training_item",
+    "training_user",
+    "training_snapshot",
+)
 
 
 def assemble(
@@ -88,8 +93,11 @@ def assemble(
         )
     where = {"snapshot_id": snapshot_id}
     tag = F.lit(snapshot_id).alias("snapshot_id")
-    lakehouse.replace_slice("training_content", contents.select(tag, *contents.columns), where)
-    lakehouse.replace_slice("training_interaction", interactions.select(tag, *interactions.columns), where)
+    lakehouse.replace_slice("training_content", contents.select(tag, *contents.columns), where, is_staged=True)
+    pairs = interactions.select(tag, *interactions.columns)
+    lakehouse.replace_slice("training_interaction", pairs, where, is_staged=True)
+    lakehouse.replace_slice("training_item", items.select(tag, "item_id"), where, is_staged=True)
+    _write_users(lakehouse, snapshot_id, users)
     known = known_events(parted, cuts, refit_on_valid=refit_on_valid)
     profiles = lakehouse.stage("user_profile", user_profiles(users, items, known, features.max_history))
     gone = lakehouse.read("user_profile").join(users, "user_id", "left_anti")
@@ -103,16 +111,10 @@ def snapshot_contents(
 ) -> DataFrame:
     """All feature blocks of the catalogue: fit, feature, item_id, tokens, vector."""
     embedding, release = lakehouse.read("item_embedding"), lakehouse.read("encoder_release")
-    found = owner_texts(
-        lakehouse.read("media_link"),
-        lakehouse.read("media_text"),
-        lakehouse.read("provided_text"),
-        released_extractors(release),
-    )
-    words = spoken_words(found)
     written = lakehouse.read("review").join(users.select("user_id"), "user_id", "left_semi")
     reviews = lakehouse.stage(
-        "review_content", review_contents(written, words, lakehouse.read("content_embedding"), release)
+        "review_content",
+        review_contents(written, read_owner_text(lakehouse), lakehouse.read("content_embedding"), release),
     )
     blocks = (
         released_vectors(embedding, release)
@@ -135,11 +137,23 @@ def _counts(interactions: DataFrame, items: DataFrame) -> dict[str, int]:
     return counts | {f"{part}_interactions": int(row[part]) for part in PARTS}
 
 
+def _write_users(lakehouse: Lakehouse, snapshot_id: str, users: DataFrame) -> None:
+    """Write the users of a snapshot; those who are gone leave earlier snapshots too, with what was known of them."""
+    is_of_this = F.col("snapshot_id") == snapshot_id
+    stored = lakehouse.read("training_user").select("snapshot_id", "user_id")
+    outdated = stored.join(users.withColumn("_is_there", F.lit(True)).select("user_id", "_is_there"), "user_id", "left")
+    lakehouse.merge(
+        "training_user",
+        users.select(F.lit(snapshot_id).alias("snapshot_id"), "user_id", "attributes"),
+        delete_keys=outdated.where(is_of_this | F.col("_is_there").isNull()),
+    )
+
+
 def _write_snapshot_row(lakehouse: Lakehouse, snapshot_id: str, cuts: Cuts, counts: Mapping[str, int]) -> None:
     versions = {name: version for name, version in lakehouse.data_versions(READS).items() if version is not None}
     row = (
         snapshot_id,
-        cuts.as_of.isoformat(),
+        cuts.as_of,
         "given" if cuts.given else "by_time",
         cuts.valid_from,
         cuts.test_from,

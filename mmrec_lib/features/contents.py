@@ -10,10 +10,9 @@ from functools import reduce
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from mmrec_lib.embedding.contents import review_words
+from mmrec_lib.embedding.owner_text import joined_texts, review_words
 from mmrec_lib.embedding.pooling import mean_vectors
 from mmrec_lib.embedding.storage import with_vectors
-from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.features.interactions import Cuts
 
@@ -54,21 +53,20 @@ def _blocks(encoder_release: DataFrame) -> DataFrame:
 
 
 def review_contents(
-    review: DataFrame, words: DataFrame, content_embedding: DataFrame, encoder_release: DataFrame
+    review: DataFrame, owner_text: DataFrame, content_embedding: DataFrame, encoder_release: DataFrame
 ) -> DataFrame:
     """Vectors of reviews under the released encoders: feature, item_id, review_ts, content_id, vector.
 
     Args:
         review: Bronze table.
-        words: What was said in spoken reviews; see `embedding.words.spoken_words`.
+        owner_text: Silver table.
         content_embedding: Silver table.
         encoder_release: Silver table.
     """
     blocks = _blocks(encoder_release).where(F.col("field") == "review").drop("modality", "field")
     vectors = with_vectors(content_embedding).join(F.broadcast(blocks), ["encoder_id", "revision"])
-    texts = review_words(review, words).select(
-        "item_id", "review_ts", content_id(normalised(F.col("raw"))).alias("content_id")
-    )
+    words = review_words(joined_texts(owner_text)).select("review_id", "content_id")
+    texts = review.select("review_id", "item_id", "review_ts").join(words, "review_id")
     return texts.join(vectors.select("content_id", "feature", "vector"), "content_id").select(
         "feature", "item_id", "review_ts", "content_id", "vector"
     )

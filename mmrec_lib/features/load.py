@@ -6,15 +6,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.contents import ALL_FITS
@@ -34,9 +36,9 @@ class Snapshot:
     Attributes:
         snapshot_id: See the table training_snapshot.
         cuts: Where its parts end.
-        user_ids: [U] all known users, sorted.
-        item_ids: [I] the catalogue, sorted.
-        is_available: [I] whether the item may be recommended.
+        user_ids: [U] its users that are still there, sorted.
+        item_ids: [I] its items that are still there, sorted.
+        is_available: [I] whether the item may be recommended now.
         parts: Interactions of train, valid and test, each [U, I].
         contents: Feature blocks by fit (or `all`) and name.
         user_attributes: [U] group of each user for each attribute.
@@ -73,8 +75,8 @@ class Snapshot:
     def data_hash(self) -> str:
         """Identity of what fits see: the catalogue, contents, and what users with interactions did and are.
 
-        The id of a snapshot is that of its stored rows. What a fit sees follows the tables of items and users too: they
-        may have lost rows since, or have gained items that no stored row speaks of.
+        The id of a snapshot is that of its interactions and contents. What a fit sees also lacks the users and items
+        that were deleted since, and has items that neither speaks of.
         """
         digest = hashlib.sha256()
         _add(digest, "items", text=self.item_ids.tolist())
@@ -113,7 +115,7 @@ def current_snapshot(lakehouse: Lakehouse) -> tuple[str, Cuts]:
         raise NoDataError("There is no training snapshot yet. Run assemble_snapshot first.")
     row = rows[0]
     cuts = Cuts(
-        as_of=date.fromisoformat(row["as_of_date"]),
+        as_of=row["as_of_date"],
         given=row["split_source"] == "given",
         valid_from=_utc(row["valid_from_ts"]),
         test_from=_utc(row["test_from_ts"]),
@@ -125,27 +127,77 @@ def _utc(value: datetime | None) -> datetime | None:
     return value.astimezone(UTC) if value is not None else None
 
 
-def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
-    """Read the latest snapshot, less what was deleted after it was made: the tables of users and items decide."""
+@dataclass(frozen=True)
+class SnapshotItems:
+    """The catalogue of a snapshot, less items that were deleted after it was made.
+
+    Attributes:
+        snapshot_id: See the table training_snapshot.
+        cuts: Where its parts end.
+        item_ids: [I] sorted.
+        is_available: [I] whether the item may be recommended now.
+    """
+
+    snapshot_id: str
+    cuts: Cuts
+    item_ids: npt.NDArray[np.str_]
+    is_available: npt.NDArray[np.bool_]
+
+
+def load_items(lakehouse: Lakehouse) -> SnapshotItems:
+    """Read the catalogue of the latest snapshot.
+
+    Raises:
+        NoDataError: When there is no snapshot, or it has no items.
+    """
     snapshot_id, cuts = current_snapshot(lakehouse)
-    items = _table(lakehouse, "item", lakehouse.read("item").select("item_id", "available").orderBy("item_id"))
-    users = _table(lakehouse, "profile", present_profiles(lakehouse).select("user_id", "attributes").orderBy("user_id"))
-    item_ids, user_ids = (
-        np.array(column.to_pylist(), dtype=np.str_) for column in (items["item_id"], users["user_id"])
-    )
-    of_users, of_items = IdIndex(user_ids, "users of the store"), IdIndex(item_ids, "items of the catalogue")
-    parts, num_gone = _load_parts(lakehouse, snapshot_id, of_users, of_items)
-    return Snapshot(
+    own = lakehouse.read("training_item").where(F.col("snapshot_id") == snapshot_id).select("item_id")
+    present = lakehouse.read("item").select("item_id", "available")
+    items = _sorted_table(lakehouse, "item_id", own.join(present, "item_id"))
+    if not len(items):
+        raise NoDataError(
+            f"Snapshot {snapshot_id} has no items: all of them were deleted since, or it was made by an earlier "
+            "version, which did not keep them. Run assemble_snapshot."
+        )
+    return SnapshotItems(
         snapshot_id=snapshot_id,
         cuts=cuts,
-        user_ids=user_ids,
-        item_ids=item_ids,
+        item_ids=np.array(items["item_id"].to_pylist(), dtype=np.str_),
         is_available=np.asarray(items["available"].to_numpy(), dtype=np.bool_),
+    )
+
+
+def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
+    """Read the latest snapshot, less what was deleted after it was made.
+
+    Raises:
+        NoDataError: When there is none, or it has no items.
+    """
+    items = load_items(lakehouse)
+    own = lakehouse.read("training_user").where(F.col("snapshot_id") == items.snapshot_id)
+    present = own.join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
+    users = _sorted_table(lakehouse, "user_id", present.select("user_id", "attributes"))
+    user_ids = np.array(users["user_id"].to_pylist(), dtype=np.str_)
+    of_users, of_items = IdIndex(user_ids, "users of the snapshot"), IdIndex(items.item_ids, "items of the snapshot")
+    parts, num_gone = _load_parts(lakehouse, items.snapshot_id, of_users, of_items)
+    return Snapshot(
+        snapshot_id=items.snapshot_id,
+        cuts=items.cuts,
+        user_ids=user_ids,
+        item_ids=items.item_ids,
+        is_available=items.is_available,
         parts=parts,
-        contents=_load_contents(lakehouse, snapshot_id, of_items),
+        contents=_load_contents(lakehouse, items.snapshot_id, of_items),
         user_attributes=group_values([dict(pairs or ()) for pairs in users["attributes"].to_pylist()]),
         num_gone=num_gone,
     )
+
+
+def load_fit_contents(lakehouse: Lakehouse, items: SnapshotItems, fit: str) -> dict[str, Content]:
+    """Read the feature blocks that a fit sees, by name, for all items of a snapshot; see `Snapshot.fit_data`."""
+    of_items = IdIndex(items.item_ids, "items of the snapshot")
+    contents = _load_contents(lakehouse, items.snapshot_id, of_items, (ALL_FITS, fit))
+    return {name: content for (_, name), content in sorted(contents.items(), key=lambda entry: entry[0][1])}
 
 
 def present_profiles(lakehouse: Lakehouse) -> DataFrame:
@@ -153,8 +205,11 @@ def present_profiles(lakehouse: Lakehouse) -> DataFrame:
     return lakehouse.read("user_profile").join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
 
 
-def _table(lakehouse: Lakehouse, name: str, rows: DataFrame) -> pa.Table:
-    return pa.Table.from_batches(list(lakehouse.stream_arrow(name, rows.coalesce(1))))
+def _sorted_table(lakehouse: Lakehouse, key: str, rows: DataFrame) -> pa.Table:
+    """Rows in the order of their ids, sorted here: Spark would need three jobs more for it."""
+    batches = list(lakehouse.stream_arrow(key, rows.coalesce(1)))
+    table = pa.Table.from_batches(batches) if batches else to_arrow_schema(rows.schema).empty_table()
+    return table.take(pc.sort_indices(table[key]))
 
 
 def _load_parts(
@@ -185,8 +240,11 @@ def _load_parts(
     return parts, num_gone
 
 
-def _load_contents(lakehouse: Lakehouse, snapshot_id: str, of_items: IdIndex) -> dict[tuple[str, str], Content]:
+def _load_contents(
+    lakehouse: Lakehouse, snapshot_id: str, of_items: IdIndex, fits: Sequence[str] | None = None
+) -> dict[tuple[str, str], Content]:
     rows = lakehouse.read("training_content").where(F.col("snapshot_id") == snapshot_id)
+    rows = rows if fits is None else rows.where(F.col("fit").isin(*fits))
     vectors: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
     tokens: dict[tuple[str, str], list[list[str]]] = {}
     for batch in lakehouse.stream_arrow("contents", rows.select("fit", "feature", "item_id", "tokens", "vector"), 4096):

@@ -17,7 +17,9 @@ from pyspark.sql import functions as F
 
 from mmrec_lib import __version__
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.extracted_text import owner_texts, released_extractors, spoken_words
+from mmrec_lib.embedding.extracted_text import TRANSCRIPT
+from mmrec_lib.embedding.owner_text import joined_texts
+from mmrec_lib.embedding.revisions import PROVIDED
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.lakehouse.ledger import Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -74,7 +76,7 @@ def collect_report(
     runs = {job: ledger.last_good(job) for job in jobs}
     return ReportData(
         store_name=PurePosixPath(str(lakehouse.store.data)).name,
-        as_of=snapshot[0]["as_of_date"] if snapshot else "",
+        as_of=snapshot[0]["as_of_date"].isoformat() if snapshot else "",
         introduction=config.introduction,
         versions=software_versions(),
         tables=tables,
@@ -208,27 +210,22 @@ def _encodes(lakehouse: Lakehouse) -> list[EncodeCount]:
 
 
 def _spoken(lakehouse: Lakehouse, limit: int) -> list[SpokenReview]:
-    release = lakehouse.read("encoder_release")
-    link, texts = lakehouse.read("media_link"), lakehouse.read("media_text")
-    words = spoken_words(owner_texts(link, texts, lakehouse.read("provided_text"), released_extractors(release)))
-    ready = (
-        lakehouse.read("provided_text")
-        .where(F.col("owner_kind") == "review")
-        .select(F.col("owner_id").alias("review_id"), F.lit(True).alias("is_ready"))
-    )
+    found = lakehouse.read("owner_text").where((F.col("owner_kind") == "review") & (F.col("kind") == TRANSCRIPT))
+    heard = found.where(F.col("encoder_id") != PROVIDED).select(F.col("owner_id").alias("review_id")).distinct()
     seconds = (
-        link.where((F.col("owner_kind") == "review") & (F.col("field") == "audio"))
+        lakehouse.read("media_link")
+        .where((F.col("owner_kind") == "review") & (F.col("field") == "audio"))
         .join(lakehouse.read("media_asset").select("asset_id", "media_seconds"), "asset_id", "left")
         .groupBy(F.col("owner_id").alias("review_id"))
         .agg(F.sum("media_seconds").alias("seconds"))
     )
     rows = (
-        words.where(F.col("owner_kind") == "review")
+        joined_texts(found)
         .select(F.col("owner_id").alias("review_id"), "text")
         .join(lakehouse.read("review").select("review_id", "item_id", "rating"), "review_id")
         .join(lakehouse.read("item").select("item_id", "title"), "item_id", "left")
         .join(seconds, "review_id", "left")
-        .join(ready, "review_id", "left")
+        .join(heard.withColumn("is_heard", F.lit(True)), "review_id", "left")
         .orderBy("review_id")
         .limit(limit)
         .collect()
@@ -240,7 +237,7 @@ def _spoken(lakehouse: Lakehouse, limit: int) -> list[SpokenReview]:
             r["title"],
             r["seconds"],
             r["rating"],
-            "precomputed" if r["is_ready"] else "speech model",
+            "speech model" if r["is_heard"] else "precomputed",
         )
         for r in rows
     ]

@@ -15,11 +15,8 @@ from pyspark.sql.types import StructType
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.batches import bounded
 from mmrec_lib.embedding.config import EmbeddingConfig
-from mmrec_lib.embedding.contents import review_words
-from mmrec_lib.embedding.extracted_text import owner_texts, spoken_words
 from mmrec_lib.embedding.operator import check_same, on_this_worker, portable
-from mmrec_lib.embedding.run import selected_extractors
-from mmrec_lib.embedding.texts import content_id, normalised
+from mmrec_lib.embedding.owner_text import joined_texts, read_owner_text, review_words
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_classifier
 from mmrec_lib.encoders.spec import EncoderSpec
@@ -29,7 +26,7 @@ from mmrec_lib.opinions.analyse import Judge, Opinion, analyse
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.opinions.model import OpinionModel, Review, fit_opinions, fit_revision, part_of, settings_id
 
-OPINION_READS = ("review", "media_link", "media_text", "provided_text")
+OPINION_READS = ("review", "owner_text")
 OPINION_WRITES = ("opinion_model", "review_opinion")
 STORE_MODEL = "store"
 
@@ -48,14 +45,7 @@ def extract_opinions(
     Returns:
         Counts `analysed`, `errors`, `fitted` (1 when the models were), and what was measured on held-out reviews.
     """
-    found = owner_texts(
-        lakehouse.read("media_link"),
-        lakehouse.read("media_text"),
-        lakehouse.read("provided_text"),
-        selected_extractors(models, portions),
-    )
-    words = spoken_words(found)
-    reviews = lakehouse.stage("review_texts", review_texts(lakehouse.read("review"), words))
+    reviews = lakehouse.stage("review_texts", review_texts(lakehouse.read("review"), read_owner_text(lakehouse)))
     stored = lakehouse.read("review_opinion")
     sample = lakehouse.stage("fit_sample", fit_sample(reviews, config.max_fit_reviews))
     model, fit, is_new = _current_model(lakehouse, sample, stored, config)
@@ -86,20 +76,18 @@ def sentiment_revision(models: ModelsConfig, config: OpinionConfig) -> dict[str,
     return {spec.id: spec.revision}
 
 
-def review_texts(review: DataFrame, words: DataFrame) -> DataFrame:
+def review_texts(review: DataFrame, owner_text: DataFrame) -> DataFrame:
     """The words of every review, written or spoken.
 
     Args:
         review: Bronze table.
-        words: See `words.spoken_words`.
+        owner_text: Silver table.
 
     Returns:
         `review_id`, `language`, `rating`, `text` in normal form and `content_id`, both null without words.
     """
-    spoken = review_words(review, words).select(
-        "review_id", "language", "rating", normalised(F.col("raw")).alias("text")
-    )
-    return spoken.withColumn("content_id", content_id(F.col("text")))
+    words = review_words(joined_texts(owner_text))
+    return review.select("review_id", "language", "rating").join(words, "review_id", "left")
 
 
 def fit_sample(reviews: DataFrame, most: int) -> DataFrame:

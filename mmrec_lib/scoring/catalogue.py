@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pyarrow.fs
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.features.load import Snapshot
+from mmrec_lib.features.load import SnapshotItems
 from mmrec_lib.models.data import Content
 from mmrec_lib.models.ids import IdIndex, Mapped
 from mmrec_lib.models.ranker.ranker import FittedRanker
@@ -58,19 +59,26 @@ class Catalogue:
         return self.index.known(item_ids) & self.model_index.known(item_ids)
 
 
-def build_catalogue(ranker: FittedRanker, snapshot: Snapshot) -> Catalogue:
-    """Vectors of today's items: the model's own, and for items that came after its fit vectors from their content."""
-    known = Mapped(snapshot.item_ids, IdIndex(ranker.item_ids, "items of the fit"))
-    vectors = np.zeros((len(snapshot.item_ids), ranker.vector_dim), dtype=np.float32)
+def build_catalogue(
+    ranker: FittedRanker, items: SnapshotItems, load_contents: Callable[[], Mapping[str, Content]]
+) -> Catalogue:
+    """Vectors of today's items: the model's own, and for items that came after its fit vectors from their content.
+
+    Args:
+        ranker: The model.
+        items: The catalogue.
+        load_contents: Loads the contents of all its items; called only where some came after the fit.
+    """
+    known = Mapped(items.item_ids, IdIndex(ranker.item_ids, "items of the fit"))
+    vectors = np.zeros((len(items.item_ids), ranker.vector_dim), dtype=np.float32)
     vectors[known.known] = ranker.item_vectors()[known.of(np.flatnonzero(known.known))]
     late = np.flatnonzero(~known.known)
     if len(late):
         contents = {
-            name: Content(name, c.kind, c.matrix[late], c.has[late], c.tokens)
-            for name, c in snapshot.fit_data("fit3").contents.items()
+            name: Content(name, c.kind, c.matrix[late], c.has[late], c.tokens) for name, c in load_contents().items()
         }
         vectors[late] = ranker.item_vectors_from_content(contents, len(late))
-    return Catalogue(ranker, snapshot.item_ids, vectors, ~snapshot.is_available)
+    return Catalogue(ranker, items.item_ids, vectors, ~items.is_available)
 
 
 def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> None:

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.gold import CURRENT_SLICE, ITEM_NEIGHBOR, ITEM_VECTOR
 from mmrec_lib.errors import ModelError
-from mmrec_lib.features.load import load_snapshot, present_profiles
+from mmrec_lib.features.load import load_fit_contents, load_items, present_profiles
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
@@ -29,8 +29,8 @@ READS = (
     "user",
     "user_profile",
     "training_snapshot",
-    "training_interaction",
     "training_content",
+    "training_item",
     "registry:champion",
 )
 SLICED = ("user_topk", "item_neighbor", "user_vector", "item_vector")
@@ -53,21 +53,23 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
         raise ModelError(
             f"There is no {CHAMPION} of {registry.model_name}. Run promote_ranker first, or set the alias yourself."
         )
-    snapshot = load_snapshot(lakehouse)
-    if len(snapshot.item_ids) > config.max_catalogue_items:
+    items, profiles = load_items(lakehouse), present_profiles(lakehouse)
+    if len(items.item_ids) > config.max_catalogue_items:
         raise ModelError(
-            f"The catalogue has {len(snapshot.item_ids)} items, more than scoring.max_catalogue_items = "
+            f"The catalogue has {len(items.item_ids)} items, more than scoring.max_catalogue_items = "
             f"{config.max_catalogue_items}. Raise it where workers have the memory."
         )
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.model_artifact(champion, "ranker", Path(scratch))
-        catalogue = build_catalogue(FittedRanker.load(folder), snapshot)
+        catalogue = build_catalogue(
+            FittedRanker.load(folder), items, lambda: load_fit_contents(lakehouse, items, "fit3")
+        )
         # A place of its own: workers keep what they read from a place, maybe another catalogue of this run.
         uri = lakehouse.staging_path(f"catalogue-{uuid.uuid4().hex}")
         save_catalogue(catalogue, folder, uri)
-        num_tasks = 2 * (1 + len(snapshot.user_ids) // config.users_per_task)
-        scored = lakehouse.stage("scored", score_profiles(present_profiles(lakehouse), uri, config.k, num_tasks))
-    day = snapshot.cuts.as_of
+        num_tasks = 2 * (1 + profiles.count() // config.users_per_task)
+        scored = lakehouse.stage("scored", score_profiles(profiles, uri, config.k, num_tasks))
+    day = items.cuts.as_of
     version = champion.version
     topk = _topk_rows(scored).select(
         F.lit(day).alias("as_of_date"),

@@ -48,7 +48,8 @@ def evaluate_candidate(
         ModelError: When there is no candidate, or it was not trained on the current snapshot.
     """
     snapshot = load_snapshot(lakehouse)
-    candidate = require_candidate(registry, snapshot)
+    candidate = require_candidate(registry, snapshot.snapshot_id)
+    require_same_data(candidate, snapshot)
     config = config.model_copy(update={"ks": tuple(sorted({*config.ks, promotion.k}))})
     champion = registry.by_alias(CHAMPION)
     with tempfile.TemporaryDirectory() as scratch:
@@ -116,8 +117,8 @@ def is_evaluated(registry: Registry) -> bool:
     return is_whole and all(registry.is_intact(model) for model in stand_ins[:1])
 
 
-def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel:
-    """The candidate, which must have been trained on this snapshot as it is now and have all its files.
+def require_candidate(registry: Registry, snapshot_id: str) -> RegisteredModel:
+    """The candidate, which must have been trained on this snapshot and have all its files.
 
     Raises:
         ModelError: When it was not, files are gone, or there is none.
@@ -126,15 +127,10 @@ def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel
     if candidate is None:
         raise ModelError(f"There is no version of {registry.model_name} yet. Run train_ranker first.")
     trained_on = candidate.tags.get(SNAPSHOT_TAG)
-    if trained_on != snapshot.snapshot_id:
+    if trained_on != snapshot_id:
         raise ModelError(
             f"{candidate.name} version {candidate.version} was trained on snapshot {trained_on}, but the current one "
-            f"is {snapshot.snapshot_id}. Run train_ranker first."
-        )
-    if candidate.tags.get(DATA_TAG) != snapshot.data_hash:
-        raise ModelError(
-            f"{candidate.name} version {candidate.version} was trained before users or items of snapshot "
-            f"{snapshot.snapshot_id} were deleted or added. Run train_ranker first."
+            f"is {snapshot_id}. Run train_ranker first."
         )
     if not registry.is_intact(candidate):
         raise ModelError(
@@ -142,6 +138,19 @@ def require_candidate(registry: Registry, snapshot: Snapshot) -> RegisteredModel
             "them again as a new version."
         )
     return candidate
+
+
+def require_same_data(candidate: RegisteredModel, snapshot: Snapshot) -> None:
+    """Check that a model was trained on a snapshot as it is now.
+
+    Raises:
+        ModelError: When users or items were deleted or added since.
+    """
+    if candidate.tags.get(DATA_TAG) != snapshot.data_hash:
+        raise ModelError(
+            f"{candidate.name} version {candidate.version} was trained before users or items of snapshot "
+            f"{snapshot.snapshot_id} were deleted or added. Run train_ranker first."
+        )
 
 
 def evaluate_part(

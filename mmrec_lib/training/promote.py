@@ -10,13 +10,13 @@ from pyspark.sql import functions as F
 from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
-from mmrec_lib.features.load import Snapshot, load_snapshot
+from mmrec_lib.features.load import Snapshot, current_snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
 from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION, FINGERPRINT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.evaluate import READS as EVALUATE_READS
-from mmrec_lib.training.evaluate import evaluate_part, require_candidate
+from mmrec_lib.training.evaluate import evaluate_part, require_candidate, require_same_data
 from mmrec_lib.training.fallback import BASELINE_TAG, is_baseline, published_baseline
 from mmrec_lib.training.fits import RANKER, load_fits
 from mmrec_lib.training.gate import Decision, GateValue, best_baseline, decide_first, decide_next, gate_values
@@ -29,6 +29,8 @@ DECISION_TAG = "mmrec.promotion"
 def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -> tuple[dict[str, int], str]:
     """Move the alias champion to the candidate unless the gate refuses; the reason becomes a tag of the version.
 
+    Where the candidate is the champion already there is nothing to decide, and nothing is loaded for it.
+
     Without a ranker as champion, the best baseline is published in the place of a refused one.
 
     Returns:
@@ -37,11 +39,13 @@ def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -
     Raises:
         ModelError: When a baseline is to be published that was not registered.
     """
-    snapshot = load_snapshot(lakehouse)
-    candidate = require_candidate(registry, snapshot)
-    champion = registry.by_alias(CHAMPION)
-    if champion is not None and champion.version == candidate.version:
+    champion, newest = registry.by_alias(CHAMPION), registry.newest()
+    if champion is not None and newest is not None and champion.version == newest.version:
+        candidate = require_candidate(registry, current_snapshot(lakehouse)[0])
         return {"promoted": 0}, f"version {candidate.version} is the champion already"
+    snapshot = load_snapshot(lakehouse)
+    candidate = require_candidate(registry, snapshot.snapshot_id)
+    require_same_data(candidate, snapshot)
     values = _validation_values(lakehouse, candidate, config)
     lost = champion is not None and not registry.is_intact(champion)
     if champion is not None and lost and is_same_fit(champion, candidate):

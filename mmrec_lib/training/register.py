@@ -20,6 +20,7 @@ DATA_TAG = "mmrec.data_hash"
 PUBLISHED_FIT_TAG = "mmrec.published_fit"
 FITS_FOLDER = "fits"
 _EXAMPLE_ITEMS = 3
+_SNAPSHOT_TABLES = ("training_snapshot", "training_interaction", "training_content", "training_item", "training_user")
 
 
 def register_fit(
@@ -58,7 +59,7 @@ def register_fit(
 def _table_versions(lakehouse: Lakehouse) -> dict[str, int]:
     """Versions of the tables that the snapshot was made from, and of its own."""
     row = lakehouse.read("training_snapshot").where("is_current").select("table_versions").collect()[0]
-    own = lakehouse.data_versions(("training_snapshot", "training_interaction", "training_content"))
+    own = lakehouse.data_versions(_SNAPSHOT_TABLES)
     return dict(row["table_versions"]) | {name: version for name, version in own.items() if version is not None}
 
 

@@ -18,7 +18,15 @@ from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
 from mmrec_lib.training.fits import choose_all, published_fit, save_fits
 from mmrec_lib.training.register import PUBLISHED_FIT_TAG, register_fit
 
-READS = ("training_snapshot", "training_interaction", "training_content", "user_profile", "user", "item")
+READS = (
+    "training_snapshot",
+    "training_interaction",
+    "training_content",
+    "training_item",
+    "training_user",
+    "user",
+    "item",
+)
 VERSION_COUNT = "version"
 
 

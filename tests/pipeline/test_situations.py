@@ -486,9 +486,9 @@ def test_what_only_a_deleted_user_liked_counts_for_nobody(shop: Shop) -> None:
 def test_markup_is_no_content(shop: Shop) -> None:
     assert shop.run.status == 0, shop.run.printed[-1000:]
     texts = {
-        row["item_id"]: " ".join(row["text"].split())
-        for row in shop.run.tables["item_document"]
-        if row["source"] == "description"
+        row["owner_id"]: row["text"]
+        for row in shop.run.tables["owner_text"]
+        if (row["owner_kind"], row["field"]) == ("item", "description")
     }
     clean, marked = shop.known["markup"]
     assert texts[marked] == texts[clean]

@@ -13,10 +13,10 @@ from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, 
 from mmrec_lib.embedding.extracted_text import (
     TextExtractor,
     media_text_rows,
-    owner_texts,
     plan_extraction,
     provided_media_text,
 )
+from mmrec_lib.embedding.owner_text import owner_text_rows
 from mmrec_lib.embedding.pooling import pool_items, release_rows
 from mmrec_lib.embedding.storage import quantized
 from mmrec_lib.embedding.texts import content_id, normalised
@@ -143,9 +143,9 @@ def contents(
     provided_vector = rows(
         spark, "provided_vector", {"item_id": "i2", "modality": "image", "encoder_id": "shop", "vector": [1.0, 2.0]}
     )
-    words = owner_texts(links, media_text, provided_text, [EARS])
+    texts = owner_text_rows(item, review, links, media_text=media_text, provided_text=provided_text, extractors=[EARS])
     return item_contents(
-        item, review, links, words=words, provided_vector=provided_vector, encoders=encoders()
+        item, review, links, owner_text=texts, provided_vector=provided_vector, encoders=encoders()
     ).localCheckpoint()
 
 
@@ -175,11 +175,13 @@ def test_fields_and_modalities_can_be_left_out(
     spark: SparkSession, item: DataFrame, links: DataFrame, media_text: DataFrame, provided_text: DataFrame
 ) -> None:
     review, vector = rows(spark, "review"), rows(spark, "provided_vector")
-    words = owner_texts(links, media_text, provided_text, [])
+    texts = owner_text_rows(
+        item, rows(spark, "review"), links, media_text=media_text, provided_text=provided_text, extractors=[]
+    )
 
     def fields(*chosen: str) -> set[str]:
         wanted = [(one, spec) for one, spec in encoders() if one.field in chosen]
-        made = item_contents(item, review, links, words=words, provided_vector=vector, encoders=wanted)
+        made = item_contents(item, review, links, owner_text=texts, provided_vector=vector, encoders=wanted)
         return {row["field"] for row in made.collect()}
 
     assert fields("title") == {"title"}
@@ -191,14 +193,16 @@ def test_precomputed_vectors_replace_or_stand_beside(
     spark: SparkSession, item: DataFrame, links: DataFrame, media_text: DataFrame, provided_text: DataFrame
 ) -> None:
     vector = rows(spark, "provided_vector", {"item_id": "i1", "modality": "image", "encoder_id": "x", "vector": [1.0]})
-    words = owner_texts(links, media_text, provided_text, [])
+    texts = owner_text_rows(
+        item, rows(spark, "review"), links, media_text=media_text, provided_text=provided_text, extractors=[]
+    )
     images = [(one, spec) for one, spec in encoders() if one.field == "images"]
     for provided, expected in (("replace", {"i2"}), ("both", {"i1", "i2"})):
         made = item_contents(
             item,
             rows(spark, "review"),
             links,
-            words=words,
+            owner_text=texts,
             provided_vector=vector,
             encoders=images,
             provided=provided,

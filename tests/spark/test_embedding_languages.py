@@ -6,6 +6,7 @@ from pyspark.sql import SparkSession
 
 from mmrec_lib.embedding.config import FieldEncoder
 from mmrec_lib.embedding.contents import item_contents
+from mmrec_lib.embedding.owner_text import owner_text_rows
 from tests.spark.test_embedding_contents import TEXT, rows
 
 TEXTS = {
@@ -24,10 +25,10 @@ def test_each_text_goes_to_the_encoder_of_its_language(spark: SparkSession) -> N
     fields = [FieldEncoder("description", name, code) for code, name in BY_LANGUAGE]
     encoders = [(one, replace(TEXT, id=one.encoder_id)) for one in (*fields, FieldEncoder("title", "other"))]
     none = rows(spark, "provided_vector")
-    words = spark.createDataFrame([], "owner_kind string, owner_id string, kind string, text string")
-    found = item_contents(
-        items, rows(spark, "review"), rows(spark, "media_link"), words=words, provided_vector=none, encoders=encoders
-    ).collect()
+    review, links = rows(spark, "review"), rows(spark, "media_link")
+    words = {"media_text": rows(spark, "media_text"), "provided_text": rows(spark, "provided_text")}
+    texts = owner_text_rows(items, review, links, **words, extractors=[])
+    found = item_contents(items, review, links, owner_text=texts, provided_vector=none, encoders=encoders).collect()
     assert {(row["item_id"], row["field"], row["encoder_id"]) for row in found} == {
         ("german", "description", "my-german"),
         ("japanese", "description", "my-japanese"),

@@ -6,6 +6,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.embedding.owner_text import write_owner_text
 from mmrec_lib.embedding.revisions import attempts_now, not_done
 from mmrec_lib.embedding.run import embed_contents
 from mmrec_lib.encoders.config import ModelsConfig
@@ -69,6 +70,7 @@ def test_an_item_gets_vectors_of_its_sound_and_of_both_tracks_of_its_video(
     ]
     lakehouse.merge("media_link", rows(spark, "media_link", *links))
 
+    write_owner_text(lakehouse, [])
     counts, _ = embed_contents(lakehouse, models, settings(), said.append)
     assert counts == {"encoded": 4, "errors": 3, "contents": 4, "item_vectors": 4}
     made = lakehouse.read("content_embedding").select("content_id", "encoder_id", "modality", "error").collect()
@@ -123,6 +125,7 @@ def test_media_that_a_busy_machine_failed_on_are_tried_again_a_few_times(
     again = todo.withColumn("error", F.lit("media_decoder_crashed: once more"))
     assert {row[0] for row in again.select(attempts_now(again)).collect()} == {1, 2}
 
+    write_owner_text(lakehouse, [])
     counts, _ = embed_contents(lakehouse, models, settings(), [].append)
     assert counts["encoded"] == 1 and "to_retry" not in counts
     made = lakehouse.read("content_embedding").select("content_id", "error", "num_attempts").collect()

@@ -6,6 +6,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.embedding.owner_text import write_owner_text
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.opinions.config import OpinionConfig
@@ -28,6 +29,12 @@ MODELS = ModelsConfig()
 
 def review_rows(lakehouse: Lakehouse, *values: dict[str, Any]) -> DataFrame:
     return rows(lakehouse.spark, "review", *values)
+
+
+def judge(lakehouse: Lakehouse, *settings: Any) -> tuple[dict[str, int], dict[str, float]]:
+    """Opinions of the reviews as they are now: their words are written first, as extraction does."""
+    write_owner_text(lakehouse, [])
+    return extract_opinions(lakehouse, *settings)
 
 
 def versions(lakehouse: Lakehouse) -> dict[str, int | None]:
@@ -54,7 +61,7 @@ def test_reviews_become_opinions_once_and_only_what_changed_again(lakehouse: Lak
     said = {"owner_kind": "review", "owner_id": "spoken", "kind": "transcript", "text": "the story is horrible"}
     lakehouse.merge("provided_text", rows(lakehouse.spark, "provided_text", said))
 
-    counts, metrics = extract_opinions(lakehouse, MODELS, PORTIONS, CONFIG)
+    counts, metrics = judge(lakehouse, MODELS, PORTIONS, CONFIG)
     assert counts == {"analysed": 123, "errors": 2, "fitted": 1}
     found = opinions(lakehouse)
     assert len(found) == 125
@@ -78,7 +85,7 @@ def test_reviews_become_opinions_once_and_only_what_changed_again(lakehouse: Lak
     new = {"review_id": "new", "text": "The waiter is lovely"}
     gone = review_rows(lakehouse, planted[0], others[1])
     lakehouse.merge("review", review_rows(lakehouse, new), delete_keys=gone)
-    assert extract_opinions(lakehouse, MODELS, PORTIONS, CONFIG)[0] == {"analysed": 1, "errors": 0, "fitted": 0}
+    assert judge(lakehouse, MODELS, PORTIONS, CONFIG)[0] == {"analysed": 1, "errors": 0, "fitted": 0}
     after = opinions(lakehouse)
     assert set(after) == (set(found) | {"new"}) - {"r000", "empty"}
     assert after["new"]["fit_part"] is None and after["new"]["revision"] == fitted["revision"]
@@ -88,7 +95,7 @@ def test_reviews_become_opinions_once_and_only_what_changed_again(lakehouse: Lak
     make_sentiment_model(tmp_path / "tiny", ("1 star", "3 stars", "5 stars"), planted=True)
     models = ModelsConfig.model_validate({"root": str(tmp_path), "encoders": {"tiny": {"kind": "sentiment"}}})
     config = CONFIG.model_copy(update={"sentiment_encoder": "tiny"})
-    assert extract_opinions(lakehouse, models, PORTIONS, config)[0]["fitted"] == 1
+    assert judge(lakehouse, models, PORTIONS, config)[0]["fitted"] == 1
     judged = opinions(lakehouse)
     assert len(judged) == 144
     assert {row["encoder_id"] for row in judged.values()} == {"tiny"}
@@ -101,7 +108,7 @@ def test_a_store_with_few_ratings_says_why_it_predicts_none_and_a_second_run_com
     lakehouse: Lakehouse,
 ) -> None:
     lakehouse.merge("review", review_rows(lakehouse, {"review_id": "a", "text": "I love it"}))
-    counts, metrics = extract_opinions(lakehouse, MODELS, PORTIONS, CONFIG)
+    counts, metrics = judge(lakehouse, MODELS, PORTIONS, CONFIG)
     assert counts == {"analysed": 1, "errors": 0, "fitted": 1}
     assert "accuracy" not in metrics
     note = lakehouse.read("opinion_model").collect()[0]["note"]
@@ -109,5 +116,5 @@ def test_a_store_with_few_ratings_says_why_it_predicts_none_and_a_second_run_com
     row = opinions(lakehouse)["a"]
     assert (row["sentiment"], row["rating"], row["p_positive"]) == ("positive", None, None)
     before = versions(lakehouse)
-    assert extract_opinions(lakehouse, MODELS, PORTIONS, CONFIG)[0] == {"analysed": 0, "errors": 0, "fitted": 0}
+    assert judge(lakehouse, MODELS, PORTIONS, CONFIG)[0] == {"analysed": 0, "errors": 0, "fitted": 0}
     assert versions(lakehouse) == before

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.embedding.owner_text import write_owner_text
 from mmrec_lib.embedding.run import embed_contents
 from mmrec_lib.embedding.storage import quantized, stored_as, with_vectors
 from mmrec_lib.embedding.vector_codec import Storage
@@ -91,6 +92,7 @@ def test_a_new_revision_is_released_in_one_commit_packed_in_int8_and_the_next_ru
     revision = encoder_spec(models.encoders["tiny-text"], models).revision
     named = {f"i{n}": title for n, title in enumerate(titles(41))}
     lakehouse.merge("item", rows(spark, "item", *({"item_id": i, "title": title} for i, title in named.items())))
+    write_owner_text(lakehouse, [])
     # Readers use revision r0. Of the new one a run in float32 has done all but the last title.
     made = {"encoder_id": "tiny-text", "modality": "text", "storage": "float32"}
     old = {"revision": "r0", "dim": 2, "vector": [1.0, 0.0], **made}

@@ -1,4 +1,4 @@
-"""Words of media: documents of items, and the order of what is released."""
+"""Texts of owners: all that is written, and found in media, and the chunks in which it is found."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.chunks import ChunkedRun, Work
-from mmrec_lib.embedding.documents import item_documents
-from mmrec_lib.embedding.extracted_text import TextExtractor, media_words, owner_texts, released_extractors
+from mmrec_lib.embedding.extracted_text import TextExtractor
+from mmrec_lib.embedding.owner_text import (
+    joined_texts,
+    owner_text_rows,
+    read_owner_text,
+    review_words,
+    write_owner_text,
+)
 from mmrec_lib.encoders.spec import EncoderSpec
+from mmrec_lib.errors import NoDataError
+from mmrec_lib.lakehouse.tables import Lakehouse
 from tests.spark.test_embedding_contents import link, rows
 
+SAID = {"kind": "transcript"}
+EYES = {"kind": "labels", "encoder_id": "eyes", "revision": "r1"}
 LOOKS = TextExtractor("images", EncoderSpec("eyes", "r1", "labels", "image", None))
 READS = TextExtractor("images", EncoderSpec("glasses", "r1", "ocr", "image", None))
 HEARS = TextExtractor("video", EncoderSpec("ears", "r1", "transcript", "audio", None))
@@ -54,7 +65,7 @@ def media_text(spark: SparkSession) -> DataFrame:
         made(LOOKS, "p2", "old", revision="r0"),
         made(READS, "p1", "SALE"),
         made(READS, "p2"),
-        made(HEARS, "v1", "said"),
+        made(HEARS, "v1", "said", language="fr"),
         # Found in the same medium by a model that reads sound, which this medium is not.
         made(TextExtractor("audio", EncoderSpec("other", "r1", "transcript", "audio", None)), "v1", "wrong"),
     )
@@ -63,48 +74,101 @@ def media_text(spark: SparkSession) -> DataFrame:
 @pytest.fixture(scope="module")
 def provided_text(spark: SparkSession) -> DataFrame:
     return rows(
-        spark, "provided_text", {"owner_kind": "item", "owner_id": "i2", "kind": "transcript", "text": "precomputed"}
+        spark,
+        "provided_text",
+        {"owner_kind": "item", "owner_id": "i2", **SAID, "text": "precomputed", "language": "de"},
+        {"owner_kind": "item", "owner_id": "gone", **SAID, "text": "of an item that is not there"},
+        {"owner_kind": "review", "owner_id": "r2", **SAID, "text": "said  instead"},
+        {"owner_kind": "review", "owner_id": "r3", **SAID, "text": "said too"},
     )
 
 
-def test_words_of_several_media_join_by_kind(links: DataFrame, media_text: DataFrame, provided_text: DataFrame) -> None:
-    found = owner_texts(links, media_text, provided_text, [LOOKS, READS, HEARS]).collect()
-    assert {(row["owner_id"], row["kind"]): row["text"] for row in found} == {
+@pytest.fixture(scope="module")
+def texts(spark: SparkSession, links: DataFrame, media_text: DataFrame, provided_text: DataFrame) -> DataFrame:
+    item = rows(
+        spark,
+        "item",
+        {"item_id": "i1", "title": "A  pair", "description": "<p>&nbsp;</p>"},
+        {"item_id": "i2", "description": "<b>two</b>"},
+    )
+    review = rows(
+        spark,
+        "review",
+        {"review_id": "r1", "text": " fine\n", "language": "en"},
+        {"review_id": "r2", "text": "<p>&nbsp;</p>"},
+        {"review_id": "r3", "text": "both"},
+        {"review_id": "silent"},
+    )
+    return owner_text_rows(
+        item,
+        review,
+        links,
+        media_text=media_text,
+        provided_text=provided_text,
+        extractors=[LOOKS, READS, HEARS],
+    ).localCheckpoint()
+
+
+def test_every_text_of_an_owner_is_there_once_with_where_it_came_from(texts: DataFrame) -> None:
+    columns = ("field", "kind", "position", "text", "language", "confidence", "asset_id", "encoder_id", "revision")
+    found = {(row["owner_id"], *(row[name] for name in columns)) for row in texts.collect()}
+    provided = ("provided", "provided")
+    assert found == {
+        ("i1", "title", "written", 0, "A pair", None, None, None, None, None),
+        ("i1", "images", "labels", 0, "shoe, sandal", None, 0.5, "p1", "eyes", "r1"),
+        ("i1", "images", "labels", 1, "boot", None, 0.5, "p2", "eyes", "r1"),
+        ("i1", "images", "ocr", 0, "SALE", None, 0.5, "p1", "glasses", "r1"),
+        ("i1", "video", "transcript", 0, "said", "fr", 0.5, "v1", "ears", "r1"),
+        ("i2", "description", "written", 0, "two", None, None, None, None, None),
+        ("i2", "transcript", "transcript", 0, "precomputed", "de", None, None, *provided),
+        ("r1", "text", "written", 0, "fine", "en", None, None, None, None),
+        ("r2", "transcript", "transcript", 0, "said instead", None, None, None, *provided),
+        ("r3", "text", "written", 0, "both", None, None, None, None, None),
+        ("r3", "transcript", "transcript", 0, "said too", None, None, None, *provided),
+    }
+    assert texts.select(*CONTRACTS["owner_text"].key).distinct().count() == texts.count() == len(found)
+    assert all(row["content_id"] == hashlib.sha256(row["text"].encode()).hexdigest() for row in texts.collect())
+
+
+def test_words_of_several_media_join_by_kind(texts: DataFrame) -> None:
+    found = joined_texts(texts.where(F.col("owner_kind") == "item")).collect()
+    assert {(row["owner_id"], row["field"]): row["text"] for row in found} == {
+        ("i1", "title"): "A pair",
         ("i1", "labels"): "shoe, sandal, boot",
         ("i1", "ocr"): "SALE",
         ("i1", "transcript"): "said",
+        ("i2", "description"): "two",
         ("i2", "transcript"): "precomputed",
     }
+    assert all(row["content_id"] == hashlib.sha256(row["text"].encode()).hexdigest() for row in found)
 
 
-def test_a_document_holds_every_span_with_where_it_came_from(
-    spark: SparkSession, links: DataFrame, media_text: DataFrame, provided_text: DataFrame
-) -> None:
-    item = rows(spark, "item", {"item_id": "i1", "title": "A  pair"}, {"item_id": "i2", "description": "two"})
-    words = media_words(links, media_text, [LOOKS, READS, HEARS])
-    made = item_documents(item, words, provided_text).orderBy("item_id", "position").collect()
-    assert [
-        (row["item_id"], row["position"], row["source"], row["text"], row["asset_id"], row["encoder_id"])
-        for row in made
-    ] == [
-        ("i1", 0, "title", "A pair", None, None),
-        ("i1", 1, "transcript", "said", "v1", "ears"),
-        ("i1", 2, "ocr", "SALE", "p1", "glasses"),
-        ("i1", 3, "labels", "shoe", "p1", "eyes"),
-        ("i1", 4, "labels", "sandal", "p1", "eyes"),
-        ("i1", 5, "labels", "boot", "p2", "eyes"),
-        ("i2", 0, "description", "two", None, None),
-        ("i2", 1, "transcript", "precomputed", None, "provided"),
-    ]
-    assert (made[4]["confidence"], made[4]["start_seconds"], made[4]["end_seconds"]) == (0.5, 1.0, 2.0)
+def test_a_review_counts_with_its_written_words_or_else_with_those_that_were_spoken(texts: DataFrame) -> None:
+    found = {row["review_id"]: row["text"] for row in review_words(joined_texts(texts)).collect()}
+    assert found == {"r1": "fine", "r2": "said instead", "r3": "both"}
 
 
-def test_readers_are_known_from_the_release(spark: SparkSession) -> None:
-    released = spark.createDataFrame(
-        [("labels", "images", "eyes", "r1"), ("image", "images", "pixels", "r1")],
-        "modality string, field string, encoder_id string, revision string",
-    )
-    assert released_extractors(released) == [LOOKS]
+def test_texts_follow_what_they_come_from(lakehouse: Lakehouse) -> None:
+    def texts() -> set[tuple[str, str]]:
+        return {(row["owner_id"], row["text"]) for row in lakehouse.read("owner_text").collect()}
+
+    def put(table: str, *values: dict[str, object]) -> None:
+        lakehouse.merge(table, rows(lakehouse.spark, table, *values))
+
+    with pytest.raises(NoDataError, match=r"owner_text.*Run extract_text first"):
+        read_owner_text(lakehouse)
+    assert write_owner_text(lakehouse, []) == 0
+    assert read_owner_text(lakehouse).count() == 0, "a store without texts has the table too"
+    put("item", {"item_id": "i1", "title": "a shoe"})
+    put("media_text", {**EYES, "content_id": "p1", "text": "shoe"})
+    write_owner_text(lakehouse, [LOOKS])
+    assert texts() == {("i1", "a shoe")}
+    version = lakehouse.data_version("owner_text")
+    assert write_owner_text(lakehouse, [LOOKS]) == 1
+    assert lakehouse.data_version("owner_text") == version, "nothing new commits nothing"
+    put("media_link", link("item", "i1", "images", "p1", 0))
+    write_owner_text(lakehouse, [LOOKS])
+    assert texts() == {("i1", "a shoe"), ("i1", "shoe")}
 
 
 class Clock:

@@ -13,16 +13,23 @@ from hypothesis import strategies as st
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import Check
+from mmrec_lib.errors import NoDataError, StoreError
+from mmrec_lib.features.load import current_snapshot, load_items
 from mmrec_lib.lakehouse import changes, session
 from mmrec_lib.lakehouse.checksum import listed_table
-from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.lakehouse.config import MaintenanceConfig, StoreConfig
 from mmrec_lib.lakehouse.ddl import conform, create_statement
 from mmrec_lib.lakehouse.evolution import evolve
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
-from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult
+from mmrec_lib.lakehouse.maintain import maintain_all
+from mmrec_lib.lakehouse.store import create_card, note_tables
+from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult, _nullable
+from mmrec_lib.publishing.collect import count_tables
 from mmrec_lib.publishing.slices import current_rows
 
 # Delta's own errors reach Python by the one or the other name, after the version of Spark.
@@ -275,6 +282,91 @@ def test_a_run_killed_as_soon_as_a_table_has_its_new_columns_leaves_one_that_tak
     packed = ("j", "text", "title", "e", "r", 1, 2, "int8", 0.5, None, [1, 127])
     rows = lakehouse.spark.createDataFrame([packed], contract.input_schema)
     assert lakehouse.merge("item_embedding", rows) == WriteResult(inserted=1)
+
+
+def make_older_snapshots(lakehouse: Lakehouse, *days: str) -> None:
+    """The table training_snapshot as it was when its dates were strings, a row a date; the last one is current."""
+    contract = CONTRACTS["training_snapshot"]
+    older = replace(
+        contract,
+        columns=tuple(replace(c, type=StringType()) if c.name == "as_of_date" else c for c in contract.columns),
+        checks=(Check("users_are_counted", "num_users >= 0"),),
+    )
+    lakehouse.spark.sql(create_statement(older, lakehouse.table("training_snapshot"), with_checks=True))
+    rows = [(f"s{n}", day, "given", None, None, {"event": n}, day == days[-1], 1, 1, 1) for n, day in enumerate(days)]
+    old = conform(lakehouse.spark.createDataFrame(rows, older.input_schema), older)
+    stamped = old.selectExpr("*", "'run-0' AS run_id", "timestamp'2025-01-01' AS written_at")
+    stamped.writeTo(lakehouse.table("training_snapshot")).append()
+
+
+def snapshot_row(lakehouse: Lakehouse, name: str, day: date | None, current: bool) -> DataFrame:
+    row = (name, day, "given", None, None, {"event": 9}, current, 1, 1, 1)
+    schema = CONTRACTS["training_snapshot"].input_schema
+    return lakehouse.spark.createDataFrame([row], _nullable(schema))
+
+
+def test_a_column_of_another_type_is_read_as_of_now_and_converted_by_the_first_write(lakehouse: Lakehouse) -> None:
+    make_older_snapshots(lakehouse, "2025-10-01", "2025-10-02")
+    _, cuts = current_snapshot(lakehouse)
+    assert cuts.as_of == date(2025, 10, 2)
+    before = lakehouse.data_version("training_snapshot")
+
+    lakehouse.ensure("training_snapshot")
+    made = DeltaTable(lakehouse.location("training_snapshot"))
+    rows = {row["snapshot_id"]: row for row in made.to_pyarrow_table().to_pylist()}
+    assert {name: row["as_of_date"] for name, row in rows.items()} == {"s0": date(2025, 10, 1), "s1": date(2025, 10, 2)}
+    assert {row["run_id"] for row in rows.values()} == {"run-0"} and dict(rows["s1"]["table_versions"]) == {"event": 1}
+    field = made.schema().to_json()
+    assert "Events before this UTC date count." in field and '"date"' in field
+    again = Lakehouse(lakehouse.spark, lakehouse.store, "run-2", lakehouse.written_at)
+    assert again.data_version("training_snapshot") == before, "a conversion is no change of rows"
+    # The hash of a converted row is that of a row which is written now.
+    stored = again.read("training_snapshot").drop("row_hash", "run_id", "written_at")
+    assert not again.merge("training_snapshot", stored).committed
+    assert DeltaTable(lakehouse.location("training_snapshot")).version() == made.version(), "it is converted once"
+    kept = {key for key in made.metadata().configuration if key.startswith("delta.constraints.")}
+    assert kept == {"delta.constraints.required_columns"}
+    with pytest.raises(REFUSED, match="required_columns"):
+        again.merge("training_snapshot", snapshot_row(again, "s2", None, current=True))
+    assert again.merge("training_snapshot", snapshot_row(again, "s2", date(2025, 10, 3), current=True)).inserted == 1
+
+
+def test_rows_of_another_type_are_updated_in_the_write_that_converts_them(lakehouse: Lakehouse) -> None:
+    make_older_snapshots(lakehouse, "2025-10-01")
+    earlier = lakehouse.read("training_snapshot").withColumn("is_current", F.lit(False))
+    rows = snapshot_row(lakehouse, "s1", date(2025, 10, 2), current=True)
+    result = lakehouse.merge("training_snapshot", rows.unionByName(earlier.select(*rows.columns)))
+    assert result == WriteResult(inserted=1, updated=1)
+    found = lakehouse.read("training_snapshot").orderBy("snapshot_id").collect()
+    assert [(row["as_of_date"], row["is_current"]) for row in found] == [
+        (date(2025, 10, 1), False),
+        (date(2025, 10, 2), True),
+    ]
+    assert current_snapshot(lakehouse)[0] == "s1"
+    # What an earlier version assembled has no items and users of its own.
+    with pytest.raises(NoDataError, match=r"Snapshot s1 has no items.*Run assemble_snapshot"):
+        load_items(lakehouse)
+
+
+def test_a_table_of_an_earlier_version_that_no_contract_knows_is_left_alone(lakehouse: Lakehouse) -> None:
+    Path(str(lakehouse.store.out)).mkdir()
+    create_card(lakehouse.store)
+    lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1"}))
+    note_tables(lakehouse.store, ["graph_edge", "item_document"])
+    unknown = f"{lakehouse.store.out}/tables/item_document"
+    lakehouse.spark.range(3).write.format("delta").save(unknown)
+    assert Ledger(lakehouse).lost(CONTRACTS) == []
+    assert {name: rows for name, rows in count_tables(lakehouse).items() if rows} == {"graph_edge": 1}
+    maintain_all(lakehouse, MaintenanceConfig(), lakehouse.written_at)
+    assert DeltaTable(unknown).to_pyarrow_table().num_rows == 3 and DeltaTable(unknown).version() == 0
+
+
+def test_a_column_of_another_type_whose_values_do_not_fit_is_refused_and_left_as_it_is(lakehouse: Lakehouse) -> None:
+    make_older_snapshots(lakehouse, "2025-10-01", "2025-10-2")
+    with pytest.raises(StoreError, match=r"training_snapshot.*as_of_date is string .* date now.*'2025-10-2'.*new OUT"):
+        lakehouse.merge("training_snapshot", snapshot_row(lakehouse, "s2", date(2025, 10, 3), current=True))
+    made = DeltaTable(lakehouse.location("training_snapshot"))
+    assert made.version() == 1 and made.metadata().configuration["delta.constraints.users_are_counted"]
 
 
 def test_catalogue_mode_reads_and_writes_the_same_way(lakehouse: Lakehouse, tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ class Store:
         users = [{"user_id": f"u{n:02d}", "updated_at": START, "is_declared": True} for n in range(NUM_USERS)]
         self.put("user", users)
         self.put_events(events)
+        # As extraction leaves it where there are no texts.
+        self.lakehouse.ensure("owner_text")
 
     def put_events(self, events: list[Row]) -> None:
         self.put(
@@ -175,6 +177,8 @@ def test_the_store_is_as_if_the_events_of_deleted_users_and_items_had_never_been
 def test_deleted_users_and_items_are_in_nothing_that_is_trained_measured_or_published(store: Store) -> None:
     assert "promoted" in store.publish()
     assert not {"x1", "x2"} & (store.ids("training_interaction", "user_id") | store.ids("user_profile", "user_id"))
+    assert store.ids("training_user", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS)}
+    assert store.ids("training_item", "item_id") == {f"i{n:02d}" for n in range(NUM_ITEMS)}
     assert "gone" not in store.ids("training_interaction", "item_id")
     assert store.ids("user_topk", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS)}
     assert store.ids("user_vector", "user_id") == store.ids("user_topk", "user_id")
@@ -224,8 +228,22 @@ def test_scoring_with_an_older_snapshot_and_model_leaves_out_what_was_deleted_si
 def test_a_model_that_was_trained_before_a_deletion_is_not_evaluated_or_promoted(store: Store) -> None:
     with pytest.raises(ModelError, match=r"deleted or added.*train_ranker"):
         evaluating.evaluate_candidate(store.lakehouse, store.registry, EVALUATION, PromotionConfig())
+    champion = store.candidate().version
+    store.registry.remove_alias(CHAMPION)
     with pytest.raises(ModelError, match=r"deleted or added.*train_ranker"):
         promoting.promote(store.lakehouse, store.registry, PromotionConfig())
+    store.registry.set_alias(CHAMPION, champion)
+
+
+def test_a_candidate_that_is_the_champion_is_decided_without_a_look_at_the_data(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("nothing is to be decided, and the snapshot was loaded")
+
+    monkeypatch.setattr(promoting, "load_snapshot", fail)
+    counts, message = promoting.promote(store.lakehouse, store.registry, PromotionConfig())
+    assert counts == {"promoted": 0} and "is the champion already" in message
 
 
 def test_with_an_older_snapshot_the_model_is_trained_again_without_what_was_deleted(store: Store) -> None:
@@ -242,7 +260,9 @@ def test_with_an_older_snapshot_the_model_is_trained_again_without_what_was_dele
 def test_an_item_that_nothing_is_known_of_makes_another_fit_of_the_same_snapshot(store: Store) -> None:
     snapshot = store.assemble()
     store.publish()
+    assert "u04" not in store.ids("training_user", "user_id"), "the deleted have left all snapshots"
     store.put("item", [{"item_id": "i99", "available": True, "updated_at": START}])
+    assert "i99" not in load_snapshot(store.lakehouse).item_ids, "the snapshot does not speak of it"
     assert store.assemble() == snapshot
     store.publish()
     assert "i99" in store.item_ids_of(store.candidate()) & store.ids("item_vector", "item_id")

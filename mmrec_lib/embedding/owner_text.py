@@ -1,0 +1,170 @@
+"""The table owner_text: every text of an item or review, written once by extraction and read by all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.embedding.extracted_text import TRANSCRIPT, TextExtractor, media_words, precomputed_transcripts
+from mmrec_lib.embedding.revisions import PROVIDED
+from mmrec_lib.embedding.texts import content_id, normalised
+from mmrec_lib.errors import NoDataError
+from mmrec_lib.lakehouse.tables import Lakehouse
+
+WRITTEN = "written"
+"""Kind of texts that stand in the record itself."""
+# What joins the words of several media of one owner, by kind.
+SEPARATORS = {TRANSCRIPT: " ", "ocr": " ", "labels": ", ", "tags": ", "}
+_ITEM_FIELDS = ("title", "description")
+_REVIEW_FIELD = "text"
+
+
+def owner_text_rows(
+    item: DataFrame,
+    review: DataFrame,
+    media_link: DataFrame,
+    *,
+    media_text: DataFrame,
+    provided_text: DataFrame,
+    extractors: Sequence[TextExtractor],
+) -> DataFrame:
+    """Rows of `owner_text`: what records say, and what is said, written, shown and heard in their media.
+
+    A precomputed transcript of an owner stands for those of its media. Texts of which nothing is left in normal form
+    have no row, nor have those of items and reviews that are gone.
+
+    Args:
+        item: Bronze table.
+        review: Bronze table.
+        media_link: Bronze table.
+        media_text: Silver table.
+        provided_text: Bronze table.
+        extractors: The models whose words count; precomputed ones always do.
+    """
+    owner = ("owner_kind", "owner_id")
+    of_owner = precomputed_transcripts(provided_text).select(
+        *owner,
+        "text",
+        "language",
+        F.lit(TRANSCRIPT).alias("field"),
+        F.lit(TRANSCRIPT).alias("kind"),
+        F.lit(0).alias("position"),
+        F.lit(PROVIDED).alias("encoder_id"),
+        F.lit(PROVIDED).alias("revision"),
+    )
+    of_media = (
+        media_words(media_link, media_text, extractors)
+        .join(of_owner.select(*owner, "kind"), [*owner, "kind"], "left_anti")
+        .withColumnRenamed("media", "field")
+    )
+    owners = item.select(F.lit("item").alias("owner_kind"), F.col("item_id").alias("owner_id")).unionByName(
+        review.select(F.lit("review").alias("owner_kind"), F.col("review_id").alias("owner_id"))
+    )
+    found = of_owner.unionByName(of_media, allowMissingColumns=True).join(owners, list(owner), "left_semi")
+    nothing = F.lit(None).cast("string")
+    rows = reduce(
+        lambda one, other: one.unionByName(other, allowMissingColumns=True),
+        [
+            _written("item", item, "item_id", _ITEM_FIELDS, nothing),
+            _written("review", review, "review_id", (_REVIEW_FIELD,), F.col("language")),
+            found,
+        ],
+    )
+    normal = rows.withColumn("text", normalised(F.col("text"))).where(F.col("text").isNotNull())
+    return normal.withColumn("content_id", content_id(F.col("text"))).select(*CONTRACTS["owner_text"].content_columns)
+
+
+def write_owner_text(lakehouse: Lakehouse, extractors: Sequence[TextExtractor]) -> int:
+    """Make the table owner_text hold the texts of all items and reviews as they are now; returns its number of rows."""
+    rows = owner_text_rows(
+        lakehouse.read("item"),
+        lakehouse.read("review"),
+        lakehouse.read("media_link"),
+        media_text=lakehouse.read("media_text"),
+        provided_text=lakehouse.read("provided_text"),
+        extractors=extractors,
+    )
+    texts = lakehouse.stage("owner_text", rows)
+    lakehouse.merge("owner_text", texts, delete_keys=lakehouse.read("owner_text"))
+    # Also where there is no text at all: readers take a store without the table for one of an earlier version.
+    lakehouse.ensure("owner_text")
+    return texts.count()
+
+
+def read_owner_text(lakehouse: Lakehouse) -> DataFrame:
+    """The table owner_text.
+
+    Raises:
+        NoDataError: When it was never written, as in a store of an earlier version: without it every text would count
+            as gone.
+    """
+    if not lakehouse.exists("owner_text"):
+        raise NoDataError("Table owner_text: the store has none yet. Run extract_text first, which writes it.")
+    return lakehouse.read("owner_text")
+
+
+def joined_texts(owner_text: DataFrame) -> DataFrame:
+    """Texts of each owner, those of one kind that were found in several of its media joined in the order of these.
+
+    Args:
+        owner_text: Silver table.
+
+    Returns:
+        `owner_kind`, `owner_id`, `field`, `text`, `content_id`; of found words `field` is their kind. One row an owner
+        and field.
+    """
+    names = ("owner_kind", "owner_id", "field", "text", "content_id")
+    written = owner_text.where(F.col("kind") == WRITTEN).select(*names)
+    in_order = F.array_sort(F.collect_list(F.struct("field", "position", "text", "content_id")))
+    texts = F.transform(F.col("parts"), lambda part: part["text"])
+    joined = [F.when(F.col("kind") == kind, F.array_join(texts, by)) for kind, by in SEPARATORS.items()]
+    found = (
+        owner_text.where(F.col("kind") != WRITTEN)
+        .groupBy("owner_kind", "owner_id", "kind")
+        .agg(in_order.alias("parts"))
+        .select("owner_kind", "owner_id", F.col("kind").alias("field"), "parts", F.coalesce(*joined).alias("text"))
+        .withColumn(
+            "content_id",
+            F.when(F.size("parts") == 1, F.col("parts")[0]["content_id"]).otherwise(content_id(F.col("text"))),
+        )
+    )
+    return written.unionByName(found.select(*names))
+
+
+def review_words(texts: DataFrame) -> DataFrame:
+    """The words of each review that has some, written or else spoken.
+
+    Args:
+        texts: See `joined_texts`.
+
+    Returns:
+        `review_id`, `text`, `content_id`.
+    """
+    written_first = F.when(F.col("field") == _REVIEW_FIELD, 0).otherwise(1)
+    of_reviews = texts.where((F.col("owner_kind") == "review") & F.col("field").isin(_REVIEW_FIELD, TRANSCRIPT))
+    words = of_reviews.groupBy(F.col("owner_id").alias("review_id")).agg(
+        F.min_by(F.struct("text", "content_id"), written_first).alias("words")
+    )
+    return words.select("review_id", "words.text", "words.content_id")
+
+
+def _written(kind: str, records: DataFrame, key: str, fields: Sequence[str], language: Column) -> DataFrame:
+    """Texts of records, one row a field."""
+    texts = F.array(*[F.struct(F.lit(name).alias("field"), F.col(name).alias("text")) for name in fields])
+    return (
+        records.select(F.col(key).alias("owner_id"), language.alias("language"), F.explode(texts).alias("own"))
+        .where(F.col("own.text").isNotNull())
+        .select(
+            F.lit(kind).alias("owner_kind"),
+            "owner_id",
+            "own.field",
+            "own.text",
+            "language",
+            F.lit(WRITTEN).alias("kind"),
+            F.lit(0).alias("position"),
+        )
+    )

@@ -1,0 +1,60 @@
+"""The catalogue of a scoring run: what the model knows as it is, what came after its fit from its content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+import numpy as np
+import pytest
+
+from mmrec_lib.features.interactions import Cuts
+from mmrec_lib.features.load import SnapshotItems
+from mmrec_lib.models.config import ColdItemSettings
+from mmrec_lib.models.data import Content
+from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.scoring.catalogue import build_catalogue
+from tests.unit.models.checkerboard import SETTINGS, Checkerboard, checkerboard
+
+
+@pytest.fixture(scope="module")
+def board() -> Checkerboard:
+    return checkerboard()
+
+
+@pytest.fixture(scope="module")
+def ranker(board: Checkerboard) -> FittedRanker:
+    cold = ColdItemSettings(scale=1.5, shift=0.2)
+    return fit_ranker(board.train, SETTINGS.model_copy(update={"cold_items": cold}))
+
+
+def catalogue_of(*item_ids: str) -> SnapshotItems:
+    available = np.array([not item.endswith("3") for item in item_ids])
+    return SnapshotItems("s1", Cuts(date(2026, 1, 1), given=True), np.array(item_ids), available)
+
+
+def test_without_a_late_item_no_content_is_loaded(ranker: FittedRanker) -> None:
+    def load() -> Mapping[str, Content]:
+        raise AssertionError("no item came after the fit")
+
+    ids = [str(item) for item in ranker.item_ids]
+    made = build_catalogue(ranker, catalogue_of(*ids[1:]), load)
+    np.testing.assert_array_equal(made.item_vectors, ranker.item_vectors()[1:])
+    assert made.unavailable.tolist() == [item.endswith("3") for item in ids[1:]]
+
+
+def test_a_late_item_has_the_vector_of_its_content(ranker: FittedRanker, board: Checkerboard) -> None:
+    ids = [str(item) for item in ranker.item_ids]
+    like = int(np.flatnonzero(board.cold_items)[0])
+    rows = np.array([*range(len(ids)), like])
+
+    def load() -> Mapping[str, Content]:
+        return {
+            name: Content(name, c.kind, c.matrix[rows], c.has[rows], c.tokens)
+            for name, c in board.train.contents.items()
+        }
+
+    made = build_catalogue(ranker, catalogue_of(*ids, "zz-late"), load)
+    np.testing.assert_array_equal(made.item_vectors[:-1], ranker.item_vectors())
+    np.testing.assert_allclose(made.item_vectors[-1], made.item_vectors[like], atol=1e-5)
+    assert np.abs(made.item_vectors[-1]).max() > 0
