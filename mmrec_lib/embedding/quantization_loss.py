@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mmrec_lib.encoders.runtime.backend import row_cosines
+from mmrec_lib.encoders.runtime.cosines import row_cosines
 from mmrec_lib.topk.exact import nearest
 
 NEIGHBOURS = 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -31,6 +32,7 @@ from mmrec_lib.features.interactions import (
 )
 from mmrec_lib.features.profiles import known_events, user_profiles
 from mmrec_lib.ingest.config import EventTypeConfig
+from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 READS = (
@@ -80,10 +82,10 @@ def assemble(
     cuts = find_cuts(weighted, features, day)
     parted = assign_parts(weighted, cuts)
     interactions = lakehouse.stage("pairs", pair_interactions(parted))
-    contents = lakehouse.stage("training_content", snapshot_contents(lakehouse, users, items, cuts, features))
-
     about = {"as_of": day.isoformat(), "valid_from": str(cuts.valid_from), "test_from": str(cuts.test_from)}
-    snapshot_id = snapshot_hash(interactions, contents, about)
+    with lakehouse.many_rows():
+        contents = lakehouse.stage("training_content", snapshot_contents(lakehouse, users, items, cuts, features))
+        snapshot_id = snapshot_hash(interactions, contents, about)
     counts = _counts(interactions, items)
     if counts["interactions"] > features.max_interactions:
         raise NoDataError(
@@ -93,15 +95,19 @@ def assemble(
         )
     where = {"snapshot_id": snapshot_id}
     tag = F.lit(snapshot_id).alias("snapshot_id")
-    lakehouse.replace_slice("training_content", contents.select(tag, *contents.columns), where, is_staged=True)
-    pairs = interactions.select(tag, *interactions.columns)
-    lakehouse.replace_slice("training_interaction", pairs, where, is_staged=True)
-    lakehouse.replace_slice("training_item", items.select(tag, "item_id"), where, is_staged=True)
-    _write_users(lakehouse, snapshot_id, users)
     known = known_events(parted, cuts, refit_on_valid=refit_on_valid)
-    profiles = lakehouse.stage("user_profile", user_profiles(users, items, known, features.max_history))
-    gone = lakehouse.read("user_profile").join(users, "user_id", "left_anti")
-    lakehouse.merge("user_profile", profiles, delete_keys=gone)
+    profiles = user_profiles(users, items, known, features.max_history)
+    replace = partial(lakehouse.replace_slice, where=where, is_staged=True)
+    with lakehouse.many_rows():
+        side_by_side(
+            [
+                partial(replace, "training_content", contents.select(tag, *contents.columns)),
+                partial(replace, "training_interaction", interactions.select(tag, *interactions.columns)),
+                partial(replace, "training_item", items.select(tag, "item_id")),
+                partial(_write_users, lakehouse, snapshot_id, users),
+                partial(_write_profiles, lakehouse, profiles, users),
+            ]
+        )
     _write_snapshot_row(lakehouse, snapshot_id, cuts, counts)
     return counts, warning
 
@@ -135,6 +141,11 @@ def _counts(interactions: DataFrame, items: DataFrame) -> dict[str, int]:
     ).collect()[0]
     counts = {"interactions": int(row["interactions"]), "users": int(row["users"]), "items": items.count()}
     return counts | {f"{part}_interactions": int(row[part]) for part in PARTS}
+
+
+def _write_profiles(lakehouse: Lakehouse, profiles: DataFrame, users: DataFrame) -> None:
+    gone = lakehouse.read("user_profile").join(users, "user_id", "left_anti")
+    lakehouse.merge("user_profile", lakehouse.stage("user_profile", profiles), delete_keys=gone)
 
 
 def _write_users(lakehouse: Lakehouse, snapshot_id: str, users: DataFrame) -> None:

@@ -10,7 +10,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.ingest.actions import side_by_side, union
 from mmrec_lib.ingest.config import LandingConfig
 from mmrec_lib.ingest.landing.arrivals import Arrivals, find_arrivals, landing_of, landing_state, remember_touched
 from mmrec_lib.ingest.media.media import MediaResult, ingest_media
@@ -32,6 +31,7 @@ from mmrec_lib.ingest.resolve.reconciliation import (
 )
 from mmrec_lib.ingest.resolve.users import mentions, undeclared_users
 from mmrec_lib.ingest.resolve.waiting import waiting_records
+from mmrec_lib.lakehouse.actions import side_by_side, union
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 __all__ = ["WRITES", "IngestSummary", "ingest", "landing_of", "landing_state"]

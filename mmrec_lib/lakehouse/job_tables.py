@@ -71,6 +71,11 @@ class JobTables(Lakehouse):
         self._require(name, self._writes, "writes")
         return super().merge(name, rows, delete_keys=delete_keys)
 
+    def append(self, name: str, rows: DataFrame) -> None:
+        """See `Lakehouse.append`."""
+        self._require(name, self._writes, "writes")
+        super().append(name, rows)
+
     def replace_slice(
         self, name: str, rows: DataFrame, where: Mapping[str, str | date], *, is_staged: bool = False
     ) -> WriteResult:

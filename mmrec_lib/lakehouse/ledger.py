@@ -140,6 +140,6 @@ class Ledger:
             for run in self._pending
         ]
         frame = self._lakehouse.spark.createDataFrame(rows, JOB_RUN.input_schema)
-        self._lakehouse.merge("job_run", frame)
+        self._lakehouse.append("job_run", frame)
         note_tables(self._lakehouse.store, ["job_run", *(n for run in self._pending for n in run.output_versions)])
         self._pending.clear()

@@ -32,6 +32,13 @@ from mmrec_lib.lakehouse.store import store_id
 
 # Rows that Spark's Parquet reader decodes, and that Arrow batches to Python workers hold, at once.
 LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execution.arrow.maxRecordsPerBatch": "16"}
+# What a session for small tables does otherwise, see `session.SMALL`.
+MANY_ROWS = {
+    "spark.sql.codegen.wholeStage": "true",
+    "spark.sql.codegen.factoryMode": "FALLBACK",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.files.minPartitionNum": "2",
+}
 
 
 @dataclass(frozen=True)
@@ -174,6 +181,22 @@ class Lakehouse:
             for key, value in before.items():
                 self.spark.conf.set(key, value)
 
+    @contextmanager
+    def many_rows(self) -> Iterator[None]:
+        """Inside the block a session for small tables works as one for large ones: where rows are many or long."""
+        conf = self.spark.conf
+        if conf.get("spark.sql.codegen.wholeStage", "true") == "true":
+            yield
+            return
+        before = {key: conf.get(key, "") for key in MANY_ROWS}
+        for key, value in MANY_ROWS.items():
+            conf.set(key, value)
+        try:
+            yield
+        finally:
+            for key, value in before.items():
+                conf.set(key, value)
+
     def stage_path(self, name: str, rows: DataFrame) -> str:
         """Write rows as Parquet into the staging folder; returns the folder."""
         path = self.staging_path(f"{name}-{next(self._stage_numbers)}")
@@ -272,6 +295,17 @@ class Lakehouse:
             self._merge_changes(contract, stamped)
         self._versions.pop(name, None)
         return result
+
+    def append(self, name: str, rows: DataFrame) -> None:
+        """Add rows whose keys only this run can have made, in one commit; nothing is compared.
+
+        Args:
+            name: Table.
+            rows: The contract's content columns.
+        """
+        self.ensure(name)
+        self._append(name, self._stamp(conform(rows, CONTRACTS[name])))
+        self._versions.pop(name, None)
 
     def require_writable(self, name: str) -> None:
         """Check that this view of the store may write a table; the whole store may write all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.contracts.gold import CURRENT_SLICE, ITEM_NEIGHBOR, ITEM_VECTOR
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import load_fit_contents, load_items, present_profiles
+from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
@@ -81,10 +83,14 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
         F.lit(version).alias("model_version"),
     )
     vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector")
-    lakehouse.replace_slice("user_topk", topk, {"as_of_date": day}, is_staged=True)
-    lakehouse.replace_slice("user_vector", vectors, {"model_version": version}, is_staged=True)
-    scale = distilled_scale(catalogue, scored)
-    _write_items(lakehouse, catalogue, scale, champion, config, day)
+    with lakehouse.many_rows():
+        side_by_side(
+            [
+                partial(lakehouse.replace_slice, "user_topk", topk, {"as_of_date": day}, is_staged=True),
+                partial(lakehouse.replace_slice, "user_vector", vectors, {"model_version": version}, is_staged=True),
+                partial(_write_items, lakehouse, catalogue, scored, champion, config, day),
+            ]
+        )
     # Last and in one commit: a reader that follows it never meets a table that is not there yet.
     current = [(name, day, version) for name in SLICED]
     lakehouse.merge("current_slice", lakehouse.spark.createDataFrame(current, CURRENT_SLICE.input_schema))
@@ -119,7 +125,7 @@ def distilled_scale(catalogue: Catalogue, scored: DataFrame) -> npt.NDArray[np.f
 def _write_items(
     lakehouse: Lakehouse,
     catalogue: Catalogue,
-    scale: npt.NDArray[np.float32],
+    scored: DataFrame,
     champion: RegisteredModel,
     config: ScoringConfig,
     day: date,
@@ -137,6 +143,7 @@ def _write_items(
         {"model_version": champion.version},
         is_staged=True,
     )
+    scale = distilled_scale(catalogue, scored)
     top = nearest(
         catalogue.item_vectors[:, : len(scale)] * scale, config.num_neighbors, unavailable=catalogue.unavailable
     )

@@ -27,6 +27,7 @@ import torch
 from torch import nn
 
 from mmrec_lib.encoders.runtime import smoothquant as quantisation
+from mmrec_lib.encoders.runtime.cosines import row_cosines
 from mmrec_lib.encoders.weights.directory import machine_cache
 from mmrec_lib.errors import EncoderError
 
@@ -276,14 +277,6 @@ def _require_same(module: nn.Module, tensors: tuple[torch.Tensor, ...], got: npt
     worst = float(row_cosines(expected, got).min()) if expected.shape == got.shape else 0.0
     if not worst > _SAME:
         raise EncoderError(f"Backend openvino: what torch gives is needed, got a cosine of {worst:.4f} to it.")
-
-
-def row_cosines(a_BD: npt.NDArray[np.float32], b_BD: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """`res[i] = cos_sim(a[i], b[i])`."""
-    a, b = a_BD.astype(np.float64), b_BD.astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosines: npt.NDArray[np.float64] = (a * b).sum(axis=1) / np.maximum(norms, 1e-12)
-    return cosines
 
 
 def _first_line(error: Exception) -> str:

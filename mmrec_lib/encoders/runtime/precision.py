@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from mmrec_lib.encoders.runtime.backend import InferenceFn, Network, row_cosines
+from mmrec_lib.encoders.runtime.backend import InferenceFn, Network
+from mmrec_lib.encoders.runtime.cosines import row_cosines
 from mmrec_lib.encoders.runtime.machine_cache import cached
 from mmrec_lib.encoders.runtime.smoothquant import RECIPE
 from mmrec_lib.encoders.spec import EncoderInput

@@ -14,7 +14,6 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.bronze import MEDIA_ASSET, MEDIA_LINK
-from mmrec_lib.ingest.actions import union
 from mmrec_lib.ingest.config import MediaConfig
 from mmrec_lib.ingest.landing import FoundFile, LandingFolder
 from mmrec_lib.ingest.landing.delivery import Scan
@@ -23,6 +22,7 @@ from mmrec_lib.ingest.media.read import read_media
 from mmrec_lib.ingest.media.refused import MEDIA_KIND, limits_hash, media_seen, refusals, stands
 from mmrec_lib.ingest.records.frames import SOURCE
 from mmrec_lib.ingest.records.reasons import Reason
+from mmrec_lib.lakehouse.actions import union
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.lakehouse.touch import refresh_audit
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from mmrec_lib.ingest.actions import union
 from mmrec_lib.ingest.landing import Delivery
 from mmrec_lib.ingest.resolve.first_wins import QUARANTINED
 from mmrec_lib.ingest.resolve.quarantine import FILE_KIND, has_notes, record_kind
 from mmrec_lib.ingest.resolve.reconciliation import Example, Loss, Reconciliation, Unreadable
+from mmrec_lib.lakehouse.actions import union
 
 _WAITING = "waiting"
 

@@ -8,9 +8,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.bronze import USER
-from mmrec_lib.ingest.actions import union
 from mmrec_lib.ingest.records.frames import SOURCE
 from mmrec_lib.ingest.resolve.first_wins import STORED
+from mmrec_lib.lakehouse.actions import union
 
 
 def mentions(settled: DataFrame, *columns: str) -> DataFrame:

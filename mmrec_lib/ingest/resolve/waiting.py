@@ -11,9 +11,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, LongType, StructField, StructType, TimestampType
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.ingest.actions import union
 from mmrec_lib.ingest.records.frames import SOURCE, parsed_schema, reread_raw
 from mmrec_lib.ingest.records.values import Rules
+from mmrec_lib.lakehouse.actions import union
 
 
 def _kept_fields(kind: str) -> list[StructField]:

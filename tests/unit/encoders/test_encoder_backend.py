@@ -12,7 +12,8 @@ from torch import nn
 
 from mmrec_lib.encoders.runtime import backend
 from mmrec_lib.encoders.runtime import smoothquant as quantisation
-from mmrec_lib.encoders.runtime.backend import make_network, row_cosines
+from mmrec_lib.encoders.runtime.backend import make_network
+from mmrec_lib.encoders.runtime.cosines import row_cosines
 from mmrec_lib.errors import EncoderError
 
 EXAMPLE = (np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8),)

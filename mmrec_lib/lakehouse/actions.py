@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 _THREADS = 3
 
 
-def side_by_side(tasks: Iterable[Callable[[], None]]) -> None:
+def side_by_side(tasks: Iterable[Callable[[], object]]) -> None:
     """Run independent tasks at the same time: a small write is mostly waiting for the driver, not for cores.
 
     Raises:
