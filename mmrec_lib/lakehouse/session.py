@@ -19,6 +19,7 @@ from mmrec_lib.files import process_umask
 from mmrec_lib.lakehouse.class_archive import archive_options
 from mmrec_lib.lakehouse.config import SparkConfig
 from mmrec_lib.lakehouse.java import check_java
+from mmrec_lib.lakehouse.session_settings import SMALL
 
 DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -56,17 +57,6 @@ LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
 }
 
-# What makes them quicker where a table has some hundred thousand rows at most: plans are interpreted, because they
-# spend more on compiling generated Java than on running it, and a task does what two would.
-SMALL = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.shuffle.partitions": "1",
-    "spark.sql.files.minPartitionNum": "1",
-    "spark.databricks.delta.snapshotPartitions": "1",
-    # What follows from a filter is looked for at each step of a plan, and pays where much is read.
-    "spark.sql.constraintPropagation.enabled": "false",
-}
 # Small jobs spend more on compiling Java than on running it: the quick compiler only, room for what it makes, no
 # collection at each step by which the room for classes grows, and no collector threads.
 JAVA_OPTIONS = (

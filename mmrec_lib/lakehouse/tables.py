@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import reduce
@@ -27,18 +27,9 @@ from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import create_table, has_commits
 from mmrec_lib.lakehouse.ddl import conform, quoted
 from mmrec_lib.lakehouse.evolution import evolve, with_gained_columns
+from mmrec_lib.lakehouse.session_settings import LARGE_ROWS, MANY_ROWS, is_for_small_tables, with_settings
 from mmrec_lib.lakehouse.staging import Staging, filesystem_of, read_parquet
 from mmrec_lib.lakehouse.store import store_id
-
-# Rows that Spark's Parquet reader decodes, and that Arrow batches to Python workers hold, at once.
-LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execution.arrow.maxRecordsPerBatch": "16"}
-# What a session for small tables does otherwise, see `session.SMALL`.
-MANY_ROWS = {
-    "spark.sql.codegen.wholeStage": "true",
-    "spark.sql.codegen.factoryMode": "FALLBACK",
-    "spark.sql.shuffle.partitions": "2",
-    "spark.sql.files.minPartitionNum": "2",
-}
 
 
 @dataclass(frozen=True)
@@ -169,33 +160,13 @@ class Lakehouse:
         path = self.stage_path(name, rows)
         return read_parquet(self.spark, _nullable(rows.schema), [path])
 
-    @contextmanager
-    def large_rows(self) -> Iterator[None]:
+    def large_rows(self) -> AbstractContextManager[None]:
         """Inside the block rows of tens of megabytes are read and handed to workers, a few at a time."""
-        before = {key: str(self.spark.conf.get(key)) for key in LARGE_ROWS}
-        for key, value in LARGE_ROWS.items():
-            self.spark.conf.set(key, value)
-        try:
-            yield
-        finally:
-            for key, value in before.items():
-                self.spark.conf.set(key, value)
+        return with_settings(self.spark, LARGE_ROWS)
 
-    @contextmanager
-    def many_rows(self) -> Iterator[None]:
+    def many_rows(self) -> AbstractContextManager[None]:
         """Inside the block a session for small tables works as one for large ones: where rows are many or long."""
-        conf = self.spark.conf
-        if conf.get("spark.sql.codegen.wholeStage", "true") == "true":
-            yield
-            return
-        before = {key: conf.get(key, "") for key in MANY_ROWS}
-        for key, value in MANY_ROWS.items():
-            conf.set(key, value)
-        try:
-            yield
-        finally:
-            for key, value in before.items():
-                conf.set(key, value)
+        return with_settings(self.spark, MANY_ROWS if is_for_small_tables(self.spark) else {})
 
     def stage_path(self, name: str, rows: DataFrame) -> str:
         """Write rows as Parquet into the staging folder; returns the folder."""

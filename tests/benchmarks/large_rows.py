@@ -26,7 +26,7 @@ from mmrec_lib.embedding.operator import Columns, encode_table
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.lakehouse.config import SparkConfig
 from mmrec_lib.lakehouse.session import build_session
-from mmrec_lib.lakehouse.tables import LARGE_ROWS
+from mmrec_lib.lakehouse.session_settings import LARGE_ROWS
 from tests.benchmarks.processes import peak_mb, python_workers
 from tests.conftest import MODELS_ROOT, PROJECT
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from mmrec_lib.lakehouse.session import DELTA, SMALL
+from mmrec_lib.lakehouse.session import DELTA
+from mmrec_lib.lakehouse.session_settings import SMALL
 from tests.compare import table_rows
 from tests.conftest import PROJECT
 from tests.data.tiny import write_tiny_store
