@@ -17,7 +17,15 @@ from mmrec_lib.media.errors import MAX_ATTEMPTS
 _DIGITS = 4
 _SPACE = 16**_DIGITS
 
+# Inputs that take a model about as long as starting a worker and loading it.
+_WORTH_A_TASK = {"text": 200, "image": 20, "text_or_image": 20, "audio": 4, "video": 1}
+
 ReportProgress = Callable[[str], None]
+
+
+def tasks_worth(input_kind: str, num_rows: int) -> int:
+    """Tasks that rows are worth: each has enough to do that loading the model once more is not most of its work."""
+    return max(1, -(-num_rows // _WORTH_A_TASK[input_kind]))
 
 
 @dataclass(frozen=True)

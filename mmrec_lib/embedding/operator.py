@@ -21,6 +21,7 @@ from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, Str
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.batches import Rows, bounded, text_arrays, vector_array
+from mmrec_lib.embedding.chunks import tasks_worth
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_encoder, make_extractor
@@ -84,9 +85,6 @@ class Inference:
 
 # Images that all models see before the next ones are decoded: a multiple of what a model sees at once.
 _SHARED_IMAGES = 16
-
-# Inputs that take about as long as starting a worker and loading a model.
-_WORTH_A_TASK = {"text": 200, "image": 20, "text_or_image": 20, "audio": 4, "video": 1}
 
 _Partition = Callable[[Iterator[pa.RecordBatch], Inference], Iterator[pa.RecordBatch]]
 
@@ -240,11 +238,8 @@ def _apply(
 
 
 def _num_tasks(rows: DataFrame, task: Inference, num_rows: int | None) -> int:
-    """Tasks for some rows: no more than have enough to do that loading the model once more is worth it."""
-    wanted = num_tasks(rows, task.portions.num_partitions)
-    if num_rows is None or task.portions.num_partitions is not None:
-        return wanted
-    return max(1, min(wanted, -(-num_rows // _WORTH_A_TASK[task.spec.input_kind])))
+    wanted, is_configured = num_tasks(rows, task.portions.num_partitions), task.portions.num_partitions is not None
+    return wanted if num_rows is None or is_configured else min(wanted, tasks_worth(task.spec.input_kind, num_rows))
 
 
 def portable(models: ModelsConfig) -> ModelsConfig:
