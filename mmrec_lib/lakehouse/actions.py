@@ -11,13 +11,18 @@ from pyspark.sql import DataFrame
 _THREADS = 3
 
 
+def few_threads() -> ThreadPoolExecutor:
+    """Threads that start Spark actions together: a small action is mostly waiting for the driver, not for cores."""
+    return ThreadPoolExecutor(max_workers=_THREADS)
+
+
 def side_by_side(tasks: Iterable[Callable[[], object]]) -> None:
-    """Run independent tasks at the same time: a small write is mostly waiting for the driver, not for cores.
+    """Run independent tasks at the same time.
 
     Raises:
         Exception: The first failure, after all tasks have ended.
     """
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+    with few_threads() as pool:
         futures = [pool.submit(task) for task in tasks]
     for future in futures:
         future.result()

@@ -31,11 +31,19 @@ _MAPPING, _MAPPED = "delta.columnMapping.mode", ("name", "id")
 
 @dataclass(frozen=True)
 class ListedTable:
-    """The current version of a table: its schema, and the paths of its files below the table's folder."""
+    """The current version of a table.
+
+    Attributes:
+        schema: Its columns.
+        partition_columns: Those that its folders are named after.
+        files: Paths of its files, below the table's folder.
+        num_rows: Rows in them; None where a file does not tell.
+    """
 
     schema: StructType
     partition_columns: tuple[str, ...]
     files: tuple[str, ...]
+    num_rows: int | None
 
 
 def listed_table(table_folder: str) -> ListedTable | None:
@@ -68,7 +76,12 @@ def _listed(checksum: Mapping[str, Any]) -> ListedTable | None:
     if paths is None:
         return None
     schema = StructType.fromJson(json.loads(metadata["schemaString"]))
-    return ListedTable(schema, tuple(metadata["partitionColumns"]), paths)
+    return ListedTable(schema, tuple(metadata["partitionColumns"]), paths, _num_rows(files))
+
+
+def _num_rows(files: Sequence[Mapping[str, Any]]) -> int | None:
+    counts = [json.loads(file.get("stats") or "{}").get("numRecords") for file in files]
+    return sum(counts) if all(isinstance(count, int) for count in counts) else None
 
 
 def _own_paths(files: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:

@@ -8,11 +8,9 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from pathlib import PurePosixPath
 
 import pyspark
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib import __version__
@@ -21,6 +19,8 @@ from mmrec_lib.embedding.extracted_text import TRANSCRIPT
 from mmrec_lib.embedding.owner_text import joined_texts
 from mmrec_lib.embedding.revisions import PROVIDED
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
+from mmrec_lib.lakehouse.actions import few_threads
+from mmrec_lib.lakehouse.counts import count_rows
 from mmrec_lib.lakehouse.ledger import Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.publishing.people import shown_neighbors, shown_users
@@ -72,24 +72,33 @@ def collect_report(
         decision = champion.tags.get(DECISION_TAG, "")
         model = ModelInfo(champion.name, champion.version, CHAMPION, registry.params(champion), decision)
     snapshot = lakehouse.read("training_snapshot").where("is_current").select("as_of_date").collect()
-    tables = count_tables(lakehouse)
+    tables = count_rows(lakehouse, CONTRACTS)
     runs = {job: ledger.last_good(job) for job in jobs}
+    with few_threads() as pool:
+        users = pool.submit(shown_users, lakehouse, config.num_users)
+        neighbors = pool.submit(shown_neighbors, lakehouse, config.num_items)
+        spoken = pool.submit(_spoken, lakehouse, config.num_spoken)
+        funnel = pool.submit(_funnel, lakehouse, tables)
+        reconciliation = pool.submit(_reconciliation, lakehouse, ledger)
+        quarantine = pool.submit(_quarantine, lakehouse)
+        metrics = pool.submit(_metrics, lakehouse, champion.version if champion is not None else None)
+        encodes = pool.submit(_encodes, lakehouse)
     return ReportData(
         store_name=PurePosixPath(str(lakehouse.store.data)).name,
         as_of=snapshot[0]["as_of_date"].isoformat() if snapshot else "",
         introduction=config.introduction,
         versions=software_versions(),
         tables=tables,
-        funnel=_funnel(lakehouse, tables),
-        reconciliation=_reconciliation(lakehouse, ledger),
-        quarantine=_quarantine(lakehouse),
-        users=shown_users(lakehouse, config.num_users),
-        neighbors=shown_neighbors(lakehouse, config.num_items),
-        metrics=_metrics(lakehouse, champion.version) if champion is not None else {},
+        funnel=funnel.result(),
+        reconciliation=reconciliation.result(),
+        quarantine=quarantine.result(),
+        users=users.result(),
+        neighbors=neighbors.result(),
+        metrics=metrics.result(),
         model=model,
         seconds={job: run.run_seconds for job, run in runs.items() if run is not None},
-        encodes=_encodes(lakehouse),
-        spoken=_spoken(lakehouse, config.num_spoken),
+        encodes=encodes.result(),
+        spoken=spoken.result(),
     )
 
 
@@ -111,17 +120,6 @@ def software_versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found.setdefault(name, importlib.metadata.version(distribution))
     return found
-
-
-def count_tables(lakehouse: Lakehouse) -> dict[str, int]:
-    """Rows of every table of the store, 0 for those not made yet; one Spark job."""
-    counts = [
-        lakehouse.read(name).agg(F.count(F.lit(1)).alias("rows")).select(F.lit(name).alias("name"), "rows")
-        for name in CONTRACTS
-        if lakehouse.exists(name)
-    ]
-    found = {row["name"]: int(row["rows"]) for row in reduce(DataFrame.unionByName, counts).collect()} if counts else {}
-    return {name: found.get(name, 0) for name in CONTRACTS}
 
 
 def _funnel(lakehouse: Lakehouse, tables: Mapping[str, int]) -> list[FunnelStage]:
@@ -180,7 +178,9 @@ def _quarantine(lakehouse: Lakehouse) -> list[QuarantineReason]:
     return found
 
 
-def _metrics(lakehouse: Lakehouse, version: str) -> dict[str, list[MetricRow]]:
+def _metrics(lakehouse: Lakehouse, version: str | None) -> dict[str, list[MetricRow]]:
+    if version is None:
+        return {}
     rows = lakehouse.read("model_metric").where((F.col("model_version") == version) & (F.col("part") == "test"))
     found: dict[str, list[MetricRow]] = {}
     order = F.when(F.col("model") == "ranker", 0).otherwise(1)

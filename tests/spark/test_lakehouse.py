@@ -23,13 +23,13 @@ from mmrec_lib.features.load import current_snapshot, load_items
 from mmrec_lib.lakehouse import changes, session
 from mmrec_lib.lakehouse.checksum import listed_table
 from mmrec_lib.lakehouse.config import MaintenanceConfig, StoreConfig
+from mmrec_lib.lakehouse.counts import count_rows
 from mmrec_lib.lakehouse.ddl import conform, create_statement
 from mmrec_lib.lakehouse.evolution import evolve
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
 from mmrec_lib.lakehouse.maintain import maintain_all
 from mmrec_lib.lakehouse.store import create_card, note_tables
 from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult, _nullable
-from mmrec_lib.publishing.collect import count_tables
 from mmrec_lib.publishing.slices import current_rows
 
 # Delta's own errors reach Python by the one or the other name, after the version of Spark.
@@ -159,6 +159,7 @@ def test_rows_of_a_table_are_those_that_deltas_own_reader_gives(spark: SparkSess
         read, by_delta = both()
         assert read == by_delta
         states.append(len(read))
+        assert count_rows(lakehouse, ["user_topk", "item"]) == {"user_topk": len(read), "item": 0}
     assert states == [2, 3, 2, 1]
     log = Path(lakehouse.location("user_topk")) / "_delta_log"
     for checksum in log.glob("*.crc"):
@@ -166,6 +167,7 @@ def test_rows_of_a_table_are_those_that_deltas_own_reader_gives(spark: SparkSess
     read, by_delta = both()
     assert listed_table(lakehouse.location("user_topk")) is None
     assert len(read) == 1 and read == by_delta
+    assert count_rows(lakehouse, ["user_topk"]) == {"user_topk": 1}
 
 
 def test_changes_are_counted_the_same_by_spark_and_in_this_process(
@@ -356,7 +358,7 @@ def test_a_table_of_an_earlier_version_that_no_contract_knows_is_left_alone(lake
     unknown = f"{lakehouse.store.out}/tables/item_document"
     lakehouse.spark.range(3).write.format("delta").save(unknown)
     assert Ledger(lakehouse).lost(CONTRACTS) == []
-    assert {name: rows for name, rows in count_tables(lakehouse).items() if rows} == {"graph_edge": 1}
+    assert {name: rows for name, rows in count_rows(lakehouse, CONTRACTS).items() if rows} == {"graph_edge": 1}
     maintain_all(lakehouse, MaintenanceConfig(), lakehouse.written_at)
     assert DeltaTable(unknown).to_pyarrow_table().num_rows == 3 and DeltaTable(unknown).version() == 0
 

@@ -41,7 +41,17 @@ def test_files_schema_and_partitions_of_the_newest_commit(tmp_path: Path) -> Non
     assert (found.partition_columns, found.schema) == (("day",), SCHEMA)
     write(tmp_path, 4, allFiles=[])
     empty = listed_table(str(tmp_path))
-    assert empty is not None and empty.files == ()
+    assert empty is not None and (empty.files, empty.num_rows) == ((), 0)
+
+
+def test_rows_are_counted_where_every_file_tells(tmp_path: Path) -> None:
+    told = [{"path": "a.parquet", "stats": '{"numRecords":2}'}, {"path": "b.parquet", "stats": '{"numRecords":5}'}]
+    write(tmp_path, allFiles=told)
+    found = listed_table(str(tmp_path))
+    assert found is not None and found.num_rows == 7
+    write(tmp_path, 4, allFiles=[told[0], {"path": "b.parquet", "stats": "{}"}])
+    partly = listed_table(str(tmp_path))
+    assert partly is not None and partly.num_rows is None
 
 
 @pytest.mark.parametrize(
