@@ -21,9 +21,9 @@ class WordModelConfig(Section):
         vocabulary_size: Most words that are known, the most frequent ones.
         min_texts: Texts that a word must be in.
         max_share: Words in a larger share of the texts say nothing and are left out.
-        max_characters: What is behind them in a text does not count.
+        max_characters: What comes after them in a text does not count.
         epochs: Times that word2vec reads the texts.
-        window: Words before and behind one that word2vec predicts.
+        window: Words before and after one that word2vec predicts.
         seed: Start of the random numbers; the same texts and seed give the same model.
         num_partitions: Tasks that the fit is cut into; None: two for each core of the cluster. word2vec trains in one,
             because its result depends on them.

@@ -81,8 +81,8 @@ class IngestSummary:
 def ingest(lakehouse: Lakehouse, config: LandingConfig) -> IngestSummary:
     """Bring what is new in a landing folder into bronze.
 
-    Everything is read and judged before the first table is written, and the files' books are written last: a run that
-    is killed reads its files again and ends with the same tables and the same books.
+    Everything is read and judged before the first table is written, and the files' counts are written last: a run that
+    is killed reads its files again and ends with the same tables and the same counts.
 
     Args:
         lakehouse: The store, which names its landing folder.

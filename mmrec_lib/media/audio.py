@@ -172,7 +172,7 @@ def _why(error: Exception) -> str:
 
 
 def _check_size(content: bytes) -> None:
-    """Fails when the samples of a WAV or AIFF end behind the file; libsndfile would read what there is, silently."""
+    """Fails when the samples of a WAV or AIFF end after the file; libsndfile would read what there is, silently."""
     found = _SAMPLE_CHUNKS.get((content[:4], content[8:12]))
     if found is None:
         return

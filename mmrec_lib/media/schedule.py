@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Frames are stored in another order than they are shown; so many more are read behind a wanted one.
+# Frames are stored in another order than they are shown; so many more are read after a wanted one.
 _REORDERED = 8
 
 
@@ -37,7 +37,7 @@ class Schedule:
 
     Attributes:
         targets: Times at which frames are wanted, in seconds from the first frame on, rising.
-        runs: Packets that are decoded, as (first, behind the last), rising and apart.
+        runs: Packets that are decoded, as (first, after the last), rising and apart.
     """
 
     targets: tuple[float, ...]

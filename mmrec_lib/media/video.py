@@ -126,7 +126,7 @@ class _MovieHeader:
 
 def _read_movie(content: bytes) -> _MovieHeader:
     view = memoryview(content)
-    # All boxes are walked, so that one which ends behind the file is found wherever the header stands.
+    # All boxes are walked, so that one which ends after the file is found wherever the header stands.
     movie = dict(_boxes(view, whole=True)).get(b"moov")
     if movie is None:
         raise MediaError("media_truncated", "the video has no movie header (moov)")
@@ -145,7 +145,7 @@ def _read_movie(content: bytes) -> _MovieHeader:
 
 
 def _boxes(view: memoryview, whole: bool = False) -> Iterator[tuple[bytes, memoryview]]:
-    """Boxes at one level; with `whole`, a box that ends behind the bytes is an error."""
+    """Boxes at one level; with `whole`, a box that ends after the bytes is an error."""
     position = 0
     while position + 8 <= len(view):
         size, name = struct.unpack_from(">I4s", view, position)

@@ -97,7 +97,7 @@ class FunnelStage:
 
 @dataclass(frozen=True)
 class ReconciliationRow:
-    """Books of one kind of record: num_read is the sum of the other numbers."""
+    """Reconciliation of one kind of record: num_read is the sum of the other numbers."""
 
     record_kind: str
     num_read: int

@@ -45,7 +45,7 @@ il lo gli uno mio mia
 um uma meu minha
 het een
 """
-# What turns the meaning of the words behind it.
+# What turns the meaning of the words after it.
 NEGATORS = frozenset(_NEGATORS.split())
 CONTRASTS = frozenset(_CONTRASTS.split())
 DETERMINERS = frozenset(_DETERMINERS.split())
@@ -115,7 +115,7 @@ def is_wordlike(word: str) -> bool:
 
 
 def without_elision(token: Token) -> tuple[str, bool]:
-    """The word behind an elided article (`l'odeur`: `odeur`), and whether there was one."""
+    """The word after an elided article (`l'odeur`: `odeur`), and whether there was one."""
     bare = _ELISION.sub("", token.word)
     return bare, bare != token.word
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from mmrec_lib.text.well_formed import well_formed
 
 MIN_CONFIDENCE = 0.6
-# What stands behind does not change the language, and a megabyte costs no more than a page.
+# What comes after does not change the language, and a megabyte costs no more than a page.
 READ_CHARACTERS = 2000
 
 # Varieties that the model knows apart and that one encoder serves; the others it knows by three letters have no code

@@ -37,7 +37,7 @@ class LostRows:
     detail: str
 
     def rows(self) -> Iterator[RawRow]:
-        """Each of them as a refused row: the books count records, not accidents."""
+        """Each of them as a refused row: the reconciliation counts records, not accidents."""
         for number in range(self.first, self.first + self.num_rows):
             yield RawRow(number, b"", None, self.detail, "unreadable_record")
 

@@ -1,4 +1,4 @@
-"""Settled records → the books of a run, in one Spark action over all kinds."""
+"""Settled records → the reconciliation of a run, in one Spark action over all kinds."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def count_outcomes(
 
     Args:
         settled: Kind → its settled records; those of reviews and events may have `_retry`.
-        deliveries: The files of this run; one without records gets books of zeros.
-        unread: Places that could not be read; they have no books.
+        deliveries: The files of this run; one without records gets counts of zero.
+        unread: Places that could not be read; they are not counted.
         waiting: Rows of `quarantine` of earlier files that wait for their item; None when there are none.
     """
     reconciliation = _outcomes_of_files(deliveries, unread)
@@ -54,7 +54,7 @@ def count_outcomes(
 
 
 def _outcomes_of_files(deliveries: Sequence[Delivery], unread: Iterable[Delivery]) -> Reconciliation:
-    """Books with what is known of whole files."""
+    """Reconciliation with what is known of whole files."""
     reconciliation = Reconciliation(unread=[one.problem.detail for one in unread if one.problem is not None])
     for delivery in deliveries:
         if delivery.problem is None:

@@ -16,7 +16,7 @@ def settle_first(records: DataFrame, stored: DataFrame | None, known_items: Data
     """Judge each record: stored, duplicate or quarantined.
 
     A record that the store has from the same line of the same file counts as stored, so that a run that was killed and
-    is run again keeps the same books. Only records whose item is known compete for their key.
+    is run again keeps the same counts. Only records whose item is known compete for their key.
 
     Args:
         records: Parsed records with `_retry` (true for those that come back from quarantine and so arrived earlier).

@@ -18,7 +18,7 @@ FILE_KIND = "file"
 IS_UNREAD = "source_file_id LIKE 'unread-%'"
 """Condition of the rows that name places whose bytes could not be read; they go when the next ingest can."""
 FIELD_KIND = "field"
-"""Record kind of a field that could not be kept as delivered although its record was; it is in no file's books."""
+"""Record kind of a field that could not be kept as delivered although its record was; it is in no file's counts."""
 
 _OF_MEDIA = ("media_seen", "num_attempts")
 _FILE_REASONS = [str(reason) for reason in FILE_REASONS]

@@ -1,4 +1,4 @@
-"""The books: what became of every record read, by file and kind, and whether too many were refused."""
+"""Reconciliation: what became of every record read, by file and kind, and whether too many were refused."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ class Reconciliation:
         by_file: (file_id, kind) → status → records.
         by_reason: kind → reason → records, refused ones only.
         examples: (kind, reason) → the first such record.
-        num_returned: kind → records that came back from quarantine; they are in no file's books of this run.
+        num_returned: kind → records that came back from quarantine; they are in no file's counts of this run.
         num_waiting: kind → records in quarantine that wait for their item after this run.
         num_noted: kind → records that were kept, but not all of their fields as delivered.
-        num_fields: Such fields; they are in no file's books.
+        num_fields: Such fields; they are in no file's counts.
         field_example: The first such record.
         num_known: file_id → records of which the store had the key from elsewhere.
         num_deleted: kind → records that delete.
@@ -105,7 +105,7 @@ class Reconciliation:
     changed: set[str] = field(default_factory=set)
 
     def add(self, file_id: str, kind: str, status: str, *, reason: str | None, count: int, example: Example) -> None:
-        """Book `count` records of one file that met the same fate."""
+        """Count `count` records of one file that met the same fate."""
         self.by_file.setdefault((file_id, kind), Counter())[status] += count
         if reason == Reason.FILE_CHANGED:
             self.changed.add(file_id)

@@ -38,7 +38,7 @@ def read_all_again(lakehouse: Lakehouse, lost: Sequence[LostTable]) -> None:
     if names <= {"data_quality_result"}:
         return
     if lakehouse.data_version("landing_file") is None:
-        _log.warning("the books of landing files are gone too: only files that are there now can be read again")
+        _log.warning("the table of landing files is gone too: only files that are there now can be read again")
         return
     missing = _missing(landing_of(lakehouse), _delivered(lakehouse, names))
     if missing:
