@@ -263,7 +263,7 @@ QUARANTINE = TableContract(
 LANDING_FILE = TableContract(
     name="landing_file",
     layer="bronze",
-    comment="Each delivery of a landing file and its reconciliation: read = stored + superseded + duplicates + quarantined.",
+    comment="Each delivery of a landing file, reconciled: read = stored + superseded + duplicates + quarantined.",
     columns=(
         Column("file_id", StringType(), "Hash of path and content.", required=True),
         Column("record_kind", StringType(), "Kind of records in it.", required=True),
