@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -97,15 +96,16 @@ def assemble(
     tag = F.lit(snapshot_id).alias("snapshot_id")
     known = known_events(parted, cuts, refit_on_valid=refit_on_valid)
     profiles = user_profiles(users, items, known, features.max_history)
-    replace = partial(lakehouse.replace_slice, where=where, is_staged=True)
+    content_rows = contents.select(tag, *contents.columns)
+    pair_rows = interactions.select(tag, *interactions.columns)
     with lakehouse.many_rows():
         side_by_side(
             [
-                partial(replace, "training_content", contents.select(tag, *contents.columns)),
-                partial(replace, "training_interaction", interactions.select(tag, *interactions.columns)),
-                partial(replace, "training_item", items.select(tag, "item_id")),
-                partial(_write_users, lakehouse, snapshot_id, users),
-                partial(_write_profiles, lakehouse, profiles, users),
+                lambda: lakehouse.replace_slice("training_content", content_rows, where, is_staged=True),
+                lambda: lakehouse.replace_slice("training_interaction", pair_rows, where, is_staged=True),
+                lambda: lakehouse.replace_slice("training_item", items.select(tag, "item_id"), where, is_staged=True),
+                lambda: _write_users(lakehouse, snapshot_id, users),
+                lambda: _write_profiles(lakehouse, profiles, users),
             ]
         )
     _write_snapshot_row(lakehouse, snapshot_id, cuts, counts)

@@ -25,6 +25,8 @@ MOST_FILES = 32
 
 _COMMIT = re.compile(r"(\d{20})\.json")
 _MOST_BYTES = 16 << 20
+# What a commit tells of itself stands first in it.
+_COMMIT_INFO_BYTES = 1 << 16
 # Table features whose data files are not all that a reader needs to look at.
 _MAPPING, _MAPPED = "delta.columnMapping.mode", ("name", "id")
 
@@ -47,7 +49,7 @@ class ListedTable:
 
 
 def listed_table(table_folder: str) -> ListedTable | None:
-    """The files of a table's current version; None when its newest commit has no checksum that lists them all.
+    """The files of a table's current version; None when its newest commit has no checksum of its own that lists them.
 
     Args:
         table_folder: A path or a URI.
@@ -60,10 +62,23 @@ def listed_table(table_folder: str) -> ListedTable | None:
         return None
     try:
         with fs.open_input_stream(checksum.path) as stream:
-            return _listed(json.loads(stream.read()))
+            content = json.loads(stream.read())
+        with fs.open_input_stream(infos[f"{newest}.json"].path) as stream:
+            transaction = _transaction(stream.read(_COMMIT_INFO_BYTES))
+        # A commit that was removed by hand leaves its checksum, which Delta does not write anew for the next one.
+        return _listed(content) if transaction is not None and content.get("txnId") == transaction else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # A run that was killed while it wrote the checksum leaves a part of it; the log is what counts.
         return None
+
+
+def _transaction(start: bytes) -> str | None:
+    """Id of the transaction that wrote a commit, from the start of its file."""
+    for line in start.splitlines():
+        if line.startswith(b'{"commitInfo"'):
+            found = json.loads(line)["commitInfo"].get("txnId")
+            return found if isinstance(found, str) else None
+    return None
 
 
 def _listed(checksum: Mapping[str, Any]) -> ListedTable | None:

@@ -23,11 +23,7 @@ def check_java() -> int:
     Raises:
         MachineError: When there is no Java, or it is older than 17.
     """
-    home = os.environ.get("JAVA_HOME")
-    binary = str(Path(home) / "bin" / "java") if home else shutil.which("java")
-    if binary is None or not Path(binary).exists():
-        where = f"JAVA_HOME is {home}, where there is no bin/java" if home else "there is no `java` on the PATH"
-        raise MachineError(f"Java: Spark needs version {MIN_JAVA} or newer, but {where}. {_HINT}")
+    binary = java_binary()
     try:
         result = subprocess.run([binary, "-version"], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -39,6 +35,20 @@ def check_java() -> int:
     if major < MIN_JAVA:
         raise MachineError(f"Java: Spark needs version {MIN_JAVA} or newer, but {binary} is version {major}. {_HINT}")
     return major
+
+
+def java_binary() -> str:
+    """The Java that Spark will start.
+
+    Raises:
+        MachineError: When there is none.
+    """
+    home = os.environ.get("JAVA_HOME")
+    binary = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    if binary is None or not Path(binary).exists():
+        where = f"JAVA_HOME is {home}, where there is no bin/java" if home else "there is no `java` on the PATH"
+        raise MachineError(f"Java: Spark needs version {MIN_JAVA} or newer, but {where}. {_HINT}")
+    return binary
 
 
 if __name__ == "__main__":

@@ -141,5 +141,6 @@ class Ledger:
         ]
         frame = self._lakehouse.spark.createDataFrame(rows, JOB_RUN.input_schema)
         self._lakehouse.append("job_run", frame)
-        note_tables(self._lakehouse.store, ["job_run", *(n for run in self._pending for n in run.output_versions)])
-        self._pending.clear()
+        # What is written must not be written again, whatever goes wrong from here on.
+        written, self._pending = self._pending, []
+        note_tables(self._lakehouse.store, ["job_run", *(n for run in written for n in run.output_versions)])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pyarrow as pa
 from pyspark import SparkContext
 from pyspark.sql import SparkSession, Window
 from pyspark.sql import functions as F
 
-from mmrec_lib.lakehouse.class_archive import archive_making_options, archive_path
+from mmrec_lib.errors import MachineError
+from mmrec_lib.lakehouse.class_archive import archive_making_options, archive_path, known_archives
 from mmrec_lib.lakehouse.config import SparkConfig, StoreConfig
 from mmrec_lib.lakehouse.session import JAVA_OPTIONS, build_session, install_delta_jars
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -21,26 +24,50 @@ _SECONDS = 180
 
 
 def make_class_archive() -> bool:
-    """Write the archive of classes, once; returns True when it is there.
+    """Write the archive of classes for this Java and these jars; those for others go. Returns True when it is there.
 
-    A Java that cannot write one does without: sessions start a second or two later.
+    Without one sessions start a second or two later and that is all: a Java that cannot write it does without.
     """
     path = archive_path()
+    for other in known_archives():
+        if other != path:
+            other.unlink()
     if path.is_file():
         return True
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mmrec-classes-") as folder:
-        options = " ".join([JAVA_OPTIONS, *archive_making_options(part)])
-        config = SparkConfig(master="local[2]", driver_memory="1g", conf={"spark.driver.extraJavaOptions": options})
-        session = build_session(config, "mmrec-setup", is_small=True)
-        _work(session, f"{folder}/out")
-        _end(session)
-    if not part.is_file():
+    # A process of its own: Java takes its options when it starts, and this one may have started it before.
+    command = [
+        sys.executable,
+        "-c",
+        f"from mmrec_lib.lakehouse.prepare import write_archive; write_archive({str(part)!r})",
+    ]
+    try:
+        has_ended_well = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        has_ended_well = False
+    if not has_ended_well or not part.is_file():
+        part.unlink(missing_ok=True)
         return False
     # Moved when it is whole: a killed set-up leaves no half of an archive.
     part.rename(path)
     return True
+
+
+def write_archive(part: str) -> None:
+    """Do what a small run does in a Java that writes an archive of its classes when it ends.
+
+    Raises:
+        MachineError: When that Java does not end well.
+    """
+    options = " ".join([JAVA_OPTIONS, *archive_making_options(Path(part))])
+    conf = {"spark.driver.extraJavaOptions": options}
+    with tempfile.TemporaryDirectory(prefix="mmrec-classes-") as folder:
+        session = build_session(SparkConfig(master="local[2]", driver_memory="1g", conf=conf), is_small=True)
+        _work(session, f"{folder}/out")
+        process = _end(session)
+    if process.returncode != 0:
+        raise MachineError(f"Java: it ended with status {process.returncode} while it wrote {part}.")
 
 
 def _work(spark: SparkSession, out: str) -> None:
@@ -69,15 +96,15 @@ def _same(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield from batches
 
 
-def _end(session: SparkSession) -> None:
+def _end(session: SparkSession) -> subprocess.Popen[bytes]:
     """Stop a session and wait until its Java has ended, which is when it writes the archive."""
     gateway = SparkContext._gateway
     session.stop()
-    process: subprocess.Popen[bytes] | None = getattr(gateway, "proc", None)
-    if process is not None:
-        if process.stdin is not None:
-            process.stdin.close()
-        process.wait(timeout=_SECONDS)
+    process: subprocess.Popen[bytes] = gateway.proc  # type: ignore[union-attr]
+    if process.stdin is not None:
+        process.stdin.close()
+    process.wait()
+    return process
 
 
 def main() -> None:

@@ -106,7 +106,8 @@ def build_session(
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     # Workers must be this Python, not the system's, and find this package.
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    settings = {**DELTA, **LOCAL, **(SMALL if is_small else {}), **NEEDED}
+    is_ours = config.remote is None or config.remote.startswith("local")
+    settings = {**DELTA, **LOCAL, **(SMALL if is_small and is_ours else {}), **NEEDED}
     settings["spark.driver.memory"] = config.driver_memory
     settings["spark.driver.extraJavaOptions"] = java_options()
     # Java sets the modes of table files by a mask of its own.

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
 
-_COMPILES = "spark.sql.codegen.wholeStage"
+_MARK = "spark.mmrec.smallTables"
 
 # What makes local runs quicker where a table has some hundred thousand rows at most: plans are interpreted, because
 # they spend more on compiling generated Java than on running it, and a task does what two would.
 SMALL = {
-    _COMPILES: "false",
+    _MARK: "true",
+    "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.shuffle.partitions": "1",
     "spark.sql.files.minPartitionNum": "1",
@@ -21,8 +22,8 @@ SMALL = {
     "spark.sql.constraintPropagation.enabled": "false",
 }
 # What such a session does otherwise where rows are many or long.
-MANY_ROWS = {
-    _COMPILES: "true",
+_MANY_ROWS = {
+    "spark.sql.codegen.wholeStage": "true",
     "spark.sql.codegen.factoryMode": "FALLBACK",
     "spark.sql.shuffle.partitions": "2",
     "spark.sql.files.minPartitionNum": "2",
@@ -31,9 +32,11 @@ MANY_ROWS = {
 LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execution.arrow.maxRecordsPerBatch": "16"}
 
 
-def is_for_small_tables(spark: SparkSession) -> bool:
-    """Tell if a session was made with `SMALL`."""
-    return spark.conf.get(_COMPILES, "true") == SMALL[_COMPILES]
+def for_many_rows(spark: SparkSession) -> dict[str, str]:
+    """Settings to change in a session for small tables; none in any other, and none that a user has set otherwise."""
+    if spark.conf.get(_MARK, None) != SMALL[_MARK]:
+        return {}
+    return {key: value for key, value in _MANY_ROWS.items() if spark.conf.get(key, None) == SMALL[key]}
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import create_table, has_commits
 from mmrec_lib.lakehouse.ddl import conform, quoted
 from mmrec_lib.lakehouse.evolution import evolve, with_gained_columns
-from mmrec_lib.lakehouse.session_settings import LARGE_ROWS, MANY_ROWS, is_for_small_tables, with_settings
+from mmrec_lib.lakehouse.session_settings import LARGE_ROWS, for_many_rows, with_settings
 from mmrec_lib.lakehouse.staging import Staging, filesystem_of, read_parquet
 from mmrec_lib.lakehouse.store import store_id
 
@@ -166,7 +166,7 @@ class Lakehouse:
 
     def many_rows(self) -> AbstractContextManager[None]:
         """Inside the block a session for small tables works as one for large ones: where rows are many or long."""
-        return with_settings(self.spark, MANY_ROWS if is_for_small_tables(self.spark) else {})
+        return with_settings(self.spark, for_many_rows(self.spark))
 
     def stage_path(self, name: str, rows: DataFrame) -> str:
         """Write rows as Parquet into the staging folder; returns the folder."""
@@ -207,12 +207,13 @@ class Lakehouse:
         """Create the table if it is missing; else bring columns and constraints to what its contract has now."""
         if name in self._ensured:
             return
-        contract = CONTRACTS[name]
-        if self.data_version(name) is not None:
-            evolve(self.spark, contract, self.table(name), self._load(name))
-        else:
+        contract, was_there = CONTRACTS[name], self.exists(name)
+        has_rows = self.data_version(name) is not None
+        if not has_rows:
             # Also when a killed run made the table and no more.
             create_table(self.spark, contract, self.table(name), self.location(name) if self.store.out else None)
+        if has_rows or was_there:
+            evolve(self.spark, contract, self.table(name), self._load(name))
         self._ensured.add(name)
 
     def merge(self, name: str, rows: DataFrame, *, delete_keys: DataFrame | None = None) -> WriteResult:

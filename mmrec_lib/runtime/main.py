@@ -24,6 +24,7 @@ from omegaconf import OmegaConf
 from mmrec_lib.config import Section, load_config
 from mmrec_lib.errors import MmrecError
 from mmrec_lib.ingest.landing import LandingFolder
+from mmrec_lib.lakehouse.actions import end_actions
 from mmrec_lib.lakehouse.java import check_java
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
 from mmrec_lib.lakehouse.session import build_session
@@ -155,6 +156,7 @@ def open_context(command: Command) -> Iterator[Context]:
             # What other threads have Spark do must not go on when the lock is gone.
             with contextlib.suppress(Exception):
                 spark.interruptAll()
+            end_actions(spark.interruptAll)
             raise
         finally:
             lakehouse.remove_staging()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import uuid
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +85,9 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
     with lakehouse.many_rows():
         side_by_side(
             [
-                partial(lakehouse.replace_slice, "user_topk", topk, {"as_of_date": day}, is_staged=True),
-                partial(lakehouse.replace_slice, "user_vector", vectors, {"model_version": version}, is_staged=True),
-                partial(_write_items, lakehouse, catalogue, scored, champion, config, day),
+                lambda: lakehouse.replace_slice("user_topk", topk, {"as_of_date": day}, is_staged=True),
+                lambda: lakehouse.replace_slice("user_vector", vectors, {"model_version": version}, is_staged=True),
+                lambda: _write_items(lakehouse, catalogue, scored, champion, config, day),
             ]
         )
     # Last and in one commit: a reader that follows it never meets a table that is not there yet.

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.contracts.table import Check
+from mmrec_lib.contracts.table import Check, Column
 from mmrec_lib.errors import NoDataError, StoreError
 from mmrec_lib.features.load import current_snapshot, load_items
 from mmrec_lib.lakehouse import changes, session
@@ -182,6 +182,46 @@ def test_changes_are_counted_the_same_by_spark_and_in_this_process(
         gone = edges(lakehouse, {"a": "1"})
         result = lakehouse.merge("graph_edge", edges(lakehouse, {"b": "2", "c": "1"}), delete_keys=gone)
         assert result == WriteResult(inserted=1, updated=1, deleted=1)
+
+
+def test_settings_for_many_rows_leave_those_of_a_user_alone(lakehouse: Lakehouse) -> None:
+    conf, compiled, partitions = lakehouse.spark.conf, "spark.sql.codegen.wholeStage", "spark.sql.shuffle.partitions"
+    assert (conf.get(compiled), conf.get(partitions)) == ("false", "1"), "the session of the tests is a small one"
+    with lakehouse.many_rows():
+        assert (conf.get(compiled), conf.get(partitions)) == ("true", "2")
+    conf.set(partitions, "64")
+    try:
+        with pytest.raises(RuntimeError), lakehouse.many_rows():
+            assert (conf.get(compiled), conf.get(partitions)) == ("true", "64")
+            raise RuntimeError
+    finally:
+        conf.set(partitions, "1")
+    assert (conf.get(compiled), conf.get(partitions)) == ("false", "1")
+
+
+def test_the_checksum_of_a_commit_that_was_removed_by_hand_is_not_believed(lakehouse: Lakehouse) -> None:
+    lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1"}))
+    log = Path(lakehouse.location("graph_edge")) / "_delta_log"
+    newest = max(log.glob("*.json"))
+    newest.unlink()
+    other = Lakehouse(lakehouse.spark, lakehouse.store, "run-2", lakehouse.written_at)
+    lakehouse.spark.sql("CLEAR CACHE")
+    lakehouse.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr, misc]
+    other.merge("graph_edge", edges(other, {"b": "2"}))
+    assert newest.exists()
+    assert stored(other) == {row["head"]: "2" for row in other._load("graph_edge").collect()} == {"b": "2"}
+
+
+def test_a_table_without_rows_gets_the_columns_that_its_contract_gains(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lakehouse.ensure("graph_edge")
+    contract = CONTRACTS["graph_edge"]
+    more = replace(contract, columns=(*contract.columns, Column("note", StringType(), "A note.")))
+    monkeypatch.setitem(CONTRACTS, "graph_edge", more)
+    later = Lakehouse(lakehouse.spark, lakehouse.store, "run-2", lakehouse.written_at)
+    later.merge("graph_edge", edges(later, {"a": "1"}).withColumn("note", F.lit("new")))
+    assert [row["note"] for row in later.read("graph_edge").collect()] == ["new"]
 
 
 def test_a_check_of_the_contract_is_enforced(lakehouse: Lakehouse) -> None:

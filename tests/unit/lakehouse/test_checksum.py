@@ -19,7 +19,8 @@ def write(table: Path, version: int = 3, **changes: Any) -> Path:
     log = table / "_delta_log"
     log.mkdir(parents=True, exist_ok=True)
     for number in range(version + 1):
-        (log / f"{number:020d}.json").write_text("{}")
+        commit = {"commitInfo": {"operation": "WRITE", "txnId": f"txn-{number}"}}
+        (log / f"{number:020d}.json").write_text(json.dumps(commit, separators=(",", ":")) + '\n{"add":{}}\n')
     files = changes.pop("allFiles", [{"path": "day=a%20b/part-0.parquet"}, {"path": "day=c/part-1.parquet"}])
     metadata = {
         "format": {"provider": "parquet", "options": {}},
@@ -27,7 +28,12 @@ def write(table: Path, version: int = 3, **changes: Any) -> Path:
         "partitionColumns": ["day"],
         "configuration": changes.pop("configuration", {}),
     }
-    content = {"numFiles": None if files is None else len(files), "allFiles": files, "metadata": metadata} | changes
+    content = {
+        "txnId": f"txn-{version}",
+        "numFiles": None if files is None else len(files),
+        "allFiles": files,
+        "metadata": metadata,
+    } | changes
     checksum = log / f"{version:020d}.crc"
     checksum.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
     return checksum
@@ -67,6 +73,8 @@ def test_rows_are_counted_where_every_file_tells(tmp_path: Path) -> None:
         {"allFiles": [{"path": "day=c/%2e%2e/%2E%2E/other/part-0.parquet"}]},
         {"configuration": {"delta.columnMapping.mode": "name"}},
         {"metadata": None},
+        {"txnId": "txn-of-a-commit-that-was-removed-by-hand"},
+        {"txnId": None},
     ],
 )
 def test_a_table_that_parquet_files_alone_do_not_tell_is_left_to_delta(tmp_path: Path, changes: dict[str, Any]) -> None:
