@@ -199,17 +199,13 @@ def test_settings_for_many_rows_leave_those_of_a_user_alone(lakehouse: Lakehouse
     assert (conf.get(compiled), conf.get(partitions)) == ("false", "1")
 
 
-def test_the_checksum_of_a_commit_that_was_removed_by_hand_is_not_believed(lakehouse: Lakehouse) -> None:
+def test_a_checksum_of_another_commit_is_not_believed(lakehouse: Lakehouse) -> None:
+    # A commit that was removed by hand leaves its checksum, and Delta does not write the next one's over it.
     lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1"}))
-    log = Path(lakehouse.location("graph_edge")) / "_delta_log"
-    newest = max(log.glob("*.json"))
-    newest.unlink()
-    other = Lakehouse(lakehouse.spark, lakehouse.store, "run-2", lakehouse.written_at)
-    lakehouse.spark.sql("CLEAR CACHE")
-    lakehouse.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr, misc]
-    other.merge("graph_edge", edges(other, {"b": "2"}))
-    assert newest.exists()
-    assert stored(other) == {row["head"]: "2" for row in other._load("graph_edge").collect()} == {"b": "2"}
+    lakehouse.merge("graph_edge", edges(lakehouse, {"b": "2"}))
+    before, newest = sorted((Path(lakehouse.location("graph_edge")) / "_delta_log").glob("0*.crc"))[-2:]
+    newest.write_bytes(before.read_bytes())
+    assert stored(lakehouse) == {"a": "1", "b": "2"}
 
 
 def test_a_table_without_rows_gets_the_columns_that_its_contract_gains(
