@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import re
 import shutil
@@ -145,6 +146,12 @@ def _keep_quiet_when_java_ends() -> None:
         return
 
     accumulators.AccumulatorTCPServer.handle_error = handle_error  # type: ignore[method-assign, assignment]
+    # Py4J logs it under the name of the root.
+    logging.getLogger().addFilter(_is_not_of_py4j)
+
+
+def _is_not_of_py4j(record: logging.LogRecord) -> bool:
+    return f"{os.sep}py4j{os.sep}" not in record.pathname
 
 
 def num_tasks(rows: DataFrame, configured: int | None) -> int:
