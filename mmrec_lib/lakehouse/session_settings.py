@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 _MARK = "spark.mmrec.smallTables"
 
-# What makes local runs quicker where a table has some hundred thousand rows at most: plans are interpreted, because
+# What makes local runs quicker where a table has some ten thousand rows: plans are interpreted, because
 # they spend more on compiling generated Java than on running it, and a task does what two would.
 SMALL = {
     _MARK: "true",

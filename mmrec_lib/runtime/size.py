@@ -8,8 +8,11 @@ from pathlib import Path
 from mmrec_lib.ingest.landing import MEDIA_FOLDERS
 from mmrec_lib.lakehouse.config import StoreConfig
 
-SMALL_BYTES = 16 << 20
-"""A store with fewer bytes of records, some hundred thousand events, is worked on in a session for small tables."""
+SMALL_BYTES = 8 << 20
+"""A store with fewer bytes of records, some ten thousand events, is worked on in a session for small tables.
+
+Of MovieLens 100K (14 MB, 100,000 events) such a session took 74 s to ingest, another one 56 s.
+"""
 
 _ACTS = ("event", "review")
 # Bytes of text that a byte of Parquet or gzip holds, about.
@@ -30,7 +33,8 @@ def is_small_store(store: StoreConfig) -> bool:
         size = _text_bytes(folder, without=MEDIA_FOLDERS)
     if store.out is None or "://" in store.out:
         return False
-    return size + sum(_text_bytes(Path(store.out) / "tables" / name) for name in _ACTS) < SMALL_BYTES
+    # What was delivered is in the tables too; where the landing folder was cleaned, only there.
+    return max(size, sum(_text_bytes(Path(store.out) / "tables" / name) for name in _ACTS)) < SMALL_BYTES
 
 
 def _text_bytes(folder: Path, without: tuple[str, ...] = ()) -> int:
