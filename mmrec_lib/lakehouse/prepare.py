@@ -43,11 +43,13 @@ def make_class_archive() -> bool:
         f"from mmrec_lib.lakehouse.prepare import write_archive; write_archive({str(part)!r})",
     ]
     try:
-        has_ended_well = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False).returncode == 0
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        reason = None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
     except subprocess.TimeoutExpired:
-        has_ended_well = False
-    if not has_ended_well or not part.is_file():
+        reason = f"it took more than {_SECONDS} seconds"
+    if reason is not None or not part.is_file():
         part.unlink(missing_ok=True)
+        print(f"The archive of Java's classes was not made: {reason or 'Java wrote none'}.", file=sys.stderr)
         return False
     # Moved when it is whole: a killed set-up leaves no half of an archive.
     part.rename(path)
@@ -111,7 +113,7 @@ def main() -> None:
     """Prepare this environment; what is there already stays."""
     names = install_delta_jars()
     print("\n".join(names) or "Delta's jars are in place.")
-    print("Java's classes are archived." if make_class_archive() else "This Java writes no archive of classes.")
+    print("Java's classes are archived." if make_class_archive() else "Sessions start without an archive of classes.")
 
 
 if __name__ == "__main__":

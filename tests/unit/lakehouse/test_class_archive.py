@@ -34,7 +34,7 @@ def test_an_archive_is_used_where_there_is_one(pyspark: Path) -> None:
 
 
 def test_setting_up_again_keeps_the_archive_and_removes_those_of_other_jars(
-    pyspark: Path, monkeypatch: pytest.MonkeyPatch
+    pyspark: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made: list[str] = []
 
@@ -42,7 +42,7 @@ def test_setting_up_again_keeps_the_archive_and_removes_those_of_other_jars(
         part = command[-1].split("write_archive(")[1].strip("()'")
         made.append(part)
         Path(part).write_bytes(b"classes")
-        return type("Done", (), {"returncode": status})
+        return type("Done", (), {"returncode": status, "stderr": "WARN\nMachineError: Java: status 9"})
 
     status = 0
     old = pyspark / "mmrec-classes-0000.jsa"
@@ -56,3 +56,4 @@ def test_setting_up_again_keeps_the_archive_and_removes_those_of_other_jars(
     status = 1
     assert not prepare.make_class_archive(), "a Java that was killed while it wrote leaves nothing"
     assert known_archives() == [] and not Path(made[-1]).exists()
+    assert capsys.readouterr().err == "The archive of Java's classes was not made: MachineError: Java: status 9.\n"
