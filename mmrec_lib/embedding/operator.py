@@ -360,7 +360,7 @@ def _infer_partition(
                     encoder = _encoder(task.encoder, task.models, task.spec, together)
                     made = _vector_arrays(encoder.encode(inputs))
                 yield _with_keys(
-                    group.take(seen),
+                    group.select(task.columns.keys).take(seen),
                     task,
                     encoder_id=pa.array([task.spec.id] * len(seen), pa.string()),
                     num_attempts=pa.array(attempts, pa.int32()),
