@@ -32,8 +32,10 @@ from mmrec_lib.features.interactions import (
 from mmrec_lib.features.profiles import known_events, user_profiles
 from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.lakehouse.actions import side_by_side
+from mmrec_lib.lakehouse.counts import count_rows
 from mmrec_lib.lakehouse.tables import Lakehouse
 
+_LONG_ROWS = ("item_embedding", "content_embedding")
 READS = (
     "event",
     "item",
@@ -82,7 +84,8 @@ def assemble(
     parted = assign_parts(weighted, cuts)
     interactions = lakehouse.stage("pairs", pair_interactions(parted))
     about = {"as_of": day.isoformat(), "valid_from": str(cuts.valid_from), "test_from": str(cuts.test_from)}
-    with lakehouse.many_rows():
+    num_rows = sum(count_rows(lakehouse, _LONG_ROWS).values())
+    with lakehouse.many_rows(num_rows):
         contents = lakehouse.stage("training_content", snapshot_contents(lakehouse, users, items, cuts, features))
         snapshot_id = snapshot_hash(interactions, contents, about)
     counts = _counts(interactions, items)
@@ -98,7 +101,7 @@ def assemble(
     profiles = user_profiles(users, items, known, features.max_history)
     content_rows = contents.select(tag, *contents.columns)
     pair_rows = interactions.select(tag, *interactions.columns)
-    with lakehouse.many_rows():
+    with lakehouse.many_rows(num_rows):
         side_by_side(
             [
                 lambda: lakehouse.replace_slice("training_content", content_rows, where, is_staged=True),

@@ -125,7 +125,26 @@ def build_session(
     if config.remote:
         return builder.remote(config.remote).getOrCreate()
     assert config.master is not None
-    return builder.master(config.master).getOrCreate()
+    return without_cluster_defaults(builder.master(config.master).getOrCreate())
+
+
+def without_cluster_defaults(session: SparkSession) -> SparkSession:
+    """Take Hadoop's defaults for YARN and MapReduce out of a local session's configuration; the code has them as well.
+
+    They are two thirds of its 1,100 entries, and Spark writes and reads all of them for each task that writes a file.
+    Where a site configures MapReduce or YARN, or a user through `spark.hadoop.`, nothing is touched.
+    """
+    assert session._jvm is not None
+    # Making the state loads the last defaults, which would bring the others back.
+    session._jsparkSession.sessionState()
+    hadoop = session.sparkContext._jsc.hadoopConfiguration()
+    if hadoop.getResource("mapred-site.xml") is None and hadoop.getResource("yarn-site.xml") is None:
+        chosen = {key.removeprefix("spark.hadoop.") for key, _ in session.sparkContext.getConf().getAll()}
+        names = hadoop.getValByRegex(r"^(yarn|mapreduce|mapred)\.").keySet().toString()[1:-1].split(", ")
+        for name in names:
+            if name not in chosen:
+                hadoop.unset(name)
+    return session
 
 
 def java_options() -> str:

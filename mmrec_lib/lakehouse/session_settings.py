@@ -21,6 +21,9 @@ SMALL = {
     # What follows from a filter is looked for at each step of a plan, and pays where much is read.
     "spark.sql.constraintPropagation.enabled": "false",
 }
+MANY_ROWS = 20_000
+"""Rows of lists or vectors from which generated Java pays for being compiled."""
+
 # What such a session does otherwise where rows are many or long.
 _MANY_ROWS = {
     "spark.sql.codegen.wholeStage": "true",

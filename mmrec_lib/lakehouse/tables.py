@@ -27,7 +27,7 @@ from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import create_table, has_commits
 from mmrec_lib.lakehouse.ddl import conform, quoted
 from mmrec_lib.lakehouse.evolution import evolve, with_gained_columns
-from mmrec_lib.lakehouse.session_settings import LARGE_ROWS, for_many_rows, with_settings
+from mmrec_lib.lakehouse.session_settings import LARGE_ROWS, MANY_ROWS, for_many_rows, with_settings
 from mmrec_lib.lakehouse.staging import Staging, filesystem_of, read_parquet
 from mmrec_lib.lakehouse.store import store_id
 
@@ -164,9 +164,9 @@ class Lakehouse:
         """Inside the block rows of tens of megabytes are read and handed to workers, a few at a time."""
         return with_settings(self.spark, LARGE_ROWS)
 
-    def many_rows(self) -> AbstractContextManager[None]:
-        """Inside the block a session for small tables works as one for large ones: where rows are many or long."""
-        return with_settings(self.spark, for_many_rows(self.spark))
+    def many_rows(self, num_rows: int) -> AbstractContextManager[None]:
+        """Inside the block a session for small tables works as one for large ones, where so many rows are worth it."""
+        return with_settings(self.spark, for_many_rows(self.spark) if num_rows >= MANY_ROWS else {})
 
     def stage_path(self, name: str, rows: DataFrame) -> str:
         """Write rows as Parquet into the staging folder; returns the folder."""

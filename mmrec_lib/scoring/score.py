@@ -68,7 +68,8 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
         # A place of its own: workers keep what they read from a place, maybe another catalogue of this run.
         uri = lakehouse.staging_path(f"catalogue-{uuid.uuid4().hex}")
         save_catalogue(catalogue, folder, uri)
-        num_tasks = 2 * (1 + profiles.count() // config.users_per_task)
+        num_users = profiles.count()
+        num_tasks = 2 * (1 + num_users // config.users_per_task)
         scored = lakehouse.stage("scored", score_profiles(profiles, uri, config.k, num_tasks))
     day = items.cuts.as_of
     version = champion.version
@@ -82,7 +83,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
         F.lit(version).alias("model_version"),
     )
     vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector")
-    with lakehouse.many_rows():
+    with lakehouse.many_rows(num_users * config.k):
         side_by_side(
             [
                 lambda: lakehouse.replace_slice("user_topk", topk, {"as_of_date": day}, is_staged=True),
@@ -93,7 +94,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
     # Last and in one commit: a reader that follows it never meets a table that is not there yet.
     current = [(name, day, version) for name in SLICED]
     lakehouse.merge("current_slice", lakehouse.spark.createDataFrame(current, CURRENT_SLICE.input_schema))
-    return {"users": scored.count(), "items": len(catalogue.item_ids)}
+    return {"users": num_users, "items": len(catalogue.item_ids)}
 
 
 def _topk_rows(scored: DataFrame) -> DataFrame:
