@@ -19,7 +19,10 @@ def spark() -> Iterator[object]:
     from mmrec_lib.lakehouse.session import build_session, java_options
 
     # It lives over many files: room from the start instead of a collection at each step of growth.
-    conf = {"spark.driver.extraJavaOptions": f"{java_options()} -Xms1g -Xmn512m"}
+    conf = {
+        "spark.driver.extraJavaOptions": f"{java_options()} -Xms1g -Xmn512m",
+        "spark.hadoop.mapreduce.job.tags": "set-by-the-user",
+    }
     session = build_session(SparkConfig(master="local[2]", driver_memory="2g", conf=conf), "mmrec-tests", is_small=True)
     yield session
     session.stop()

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.files import process_umask
 from mmrec_lib.lakehouse.class_archive import archive_options
 from mmrec_lib.lakehouse.config import SparkConfig
+from mmrec_lib.lakehouse.hadoop_defaults import without_cluster_defaults
 from mmrec_lib.lakehouse.java import check_java
 from mmrec_lib.lakehouse.session_settings import SMALL
 
@@ -43,6 +44,8 @@ LOCAL = {
     "spark.sql.streaming.checkpointFileManagerClass": (
         "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
     ),
+    # So does Delta's log store for local files, unless it is this one; both rename what they have looked for before.
+    "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
     # What is merged has been staged or comes from tables, so it is the same at every read.
     "spark.databricks.delta.merge.materializeSource": "none",
     "spark.databricks.delta.snapshotPartitions": "2",
@@ -126,25 +129,6 @@ def build_session(
         return builder.remote(config.remote).getOrCreate()
     assert config.master is not None
     return without_cluster_defaults(builder.master(config.master).getOrCreate())
-
-
-def without_cluster_defaults(session: SparkSession) -> SparkSession:
-    """Take Hadoop's defaults for YARN and MapReduce out of a local session's configuration; the code has them as well.
-
-    They are two thirds of its 1,100 entries, and Spark writes and reads all of them for each task that writes a file.
-    Where a site configures MapReduce or YARN, or a user through `spark.hadoop.`, nothing is touched.
-    """
-    assert session._jvm is not None
-    # Making the state loads the last defaults, which would bring the others back.
-    session._jsparkSession.sessionState()
-    hadoop = session.sparkContext._jsc.hadoopConfiguration()
-    if hadoop.getResource("mapred-site.xml") is None and hadoop.getResource("yarn-site.xml") is None:
-        chosen = {key.removeprefix("spark.hadoop.") for key, _ in session.sparkContext.getConf().getAll()}
-        names = hadoop.getValByRegex(r"^(yarn|mapreduce|mapred)\.").keySet().toString()[1:-1].split(", ")
-        for name in names:
-            if name not in chosen:
-                hadoop.unset(name)
-    return session
 
 
 def java_options() -> str:

@@ -20,12 +20,16 @@ SMALL = {
     "spark.databricks.delta.snapshotPartitions": "1",
     # What follows from a filter is looked for at each step of a plan, and pays where much is read.
     "spark.sql.constraintPropagation.enabled": "false",
+    # Tables come as one partition each: they are joined where they are, and sending one to all would be a job more.
+    "spark.sql.autoBroadcastJoinThreshold": "-1",
 }
 MANY_ROWS = 20_000
 """Rows of lists or vectors from which generated Java pays for being compiled."""
 
 # What such a session does otherwise where rows are many or long.
 _MANY_ROWS = {
+    _MARK: "false",
+    "spark.sql.autoBroadcastJoinThreshold": "10485760b",
     "spark.sql.codegen.wholeStage": "true",
     "spark.sql.codegen.factoryMode": "FALLBACK",
     "spark.sql.shuffle.partitions": "2",
@@ -35,9 +39,14 @@ _MANY_ROWS = {
 LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execution.arrow.maxRecordsPerBatch": "16"}
 
 
+def is_for_small_tables(spark: SparkSession) -> bool:
+    """Tell if a session, or the block that it is in, works on small tables."""
+    return spark.conf.get(_MARK, None) == SMALL[_MARK]
+
+
 def for_many_rows(spark: SparkSession) -> dict[str, str]:
     """Settings to change in a session for small tables; none in any other, and none that a user has set otherwise."""
-    if spark.conf.get(_MARK, None) != SMALL[_MARK]:
+    if not is_for_small_tables(spark):
         return {}
     return {key: value for key, value in _MANY_ROWS.items() if spark.conf.get(key, None) == SMALL[key]}
 

@@ -24,6 +24,8 @@ import pyarrow.fs
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
+from mmrec_lib.lakehouse.session_settings import is_for_small_tables
+
 MARKER = ".mmrec-run.json"
 # Processes of other machines cannot be asked; as long as Delta keeps files for readers, so long may a run take.
 ABANDONED_AFTER = timedelta(days=7)
@@ -202,7 +204,9 @@ def read_parquet(
     """
     # Spark's own tables are read with the same option.
     reader = spark.read.schema(schema).option("__globPaths__", "false")
-    return (reader if base is None else reader.option("basePath", base)).parquet(*paths)
+    rows = (reader if base is None else reader.option("basePath", base)).parquet(*paths)
+    # What is one partition needs no exchange before it is joined, grouped or sorted.
+    return rows.coalesce(1) if is_for_small_tables(spark) else rows
 
 
 def is_link(path: str) -> bool:

@@ -184,21 +184,6 @@ def test_changes_are_counted_the_same_by_spark_and_in_this_process(
         assert result == WriteResult(inserted=1, updated=1, deleted=1)
 
 
-def test_settings_for_many_rows_leave_those_of_a_user_alone(lakehouse: Lakehouse) -> None:
-    conf, compiled, partitions = lakehouse.spark.conf, "spark.sql.codegen.wholeStage", "spark.sql.shuffle.partitions"
-    assert (conf.get(compiled), conf.get(partitions)) == ("false", "1"), "the session of the tests is a small one"
-    with lakehouse.many_rows():
-        assert (conf.get(compiled), conf.get(partitions)) == ("true", "2")
-    conf.set(partitions, "64")
-    try:
-        with pytest.raises(RuntimeError), lakehouse.many_rows():
-            assert (conf.get(compiled), conf.get(partitions)) == ("true", "64")
-            raise RuntimeError
-    finally:
-        conf.set(partitions, "1")
-    assert (conf.get(compiled), conf.get(partitions)) == ("false", "1")
-
-
 def test_a_checksum_of_another_commit_is_not_believed(lakehouse: Lakehouse) -> None:
     # A commit that was removed by hand leaves its checksum, and Delta does not write the next one's over it.
     lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1"}))
