@@ -59,6 +59,14 @@ def list_metrics(
 
     Raises:
         ModelError: When the lists are shorter than a cut-off, or the numbers of users differ.
+
+    Example:
+        Items 7 and 4 are relevant; item 7 is on rank 2, item 4 is not listed.
+
+        >>> relevant = sparse.csr_matrix(([1, 1], ([0, 0], [4, 7])), shape=(1, 10))
+        >>> values = list_metrics(np.array([[1, 7]], dtype=np.int32), relevant, ks=(2,))
+        >>> {name: round(float(value[0]), 3) for name, value in values.items()}
+        {'ndcg@2': 0.387, 'recall@2': 0.5, 'precision@2': 0.5, 'map@2': 0.25}
     """
     if not ks or min(ks) < 1 or max(ks) > top.shape[1]:
         raise ModelError(f"metrics: cut-offs must lie between 1 and the list length {top.shape[1]}, got {list(ks)}")

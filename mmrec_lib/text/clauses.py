@@ -67,7 +67,12 @@ class Token:
 
 
 def clauses(text: str) -> list[str]:
-    """Parts of a text that say one thing: cut at punctuation and before words of contrast; none is empty."""
+    """Parts of a text that say one thing: cut at punctuation and before words of contrast; none is empty.
+
+    Example:
+        >>> clauses("Great sound, but the battery is weak!")
+        ['Great sound', 'but the battery is weak']
+    """
     parts: list[str] = []
     for piece in _CLAUSE_END.split(text):
         start = 0
@@ -100,6 +105,10 @@ def features(text: str) -> list[tuple[str, str | None]]:
 
     Returns:
         Features in their order; for a negated word beside the feature (`not_good`) the word that it turns (`good`).
+
+    Example:
+        >>> features("Not good")
+        [('not', None), ('not_good', 'good'), ('not good', None)]
     """
     made: list[tuple[str, str | None]] = []
     for clause in clauses(text):

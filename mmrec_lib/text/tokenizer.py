@@ -31,7 +31,14 @@ _PAIRED = (
 
 
 def tokenize(text: str) -> list[str]:
-    """The words of a text in their order: letters and digits with their marks, compatibility forms and case folded."""
+    """The words of a text in their order: letters and digits with their marks, compatibility forms and case folded.
+
+    Example:
+        >>> tokenize("Don't buy the ２nd STRASSE/Straße!")
+        ["don't", 'buy', 'the', '2nd', 'strasse', 'strasse']
+        >>> tokenize("東京都 2024")
+        ['東京', '京都', '2024']
+    """
     folded = unicodedata.normalize("NFKC", text).casefold()
     words: list[str] = []
     for run in _runs().finditer(folded):

@@ -62,6 +62,14 @@ def exact_top(
 
     Raises:
         ModelError: When shapes do not fit, k is below 1 or a vector is not finite.
+
+    Example:
+        The user saw item 0, which would be the best.
+
+        >>> user = np.array([[1, 0]], dtype=np.float32)
+        >>> items = np.array([[3, 0], [1, 5], [2, 0]], dtype=np.float32)
+        >>> exact_top(user, items, k=2, seen=sparse.csr_matrix([[1, 0, 0]])).indices.tolist()
+        [[2, 1]]
     """
     users, items = _checked(user_vectors, "user vectors"), _checked(item_vectors, "item vectors")
     num_users, num_items = users.shape[0], items.shape[0]
@@ -113,6 +121,13 @@ def nearest(
 
     Raises:
         ModelError: When k is below 1, a shape does not fit or a vector is not finite.
+
+    Example:
+        Cosines: length does not matter, and an item is not its own neighbour.
+
+        >>> items = np.array([[1, 0], [9, 0], [0, 1]], dtype=np.float32)
+        >>> nearest(items, k=1).indices.tolist()
+        [[1], [0], [0]]
     """
     items = _checked(item_vectors, "item vectors")
     lengths = np.linalg.norm(items, axis=1)

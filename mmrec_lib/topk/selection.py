@@ -52,6 +52,13 @@ def select_top(scores: NDArray[np.float32], k: int) -> TopItems:
 
     Raises:
         ModelError: When k is below 1 or a score is NaN or +inf.
+
+    Example:
+        The masked item is not listed, and of equal scores the earlier column comes first.
+
+        >>> top = select_top(np.array([[0.5, 0.9, -np.inf, 0.5]], dtype=np.float32), k=4)
+        >>> top.indices.tolist()
+        [[1, 0, 3, -1]]
     """
     if np.isnan(scores).any() or np.isposinf(scores).any():
         raise ModelError("scores: each must be finite, or -inf for a masked item; got NaN or +inf; check the vectors")

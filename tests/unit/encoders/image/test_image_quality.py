@@ -14,7 +14,7 @@ from mmrec_lib.encoders.runtime.precision import same_class_share
 
 pytestmark = pytest.mark.models
 
-STORE = Path(__file__).parents[2] / "data" / "store"
+STORE = Path(__file__).parents[3] / "data" / "store"
 
 
 def photos(category: str, count: int) -> list[bytes]:

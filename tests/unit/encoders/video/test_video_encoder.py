@@ -239,7 +239,7 @@ def pan_over(photo: Path, start: float) -> bytes:
 @pytest.mark.models
 def test_clips_of_one_photo_are_nearer_than_those_of_others(real_models: ModelsConfig) -> None:
     encoder = loaded(real_models, "video-frames", num_frames=2)
-    images = Path(__file__).parents[2] / "data/store/images"
+    images = Path(__file__).parents[3] / "data/store/images"
     photos = [images / name for name in ("p084.jpg", "p214.jpg")]
     videos = [pan_over(photo, start) for photo in photos for start in (0.0, 0.9)]
     vectors = encoder.encode(videos).vectors
