@@ -86,12 +86,24 @@ OWNER_TEXT = TableContract(
     key=("owner_kind", "owner_id", "field", "kind", "position"),
 )
 
-# How a vector is kept; `vector` or `codes`, and never both. See `encoders.packing`.
+# How a vector is kept; see `embedding.vector_codec`. Codes and scales were written by earlier versions only.
 _STORED_VECTOR = (
-    Column("storage", StringType(), "How the vector is kept: float32, float16 or int8; null without a vector."),
-    Column("scale", FloatType(), "In int8 the value of one code; else null."),
-    Column("vector", VECTOR, "The vector, float32 or rounded to half precision; null in int8 or with an error."),
-    Column("codes", ArrayType(ByteType()), "In int8 the vector as transform(codes, c -> c * scale); else null."),
+    Column(
+        "storage",
+        StringType(),
+        "How the vector is kept: float32 or float16; int8 in older rows; null without a vector.",
+    ),
+    Column("scale", FloatType(), "In older rows that are kept in int8 the value of one code; else null."),
+    Column(
+        "vector",
+        VECTOR,
+        "The vector, float32 or rounded to half precision; null with an error, and in older rows in int8.",
+    ),
+    Column(
+        "codes",
+        ArrayType(ByteType()),
+        "In older rows in int8 the vector as transform(codes, c -> c * scale); else null.",
+    ),
 )
 _CODES_AND_SCALE = Check("codes_and_scale", "(codes IS NULL) = (scale IS NULL)")
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from mmrec_lib.config import Section
-from mmrec_lib.embedding.vector_codec import Storage
+from mmrec_lib.embedding.vector_codec import REMOVED_STORAGES, Storage
 from mmrec_lib.encoders.spec import InputKind
 from mmrec_lib.text.languages import known_languages
 
@@ -157,9 +157,9 @@ class EmbeddingConfig(Section):
         num_partitions: Tasks that encoding is cut into; None: two for each core of the cluster.
         batch_bytes: Most bytes of input that a worker holds at once.
         batch_rows: Most rows that a worker holds at once; texts are sorted by length within them.
-        storage: How `content_embedding` and `item_embedding` keep vectors: `float32`, `float16` (rounded) or `int8`
-            (codes and a scale). When this changes, what is stored in float32 is packed as it stands; what was packed
-            before is not what the encoder gave, and its contents are encoded again.
+        storage: How `content_embedding` and `item_embedding` keep vectors: `float32`, or `float16` (rounded). When this
+            changes, what is stored in float32 is packed as it stands; what was packed before is not what the encoder
+            gave, and its contents are encoded again.
         commit_every: Minutes after which what is done is committed; a killed run loses no more.
     """
 
@@ -171,6 +171,13 @@ class EmbeddingConfig(Section):
     batch_rows: int = Field(default=4096, ge=1)
     storage: Storage = "float32"
     commit_every: float = Field(default=5.0, gt=0)
+
+    @field_validator("storage", mode="before")
+    @classmethod
+    def _not_removed(cls, storage: object) -> object:
+        if isinstance(storage, str) and storage in REMOVED_STORAGES:
+            raise ValueError(f"the format `{storage}` was removed, {REMOVED_STORAGES[storage]}")
+        return storage
 
     @field_validator("encode")
     @classmethod

@@ -22,6 +22,8 @@ _FIELDS = tuple(
 def with_vectors(rows: DataFrame) -> DataFrame:
     """Rows of `content_embedding` or `item_embedding` that have a vector, as readers use them.
 
+    Earlier versions could store `codes` and a `scale` in place of `vector`; such rows are read as well.
+
     Returns:
         The same columns; `vector` is filled whatever the form, and its other columns are gone.
     """
@@ -40,18 +42,20 @@ def quantized(rows: DataFrame, storage: Storage) -> DataFrame:
     """Rows with a column `vector` (float32, null with an error) in the form in which they are stored.
 
     Returns:
-        The other columns, and `vector`, `codes`, `scale` and `storage`; see `encoders.packing.pack`.
+        The other columns, and `vector`, `codes`, `scale` and `storage`; see `vector_codec.quantize`. No row has codes.
     """
     names = [field.name for field in _FIELDS]
     others = [name for name in rows.columns if name not in names]
     exact = rows.select(*others, "vector")
+    nothing = {one.name: F.lit(None).cast(one.dataType) for one in _FIELDS if one.name in ("codes", "scale")}
     if storage == "float32":
-        nothing = {one.name: F.lit(None).cast(one.dataType) for one in _FIELDS if one.name in ("codes", "scale")}
         return exact.withColumns(nothing | {"storage": F.when(F.col("vector").isNotNull(), F.lit(storage))})
+    made = [field for field in _FIELDS if field.name not in nothing]
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            columns = {name: batch.column(name) for name in others} | quantize(batch.column("vector"), storage)
-            yield pa.RecordBatch.from_pydict({name: columns[name] for name in (*others, *names)})
+            columns = {name: batch.column(name) for name in others} | quantize(batch.column("vector"))
+            yield pa.RecordBatch.from_pydict({name: columns[name] for name in (*others, *(one.name for one in made))})
 
-    return exact.mapInArrow(run, StructType([*(exact.schema[name] for name in others), *_FIELDS]))
+    schema = StructType([*(exact.schema[name] for name in others), *made])
+    return exact.mapInArrow(run, schema).withColumns(nothing)

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.quantization_loss import QuantizationLoss, quantization_loss
-from mmrec_lib.embedding.vector_codec import Storage, dequantize, quantize
+from mmrec_lib.embedding.vector_codec import Storage, quantize
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 # Of an encoder's new vectors so many, drawn by their content ids, tell what the form costs.
@@ -41,7 +41,7 @@ class LossMeter:
         exact = sample.column("vector").combine_chunks()
         exact_ND, stored_ND = (
             vectors.flatten().to_numpy(zero_copy_only=False).reshape(sample.num_rows, -1)
-            for vectors in (exact, dequantize(quantize(exact, self.storage)))
+            for vectors in (exact, quantize(exact)["vector"])
         )
         return quantization_loss(exact_ND, stored_ND)
 

@@ -32,7 +32,7 @@ NEEDED = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
     "spark.sql.parquet.columnarReaderBatchSize": "256",
-    # Vectors take 9 to 14 % less than with snappy, and 13 to 27 % less where they are packed in int8.
+    # Vectors take 9 to 14 % less than with snappy.
     "spark.sql.parquet.compression.codec": "zstd",
 }
 # What makes small local runs quick and quiet.

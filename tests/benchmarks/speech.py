@@ -1,20 +1,26 @@
 """Word errors of speech to text on sounds whose words are known: `python -m tests.benchmarks.speech <folder>`.
 
 Each sound `<name>.wav` or `<name>.flac` has its words in `<name>.txt`, or in front of the first `_` of its name (as
-spoken digits come: `7_george_3.wav`). What a file lacks is said; a sound that cannot be read counts with all its words.
+spoken digits come: `7_george_3.wav`), or in the JSON file of `--words`. What a file lacks is said; a sound that cannot
+be read counts with all its words. `--faster-whisper <directory>` measures that library instead, where it is installed,
+on a model in CTranslate2's format.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import json
 import re
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_extractor
+from mmrec_lib.errors import MmrecError
 from mmrec_lib.media.audio import SAMPLE_RATE_HZ, decode_audio
-from mmrec_lib.media.errors import MediaError
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # Written short by whom transcribes, said in full.
@@ -37,8 +43,10 @@ def word_errors(said: list[str], heard: list[str]) -> int:
     return row[-1]
 
 
-def reference_of(path: Path) -> str | None:
+def reference_of(path: Path, words: Mapping[str, str]) -> str | None:
     """The words of a sound; None where nobody wrote them down."""
+    if path.stem in words:
+        return words[path.stem]
     written = path.with_suffix(".txt")
     if written.is_file():
         return written.read_text(encoding="utf-8")
@@ -46,35 +54,73 @@ def reference_of(path: Path) -> str | None:
     return first if first.isdigit() else None
 
 
+def own_transcriber(model: str, threads: int) -> Callable[[bytes], str]:
+    """The project's own extractor; a sound with an error has no words."""
+    models = ModelsConfig(threads=threads)
+    extractor = make_extractor(models.encoder(model, "speech"), models)
+    extractor.load()
+
+    def transcribe(content: bytes) -> str:
+        (found,) = extractor.extract([content])
+        if found.error:
+            print(found.error)
+        return found.text or ""
+
+    return transcribe
+
+
+def other_transcriber(directory: Path, threads: int, settings: Mapping[str, Any]) -> Callable[[bytes], str]:
+    """faster-whisper in int8."""
+    library = importlib.import_module("faster_whisper")
+    model = library.WhisperModel(str(directory), device="cpu", compute_type="int8", cpu_threads=threads)
+
+    def transcribe(content: bytes) -> str:
+        segments, _ = model.transcribe(decode_audio(content), **settings)
+        return " ".join(segment.text for segment in segments)
+
+    return transcribe
+
+
 def main() -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.speech", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of sounds")
     parser.add_argument("--model", default="whisper-tiny-en")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--words", type=Path, help="JSON object: words by the name of the file")
+    parser.add_argument(
+        "--faster-whisper", type=Path, metavar="DIRECTORY", help="measure faster-whisper with this model"
+    )
+    parser.add_argument("--settings", type=json.loads, default={}, help="JSON object: arguments of its transcribe")
     options = parser.parse_args()
-    models = ModelsConfig()
-    extractor = make_extractor(models.encoder(options.model, "speech"), models)
-    extractor.load()
+    if options.faster_whisper and importlib.util.find_spec("faster_whisper") is None:
+        parser.error("--faster-whisper: the package faster-whisper is needed, it is not installed")
+    if options.faster_whisper is None:
+        transcribe = own_transcriber(options.model, options.threads)
+    else:
+        transcribe = other_transcriber(options.faster_whisper, options.threads, options.settings)
+    words = json.loads(options.words.read_text(encoding="utf-8")) if options.words else {}
     num_words = num_errors = num_right = num_sounds = 0
     sound_seconds = work_seconds = 0.0
     for path in sorted(path for path in options.folder.iterdir() if path.suffix in (".wav", ".flac")):
-        reference = reference_of(path)
+        reference = reference_of(path, words)
         if reference is None:
             print(f"{path.name}: no words beside it")
             continue
         content, said = path.read_bytes(), tokenize(reference)
-        started = time.process_time()
-        (found,) = extractor.extract([content])
-        work_seconds += time.process_time() - started
+        heard = ""
         try:
             sound_seconds += len(decode_audio(content)) / SAMPLE_RATE_HZ
-        except MediaError as error:
+            started = time.process_time()
+            heard = transcribe(content)
+            work_seconds += time.process_time() - started
+        except MmrecError as error:
             print(f"{path.name}: {error}")
-        errors = word_errors(said, tokenize(found.text or ""))
+        errors = word_errors(said, tokenize(heard))
         num_sounds, num_right = num_sounds + 1, num_right + (errors == 0)
         num_words, num_errors = num_words + len(said), num_errors + errors
         if errors:
-            print(f"{path.name}: {errors} of {len(said)}: {' '.join(said)!r} as {(found.text or found.error)!r}")
+            print(f"{path.name}: {errors} of {len(said)}: {' '.join(said)!r} as {heard!r}")
     if not num_words:
         parser.error(f"{options.folder}: sounds with words beside them are needed, there are none")
     print(

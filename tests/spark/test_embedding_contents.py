@@ -242,7 +242,7 @@ def test_only_what_has_neither_vector_nor_error_is_encoded(spark: SparkSession, 
     assert images.columns == ["content_id", "content", "uri", "num_attempts"]
     assert {row["content_id"] for row in images.collect()} == {"p2"}
     assert plan_encoding(contents, in_half, TEXT, None, "float16").count() == texts.count()
-    again = plan_encoding(contents, in_half, TEXT, None, "int8")
+    again = plan_encoding(contents, in_half, TEXT, None, "float32")
     assert {row["text"] for row in again.join(texts, "content_id", "left_anti").collect()} == {"Red shoe"}
 
 

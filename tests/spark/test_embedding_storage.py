@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
@@ -67,25 +66,60 @@ def revisions(lakehouse: Lakehouse, table: str) -> set[str]:
 
 def test_what_readers_get_is_the_vector_packed_or_not(spark: SparkSession) -> None:
     exact = spark.createDataFrame(
-        [("a", [1.0, -127.0], None), ("b", None, "text_empty: no"), ("c", [0.0], None)], VECTORS
+        [("a", [1.0, -127.0], None), ("b", None, "text_empty: no"), ("c", [0.0], None), ("d", [1e5], None)], VECTORS
     )
-    for storage in ("float32", "int8"):
+    for storage in ("float32", "float16"):
         made = quantized(exact, storage)
         assert {"content_id", "error", "vector", "codes", "scale", "storage"} == set(made.columns)
+        assert made.where("codes IS NOT NULL OR scale IS NOT NULL").count() == 0
         read = with_vectors(made)
         assert dict(read.dtypes) == dict(exact.dtypes)
         found = {row["content_id"]: row.asDict() for row in read.collect()}
         assert found == {
             "a": {"content_id": "a", "vector": [1.0, -127.0], "error": None},
             "c": {"content_id": "c", "vector": [0.0], "error": None},
+            "d": {"content_id": "d", "vector": [1e5], "error": None},
         }
-    forms = quantized(exact, "int8").select(
-        "content_id", stored_as("int8").alias("is"), stored_as("float32").alias("not")
+    forms = quantized(exact, "float16").select(
+        "content_id", stored_as("float16").alias("is"), stored_as("float32").alias("not")
     )
-    assert {tuple(row) for row in forms.collect()} == {("a", True, False), ("b", False, True), ("c", True, False)}
+    # What half precision cannot hold stays float32.
+    assert {tuple(row) for row in forms.collect()} == {
+        ("a", True, False),
+        ("b", False, True),
+        ("c", True, False),
+        ("d", False, True),
+    }
 
 
-def test_a_new_revision_is_released_in_one_commit_packed_in_int8_and_the_next_run_removes_the_old_one(
+def test_vectors_that_an_earlier_version_stored_in_int8_are_read_until_the_next_run_encodes_them_again(
+    lakehouse: Lakehouse, models: ModelsConfig
+) -> None:
+    spark = lakehouse.spark
+    revision = encoder_spec(models.encoders["tiny-text"], models).revision
+    named = {f"i{n}": title for n, title in enumerate(titles(3))}
+    lakehouse.merge("item", rows(spark, "item", *({"item_id": i, "title": title} for i, title in named.items())))
+    write_owner_text(lakehouse, [])
+    coded = {"encoder_id": "tiny-text", "modality": "text", "revision": revision, "dim": 16, "storage": "int8"}
+    coded |= {"codes": [127, -64, *range(14)], "scale": 0.5}
+    of_contents = [{"content_id": sha(title), **coded} for title in named.values()]
+    of_items = [{"item_id": i, "field": "title", "num_contents": 1, **coded} for i in named]
+    block = {"modality": "text", "field": "title", "encoder_id": "tiny-text", "revision": revision}
+    lakehouse.merge("content_embedding", rows(spark, "content_embedding", *of_contents))
+    lakehouse.merge("item_embedding", rows(spark, "item_embedding", *of_items))
+    lakehouse.merge("encoder_release", rows(spark, "encoder_release", block))
+
+    read = released_vectors(lakehouse.read("item_embedding"), lakehouse.read("encoder_release")).collect()
+    assert [row["vector"] for row in read] == [[63.5, -32.0, *(n / 2 for n in range(14))]] * 3
+
+    counts, _ = embed_contents(lakehouse, models, settings("float16"), lambda _: None)
+    assert (counts["encoded"], counts["errors"]) == (3, 0)
+    for table in TABLES:
+        forms = lakehouse.read(table).select("storage", "codes", "scale", F.size("vector").alias("size")).collect()
+        assert {tuple(row) for row in forms} == {("float16", None, None, 16)}
+
+
+def test_a_new_revision_is_released_in_one_commit_packed_in_float16_and_the_next_run_removes_the_old_one(
     lakehouse: Lakehouse, models: ModelsConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spark, said, work = lakehouse.spark, list[str](), "text of text by tiny-text"
@@ -116,7 +150,7 @@ def test_a_new_revision_is_released_in_one_commit_packed_in_int8_and_the_next_ru
         return result
 
     monkeypatch.setattr(lakehouse, "merge", merge_and_look)
-    counts, metrics = embed_contents(lakehouse, models, settings("int8"), said.append)
+    counts, metrics = embed_contents(lakehouse, models, settings("float16"), said.append)
     assert seen == [
         ("content_embedding", 41, {2}),  # packed
         ("content_embedding", 41, {2}),  # encoded
@@ -127,20 +161,21 @@ def test_a_new_revision_is_released_in_one_commit_packed_in_int8_and_the_next_ru
     assert revisions(lakehouse, "item_embedding") == {revision}
     assert revisions(lakehouse, "content_embedding") == {"r0", revision}
     assert (counts["encoded"], counts["item_vectors"]) == (1, 41)
-    assert f"  {work}: 40 stored vectors packed in int8" in said
+    assert f"  {work}: 40 stored vectors packed in float16" in said
     assert 0.8 < metrics[f"{work}/storage_recall@10"] <= 1
-    assert 0.999 < metrics[f"{work}/storage_cosine"] < 1
+    assert 0.999999 < metrics[f"{work}/storage_cosine"] < 1
     for table in TABLES:
         plain = DeltaTable(lakehouse.location(table)).to_pyarrow_table(filters=[("revision", "=", revision)])
-        assert plain.column("codes").type.value_type == pa.int8() and plain.column("vector").null_count == 41
+        assert (plain.column("codes").null_count, plain.column("vector").null_count) == (41, 0)
+        assert plain.column("storage").to_pylist() == ["float16"] * 41
         kept = vectors(lakehouse, table, revision)
         for key, vector in exact.items():
             found = kept[key] if table == "content_embedding" else kept[next(i for i in named if sha(named[i]) == key)]
-            # A vector of an item is rounded once as content, and once more as item.
-            assert 0 < np.abs(found - vector).max() <= np.abs(vector).max() / 127
+            # A vector of an item is rounded as content; rounded again as item it stays what it is.
+            assert 0 < np.abs(found - vector).max() <= np.abs(vector).max() * 2.0**-11
 
     stood = versions(Path(lakehouse.store.out or ""))
-    counts, metrics = embed_contents(lakehouse, models, settings("int8"), said.append)
+    counts, metrics = embed_contents(lakehouse, models, settings("float16"), said.append)
     assert (counts["encoded"], metrics) == (0, {})
     assert revisions(lakehouse, "content_embedding") == {revision}
     stands = versions(Path(lakehouse.store.out or ""))

@@ -26,8 +26,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from mmrec_lib.encoders.runtime import smoothquant as quantisation
+from mmrec_lib.encoders.runtime import int8_weights
 from mmrec_lib.encoders.runtime.cosines import row_cosines
+from mmrec_lib.encoders.runtime.processor import NATIVE_BFLOAT16_FLAGS, has_native
 from mmrec_lib.encoders.weights.directory import machine_cache
 from mmrec_lib.errors import EncoderError
 
@@ -39,13 +40,9 @@ Array = npt.NDArray[Any]
 InferenceFn = Callable[..., npt.NDArray[np.float32]]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OPENVINO_FORMATS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "bf16"}
+_OPENVINO_FORMATS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 # Lowest cosine between what torch and a converted network give in float32.
 _SAME = 0.9999
-
-
-def _no_sample(_: InferenceFn) -> None:
-    raise EncoderError("Dtype int8: a sample of inputs is needed, none is given.")
 
 
 class Network(Protocol):
@@ -55,13 +52,8 @@ class Network(Protocol):
     def can_quantise(self) -> bool:
         """Tell if it can be computed in int8."""
 
-    def compile(self, dtype: str, calibrate: Callable[[InferenceFn], object] = _no_sample) -> InferenceFn:
-        """The function of NumPy arrays that computes it in a format.
-
-        Args:
-            dtype: float32, bfloat16, float16 or int8.
-            calibrate: Computes inputs such as are to come, with a function that it is given; called for int8 only.
-        """
+    def compile(self, dtype: str) -> InferenceFn:
+        """The function of NumPy arrays that computes it in float32, bfloat16, float16 or int8."""
 
 
 def make_network(
@@ -115,7 +107,7 @@ class _TorchNetwork:
 
     can_quantise = False
 
-    def compile(self, dtype: str, calibrate: Callable[[InferenceFn], object] = _no_sample) -> InferenceFn:
+    def compile(self, dtype: str) -> InferenceFn:
         if dtype not in _DTYPES:
             raise EncoderError(f"Dtype {dtype}: torch computes in {', '.join(_DTYPES)} here.")
         network = copy.deepcopy(self._module).to(self._device, _DTYPES[dtype])
@@ -174,35 +166,22 @@ class _OpenVinoNetwork:
 
     @property
     def can_quantise(self) -> bool:
-        return quantisation.can_quantise(self._network)
+        return int8_weights.can_quantise(self._network)
 
-    def compile(self, dtype: str, calibrate: Callable[[InferenceFn], object] = _no_sample) -> InferenceFn:
+    def compile(self, dtype: str) -> InferenceFn:
         if dtype != "int8":
             return self._compiled(self._network, dtype)
-        small = self._file.with_name(f"{self._file.stem}-int8-{_digest(quantisation.RECIPE)}.xml")
+        small = self._file.with_name(f"{self._file.stem}-int8-{_digest(int8_weights.RECIPE)}.xml")
         if not small.is_file():
-            self._quantise(small, calibrate)
-        # What is multiplied with small weights is quantised in groups of so many numbers while it passes.
-        group_size = quantisation.group_size(self._network)
-        return self._compiled(self._core.read_model(small), dtype, DYNAMIC_QUANTIZATION_GROUP_SIZE=group_size)
-
-    def _quantise(self, target: Path, calibrate: Callable[[InferenceFn], object]) -> None:
-        network = self._core.read_model(self._file)
-        largest_in = quantisation.watched(network)
-        request = self._request(network, "float32")
-        largest: list[Array] = []
-
-        def watching(*inputs: Array) -> npt.NDArray[np.float32]:
-            vectors: npt.NDArray[np.float32] = np.array(request.infer(list(inputs))[0], np.float32)
-            found = largest_in(request)
-            largest[:] = map(np.maximum, largest, found) if largest else found
-            return vectors
-
-        calibrate(watching)
-        network = self._core.read_model(self._file)
-        quantisation.quantise(network, largest)
-        with _saved(network, target):
-            pass
+            network = self._core.read_model(self._file)
+            int8_weights.quantise(network)
+            with _saved(network, small):
+                pass
+        # What is multiplied with small weights is quantised in groups of so many values while it passes; all else is
+        # computed in bfloat16 where the processor can, and would be many times slower in it where not.
+        group_size = int8_weights.group_size(self._network)
+        other = "bfloat16" if has_native(NATIVE_BFLOAT16_FLAGS) else "float32"
+        return self._compiled(self._core.read_model(small), other, DYNAMIC_QUANTIZATION_GROUP_SIZE=group_size)
 
     def _compiled(self, network: Any, dtype: str, **settings: object) -> InferenceFn:
         request = self._request(network, dtype, **settings)

@@ -9,7 +9,6 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +18,14 @@ import torch
 
 from mmrec_lib.encoders.runtime.backend import InferenceFn, Network
 from mmrec_lib.encoders.runtime.cosines import row_cosines
+from mmrec_lib.encoders.runtime.int8_weights import RECIPE
 from mmrec_lib.encoders.runtime.machine_cache import cached
-from mmrec_lib.encoders.runtime.smoothquant import RECIPE
+from mmrec_lib.encoders.runtime.processor import (
+    NATIVE_BFLOAT16_FLAGS,
+    NATIVE_INT8_FLAGS,
+    has_native,
+    processor_flags,
+)
 from mmrec_lib.encoders.spec import EncoderInput
 from mmrec_lib.errors import EncoderError
 
@@ -32,8 +37,6 @@ LEAST_COSINE = 0.98
 MOST_CLASS_LOSS = 0.01
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_NATIVE_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-_NATIVE_INT8_FLAGS = frozenset({"avx512_vnni", "amx_int8"})
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,9 @@ def choose_run(
         encode: Gives the vectors `[n, D]` of inputs through a function that computes the network.
     """
 
-    def compiled(dtype: str) -> InferenceFn:
-        return network.compile(dtype, lambda run: encode(run, sample().inputs))
-
     def reach_verdict(dtype: str) -> Verdict:
         inputs = sample()
-        slow_ND, fast_ND = (encode(compiled(name), inputs.inputs) for name in ("float32", dtype))
+        slow_ND, fast_ND = (encode(network.compile(name), inputs.inputs) for name in ("float32", dtype))
         verdict = judge(slow_ND, fast_ND, inputs.labels)
         if not verdict.is_good:
             # Here, so that the machine says it once and not each of its workers.
@@ -110,12 +110,12 @@ def choose_run(
         return verdict
 
     if dtype != "auto":
-        return compiled(dtype)
+        return network.compile(dtype)
     for faster in fast_dtypes(device, can_quantise=network.can_quantise):
         verdict = cached(Verdict, _circumstances(key, device, faster), functools.partial(reach_verdict, faster))
         if verdict.is_good:
-            return compiled(faster)
-    return compiled("float32")
+            return network.compile(faster)
+    return network.compile("float32")
 
 
 def judge(slow_ND: npt.NDArray[np.float32], fast_ND: npt.NDArray[np.float32], labels: Sequence[str]) -> Verdict:
@@ -169,22 +169,8 @@ def fast_dtypes(device: str, *, can_quantise: bool) -> tuple[str, ...]:
     """Dtypes that a device computes faster than float32, the fastest first."""
     if device != "cpu":
         return ("bfloat16",) if torch.cuda.is_bf16_supported() else ("float16",)
-    int8 = ("int8",) if can_quantise and has_native(_NATIVE_INT8_FLAGS) else ()
-    return (*int8, "bfloat16") if has_native(_NATIVE_BFLOAT16_FLAGS) else int8
-
-
-@functools.cache
-def has_native(flags: frozenset[str], cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Tell if the processor has one of these instructions; False where it cannot be told."""
-    return not flags.isdisjoint(_processor_flags(cpuinfo))
-
-
-def _processor_flags(cpuinfo: Path) -> list[str]:
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "").split()
+    int8 = ("int8",) if can_quantise and has_native(NATIVE_INT8_FLAGS) else ()
+    return (*int8, "bfloat16") if has_native(NATIVE_BFLOAT16_FLAGS) else int8
 
 
 def _calibration_file(name: str) -> bytes:
@@ -193,6 +179,5 @@ def _calibration_file(name: str) -> bytes:
 
 def _circumstances(key: str, device: str, dtype: str) -> list[str | None]:
     """Circumstances that a verdict depends on."""
-    flags = _processor_flags(Path("/proc/cpuinfo"))
-    hardware = " ".join(flags) if device == "cpu" else torch.cuda.get_device_name(device)
+    hardware = " ".join(processor_flags()) if device == "cpu" else torch.cuda.get_device_name(device)
     return [key, dtype, RECIPE if dtype == "int8" else None, hardware, platform.machine(), torch.__version__]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino
@@ -10,8 +11,7 @@ import torch
 from openvino import opset13
 from torch import nn
 
-from mmrec_lib.encoders.runtime import backend
-from mmrec_lib.encoders.runtime import smoothquant as quantisation
+from mmrec_lib.encoders.runtime import backend, int8_weights
 from mmrec_lib.encoders.runtime.backend import make_network
 from mmrec_lib.encoders.runtime.cosines import row_cosines
 from mmrec_lib.errors import EncoderError
@@ -104,7 +104,7 @@ def quantised(largest: float, key: str) -> float:
     network = make_network(lambda: Products(largest).eval(), [EXAMPLE], key=key, device="cpu", threads=1)
     assert network.can_quantise
     exact = network.compile("float32")(*EXAMPLE)
-    return float(row_cosines(exact, network.compile("int8", lambda run: run(*EXAMPLE))(*EXAMPLE)).min())
+    return float(row_cosines(exact, network.compile("int8")(*EXAMPLE)).min())
 
 
 def test_weights_of_products_can_be_small_integers(cache: Path) -> None:
@@ -112,8 +112,7 @@ def test_weights_of_products_can_be_small_integers(cache: Path) -> None:
     assert len(list(cache.iterdir())) == 4
     network = make_network(Products, [EXAMPLE], key="a", device="cpu", threads=1)
     network.compile("int8")(*EXAMPLE)  # as kept before
-    with pytest.raises(EncoderError, match="a sample of inputs is needed"):
-        make_network(lambda: Products(2.0).eval(), [EXAMPLE], key="b", device="cpu", threads=1).compile("int8")
+    assert len(list(cache.iterdir())) == 4
     convolution = make_network(lambda: Convolution().eval(), [EXAMPLE], key="c", device="cpu", threads=1)
     assert not convolution.can_quantise
     by_torch = make_network(Convolution, [EXAMPLE], key="d", device="cpu", threads=1, backend="torch")
@@ -121,22 +120,52 @@ def test_weights_of_products_can_be_small_integers(cache: Path) -> None:
         by_torch.compile("int8")
 
 
-def test_large_channels_cost_the_others_nothing_in_int8(monkeypatch: pytest.MonkeyPatch) -> None:
-    evened = quantised(1000.0, "a")
-    monkeypatch.setattr(quantisation, "_divisors", lambda inputs_K, weights_K: np.ones_like(inputs_K))
-    monkeypatch.setattr(quantisation, "RECIPE", "as they are")
-    as_they_are = quantised(1000.0, "b")
-    assert as_they_are < 0.99
-    assert evened > 0.9999
+def test_a_large_value_makes_only_its_own_group_coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every 64th input is large: with groups of 64 all are coarse, with groups of 32 every second one is exact.
+    coarse = quantised(1000.0, "a")
+    monkeypatch.setattr(int8_weights, "_MOST_IN_GROUP", 32)
+    assert coarse < quantised(1000.0, "b") < quantised(1.0, "c")
+
+
+def test_weights_in_int8_have_a_scale_for_each_row_of_results() -> None:
+    weights_KN = np.array([[1.0, 0.5, 0.0], [-0.25, -127.0, 0.0]], np.float32)
+    for is_transposed in (False, True):
+        x = opset13.parameter([1, 2], np.float32)
+        matrix = opset13.constant(np.ascontiguousarray(weights_KN.T if is_transposed else weights_KN))
+        network = openvino.Model([opset13.matmul(x, matrix, False, is_transposed)], [x])
+        int8_weights.quantise(network)
+        constants = [op for op in network.get_ordered_ops() if op.get_type_name() == "Constant"]
+        (codes,) = [op.data for op in constants if op.get_element_type() == openvino.Type.i8]
+        assert (codes.T if is_transposed else codes).tolist() == [[127, 0, 0], [-32, -127, 0]]
+        run = openvino.Core().compile_model(network, "CPU", {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0})
+        assert run([np.array([[1.0, 0.0]], np.float32)])[0][0].tolist() == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, "bf16"), (False, "f32")])
+def test_int8_leaves_the_rest_to_bfloat16_only_where_the_processor_has_it(
+    has_bfloat16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    compile_model = openvino.Core.compile_model
+
+    def compile_and_look(core: openvino.Core, network: Any, device: str, settings: dict[str, Any]) -> Any:
+        asked.append(settings["INFERENCE_PRECISION_HINT"])
+        return compile_model(core, network, device, settings)
+
+    network = make_network(lambda: Products().eval(), [EXAMPLE], key="a", device="cpu", threads=1)
+    monkeypatch.setattr(openvino.Core, "compile_model", compile_and_look)
+    monkeypatch.setattr(backend, "has_native", lambda flags: has_bfloat16)
+    network.compile("int8")
+    assert asked == [expected]
 
 
 @pytest.mark.parametrize(
-    ("widths", "group_size"), [((192, 256), 64), ((384, 1536), 384), ((1024, 4096), 256), ((100,), 32)]
+    ("widths", "group_size"), [((192, 256), 64), ((384, 1536), 128), ((1024, 4096), 128), ((100,), 32)]
 )
 def test_groups_divide_the_inputs_of_all_products(widths: tuple[int, ...], group_size: int) -> None:
     inputs = [opset13.parameter([1, width], np.float32) for width in widths]
     products = [opset13.matmul(x, opset13.constant(np.ones((x.shape[1], 8), np.float32)), False, False) for x in inputs]
-    assert quantisation.group_size(openvino.Model(products, inputs)) == group_size
+    assert int8_weights.group_size(openvino.Model(products, inputs)) == group_size
 
 
 def test_batches_that_a_gpu_has_no_memory_for_are_halved(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,10 @@ from mmrec_lib.encoders.runtime.precision import (
     calibration_texts,
     choose_run,
     compute_dtype,
-    has_native,
     judge,
     same_class_share,
 )
+from mmrec_lib.encoders.runtime.processor import has_native
 from mmrec_lib.encoders.spec import EncoderInput
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.images import decode_image
@@ -38,7 +38,7 @@ class Fake:
         self.turn = {"bfloat16": np.deg2rad(degrees), "int8": np.deg2rad(quantised_degrees)}
         self.made: list[str] = []
 
-    def compile(self, dtype: str, calibrate: Callable[[InferenceFn], object] | None = None) -> InferenceFn:
+    def compile(self, dtype: str) -> InferenceFn:
         self.made.append(dtype)
         angle = self.turn.get(dtype, 0.0)
         turned = VECTORS @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
