@@ -10,6 +10,7 @@ process holds at most one Spark session and both end at about the same time. Wha
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ CHECKS = (
 )
 NUM_PROCESSES = 2
 QUEUE = ("-p", "tests.durations", "-n", str(NUM_PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder")
+# Two processes share the cores: products of small matrices that wait for a second thread take twice as long.
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 # The floor stands in pyproject.toml.
 COVERAGE = ("--cov", "--cov-report=")
 REFRESH = "--refresh"
@@ -62,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     start = time.monotonic()
     with checks() as running:
-        failed = ["tests"] if subprocess.run(tests_command(arguments), check=False).returncode != 0 else []
+        tests = subprocess.run(tests_command(arguments), check=False, env=ONE_THREAD | os.environ)
+        failed = ["tests"] if tests.returncode != 0 else []
         for name, process, log in running:
             if process.wait() != 0:
                 failed.append(name)
