@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -30,6 +29,7 @@ from mmrec_lib.encoders.spec import Encoder, EncodeResult, EncoderInput, Encoder
 from mmrec_lib.errors import ConfigError, EncoderError
 from mmrec_lib.lakehouse.kept_media import read_kept
 from mmrec_lib.lakehouse.session import num_tasks
+from mmrec_lib.location import absolute
 from mmrec_lib.media.images import DecodeOnce
 
 VECTOR_FIELDS = (
@@ -244,9 +244,7 @@ def _num_tasks(rows: DataFrame, task: Inference, num_rows: int | None) -> int:
 
 def portable(models: ModelsConfig) -> ModelsConfig:
     """The same models with a root that does not depend on a worker's working directory."""
-    if "://" in models.root:
-        return models
-    return models.model_copy(update={"root": str(Path(models.root).absolute())})
+    return models.model_copy(update={"root": absolute(models.root)})
 
 
 @dataclass

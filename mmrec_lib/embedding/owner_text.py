@@ -13,6 +13,7 @@ from mmrec_lib.embedding.extracted_text import TRANSCRIPT, TextExtractor, media_
 from mmrec_lib.embedding.revisions import PROVIDED
 from mmrec_lib.embedding.texts import content_id, normalised
 from mmrec_lib.errors import NoDataError
+from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 WRITTEN = "written"
@@ -89,7 +90,7 @@ def write_owner_text(lakehouse: Lakehouse, extractors: Sequence[TextExtractor]) 
         extractors=extractors,
     )
     texts = lakehouse.stage("owner_text", rows)
-    lakehouse.merge("owner_text", texts, delete_keys=lakehouse.read("owner_text"))
+    lakehouse.merge("owner_text", Staged(texts), delete_keys=lakehouse.read("owner_text"))
     # Also where there is no text at all: readers take a store without the table for one of an earlier version.
     lakehouse.ensure("owner_text")
     return texts.count()

@@ -32,6 +32,7 @@ from mmrec_lib.encoders.kinds import KINDS
 from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.spec import EncoderSpec
 from mmrec_lib.lakehouse.kept_media import kept_reference
+from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 EXTRACT_READS = ("item", "review", "media_asset", "media_link", "provided_text")
@@ -304,7 +305,7 @@ def _requantize(
     rows = lakehouse.stage("content_embedding", quantized(exact, storage)).where(stored_as(storage))
     if num_rows := rows.count():
         meter.look_at(exact, name)
-        lakehouse.merge("content_embedding", rows)
+        lakehouse.merge("content_embedding", Staged(rows))
         report_progress(f"  {name}: {num_rows:,} stored vectors packed in {storage}")
 
 
@@ -370,16 +371,17 @@ def _release(lakehouse: Lakehouse, pooled: DataFrame, extractors: Sequence[TextE
     released |= {(one.spec.modality, one.media, one.spec.id, one.spec.revision) for one in extractors}
     before = {tuple(row) for row in lakehouse.read("encoder_release").select(*key).collect()}
     if before != released:
-        lakehouse.merge("item_embedding", pooled)
+        lakehouse.merge("item_embedding", Staged(pooled))
         schema = lakehouse.read("encoder_release").select(*key).schema
         _replace_all(lakehouse, "encoder_release", lakehouse.spark.createDataFrame(sorted(released), schema))
-    _replace_all(lakehouse, "item_embedding", pooled)
+    _replace_all(lakehouse, "item_embedding", Staged(pooled))
 
 
 def _merge(lakehouse: Lakehouse, name: str, rows: Sequence[DataFrame], delete_keys: DataFrame | None = None) -> None:
-    lakehouse.merge(name, reduce(DataFrame.unionByName, rows), delete_keys=delete_keys)
+    """Merge rows that are staged, chunk by chunk."""
+    lakehouse.merge(name, Staged(reduce(DataFrame.unionByName, rows)), delete_keys=delete_keys)
 
 
-def _replace_all(lakehouse: Lakehouse, name: str, rows: DataFrame) -> None:
+def _replace_all(lakehouse: Lakehouse, name: str, rows: DataFrame | Staged) -> None:
     """Make a keyed table hold exactly these rows."""
     lakehouse.merge(name, rows, delete_keys=lakehouse.read(name))

@@ -33,6 +33,7 @@ from mmrec_lib.features.profiles import known_events, user_profiles
 from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.counts import count_rows
+from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 _LONG_ROWS = ("item_embedding", "content_embedding")
@@ -104,9 +105,9 @@ def assemble(
     with lakehouse.many_rows(num_rows):
         side_by_side(
             [
-                lambda: lakehouse.replace_slice("training_content", content_rows, where, is_staged=True),
-                lambda: lakehouse.replace_slice("training_interaction", pair_rows, where, is_staged=True),
-                lambda: lakehouse.replace_slice("training_item", items.select(tag, "item_id"), where, is_staged=True),
+                lambda: lakehouse.replace_slice("training_content", Staged(content_rows), where),
+                lambda: lakehouse.replace_slice("training_interaction", Staged(pair_rows), where),
+                lambda: lakehouse.replace_slice("training_item", Staged(items.select(tag, "item_id")), where),
                 lambda: _write_users(lakehouse, snapshot_id, users),
                 lambda: _write_profiles(lakehouse, profiles, users),
             ]
@@ -148,7 +149,7 @@ def _counts(interactions: DataFrame, items: DataFrame) -> dict[str, int]:
 
 def _write_profiles(lakehouse: Lakehouse, profiles: DataFrame, users: DataFrame) -> None:
     gone = lakehouse.read("user_profile").join(users, "user_id", "left_anti")
-    lakehouse.merge("user_profile", lakehouse.stage("user_profile", profiles), delete_keys=gone)
+    lakehouse.merge("user_profile", Staged(lakehouse.stage("user_profile", profiles)), delete_keys=gone)
 
 
 def _write_users(lakehouse: Lakehouse, snapshot_id: str, users: DataFrame) -> None:

@@ -18,7 +18,8 @@ import pyarrow.fs
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from mmrec_lib.lakehouse.staging import filesystem_of, read_parquet
+from mmrec_lib.lakehouse.staging import read_parquet
+from mmrec_lib.location import filesystem_of, is_uri
 
 MOST_FILES = 32
 """Tables of more files are left to Delta's reader: Spark would list so many by a job too."""
@@ -102,7 +103,7 @@ def _num_rows(files: Sequence[Mapping[str, Any]]) -> int | None:
 def _own_paths(files: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
     """Paths below the table's folder; None when a file lies elsewhere or lacks rows that its log tells apart."""
     paths = tuple(unquote(file["path"]) for file in files)
-    is_own = not any("://" in path or path.startswith(("/", "file:")) or ".." in path.split("/") for path in paths)
+    is_own = not any(is_uri(path) or path.startswith(("/", "file:")) or ".." in path.split("/") for path in paths)
     return paths if is_own and not any(file.get("deletionVector") for file in files) else None
 
 

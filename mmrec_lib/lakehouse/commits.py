@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 import pyarrow.fs
 
 from mmrec_lib.errors import StoreError
-from mmrec_lib.lakehouse.staging import filesystem_of
+from mmrec_lib.location import filesystem_of
 
 MAINTENANCE = "mmrec-maintenance"
 _COMMIT = re.compile(r"\d{20}\.json")

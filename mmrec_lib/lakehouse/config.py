@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field, field_validator, model_validator
 
 from mmrec_lib.config import Section
+from mmrec_lib.location import absolute
 from mmrec_lib.safe_text import holds_secret
 
 
@@ -33,7 +32,7 @@ class StoreConfig(Section):
     @field_validator("data", "out", "staging", "report_folder")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
-        return value if value is None or "://" in value else str(Path(value).expanduser().absolute())
+        return value if value is None else absolute(value, expand_home=True)
 
     @field_validator("data", "out", "staging", "report_folder")
     @classmethod

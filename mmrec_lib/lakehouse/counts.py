@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pyspark.sql import functions as F
 
 from mmrec_lib.lakehouse.actions import union
-from mmrec_lib.lakehouse.checksum import listed_table
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 
@@ -22,7 +21,7 @@ def count_rows(lakehouse: Lakehouse, names: Iterable[str]) -> dict[str, int]:
     for name in counts:
         if not lakehouse.exists(name):
             continue
-        listed = listed_table(lakehouse.location(name)) if lakehouse.store.out else None
+        listed = lakehouse.listed(name)
         if listed is not None and listed.num_rows is not None:
             counts[name] = listed.num_rows
         else:

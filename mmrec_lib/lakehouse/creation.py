@@ -16,7 +16,8 @@ from mmrec_lib.contracts.table import TableContract
 from mmrec_lib.errors import StoreError
 from mmrec_lib.lakehouse.ddl import create_statement
 from mmrec_lib.lakehouse.evolution import add_checks
-from mmrec_lib.lakehouse.staging import filesystem_of, is_link
+from mmrec_lib.lakehouse.staging import is_link
+from mmrec_lib.location import filesystem_of, is_uri
 
 LOG = "_delta_log"
 _COMMIT = re.compile(r"\d{20}(?:\.checkpoint.*)?\.(?:json|parquet)")
@@ -65,7 +66,7 @@ def create_table(spark: SparkSession, contract: TableContract, identifier: str, 
         if found is None:
             raise
         location = found["location"]
-        if "://" in location or has_commits(location.removeprefix("file:")):
+        if is_uri(location) or has_commits(location.removeprefix("file:")):
             raise StoreError(
                 f"Table {contract.name}: its place {location} holds files, but the catalogue knows no table there: a "
                 "run was killed while it made the table, or the table was dropped by hand. Move that folder away and "

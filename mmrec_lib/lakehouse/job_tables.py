@@ -8,7 +8,9 @@ from datetime import date, datetime
 from pyspark.sql import DataFrame
 
 from mmrec_lib.errors import ContractError
-from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult
+from mmrec_lib.lakehouse.checksum import ListedTable
+from mmrec_lib.lakehouse.merging import Staged, WriteResult
+from mmrec_lib.lakehouse.tables import Lakehouse
 
 
 class JobTables(Lakehouse):
@@ -41,10 +43,15 @@ class JobTables(Lakehouse):
         self._require(name, self._reads, "reads")
         return super().table(name)
 
-    def location(self, name: str) -> str:
+    def location(self, name: str) -> str | None:
         """See `Lakehouse.location`."""
         self._require(name, self._reads, "reads")
         return super().location(name)
+
+    def listed(self, name: str) -> ListedTable | None:
+        """See `Lakehouse.listed`."""
+        self._require(name, self._reads, "reads")
+        return super().listed(name)
 
     def exists(self, name: str) -> bool:
         """See `Lakehouse.exists`."""
@@ -66,7 +73,7 @@ class JobTables(Lakehouse):
         self._require(name, self._writes, "writes")
         super().ensure(name)
 
-    def merge(self, name: str, rows: DataFrame, *, delete_keys: DataFrame | None = None) -> WriteResult:
+    def merge(self, name: str, rows: DataFrame | Staged, *, delete_keys: DataFrame | None = None) -> WriteResult:
         """See `Lakehouse.merge`."""
         self._require(name, self._writes, "writes")
         return super().merge(name, rows, delete_keys=delete_keys)
@@ -76,12 +83,10 @@ class JobTables(Lakehouse):
         self._require(name, self._writes, "writes")
         super().append(name, rows)
 
-    def replace_slice(
-        self, name: str, rows: DataFrame, where: Mapping[str, str | date], *, is_staged: bool = False
-    ) -> WriteResult:
+    def replace_slice(self, name: str, rows: DataFrame | Staged, where: Mapping[str, str | date]) -> WriteResult:
         """See `Lakehouse.replace_slice`."""
         self._require(name, self._writes, "writes")
-        return super().replace_slice(name, rows, where, is_staged=is_staged)
+        return super().replace_slice(name, rows, where)
 
     def maintain(self, name: str, retain_hours: int, expired_before: datetime | None) -> dict[str, int]:
         """See `Lakehouse.maintain`."""

@@ -7,11 +7,12 @@ import hashlib
 import os
 import re
 import stat
-from pathlib import Path
 
 import pyarrow.fs
 from pyspark.sql import Column
 from pyspark.sql import functions as F
+
+from mmrec_lib.location import absolute, filesystem_of
 
 _CHECK = re.compile(r"#sha256=(?P<sha256>[0-9a-f]{64})&bytes=(?P<size>\d+)\Z")
 
@@ -34,7 +35,7 @@ def read_kept(reference: str) -> bytes | None:
     check = _CHECK.search(reference)
     uri = reference[: check.start()] if check is not None else reference
     size = int(check["size"]) if check is not None else None
-    files, path = pyarrow.fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).absolute().as_uri())
+    files, path = filesystem_of(absolute(uri))
     try:
         if isinstance(files, pyarrow.fs.LocalFileSystem):
             content = _read_plain(path, size)

@@ -13,6 +13,7 @@ from mmrec_lib.lakehouse.config import SparkConfig, StoreConfig
 from mmrec_lib.lakehouse.session import build_session
 from mmrec_lib.lakehouse.store import CARD, FORMAT_VERSION
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.location import is_uri
 
 
 def open_lakehouse(
@@ -52,7 +53,7 @@ def open_lakehouse(
 
 def _require_store(store: StoreConfig) -> None:
     assert store.out is not None
-    if "://" in store.out:
+    if is_uri(store.out):
         return
     card = Path(store.out) / CARD
     if not card.is_file():

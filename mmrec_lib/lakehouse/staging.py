@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from mmrec_lib.lakehouse.session_settings import is_for_small_tables
+from mmrec_lib.location import filesystem_of, local_path
 
 MARKER = ".mmrec-run.json"
 # Processes of other machines cannot be asked; as long as Delta keeps files for readers, so long may a run take.
@@ -48,7 +48,7 @@ class Staging:
             store_id: Names the store among all that share the root.
             run_id: Names the run.
         """
-        root = _local_path(root) or root
+        root = local_path(root) or root
         self._store_id = store_id
         self._run_id = run_id
         self.folder = f"{root.rstrip('/')}/{_STORE}{store_id}"
@@ -182,15 +182,6 @@ def _remove_local(folder: str) -> None:
     os.rmdir(folder)  # noqa: PTH106
 
 
-def filesystem_of(path: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """File system and path in it, of a local path or a URI."""
-    local = _local_path(path)
-    if local is not None:
-        return pyarrow.fs.LocalFileSystem(), local
-    fs, root = pyarrow.fs.FileSystem.from_uri(path)
-    return fs, root
-
-
 def read_parquet(
     spark: SparkSession, schema: StructType, paths: Sequence[str], *, base: str | None = None
 ) -> DataFrame:
@@ -212,13 +203,6 @@ def read_parquet(
 def is_link(path: str) -> bool:
     """Tell if a path is a symbolic link; a URI is none."""
     return os.path.islink(path)  # noqa: PTH114
-
-
-def _local_path(path: str) -> str | None:
-    if "://" not in path:
-        return path
-    parts = urlsplit(path)
-    return unquote(parts.path) if parts.scheme == "file" and parts.netloc in ("", "localhost") else None
 
 
 def process_identity(pid: int) -> dict[str, Any]:

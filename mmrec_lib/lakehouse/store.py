@@ -19,6 +19,7 @@ from mmrec_lib import __version__
 from mmrec_lib.errors import StoreError
 from mmrec_lib.files import write_text_atomic
 from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.location import is_uri
 
 FORMAT_VERSION = 1
 CARD = "store.json"
@@ -128,7 +129,7 @@ def has_lock(store: StoreConfig) -> bool:
 
 def _data_from_out(data: str, out: Path) -> str | None:
     """The way from OUT to a local landing folder: it stays the same when both are moved together."""
-    return None if "://" in data else os.path.relpath(data, out)
+    return None if is_uri(data) else os.path.relpath(data, out)
 
 
 def _moved_data(card: dict[str, Any], out: Path) -> str | None:
@@ -203,6 +204,6 @@ def _no_lock(path: Path) -> StoreError:
 
 
 def _local_out(store: StoreConfig) -> Path | None:
-    if store.out is None or "://" in store.out:
+    if store.out is None or is_uri(store.out):
         return None
     return Path(store.out)

@@ -6,9 +6,7 @@ import itertools
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import date, datetime
-from functools import reduce
 
 import pyarrow as pa
 import pyarrow.dataset
@@ -20,30 +18,30 @@ from pyspark.sql.types import StructType
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import SLICE_COLUMN, TableContract
-from mmrec_lib.lakehouse.changes import OPERATION, count_changes
-from mmrec_lib.lakehouse.checksum import listed_table, read_listed
-from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
+from mmrec_lib.lakehouse.checksum import ListedTable
+from mmrec_lib.lakehouse.commits import MAINTENANCE
 from mmrec_lib.lakehouse.config import StoreConfig
-from mmrec_lib.lakehouse.creation import create_table, has_commits
-from mmrec_lib.lakehouse.ddl import conform, quoted
+from mmrec_lib.lakehouse.creation import create_table
+from mmrec_lib.lakehouse.ddl import conform
 from mmrec_lib.lakehouse.evolution import evolve, with_gained_columns
+from mmrec_lib.lakehouse.merging import (
+    OPERATION,
+    Staged,
+    WriteResult,
+    compare_slice,
+    completed,
+    count_changes,
+    differing,
+    hashes,
+    in_slice,
+    merge_statement,
+    slice_condition,
+)
 from mmrec_lib.lakehouse.session_settings import LARGE_ROWS, MANY_ROWS, for_many_rows, with_settings
-from mmrec_lib.lakehouse.staging import Staging, filesystem_of, read_parquet
+from mmrec_lib.lakehouse.staging import Staging, read_parquet
 from mmrec_lib.lakehouse.store import store_id
-
-
-@dataclass(frozen=True)
-class WriteResult:
-    """Rows that a write changed; `committed` is False when nothing differed and no commit was made."""
-
-    inserted: int = 0
-    updated: int = 0
-    deleted: int = 0
-
-    @property
-    def committed(self) -> bool:
-        """True when the table changed."""
-        return bool(self.inserted or self.updated or self.deleted)
+from mmrec_lib.lakehouse.table_location import table_location
+from mmrec_lib.location import filesystem_of
 
 
 class Lakehouse:
@@ -63,6 +61,7 @@ class Lakehouse:
         self.written_at = written_at
         self._ensured: set[str] = set()
         self._versions: dict[str, int | None] = {}
+        self._location = table_location(spark, store)
         self._staging = Staging(store.staging_root, store_id(store), run_id)
         self._stage_numbers = itertools.count(1)
 
@@ -70,31 +69,28 @@ class Lakehouse:
 
     def table(self, name: str) -> str:
         """SQL identifier of a table: a path in path mode, a three-part name in catalogue mode."""
-        if self.store.out:
-            place = self.location(name).replace("`", "``")
-            return f"delta.`{place}`"
-        return f"`{self.store.catalog}`.`{self.store.schema_name}`.`{name}`"
+        return self._location.identifier(name)
 
-    def location(self, name: str) -> str:
-        """Folder of a table in path mode."""
-        return f"{self.store.out}/tables/{name}"
+    def location(self, name: str) -> str | None:
+        """Folder of a table in path mode; None in catalogue mode."""
+        return self._location.folder(name)
 
     def table_source(self, name: str) -> str:
         """A table's folder or name, for lineage."""
-        return f"{self.tables_root}{'/' if self.store.out else '.'}{name}"
+        return self._location.source(name)
 
     @property
     def tables_root(self) -> str:
         """Place of the tables, for people."""
-        return f"{self.store.out}/tables" if self.store.out else f"{self.store.catalog}.{self.store.schema_name}"
+        return self._location.root
 
     def exists(self, name: str) -> bool:
         """Tell if the table has been created."""
-        if name in self._ensured:
-            return True
-        if self.store.out:
-            return has_commits(self.location(name))
-        return self.spark.catalog.tableExists(f"{self.store.catalog}.{self.store.schema_name}.{name}")
+        return name in self._ensured or self._location.exists(name)
+
+    def listed(self, name: str) -> ListedTable | None:
+        """Files of a table where its checksum lists them; None where it does not, and in catalogue mode."""
+        return self._location.listed(name)
 
     # reading
 
@@ -105,16 +101,11 @@ class Lakehouse:
         """
         if not self.exists(name):
             return self.spark.createDataFrame([], CONTRACTS[name].schema)
-        listed = listed_table(self.location(name)) if self.store.out and version is None else None
-        stored = self._load(name, version) if listed is None else read_listed(self.spark, self.location(name), listed)
+        if version is None:
+            stored = self._location.read(name)
+        else:
+            stored = self.spark.sql(f"SELECT * FROM {self.table(name)} VERSION AS OF {version}")
         return with_gained_columns(stored, CONTRACTS[name])
-
-    def _load(self, name: str, version: int | None = None) -> DataFrame:
-        if version is not None:
-            return self.spark.sql(f"SELECT * FROM {self.table(name)} VERSION AS OF {version}")
-        if self.store.out:
-            return self.spark.read.format("delta").load(self.location(name))
-        return self.spark.read.table(self.table(name))
 
     def current_slice(self, name: str) -> date | None:
         """Date of the slice that readers of a published table should take; None where nothing was published yet.
@@ -133,27 +124,12 @@ class Lakehouse:
         scheduler's one-run-at-a-time rule (catalogue mode) keeps other writers out.
         """
         if name not in self._versions:
-            self._versions[name] = self._look_up_version(name)
+            self._versions[name] = self._location.newest_change(name) if self.exists(name) else None
         return self._versions[name]
 
     def data_versions(self, names: tuple[str, ...]) -> dict[str, int | None]:
         """`data_version` of several tables."""
         return {name: self.data_version(name) for name in names}
-
-    def _look_up_version(self, name: str) -> int | None:
-        if not self.exists(name):
-            return None
-        if self.store.out:
-            newest = newest_data_commit(f"{self.location(name)}/_delta_log")
-            return newest if newest >= 0 else None
-        history = self.spark.sql(f"DESCRIBE HISTORY {self.table(name)}").select("version", "operation", "userMetadata")
-        oldest = 0
-        for row in history.orderBy(F.col("version").desc()).toLocalIterator():
-            oldest = int(row["version"])
-            if changes_rows(row["operation"], row["userMetadata"]):
-                return oldest
-        # Delta keeps a month of history: where it does not go back to the last change of rows, there is one before it.
-        return oldest - 1 if oldest > 0 else None
 
     def stage(self, name: str, rows: DataFrame) -> DataFrame:
         """Compute rows once into this run's staging folder and read them back, cutting their lineage."""
@@ -211,17 +187,18 @@ class Lakehouse:
         has_rows = self.data_version(name) is not None
         if not has_rows:
             # Also when a killed run made the table and no more.
-            create_table(self.spark, contract, self.table(name), self.location(name) if self.store.out else None)
+            create_table(self.spark, contract, self.table(name), self._location.folder(name))
         if has_rows or was_there:
-            evolve(self.spark, contract, self.table(name), self._load(name))
+            evolve(self.spark, contract, self.table(name), self._location.load(name))
         self._ensured.add(name)
 
-    def merge(self, name: str, rows: DataFrame, *, delete_keys: DataFrame | None = None) -> WriteResult:
+    def merge(self, name: str, rows: DataFrame | Staged, *, delete_keys: DataFrame | None = None) -> WriteResult:
         """Bring a keyed table to contain `rows`, in one commit or none.
 
         Args:
             name: Table.
-            rows: The contract's content columns, one row a key. Read twice when the table is empty, else once.
+            rows: The contract's content columns, one row a key. Computed twice when the table is empty, else once;
+                staged ones are read again instead.
             delete_keys: Key columns of rows to remove; a key that is also in `rows` stays.
 
         Returns:
@@ -230,37 +207,22 @@ class Lakehouse:
         Raises:
             ValueError: When `rows` holds a key twice.
         """
-        contract = CONTRACTS[name]
-        keys = list(contract.key)
-        new = conform(rows, contract)
+        contract, is_staged = CONTRACTS[name], isinstance(rows, Staged)
+        new = conform(rows.rows if isinstance(rows, Staged) else rows, contract)
         is_fresh = self.data_version(name) is None
-        have = self.read(name).select(*keys, F.col("row_hash").alias("_have"))
         if is_fresh:
-            changed = new.withColumn(OPERATION, F.lit("insert"))
+            path, changed = None, new.withColumn(OPERATION, F.lit("insert"))
         else:
-            changed = (
-                new.join(have, keys, "left")
-                .where(F.col("_have").isNull() | (F.col("_have") != F.col("row_hash")))
-                .withColumn(OPERATION, F.when(F.col("_have").isNull(), F.lit("insert")).otherwise(F.lit("update")))
-                .drop("_have")
-            )
-        if delete_keys is not None and not is_fresh:
-            gone = delete_keys.select(*keys).distinct().join(have, keys, "left_semi").join(new, keys, "left_anti")
-            changed = changed.unionByName(gone.withColumn(OPERATION, F.lit("delete")), allowMissingColumns=True)
-        path = None
-        if not is_fresh:
             # What changed is little; counting it, and a MERGE that reads its source twice, must not compare again.
+            compared = new.select(*contract.key, "row_hash") if is_staged else new
+            changed = differing(compared, hashes(self.read(name), contract), contract, delete_keys)
             path = self.stage_path(f"changes_{name}", changed)
             changed = read_parquet(self.spark, _nullable(changed.schema), [path])
-        counts = count_changes(changed, keys, path)
-        for num_rows, num_keys in counts.values():
-            if num_rows != num_keys:
-                raise ValueError(f"rows for {name} hold {num_rows - num_keys} keys twice; deduplicate by {keys} first")
-        result = WriteResult(*(counts.get(op, (0, 0))[0] for op in ("insert", "update", "delete")))
+        result = count_changes(changed, contract, path)
         if not result.committed:
             return result
         self.ensure(name)
-        stamped = self._stamp(changed)
+        stamped = self._stamp(completed(changed, new, contract) if is_staged and not is_fresh else changed)
         if is_fresh or result == WriteResult(inserted=result.inserted):
             self._append(name, stamped.drop(OPERATION))
         else:
@@ -286,71 +248,34 @@ class Lakehouse:
         return rows.withColumn("run_id", F.lit(self.run_id)).withColumn("written_at", F.lit(self.written_at))
 
     def _append(self, name: str, rows: DataFrame) -> None:
-        writer = rows.select(*CONTRACTS[name].schema.names).write.format("delta").mode("append")
-        if self.store.out:
-            writer.save(self.location(name))
-        else:
-            writer.saveAsTable(self.table(name))
+        self._location.save(rows.select(*CONTRACTS[name].schema.names).write.format("delta").mode("append"), name)
 
     def _merge_changes(self, contract: TableContract, changes: DataFrame) -> None:
         view = f"mmrec_{contract.name}_{uuid.uuid4().hex}"
-        names = contract.schema.names
-        on = " AND ".join(f"t.`{key}` = s.`{key}`" for key in contract.key)
-        columns = ", ".join(f"`{name}`" for name in names)
-        values = ", ".join(f"s.`{name}`" for name in names)
-        updates = ", ".join(f"t.`{name}` = s.`{name}`" for name in names)
         changes.createOrReplaceTempView(view)
         try:
-            self.spark.sql(
-                f"MERGE INTO {self.table(contract.name)} t USING {view} s ON {on}\n"
-                f"WHEN MATCHED AND s.{OPERATION} = 'delete' THEN DELETE\n"
-                f"WHEN MATCHED THEN UPDATE SET {updates}\n"
-                f"WHEN NOT MATCHED AND s.{OPERATION} <> 'delete' THEN INSERT ({columns}) VALUES ({values})"
-            )
+            self.spark.sql(merge_statement(contract, self.table(contract.name), view))
         finally:
             self.spark.catalog.dropTempView(view)
 
-    def replace_slice(
-        self, name: str, rows: DataFrame, where: Mapping[str, str | date], *, is_staged: bool = False
-    ) -> WriteResult:
+    def replace_slice(self, name: str, rows: DataFrame | Staged, where: Mapping[str, str | date]) -> WriteResult:
         """Make a slice of a table consist of exactly `rows`, atomically, in one commit or none.
 
         Args:
             name: Table.
-            rows: The contract's content columns; every row lies in the slice.
+            rows: The contract's content columns; every row lies in the slice. Staged here, so computed once, unless
+                they are staged already.
             where: Column and value pairs that define the slice, such as `{"as_of_date": date(2025, 10, 1)}`.
-            is_staged: Rows are columns of a staged frame, which costs little to read twice; others are staged here, so
-                computed once.
         """
         contract = CONTRACTS[name]
-        keys = list(contract.key)
         self.ensure(name)
-        new = conform(rows, contract)
-        if not is_staged:
-            new = self.stage(name, new)
-        in_slice = reduce(lambda a, b: a & b, [F.col(column) == F.lit(value) for column, value in where.items()])
-        have = self.read(name).where(in_slice).select(*keys, F.col("row_hash").alias("_have"))
-        both = new.select(*keys, "row_hash").join(have, keys, "full")
-        sums = both.agg(
-            F.count_if(F.col("_have").isNull()).alias("inserted"),
-            F.count_if(F.col("_have") != F.col("row_hash")).alias("updated"),
-            F.count_if(F.col("row_hash").isNull()).alias("deleted"),
-        ).collect()[0]
-        result = WriteResult(sums["inserted"], sums["updated"], sums["deleted"])
+        new = conform(rows.rows, contract) if isinstance(rows, Staged) else self.stage(name, conform(rows, contract))
+        result = compare_slice(new, hashes(self.read(name).where(in_slice(where)), contract), contract)
         if not result.committed:
             return result
-        condition = " AND ".join(f"`{column}` = {quoted(str(value))}" for column, value in where.items())
-        writer = (
-            self._stamp(new)
-            .select(*contract.schema.names)
-            .write.format("delta")
-            .mode("overwrite")
-            .option("replaceWhere", condition)
-        )
-        if self.store.out:
-            writer.save(self.location(name))
-        else:
-            writer.saveAsTable(self.table(name))
+        stamped = self._stamp(new).select(*contract.schema.names)
+        writer = stamped.write.format("delta").mode("overwrite").option("replaceWhere", slice_condition(where))
+        self._location.save(writer, name)
         self._versions.pop(name, None)
         return result
 

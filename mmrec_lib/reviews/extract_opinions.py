@@ -20,6 +20,7 @@ from mmrec_lib.embedding.owner_text import joined_texts, read_owner_text, review
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_classifier
 from mmrec_lib.encoders.spec import EncoderSpec
+from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.session import num_tasks
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.opinions.analyse import Judge, Opinion, analyse
@@ -63,7 +64,7 @@ def extract_opinions(
     rows = lakehouse.stage("review_opinion", opinion_rows(made, encoder_id, revision))
     outdated = stored.where(~is_current).select(*_OPINION.key)
     gone = stored.join(reviews, "review_id", "left_anti").select(*_OPINION.key)
-    lakehouse.merge("review_opinion", rows, delete_keys=outdated.unionByName(gone))
+    lakehouse.merge("review_opinion", Staged(rows), delete_keys=outdated.unionByName(gone))
     counts = rows.agg(F.count("sentiment").alias("analysed"), F.count("error").alias("errors")).collect()[0]
     return {"analysed": int(counts[0]), "errors": int(counts[1]), "fitted": int(is_new)}, model.metrics
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmrec_lib.errors import InterruptedRunError, MachineError, MmrecError, ModelError, StoreError, UnexpectedError
 from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.location import is_uri
 from mmrec_lib.safe_text import mask_secrets
 
 _AGAIN = "run it again: it goes on from where it stopped"
@@ -266,9 +267,7 @@ def _table_in(text: str, store: StoreConfig | None) -> tuple[str, str] | None:
 
 def _places(store: StoreConfig | None) -> dict[str, int]:
     """Existing local folders that a run writes to, with their free bytes; without those that do not tell."""
-    wanted = (
-        [place for place in (store.out, store.staging) if place and "://" not in place] if store is not None else []
-    )
+    wanted = [place for place in (store.out, store.staging) if place and not is_uri(place)] if store is not None else []
     # Where every folder for temporary files is full, Python finds none.
     with contextlib.suppress(OSError):
         wanted.append(tempfile.gettempdir())

@@ -12,6 +12,7 @@ from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig, IngestConfig, ItemsConfig, MediaConfig
 from mmrec_lib.lakehouse.config import MaintenanceConfig, SparkConfig, StoreConfig
+from mmrec_lib.location import is_uri
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.reporting.config import ReportConfig
@@ -53,7 +54,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _report_goes_into_a_folder(self) -> Settings:
-        if "://" in (self.store.report_folder or self.store.out or ""):
+        if is_uri(self.store.report_folder or self.store.out or ""):
             raise ValueError(
                 "store.report_folder: report.html and summary.json need a folder of this machine, such as "
                 "/Volumes/…; name one where `store.out` is a URI, or where this is one"

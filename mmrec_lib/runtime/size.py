@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmrec_lib.ingest.landing import MEDIA_FOLDERS
 from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.location import is_uri
 
 SMALL_BYTES = 8 << 20
 """A store with fewer bytes of records, some ten thousand events, is worked on in a session for small tables.
@@ -28,10 +29,10 @@ def is_small_store(store: StoreConfig) -> bool:
     size = 0
     if store.data is not None:
         folder = Path(store.data)
-        if "://" in store.data or not folder.is_dir():
+        if is_uri(store.data) or not folder.is_dir():
             return False
         size = _text_bytes(folder, without=MEDIA_FOLDERS)
-    if store.out is None or "://" in store.out:
+    if store.out is None or is_uri(store.out):
         return False
     # What was delivered is in the tables too; where the landing folder was cleaned, only there.
     return max(size, sum(_text_bytes(Path(store.out) / "tables" / name) for name in _ACTS)) < SMALL_BYTES

@@ -16,6 +16,7 @@ import pyarrow.fs
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import SnapshotItems
+from mmrec_lib.location import is_uri
 from mmrec_lib.models.data import Content
 from mmrec_lib.models.ids import IdIndex, Mapped
 from mmrec_lib.models.ranker.ranker import FittedRanker
@@ -99,7 +100,7 @@ def load_catalogue(uri: str) -> Catalogue:
     Raises:
         ModelError: When there is none.
     """
-    if "://" in uri:
+    if is_uri(uri):
         # Kept for the life of the worker process: the arrays are mapped from these files.
         local = Path(tempfile.mkdtemp(prefix="mmrec-catalogue-"))
         pyarrow.fs.copy_files(uri, str(local))

@@ -17,6 +17,7 @@ from mmrec_lib.contracts.gold import CURRENT_SLICE, ITEM_NEIGHBOR, ITEM_VECTOR
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import load_fit_contents, load_items, present_profiles
 from mmrec_lib.lakehouse.actions import side_by_side
+from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
@@ -86,8 +87,8 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
     with lakehouse.many_rows(num_users * config.k):
         side_by_side(
             [
-                lambda: lakehouse.replace_slice("user_topk", topk, {"as_of_date": day}, is_staged=True),
-                lambda: lakehouse.replace_slice("user_vector", vectors, {"model_version": version}, is_staged=True),
+                lambda: lakehouse.replace_slice("user_topk", Staged(topk), {"as_of_date": day}),
+                lambda: lakehouse.replace_slice("user_vector", Staged(vectors), {"model_version": version}),
                 lambda: _write_items(lakehouse, catalogue, scored, champion, config, day),
             ]
         )
@@ -139,9 +140,8 @@ def _write_items(
     )
     lakehouse.replace_slice(
         "item_vector",
-        lakehouse.from_arrow(vectors, ITEM_VECTOR),
+        Staged(lakehouse.from_arrow(vectors, ITEM_VECTOR)),
         {"model_version": champion.version},
-        is_staged=True,
     )
     scale = distilled_scale(catalogue, scored)
     top = nearest(
@@ -158,5 +158,6 @@ def _write_items(
             "model_version": pa.array([champion.version] * len(rows)),
         }
     )
-    staged = lakehouse.from_arrow(neighbors, ITEM_NEIGHBOR)
-    lakehouse.replace_slice("item_neighbor", staged, {"as_of_date": day}, is_staged=True)
+    lakehouse.replace_slice(
+        "item_neighbor", Staged(lakehouse.from_arrow(neighbors, ITEM_NEIGHBOR)), {"as_of_date": day}
+    )

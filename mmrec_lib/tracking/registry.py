@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.location import is_uri
 from mmrec_lib.tracking.active_run import (
     FILES_TAG,
     LOGGED_MODEL_TAG,
@@ -72,7 +73,7 @@ class Registry:
         """
         if self._config.tracking_uri is not None:
             return None
-        if self._store.out is None or "://" in self._store.out:
+        if self._store.out is None or is_uri(self._store.out):
             raise ModelError(
                 "MLflow: without a local OUT folder it has no place of its own. Name one in tracking.tracking_uri."
             )

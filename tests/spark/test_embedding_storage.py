@@ -20,7 +20,8 @@ from mmrec_lib.embedding.vector_codec import Storage
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.features.contents import released_vectors
-from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult
+from mmrec_lib.lakehouse.merging import WriteResult
+from mmrec_lib.lakehouse.tables import Lakehouse
 from tests.compare import versions
 from tests.spark.test_embedding_contents import rows, sha
 from tests.unit.encoders.tiny_models import WORDS, make_models

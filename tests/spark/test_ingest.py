@@ -25,7 +25,8 @@ from mmrec_lib.ingest.media.media import plain_path
 from mmrec_lib.ingest.records.parse import landing_path
 from mmrec_lib.ingest.run import WRITES, IngestSummary, ingest, landing_state
 from mmrec_lib.lakehouse.config import StoreConfig
-from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult
+from mmrec_lib.lakehouse.merging import WriteResult
+from mmrec_lib.lakehouse.tables import Lakehouse
 
 TS = "2025-07-01T12:00:00Z"
 

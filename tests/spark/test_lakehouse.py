@@ -20,7 +20,7 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import Check, Column
 from mmrec_lib.errors import NoDataError, StoreError
 from mmrec_lib.features.load import current_snapshot, load_items
-from mmrec_lib.lakehouse import changes, session
+from mmrec_lib.lakehouse import merging, session
 from mmrec_lib.lakehouse.checksum import listed_table
 from mmrec_lib.lakehouse.config import MaintenanceConfig, StoreConfig
 from mmrec_lib.lakehouse.counts import count_rows
@@ -28,8 +28,9 @@ from mmrec_lib.lakehouse.ddl import conform, create_statement
 from mmrec_lib.lakehouse.evolution import evolve
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
 from mmrec_lib.lakehouse.maintain import maintain_all
+from mmrec_lib.lakehouse.merging import WriteResult
 from mmrec_lib.lakehouse.store import create_card, note_tables
-from mmrec_lib.lakehouse.tables import Lakehouse, WriteResult, _nullable
+from mmrec_lib.lakehouse.tables import Lakehouse, _nullable
 from mmrec_lib.publishing.slices import current_rows
 
 # Delta's own errors reach Python by the one or the other name, after the version of Spark.
@@ -174,7 +175,7 @@ def test_changes_are_counted_the_same_by_spark_and_in_this_process(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for most in (100_000, 0):
-        monkeypatch.setattr(changes, "_COUNTED_HERE", most)
+        monkeypatch.setattr(merging, "_COUNTED_HERE", most)
         lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1", "b": "1"}), delete_keys=lakehouse.read("graph_edge"))
         twice = edges(lakehouse, {"a": "2"}).unionByName(edges(lakehouse, {"a": "3", "c": "1"}))
         with pytest.raises(ValueError, match="hold 1 keys twice"):

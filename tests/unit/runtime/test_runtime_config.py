@@ -44,7 +44,7 @@ def test_of_two_files_the_later_one_wins(conf: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_form_of_vectors_is_refused_with_those_there_are(conf: Path) -> None:
-    with pytest.raises(ConfigError, match=r"embedding\.storage.*'float32', 'float16' or 'int8'"):
+    with pytest.raises(ConfigError, match=r"embedding\.storage.*'float32' or 'float16'"):
         load_config(Settings, conf, "local", (), ["embedding.storage=int4"])
 
 

@@ -1,0 +1,60 @@
+"""Rows that are staged: merged and replaced without being written again."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.lakehouse.merging import OPERATION, Staged, WriteResult
+from mmrec_lib.lakehouse.tables import Lakehouse
+from tests.spark.test_lakehouse import edges, lists, stored
+
+
+def num_stagings(lakehouse: Lakehouse) -> int:
+    """Frames that the run has written into its staging folder."""
+    return len(list(Path(lakehouse.staging_path("")).glob("*-*")))
+
+
+def test_staged_rows_are_merged_as_they_are_and_written_nowhere_else(lakehouse: Lakehouse) -> None:
+    staged = Staged(lakehouse.stage("edges", edges(lakehouse, {"a": "x", "b": "x"})))
+    before = num_stagings(lakehouse)
+    assert lakehouse.merge("graph_edge", staged) == WriteResult(inserted=2)
+    assert num_stagings(lakehouse) == before
+
+    changed = Staged(lakehouse.stage("edges", edges(lakehouse, {"a": "x", "b": "y", "c": "z"})))
+    gone = edges(lakehouse, {"a": "", "b": ""})
+    before = num_stagings(lakehouse)
+    assert lakehouse.merge("graph_edge", changed, delete_keys=gone) == WriteResult(inserted=1, updated=1)
+    assert stored(lakehouse) == {"a": "x", "b": "y", "c": "z"}
+    assert num_stagings(lakehouse) == before + 1
+    (written,) = (f for f in Path(lakehouse.staging_path("")).iterdir() if f.name.startswith("changes_graph_edge"))
+    names = set(lakehouse.spark.read.parquet(str(written)).columns)
+    assert names == {*CONTRACTS["graph_edge"].key, "row_hash", OPERATION}, (
+        "of the changed rows their keys alone are staged"
+    )
+
+    fewer = Staged(lakehouse.stage("edges", edges(lakehouse, {"c": "z"})))
+    assert lakehouse.merge("graph_edge", fewer, delete_keys=lakehouse.read("graph_edge")) == WriteResult(deleted=2)
+    assert stored(lakehouse) == {"c": "z"}
+    assert not lakehouse.merge("graph_edge", fewer, delete_keys=lakehouse.read("graph_edge")).committed
+
+
+def test_staged_rows_that_hold_a_key_twice_are_refused(lakehouse: Lakehouse) -> None:
+    lakehouse.merge("graph_edge", edges(lakehouse, {"a": "x"}))
+    twice = edges(lakehouse, {"b": "x"}).unionByName(edges(lakehouse, {"b": "y"}))
+    with pytest.raises(ValueError, match="keys twice"):
+        lakehouse.merge("graph_edge", Staged(lakehouse.stage("edges", twice)))
+    assert stored(lakehouse) == {"a": "x"}
+
+
+def test_a_slice_is_replaced_by_staged_rows_as_they_are(lakehouse: Lakehouse) -> None:
+    day = {"as_of_date": date(2026, 1, 2)}
+    rows = Staged(lakehouse.stage("lists", lists(lakehouse, "2026-01-02", ["u1", "u2"])))
+    before = num_stagings(lakehouse)
+    assert lakehouse.replace_slice("user_topk", rows, day) == WriteResult(inserted=2)
+    assert not lakehouse.replace_slice("user_topk", rows, day).committed
+    assert num_stagings(lakehouse) == before
+    assert {row["user_id"] for row in lakehouse.read("user_topk").collect()} == {"u1", "u2"}
