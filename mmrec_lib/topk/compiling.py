@@ -15,13 +15,21 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def compiled(function: F) -> F:
-    """Compile a function at its first call, without the interpreter's lock; machine code is kept in files.
+    """Compile a function at its first call; it runs without the interpreter's lock; machine code is kept in files.
 
     The files lie where numba puts them: in `NUMBA_CACHE_DIR`, else beside the source, else in the user's cache folder.
     Where none of these can be written (a read-only installation without a home), in a folder of this user among the
     temporary files.
     """
-    compile_with_files = numba.njit(cache=True, nogil=True)
+    return _compile(function, numba.njit(cache=True, nogil=True))
+
+
+def compiled_fast(function: F) -> F:
+    """The same for a function of finite numbers whose sums may be taken in any order."""
+    return _compile(function, numba.njit(cache=True, nogil=True, fastmath=True))
+
+
+def _compile(function: F, compile_with_files: Callable[[F], F]) -> F:
     try:
         result: F = compile_with_files(function)
     except RuntimeError as error:

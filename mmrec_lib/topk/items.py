@@ -13,7 +13,9 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.topk.scores import pad_dimensions
 
 NO_GROUP = -1
-_ROWS_AT_ONCE = 1 << 16
+# Above it squares that float32 cannot hold do not matter.
+_SURE_NORM = 1e-15
+_NUM_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,11 @@ def checked_vectors(vectors: NDArray[np.float32], subject: str) -> tuple[NDArray
     if vectors.ndim != 2:
         raise ModelError(f"{subject}: a matrix [n, dim] is needed, got shape {vectors.shape}")
     kept = np.ascontiguousarray(vectors, dtype=np.float32)
-    norms = np.empty(kept.shape[0], dtype=np.float64)
-    for start in range(0, kept.shape[0], _ROWS_AT_ONCE):
-        rows = kept[start : start + _ROWS_AT_ONCE]
-        norms[start : start + _ROWS_AT_ONCE] = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
-    # Squares of float32 fit float64, so a length is finite exactly where all its numbers are.
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        norms = np.sqrt(np.einsum("nd,nd->n", kept, kept)).astype(np.float64)
+    # Squares of float32 fit float64, so there a length is finite exactly where all its numbers are.
+    for row in np.array_split(np.flatnonzero(~((norms > _SURE_NORM) & np.isfinite(norms))), _NUM_PARTS):
+        norms[row] = np.sqrt(np.square(kept[row], dtype=np.float64).sum(axis=1))
     if not np.isfinite(norms).all():
         bad = int(np.flatnonzero(~np.isfinite(norms))[0])
         raise ModelError(f"{subject}: every number must be finite, but row {bad} has NaN or infinity")

@@ -16,13 +16,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from mmrec_lib.topk.compiling import compiled
+from mmrec_lib.topk.compiling import compiled, compiled_fast
 
 TILE_USERS = 6
 PANEL_ITEMS = 64
 LANES = 8
 # Below every scaled score and above the -inf of a masked one.
 NOT_MASKED = np.float32(-1e30)
+_HALVINGS = 14
+_PREFETCHED_ROWS = 4
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _F32, _F64 = ir.FloatType(), ir.DoubleType()
@@ -128,6 +130,21 @@ def _first_bit(_: Any, mask: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def _prefetch(_: Any, address: Any) -> Any:
+    """Ask for the cache line of an address that is read soon."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        pointer = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, keep, data = ir.Constant(_I32, 0), ir.Constant(_I32, 3), ir.Constant(_I32, 1)
+        builder.call(fetch, [builder.inttoptr(arguments[0], pointer), read, keep, data])
+        return ir.Constant(_I64, 0)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def _dot(_: Any, left: Any, right: Any, num_steps: Any) -> Any:
     """Dot product in float64 of float32 vectors of 8 * num_steps dimensions, in the order of `exact_scores`."""
 
@@ -223,7 +240,7 @@ def int8_product(
     Args:
         users_ND: uint8, quantized dimension plus 128.
         user_scales_N: float32.
-        panels: [num_panels, D / 4, PANEL_ITEMS, 4] int8.
+        panels: [num_panels, D / 4, PANEL_ITEMS] int32, four int8 each.
         starts: [num_panels, PANEL_ITEMS] int32, what takes the 128 off again.
         item_scales: [num_panels, PANEL_ITEMS] float32.
         first_panel: Panel of the block's first column.
@@ -245,27 +262,41 @@ def int8_product(
             )
 
 
-@compiled
-def int8_panels(items_ID: Any, panels: Any, starts: Any, scales: Any, residuals_I: Any) -> None:
-    """Quantize item vectors, each by its own scale, into panels; see `int8_product`."""
-    num_items, dim = items_ID.shape
-    for item in range(num_items):
+@compiled_fast
+def int8_panels(items_ID: Any, order: Any, panels: Any, starts: Any, scales: Any, residuals: Any) -> None:
+    """Quantize item vectors, each by its own scale, into panels; see `int8_product`.
+
+    Args:
+        items_ID: float32.
+        order: Item at each place.
+        panels: [num_panels, D / 4, PANEL_ITEMS] int32, four dimensions each.
+        starts: See `int8_product`.
+        scales: See `int8_product`.
+        residuals: By place: length of what rounding took.
+    """
+    dim = items_ID.shape[1]
+    levels = np.empty(dim, np.int8)
+    fours = levels.view(np.int32)
+    for place in range(order.size):
+        vector = items_ID[order[place]]
         largest = np.float32(0.0)
         for d in range(dim):
-            largest = max(largest, abs(items_ID[item, d]))
-        panel, place = item // PANEL_ITEMS, item % PANEL_ITEMS
+            largest = max(largest, abs(vector[d]))
         scale = largest / np.float32(127.0)
         inverse = np.float32(1.0) / scale if scale > np.float32(1e-30) else np.float32(0.0)
-        total, lost = 0, 0.0
+        total, lost = np.int32(0), np.float32(0.0)
         for d in range(dim):
-            level = np.int32(np.rint(items_ID[item, d] * inverse))
-            panels[panel, d // 4, place, d % 4] = level
-            total += level
-            difference = np.float64(items_ID[item, d]) - np.float64(level) * np.float64(scale)
+            level = np.rint(vector[d] * inverse)
+            difference = vector[d] - level * scale
             lost += difference * difference
-        starts[panel, place] = -128 * total
-        scales[panel, place] = scale
-        residuals_I[item] = np.sqrt(lost)
+            levels[d] = np.int8(level)
+            total += np.int32(level)
+        panel, column = place // PANEL_ITEMS, place % PANEL_ITEMS
+        for d in range(fours.size):
+            panels[panel, d, column] = fours[d]
+        starts[panel, column] = np.int32(-128) * total
+        scales[panel, column] = scale
+        residuals[place] = np.sqrt(lost)
 
 
 @compiled
@@ -294,11 +325,15 @@ def _kth_smallest(values: Any, count: int, k: int) -> Any:
 
 
 @compiled
-def _exact_keys(vectors: Any, user: int, places: Any, count: int, exact: Any, keys: Any) -> None:
-    """Keys of candidates that ascend from the best: score descending, then item."""
+def _exact_keys(vectors: Any, user: int, places: Any, first: int, count: int, exact: Any, keys: Any) -> None:
+    """Keys of candidates first to count that ascend from the best: score descending, then item."""
     bits = exact.view(np.uint32)
     row_bytes = vectors.dim * 4
-    for n in range(count):
+    for n in range(first, count):
+        if n + _PREFETCHED_ROWS < count:
+            soon = vectors.items + vectors.order[places[n + _PREFETCHED_ROWS]] * row_bytes
+            for offset in range(0, row_bytes, 64):
+                _prefetch(soon + offset)
         item = vectors.order[places[n]]
         score = _dot(vectors.users + user * row_bytes, vectors.items + item * row_bytes, vectors.dim // LANES)
         # Adding 0 makes one zero of two.
@@ -309,19 +344,43 @@ def _exact_keys(vectors: Any, user: int, places: Any, count: int, exact: Any, ke
 
 
 @compiled
-def _drop_by_bound(candidates: Any, user: int, k: int, scratch: Any) -> None:
-    """Raise the threshold to the k-th lower bound and keep the candidates that may reach it."""
+def _raise_threshold(lower: Any, count: int, k: int, threshold: Any) -> Any:
+    """A number that at least k of the lower bounds reach, close to the largest such number."""
+    high = lower[0]
+    for n in range(count):
+        high = max(high, lower[n])
+    low = threshold
+    if low <= NOT_MASKED:
+        low = high
+        for n in range(count):
+            low = min(low, lower[n])
+    # Counting is a few vector instructions; the exact k-th largest would cost more than it saves.
+    for _ in range(_HALVINGS):
+        middle = np.float32(0.5) * (low + high)
+        num_above = np.int32(0)
+        for n in range(count):
+            num_above += np.int32(lower[n] >= middle)
+        if num_above >= k:
+            low = middle
+        else:
+            high = middle
+        if num_above == k:
+            break
+    return max(low, threshold)
+
+
+@compiled
+def _drop_by_bound(candidates: Any, user: int, k: int) -> None:
+    """Raise the threshold to about the k-th lower bound and keep the candidates that may reach it."""
     lower, upper, places = candidates.lower[user], candidates.upper[user], candidates.places[user]
     count, threshold = candidates.counts[user], candidates.thresholds[user]
     if count >= k:
-        for n in range(count):
-            scratch[n] = -lower[n]
-        threshold = max(threshold, -_kth_smallest(scratch, count, k - 1))
+        threshold = _raise_threshold(lower, count, k, threshold)
     kept = 0
     for n in range(count):
-        if upper[n] >= threshold:
-            lower[kept], upper[kept], places[kept] = lower[n], upper[n], places[n]
-            kept += 1
+        bound = upper[n]
+        lower[kept], upper[kept], places[kept] = lower[n], bound, places[n]
+        kept += bound >= threshold
     candidates.counts[user] = candidates.settled[user] = kept
     candidates.thresholds[user] = threshold
 
@@ -331,7 +390,7 @@ def _drop_by_score(candidates: Any, vectors: Any, user: int, k: int, exact: Any,
     """Keep the best k candidates by their exact scores, where bounds cannot tell them apart."""
     lower, upper, places = candidates.lower[user], candidates.upper[user], candidates.places[user]
     count, slack = candidates.counts[user], vectors.slacks[user]
-    _exact_keys(vectors, user, places, count, exact, keys)
+    _exact_keys(vectors, user, places, 0, count, exact, keys)
     chosen[:count] = keys[:count]
     last = _kth_smallest(chosen, count, k - 1)
     kept = 0
@@ -360,7 +419,7 @@ def scan_block(
         vectors: For exact scores where bounds do not decide.
     """
     width, capacity, num_places = scores_NW.shape[1], candidates.lower.shape[1], vectors.order.size
-    scratch, exact = np.empty(capacity, np.float32), np.empty(capacity, np.float32)
+    exact = np.empty(capacity, np.float32)
     keys, chosen = np.empty(capacity, np.uint64), np.empty(capacity, np.uint64)
     worth_selecting = max(k // 2, 32)
     for row in range(rows_N.size):
@@ -394,36 +453,68 @@ def scan_block(
                 count += 1
                 if count == capacity:
                     candidates.counts[user] = count
-                    _drop_by_bound(candidates, user, k, scratch)
+                    _drop_by_bound(candidates, user, k)
                     if candidates.counts[user] > capacity - (capacity - k) // 4:
                         _drop_by_score(candidates, vectors, user, k, exact, keys, chosen)
-                        _drop_by_bound(candidates, user, k, scratch)
+                        _drop_by_bound(candidates, user, k)
                     count, test = candidates.counts[user], candidates.thresholds[user] - error
         candidates.counts[user] = count
         if count >= k and count - candidates.settled[user] >= worth_selecting:
             # The next block is scanned against what this one has taught.
-            _drop_by_bound(candidates, user, k, scratch)
+            _drop_by_bound(candidates, user, k)
+
+
+@compiled
+def _best_first(candidates: Any, user: int, k: int) -> int:
+    """Move the candidates of the best lower bounds, at least k of them, to the front; returns their number."""
+    lower, upper, places = candidates.lower[user], candidates.upper[user], candidates.places[user]
+    count, threshold = candidates.counts[user], candidates.thresholds[user]
+    front = 0
+    for n in range(count):
+        if lower[n] >= threshold:
+            lower[n], lower[front] = lower[front], lower[n]
+            upper[n], upper[front] = upper[front], upper[n]
+            places[n], places[front] = places[front], places[n]
+            front += 1
+    return front
 
 
 @compiled
 def finish_lists(k: int, candidates: Any, vectors: Any, indices: Any, scores: Any) -> None:
     """Write the lists: candidates by exact score, the best k of them in order."""
     capacity = candidates.lower.shape[1]
-    scratch, exact = np.empty(capacity, np.float32), np.empty(capacity, np.float32)
-    keys = np.empty(capacity, np.uint64)
-    bits = scratch.view(np.uint32)
+    exact, listed = np.empty(capacity, np.float32), np.empty(capacity, np.float32)
+    keys, chosen = np.empty(capacity, np.uint64), np.empty(capacity, np.uint64)
+    bits = listed.view(np.uint32)
     for user in range(candidates.counts.size):
-        _drop_by_bound(candidates, user, k, scratch)
-        count = candidates.counts[user]
-        _exact_keys(vectors, user, candidates.places[user], count, exact, keys)
+        _drop_by_bound(candidates, user, k)
+        places, count = candidates.places[user], candidates.counts[user]
+        front = _best_first(candidates, user, k) if count > k else count
+        _exact_keys(vectors, user, places, 0, front, exact, keys)
+        if front >= k and count > front:
+            # The k-th best exact score of these spares most of the others.
+            chosen[:front] = keys[:front]
+            worst = _kth_smallest(chosen, front, k - 1)
+            least = np.float32(np.inf)
+            for n in range(front):
+                if keys[n] == worst:
+                    least = exact[n]
+            threshold = np.float32(np.float64(least) * vectors.factors[user]) - vectors.slacks[user]
+            kept = front
+            for n in range(front, count):
+                if candidates.upper[user, n] >= threshold:
+                    places[kept] = places[n]
+                    kept += 1
+            count = kept
+        _exact_keys(vectors, user, places, front, count, exact, keys)
         if count > k:
             _kth_smallest(keys, count, k - 1)
-        chosen = np.sort(keys[: min(count, k)])
-        for n in range(chosen.size):
-            word = (chosen[n] >> np.uint64(32)) ^ np.uint64(0xFFFFFFFF)
+        best = np.sort(keys[: min(count, k)])
+        for n in range(best.size):
+            word = (best[n] >> np.uint64(32)) ^ np.uint64(0xFFFFFFFF)
             bits[n] = word ^ (np.uint64(0x80000000) if word >> np.uint64(31) else np.uint64(0xFFFFFFFF))
-            indices[user, n] = np.int32(chosen[n] & np.uint64(0xFFFFFFFF))
-            scores[user, n] = scratch[n]
+            indices[user, n] = np.int32(best[n] & np.uint64(0xFFFFFFFF))
+            scores[user, n] = listed[n]
 
 
 @compiled

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +30,14 @@ _FLOOR = 1e-30
 _MARGIN = 1.0 + 1e-5
 
 Floats = NDArray[np.float32]
+AnyFloat = TypeVar("AnyFloat", np.float32, np.float64)
 
 
 @dataclass(frozen=True)
 class Int8Items:
     """Items in panels for `kernels.int8_product`."""
 
-    panels: NDArray[np.int8]
+    panels: NDArray[np.int32]
     starts: NDArray[np.int32]
     scales: Floats
 
@@ -116,24 +118,26 @@ def make_screen(items: PreparedItems, users: UserBatch, *, use_int8: bool) -> Sc
     exponent = _exponent(float(np.abs(vectors).max(initial=0.0)))
     item_map, user_map = _balancing_maps(vectors[listed[:: max(1, len(listed) // _SAMPLE_ITEMS)]], exponent, users)
     dim = vectors.shape[1]
-    moved, lengths = np.empty((len(listed), dim), np.float32), np.empty(len(listed))
+    moved, lengths = np.empty((len(listed), dim), np.float32), np.empty(len(listed), np.float32)
+    map_loss = dim * 2.0**-23 * float(np.linalg.norm(item_map))
+    is_whole = len(listed) == items.num_items
     for start in range(0, len(listed), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        scaled = np.ldexp(vectors[listed[rows]], -exponent)
+        scaled = np.ldexp(vectors[rows] if is_whole else vectors[listed[rows]], -exponent)
         np.matmul(scaled, item_map, out=moved[rows])
         # What float32 may have lost in the product counts into the length.
-        rounding = dim * 2.0**-23 * float(np.linalg.norm(item_map))
-        lengths[rows] = _lengths(moved[rows]) + rounding * _lengths(scaled)
-    by_length = np.argsort(-lengths, kind="stable")
-    order, lengths = listed[by_length], lengths[by_length]
+        lengths[rows] = _lengths(moved[rows]) + np.float32(map_loss) * _lengths(scaled)
+    by_length = np.argsort(-lengths, kind="stable").astype(np.int32)
+    order = listed[by_length]
     width = 1024 if len(order) >= 16_384 else max(128, len(order) // 16 // PANEL_ITEMS * PANEL_ITEMS)
     firsts = np.arange(0, len(order), width)
-    map_loss = dim * 2.0**-23 * float(np.linalg.norm(item_map)) * items.largest_norm * 2.0**-exponent
-    moved = moved[by_length]
-    int8, losses = None, np.zeros(len(firsts))
+    int8, floats, losses = None, None, np.zeros(len(firsts))
     if use_int8:
-        int8, lost = _round_items(moved, width)
+        int8, lost = _round_items(moved, by_length, width)
         losses = np.maximum.reduceat(lost, firsts) if len(firsts) else losses
+    else:
+        floats = np.zeros((len(firsts) * width, dim), np.float32)
+        np.take(moved, by_length, axis=0, out=floats[: len(order)])
     place_of_item = np.full(items.num_items, -1, np.int32)
     place_of_item[order] = np.arange(len(order), dtype=np.int32)
     return Screen(
@@ -143,9 +147,9 @@ def make_screen(items: PreparedItems, users: UserBatch, *, use_int8: bool) -> Sc
         user_map=user_map,
         exponent=exponent,
         int8=int8,
-        floats=None if use_int8 else np.pad(moved, ((0, len(firsts) * width - len(order)), (0, 0))),
-        lengths=lengths[firsts],
-        losses=losses + map_loss,
+        floats=floats,
+        lengths=lengths[by_length[firsts]].astype(np.float64),
+        losses=losses + map_loss * items.largest_norm * 2.0**-exponent,
         words=_words(items, order),
     )
 
@@ -181,9 +185,11 @@ def _exponent(largest: float) -> int:
     return int(np.frexp(largest)[1]) if largest > 0 else 0
 
 
-def _lengths(rows: NDArray[np.float64] | Floats) -> NDArray[np.float64]:
-    wide = rows.astype(np.float64, copy=False)
-    return np.asarray(np.sqrt(np.einsum("nd,nd->n", wide, wide)))
+def _lengths(rows: NDArray[AnyFloat]) -> NDArray[AnyFloat]:
+    """Upper bounds of the lengths of rows of scaled numbers, close to them."""
+    squares = np.einsum("nd,nd->n", rows, rows)
+    # The first term is for rounding, the second for squares below the smallest float32.
+    return np.asarray(np.sqrt(squares) * rows.dtype.type(1.0 + 1e-4) + rows.dtype.type(1e-18))
 
 
 def _balancing_maps(
@@ -225,15 +231,15 @@ def _rotation(dim: int) -> NDArray[np.float64]:
     return np.asarray(np.linalg.qr(np.random.default_rng(0).standard_normal((dim, dim)))[0])
 
 
-def _round_items(moved: Floats, width: int) -> tuple[Int8Items, NDArray[np.float64]]:
+def _round_items(moved: Floats, order: NDArray[np.int32], width: int) -> tuple[Int8Items, NDArray[np.float64]]:
     num_items, dim = moved.shape
     num_panels = -(-num_items // width) * width // PANEL_ITEMS
-    panels = np.zeros((num_panels, dim // 4, PANEL_ITEMS, 4), np.int8)
+    panels = np.zeros((num_panels, dim // 4, PANEL_ITEMS), np.int32)
     starts = np.zeros((num_panels, PANEL_ITEMS), np.int32)
     scales = np.zeros((num_panels, PANEL_ITEMS), np.float32)
-    lost = np.empty(num_items)
-    int8_panels(moved, panels, starts, scales, lost)
-    return Int8Items(panels, starts, scales), lost
+    lost = np.empty(num_items, np.float32)
+    int8_panels(moved, order, panels, starts, scales, lost)
+    return Int8Items(panels, starts, scales), lost.astype(np.float64) * (1.0 + 1e-4) + 1e-18
 
 
 def _words(items: PreparedItems, order: NDArray[np.int32]) -> NDArray[np.uint64]:
