@@ -11,18 +11,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrec_lib.topk.filter_kernels import Filters, list_equal_scores, sort_rows
+from mmrec_lib.topk.int8_kernels import TILE_USERS, int8_product
 from mmrec_lib.topk.items import PreparedItems, UserBatch
 from mmrec_lib.topk.kernels import (
     NOT_MASKED,
-    TILE_USERS,
     Candidates,
-    Filters,
     Vectors,
     finish_lists,
-    int8_product,
-    list_equal_scores,
     scan_block,
-    sort_rows,
 )
 from mmrec_lib.topk.scores import pad_dimensions
 from mmrec_lib.topk.screen import Screen, ScreenedUsers, make_screen, screen_users
@@ -178,5 +175,3 @@ def _filters(screen: Screen, users: UserBatch, rows: slice) -> Filters:
     starts, ends = pointers[:-1] - pointers[0], pointers[1:] - pointers[0]
     sort_rows(places, starts, ends)
     return Filters(places, starts, starts.copy(), ends, screen.words, groups)
-
-

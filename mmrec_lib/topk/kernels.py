@@ -1,7 +1,6 @@
-"""Compiled kernels of exact top-k: int8 products, scans of score blocks, candidate buffers and exact scores.
+"""Compiled kernels of exact top-k: scans of score blocks, candidate buffers and exact scores.
 
-Everything that is compiled stands in this file: numba keys its files of machine code by the source of one file. It is
-imported only by `mmrec_lib.topk.search`, when an input is large enough to pay for it.
+They are imported only where an input is large enough to pay for it; see `exact`.
 
 Shape suffixes: N users of a block, C places of a candidate buffer, W columns of an item block, D padded dimensions.
 """
@@ -14,20 +13,16 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from mmrec_lib.topk.compiling import compiled, compiled_fast
+from mmrec_lib.topk.compiling import compiled
+from mmrec_lib.topk.int8_kernels import PANEL_ITEMS
+from mmrec_lib.topk.vector_code import F32, F64, I32, I64, emitted, spread_over, vector_at
 
-TILE_USERS = 6
-PANEL_ITEMS = 64
 LANES = 8
 # Below every scaled score and above the -inf of a masked one.
 NOT_MASKED = np.float32(-1e30)
 _HALVINGS = 14
 _PREFETCHED_ROWS = 4
-
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
-_F32, _F64 = ir.FloatType(), ir.DoubleType()
 
 
 class Vectors(NamedTuple):
@@ -50,26 +45,6 @@ class Vectors(NamedTuple):
     slacks: Any
 
 
-class Filters(NamedTuple):
-    """Items that users must not get.
-
-    Attributes:
-        seen: Places of seen items, ascending for each user from `start` to `end`; `next` moves along them.
-        start: By user.
-        next: By user.
-        end: By user.
-        words: [num_groups, num_words] bits of allowed places.
-        groups: By user: a row of words, or -1.
-    """
-
-    seen: Any
-    start: Any
-    next: Any
-    end: Any
-    words: Any
-    groups: Any
-
-
 class Candidates(NamedTuple):
     """Items that may belong to a user's list.
 
@@ -90,36 +65,19 @@ class Candidates(NamedTuple):
     thresholds: Any
 
 
-def _vector_at(builder: Any, address: Any, of: Any, count: int) -> Any:
-    loaded = builder.load(builder.inttoptr(address, ir.VectorType(of, count).as_pointer()))
-    loaded.align = 1
-    return loaded
-
-
-def _spread(builder: Any, value: Any, count: int) -> Any:
-    """A vector of one value."""
-    empty = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
-    first = builder.insert_element(empty, value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_I32, count), [0] * count))
-
-
-def _plus(builder: Any, address: Any, num_bytes: int) -> Any:
-    return builder.add(address, ir.Constant(_I64, num_bytes))
-
-
-@intrinsic  # type: ignore[untyped-decorator]
+@emitted
 def _mask_64(_: Any, address: Any, threshold: Any) -> Any:
     """Bits of the 64 float32 at an address that are at least a threshold."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
-        scores = _vector_at(builder, arguments[0], _F32, 64)
-        passed = builder.fcmp_ordered(">=", scores, _spread(builder, arguments[1], 64))
-        return builder.bitcast(passed, _I64)
+        scores = vector_at(builder, arguments[0], F32, 64)
+        passed = builder.fcmp_ordered(">=", scores, spread_over(builder, arguments[1], 64))
+        return builder.bitcast(passed, I64)
 
     return types.uint64(types.int64, types.float32), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@emitted
 def _first_bit(_: Any, mask: Any) -> Any:
     """Position of the lowest set bit of a word that is not 0."""
 
@@ -129,174 +87,51 @@ def _first_bit(_: Any, mask: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@emitted
 def _prefetch(_: Any, address: Any) -> Any:
     """Ask for the cache line of an address that is read soon."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
         pointer = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
+        kind = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
         fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        read, keep, data = ir.Constant(_I32, 0), ir.Constant(_I32, 3), ir.Constant(_I32, 1)
+        read, keep, data = ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)
         builder.call(fetch, [builder.inttoptr(arguments[0], pointer), read, keep, data])
-        return ir.Constant(_I64, 0)
+        return ir.Constant(I64, 0)
 
     return types.int64(types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@emitted
 def _dot(_: Any, left: Any, right: Any, num_steps: Any) -> Any:
     """Dot product in float64 of float32 vectors of 8 * num_steps dimensions, in the order of `exact_scores`."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
         left, right, num_steps = arguments
-        wide = ir.VectorType(_F64, LANES)
+        wide = ir.VectorType(F64, LANES)
         before = builder.block
         loop, end = builder.append_basic_block("dot"), builder.append_basic_block("dot.end")
         builder.branch(loop)
         builder.position_at_end(loop)
-        step, total = builder.phi(_I64), builder.phi(wide)
-        offset = builder.mul(step, ir.Constant(_I64, 4 * LANES))
+        step, total = builder.phi(I64), builder.phi(wide)
+        offset = builder.mul(step, ir.Constant(I64, 4 * LANES))
         a, b = (
-            builder.fpext(_vector_at(builder, builder.add(start, offset), _F32, LANES), wide) for start in (left, right)
+            builder.fpext(vector_at(builder, builder.add(start, offset), F32, LANES), wide) for start in (left, right)
         )
         added = builder.fadd(total, builder.fmul(a, b))
-        following = builder.add(step, ir.Constant(_I64, 1))
-        step.add_incoming(ir.Constant(_I64, 0), before)
+        following = builder.add(step, ir.Constant(I64, 1))
+        step.add_incoming(ir.Constant(I64, 0), before)
         step.add_incoming(following, loop)
         total.add_incoming(ir.Constant(wide, [0.0] * LANES), before)
         total.add_incoming(added, loop)
         builder.cbranch(builder.icmp_signed("<", following, num_steps), loop, end)
         builder.position_at_end(end)
-        sums = [builder.extract_element(added, ir.Constant(_I32, lane)) for lane in range(LANES)]
+        sums = [builder.extract_element(added, ir.Constant(I32, lane)) for lane in range(LANES)]
         while len(sums) > 1:
             sums = [builder.fadd(sums[n], sums[n + 1]) for n in range(0, len(sums), 2)]
         return sums[0]
 
     return types.float64(types.int64, types.int64, types.int64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _int8_tile(_: Any, users: Any, panel: Any, starts: Any, user_scales: Any, item_scales: Any, out: Any, sizes: Any) -> Any:
-    """Scores of 6 users and a panel of 64 items: u8 times s8 summed in int32 by AVX-512 VNNI, then scaled.
-
-    Arguments are addresses; sizes are (bytes of a user row, bytes of a row of out).
-    """
-    count, num_vectors = 16, PANEL_ITEMS // 16
-    ints, floats = ir.VectorType(_I32, count), ir.VectorType(_F32, count)
-
-    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
-        users, panel, starts, user_scales, item_scales, out, sizes = arguments
-        user_bytes, out_bytes = builder.extract_value(sizes, 0), builder.extract_value(sizes, 1)
-        multiply_add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ints, [ints, ints, ints]), "llvm.x86.avx512.vpdpbusd.512"
-        )
-        initial = [_vector_at(builder, _plus(builder, starts, 64 * v), _I32, count) for v in range(num_vectors)]
-        rows = [builder.add(users, builder.mul(user_bytes, ir.Constant(_I64, u))) for u in range(TILE_USERS)]
-        before = builder.block
-        loop, end = builder.append_basic_block("tile"), builder.append_basic_block("tile.end")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        offset = builder.phi(_I64)
-        sums = [[builder.phi(ints) for _ in range(num_vectors)] for _ in range(TILE_USERS)]
-        from_panel = builder.add(panel, builder.mul(offset, ir.Constant(_I64, PANEL_ITEMS)))
-        items = [_vector_at(builder, _plus(builder, from_panel, 64 * v), _I32, count) for v in range(num_vectors)]
-        added = []
-        for row, row_sums in zip(rows, sums, strict=True):
-            four = builder.load(builder.inttoptr(builder.add(row, offset), _I32.as_pointer()))
-            four.align = 1
-            spread = _spread(builder, four, count)
-            added.append([builder.call(multiply_add, [s, spread, i]) for s, i in zip(row_sums, items, strict=True)])
-        following = builder.add(offset, ir.Constant(_I64, 4))
-        offset.add_incoming(ir.Constant(_I64, 0), before)
-        offset.add_incoming(following, loop)
-        for row_sums, row_added in zip(sums, added, strict=True):
-            for phi, start, value in zip(row_sums, initial, row_added, strict=True):
-                phi.add_incoming(start, before)
-                phi.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed("<", following, user_bytes), loop, end)
-        builder.position_at_end(end)
-        scales = [_vector_at(builder, _plus(builder, item_scales, 64 * v), _F32, count) for v in range(num_vectors)]
-        for u in range(TILE_USERS):
-            own = builder.load(builder.inttoptr(_plus(builder, user_scales, 4 * u), _F32.as_pointer()))
-            spread = _spread(builder, own, count)
-            row = builder.add(out, builder.mul(out_bytes, ir.Constant(_I64, u)))
-            for v in range(num_vectors):
-                scaled = builder.fmul(builder.fmul(builder.sitofp(added[u][v], floats), scales[v]), spread)
-                place = builder.inttoptr(_plus(builder, row, 64 * v), floats.as_pointer())
-                builder.store(scaled, place).align = 4
-        return ir.Constant(_I64, 0)
-
-    arguments = (types.int64,) * 6
-    return types.int64(*arguments, types.UniTuple(types.int64, 2)), generate
-
-
-@compiled
-def int8_product(
-    users_ND: Any, user_scales_N: Any, panels: Any, starts: Any, item_scales: Any, first_panel: int, out_NW: Any
-) -> None:
-    """Fill a block of scores; the number of users is a multiple of TILE_USERS.
-
-    Args:
-        users_ND: uint8, quantized dimension plus 128.
-        user_scales_N: float32.
-        panels: [num_panels, D / 4, PANEL_ITEMS] int32, four int8 each.
-        starts: [num_panels, PANEL_ITEMS] int32, what takes the 128 off again.
-        item_scales: [num_panels, PANEL_ITEMS] float32.
-        first_panel: Panel of the block's first column.
-        out_NW: float32.
-    """
-    num_users, dim = users_ND.shape
-    width = out_NW.shape[1]
-    for p in range(width // PANEL_ITEMS):
-        panel = first_panel + p
-        for user in range(0, num_users, TILE_USERS):
-            _int8_tile(
-                users_ND.ctypes.data + user * dim,
-                panels.ctypes.data + panel * dim * PANEL_ITEMS,
-                starts.ctypes.data + panel * PANEL_ITEMS * 4,
-                user_scales_N.ctypes.data + user * 4,
-                item_scales.ctypes.data + panel * PANEL_ITEMS * 4,
-                out_NW.ctypes.data + (user * width + p * PANEL_ITEMS) * 4,
-                (dim, 4 * width),
-            )
-
-
-@compiled_fast
-def int8_panels(items_ID: Any, order: Any, panels: Any, starts: Any, scales: Any, residuals: Any) -> None:
-    """Quantize item vectors, each by its own scale, into panels; see `int8_product`.
-
-    Args:
-        items_ID: float32.
-        order: Item at each place.
-        panels: [num_panels, D / 4, PANEL_ITEMS] int32, four dimensions each.
-        starts: See `int8_product`.
-        scales: See `int8_product`.
-        residuals: By place: length of what rounding took.
-    """
-    dim = items_ID.shape[1]
-    levels = np.empty(dim, np.int8)
-    fours = levels.view(np.int32)
-    for place in range(order.size):
-        vector = items_ID[order[place]]
-        largest = np.float32(0.0)
-        for d in range(dim):
-            largest = max(largest, abs(vector[d]))
-        scale = largest / np.float32(127.0)
-        inverse = np.float32(1.0) / scale if scale > np.float32(1e-30) else np.float32(0.0)
-        total, lost = np.int32(0), np.float32(0.0)
-        for d in range(dim):
-            level = np.rint(vector[d] * inverse)
-            difference = vector[d] - level * scale
-            lost += difference * difference
-            levels[d] = np.int8(level)
-            total += np.int32(level)
-        panel, column = place // PANEL_ITEMS, place % PANEL_ITEMS
-        for d in range(fours.size):
-            panels[panel, d, column] = fours[d]
-        starts[panel, column] = np.int32(-128) * total
-        scales[panel, column] = scale
-        residuals[place] = np.sqrt(lost)
 
 
 @compiled
@@ -515,34 +350,3 @@ def finish_lists(k: int, candidates: Any, vectors: Any, indices: Any, scores: An
             bits[n] = word ^ (np.uint64(0x80000000) if word >> np.uint64(31) else np.uint64(0xFFFFFFFF))
             indices[user, n] = np.int32(best[n] & np.uint64(0xFFFFFFFF))
             scores[user, n] = listed[n]
-
-
-@compiled
-def list_equal_scores(users: Any, k: int, place_of_item: Any, filters: Any, indices: Any, scores: Any) -> None:
-    """Lists of users whose vector is zero: every score is 0, so the first items that they may get."""
-    for user in users:
-        group, listed = filters.groups[user], 0
-        seen = filters.seen[filters.start[user] : filters.end[user]]
-        for item in range(place_of_item.size):
-            place = place_of_item[item]
-            if place < 0:
-                continue
-            if group >= 0:
-                word = filters.words[group, place // PANEL_ITEMS]
-                if (word >> np.uint64(place % PANEL_ITEMS)) & np.uint64(1) == 0:
-                    continue
-            at = np.searchsorted(seen, place)
-            if at < seen.size and seen[at] == place:
-                continue
-            indices[user, listed], scores[user, listed] = item, 0.0
-            listed += 1
-            if listed == k:
-                break
-
-
-@compiled
-def sort_rows(values: Any, starts: Any, ends: Any) -> None:
-    """Sort each row of ragged rows in place."""
-    for row in range(starts.size):
-        if ends[row] - starts[row] > 1:
-            values[starts[row] : ends[row]] = np.sort(values[starts[row] : ends[row]])

@@ -11,7 +11,9 @@ from mmrec_lib.topk.scores import lists_of_keys, order_keys
 from mmrec_lib.topk.selection import NO_ITEM, TopItems
 
 
-def merge_lists(parts: Sequence[TopItems], k: int | None = None, *, first_items: Sequence[int] | None = None) -> TopItems:
+def merge_lists(
+    parts: Sequence[TopItems], k: int | None = None, *, first_items: Sequence[int] | None = None
+) -> TopItems:
     """The best k items of each user among lists of disjoint parts of the catalogue.
 
     A catalogue larger than the memory of a worker is cut into parts; with k items of each part the result equals the

@@ -16,8 +16,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrec_lib.topk.int8_kernels import PANEL_ITEMS, TILE_USERS, int8_panels
 from mmrec_lib.topk.items import PreparedItems, UserBatch
-from mmrec_lib.topk.kernels import PANEL_ITEMS, TILE_USERS, int8_panels
 
 _SAMPLE_USERS = 2048
 _SAMPLE_ITEMS = 16_384
@@ -103,7 +103,8 @@ class ScreenedUsers:
         longest, lost = screen.lengths[block], screen.losses[block]
         rounding = (self.rows.shape[1] + 64) * 2.0**-23 if screen.int8 is None else 2.0**-20
         screened = self.losses * longest + self.kept_lengths * (lost + rounding * (longest + lost))
-        return (((screened + self.slacks) * _MARGIN) + _FLOOR).astype(np.float32)
+        bounds: NDArray[np.float64] = (screened + self.slacks) * _MARGIN + _FLOOR
+        return bounds.astype(np.float32)
 
     def may_contribute(self, screen: Screen, block: int, thresholds: Floats) -> NDArray[np.bool_]:
         """[N] False for users whose list no item of the block or a later one can enter."""
@@ -123,7 +124,8 @@ def make_screen(items: PreparedItems, users: UserBatch, *, use_int8: bool) -> Sc
     is_whole = len(listed) == items.num_items
     for start in range(0, len(listed), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        scaled = np.ldexp(vectors[rows] if is_whole else vectors[listed[rows]], -exponent)
+        chosen = vectors[rows] if is_whole else vectors[listed[rows]]
+        scaled: Floats = np.ldexp(chosen, -exponent)
         np.matmul(scaled, item_map, out=moved[rows])
         # What float32 may have lost in the product counts into the length.
         lengths[rows] = _lengths(moved[rows]) + np.float32(map_loss) * _lengths(scaled)
@@ -137,7 +139,7 @@ def make_screen(items: PreparedItems, users: UserBatch, *, use_int8: bool) -> Sc
         losses = np.maximum.reduceat(lost, firsts) if len(firsts) else losses
     else:
         floats = np.zeros((len(firsts) * width, dim), np.float32)
-        np.take(moved, by_length, axis=0, out=floats[: len(order)])
+        floats[: len(order)] = moved[by_length]
     place_of_item = np.full(items.num_items, -1, np.int32)
     place_of_item[order] = np.arange(len(order), dtype=np.int32)
     return Screen(
@@ -192,9 +194,7 @@ def _lengths(rows: NDArray[AnyFloat]) -> NDArray[AnyFloat]:
     return np.asarray(np.sqrt(squares) * rows.dtype.type(1.0 + 1e-4) + rows.dtype.type(1e-18))
 
 
-def _balancing_maps(
-    sample: Floats, exponent: int, users: UserBatch
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def _balancing_maps(sample: Floats, exponent: int, users: UserBatch) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """The map of the items [D, D] and that of the users, which undoes it."""
     dim = sample.shape[1]
     rotation = _rotation(dim)

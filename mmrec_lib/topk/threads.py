@@ -16,7 +16,7 @@ _num_inside = 0
 
 def usable_threads() -> int:
     """How many threads numpy's BLAS would use: the number of cores, or what OMP_NUM_THREADS and the like allow."""
-    found = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    found: list[int] = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     return max(1, min([os.cpu_count() or 1, *found]))
 
 
