@@ -22,7 +22,7 @@ from mmrec_lib.topk.kernels import (
     scan_block,
 )
 from mmrec_lib.topk.scores import pad_dimensions
-from mmrec_lib.topk.screen import Screen, ScreenedUsers, make_screen, screen_users
+from mmrec_lib.topk.screen import Screen, ScreenedUsers, as_bound, make_screen, screen_users
 from mmrec_lib.topk.selection import TopItems, empty_top
 from mmrec_lib.topk.threads import single_threaded_blas, usable_threads
 
@@ -102,9 +102,10 @@ def _search_block(
         thresholds=np.full(num_users, NOT_MASKED, np.float32),
     )
     filters = _filters(screen, users, rows)
-    slacks = (screened.slacks * (1.0 + 1e-5) + 1e-30).astype(np.float32)
     dim = own.shape[1]
-    vectors = Vectors(own.ctypes.data, items.padded.ctypes.data, dim, screen.order, screened.factors, slacks)
+    vectors = Vectors(
+        own.ctypes.data, items.padded.ctypes.data, dim, screen.order, screened.factors, as_bound(screened.slacks)
+    )
     product = _Product(screen, screened, np.flatnonzero(users.norms[rows] > 0))
     for block in range(screen.num_blocks):
         product.keep(screened.may_contribute(screen, block, candidates.thresholds))

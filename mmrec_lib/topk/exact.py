@@ -42,6 +42,7 @@ def exact_top(
     user_block: int = USER_BLOCK,
     item_block: int = ITEM_BLOCK,
     num_threads: int | None = None,
+    device: str | None = None,
 ) -> TopItems:
     """The k items with the largest dot product for each user, by score descending, then item index.
 
@@ -61,6 +62,7 @@ def exact_top(
         item_block: Items multiplied at once where plain numpy searches; a block of scores takes
             4 * user_block * item_block bytes.
         num_threads: Threads of large searches; as many as BLAS would use where not given.
+        device: A device of torch to search on, such as cuda.
 
     Returns:
         Lists [num_users, k]; index -1 and score -inf where a user has fewer than k candidates.
@@ -79,6 +81,7 @@ def exact_top(
         user_block=user_block,
         item_block=item_block,
         num_threads=num_threads,
+        device=device,
     )
 
 
@@ -92,12 +95,17 @@ def search(
     user_block: int = USER_BLOCK,
     item_block: int = ITEM_BLOCK,
     num_threads: int | None = None,
+    device: str | None = None,
 ) -> TopItems:
     """Search prepared items; see `exact_top`.
 
     Large searches run in compiled kernels, small ones in numpy; the lists are the same.
     """
     users = check_users(items, user_vectors, k, seen, group_of_user)
+    if device is not None:
+        from mmrec_lib.topk.torch_search import search_on_device
+
+        return search_on_device(items, users, device)
     if not _is_worth_compiling(items, users):
         return search_with_numpy(items, users, user_block=user_block, item_block=item_block)
     from mmrec_lib.topk.compiled_search import search_compiled

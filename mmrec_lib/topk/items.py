@@ -97,7 +97,7 @@ def prepare_items(
             f"top-k: allowed items must have shape [num_groups, {num_items}], one row a group, got {allowed.shape}"
         )
     is_listed = np.ones(num_items, np.bool_) if unavailable is None else ~np.asarray(unavailable, np.bool_)
-    groups = None if allowed is None else np.asarray(allowed, np.bool_)
+    groups = None if allowed is None or not len(allowed) else np.asarray(allowed, np.bool_)
     return PreparedItems(vectors, is_listed, groups, float(norms.max(initial=0.0)))
 
 

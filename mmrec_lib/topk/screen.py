@@ -27,6 +27,8 @@ _MIN_SAMPLE = 64
 _MAX_DIM = 768
 _ROWS_AT_ONCE = 16_384
 _FLOOR = 1e-30
+# Above all screened scores, and below -NOT_MASKED of the kernels, which stands for no score.
+_UNKNOWN = 1e29
 _MARGIN = 1.0 + 1e-5
 
 Floats = NDArray[np.float32]
@@ -103,13 +105,17 @@ class ScreenedUsers:
         longest, lost = screen.lengths[block], screen.losses[block]
         rounding = (self.rows.shape[1] + 64) * 2.0**-23 if screen.int8 is None else 2.0**-20
         screened = self.losses * longest + self.kept_lengths * (lost + rounding * (longest + lost))
-        bounds: NDArray[np.float64] = (screened + self.slacks) * _MARGIN + _FLOOR
-        return bounds.astype(np.float32)
+        return as_bound(screened + self.slacks)
 
     def may_contribute(self, screen: Screen, block: int, thresholds: Floats) -> NDArray[np.bool_]:
         """[N] False for users whose list no item of the block or a later one can enter."""
         bound = (self.lengths * screen.lengths[block] + self.slacks) * _MARGIN + _FLOOR
         return np.asarray(bound >= thresholds)
+
+
+def as_bound(values: NDArray[np.float64]) -> Floats:
+    """Bounds in float32, never below the given ones; larger than every score already means that nothing is known."""
+    return np.minimum(values * _MARGIN + _FLOOR, _UNKNOWN).astype(np.float32)
 
 
 def make_screen(items: PreparedItems, users: UserBatch, *, use_int8: bool) -> Screen:

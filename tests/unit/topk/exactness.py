@@ -84,8 +84,12 @@ def assert_is_exact(top: TopItems, case: Case) -> None:
     for user, count in enumerate(num_listed):
         indices, listed = top.indices[user, :count], top.scores[user, :count]
         assert len(set(indices.tolist())) == count
-        np.testing.assert_allclose(listed, best[user, :count], rtol=1.5e-7, atol=1e-14 * float(largest[user, 0]) + 1e-45)
-        np.testing.assert_allclose(listed, scores[user, indices], rtol=1.5e-7, atol=1e-14 * float(largest[user, 0]) + 1e-45)
+        np.testing.assert_allclose(
+            listed, best[user, :count], rtol=1.5e-7, atol=1e-14 * float(largest[user, 0]) + 1e-45
+        )
+        np.testing.assert_allclose(
+            listed, scores[user, indices], rtol=1.5e-7, atol=1e-14 * float(largest[user, 0]) + 1e-45
+        )
         steps = np.diff(listed)
         assert (steps <= 0).all()
         assert (np.diff(indices)[steps == 0] > 0).all(), "equal scores are listed by item index"

@@ -1,11 +1,13 @@
-"""Every path of the search gives the lists of a full sort, to the last bit the same, on random and adversarial input."""
+"""Every path of the search gives the lists of a full sort, to the last bit the same, on adversarial input too."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from mmrec_lib.topk.compiled_search import has_int8, search_compiled
 from mmrec_lib.topk.items import PreparedItems, UserBatch, check_users, prepare_items
 from mmrec_lib.topk.numpy_search import search_with_numpy
 from mmrec_lib.topk.selection import TopItems
+from mmrec_lib.topk.torch_search import search_on_device
 from tests.unit.topk.exactness import Case, assert_is_exact, assert_same, brute_force
 
 Search = Callable[[PreparedItems, UserBatch], TopItems]
@@ -24,6 +27,11 @@ PATHS: dict[str, Search] = {
         items, users, use_int8=False, user_block=4, num_threads=2
     ),
 }
+for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+    PATHS[f"torch on {device}"] = functools.partial(search_on_device, device=device)
+    PATHS[f"torch on {device} in small blocks"] = functools.partial(
+        search_on_device, device=device, user_block=6, item_block=160
+    )
 if has_int8():
     PATHS["int8"] = lambda items, users: search_compiled(items, users, use_int8=True, num_threads=1)
     PATHS["int8 in small blocks"] = lambda items, users: search_compiled(
@@ -38,12 +46,18 @@ VALUES: dict[str, Draw] = {
     "zeros of both signs": lambda rng, shape: np.where(rng.random(shape) < 0.5, 0.0, -0.0),
     "mostly zero": lambda rng, shape: rng.standard_normal(shape) * (rng.random(shape) < 0.1),
     "lengths that fall": lambda rng, shape: rng.standard_normal(shape) * np.exp(-np.arange(shape[0]) / 20)[:, None],
-    "one very long": lambda rng, shape: rng.standard_normal(shape) * np.where(np.arange(shape[0]) == 1, 1e12, 1)[:, None],
+    "one very long": lambda rng, shape: (
+        rng.standard_normal(shape) * np.where(np.arange(shape[0]) == 1, 1e12, 1)[:, None]
+    ),
     "huge": lambda rng, shape: rng.standard_normal(shape) * 1e17,
     "denormal": lambda rng, shape: rng.standard_normal(shape) * 1e-40,
     "some denormal": lambda rng, shape: rng.standard_normal(shape) * np.where(rng.random(shape) < 0.5, 1e-42, 1.0),
-    "negative scores": lambda rng, shape: -np.abs(rng.standard_normal(shape)) if shape[0] > 40 else np.abs(rng.random(shape)),
-    "one direction": lambda rng, shape: rng.standard_normal((shape[0], 1)) * np.ones(shape[1]) + 1e-4 * rng.random(shape),
+    "negative scores": lambda rng, shape: (
+        -np.abs(rng.standard_normal(shape)) if shape[0] > 40 else np.abs(rng.random(shape))
+    ),
+    "one direction": lambda rng, shape: (
+        rng.standard_normal((shape[0], 1)) * np.ones(shape[1]) + 1e-4 * rng.random(shape)
+    ),
     "nearly equal": lambda rng, shape: 1.0 + 1e-7 * rng.integers(-2, 3, shape),
     "one large dimension": lambda rng, shape: rng.standard_normal(shape) + 1e3 * (np.arange(shape[1]) == 0),
 }
@@ -78,7 +92,7 @@ def run(search: Search, case: Case) -> TopItems:
     return search(items, check_users(items, case.users, case.k, case.seen_matrix, case.groups))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(case=cases())
 def test_every_path_gives_the_lists_of_a_full_sort(case: Case) -> None:
     found = {name: run(search, case) for name, search in PATHS.items()}
@@ -133,7 +147,7 @@ def test_many_equal_scores_around_the_last_place_are_told_apart_by_index(path: s
     assert run(PATHS[path], case).indices.tolist() == [expected] * 4
 
 
-@pytest.mark.parametrize("path", [name for name in PATHS if "numpy" not in name])
+@pytest.mark.parametrize("path", [name for name in PATHS if name.startswith(("float32", "int8"))])
 def test_pruning_skips_products_and_changes_no_list(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmrec_lib.topk import compiled_search
 
