@@ -13,8 +13,8 @@ from mmrec_lib.topk.items import PreparedItems, UserBatch, check_users, checked_
 from mmrec_lib.topk.numpy_search import ITEM_BLOCK, USER_BLOCK, search_with_numpy
 from mmrec_lib.topk.selection import TopItems
 
-# Loading the kernels takes 0.7 seconds, or 10 where no process of this machine has compiled them yet; numpy takes about
-# 10 nanoseconds a pair more. Once they are loaded, a call costs a millisecond.
+# Loading the kernels takes 0.7 seconds, or 6 where no process of this machine has compiled them yet; numpy takes about
+# 10 nanoseconds a pair more. Once they are loaded, a call costs a few milliseconds.
 _PAIRS_WORTH_LOADING = 200_000_000
 _PAIRS_WORTH_CALLING = 500_000
 _KERNELS = "mmrec_lib.topk.kernels"

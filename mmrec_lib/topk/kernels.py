@@ -15,6 +15,7 @@ from numba import types
 from numba.core import cgutils
 
 from mmrec_lib.topk.compiling import compiled
+from mmrec_lib.topk.filter_kernels import sort_values
 from mmrec_lib.topk.int8_kernels import PANEL_ITEMS
 from mmrec_lib.topk.vector_code import F32, F64, I32, I64, emitted, spread_over, vector_at
 
@@ -226,7 +227,8 @@ def _drop_by_score(candidates: Any, vectors: Any, user: int, k: int, exact: Any,
     lower, upper, places = candidates.lower[user], candidates.upper[user], candidates.places[user]
     count, slack = candidates.counts[user], vectors.slacks[user]
     _exact_keys(vectors, user, places, 0, count, exact, keys)
-    chosen[:count] = keys[:count]
+    for n in range(count):
+        chosen[n] = keys[n]
     last = _kth_smallest(chosen, count, k - 1)
     kept = 0
     for n in range(count):
@@ -328,7 +330,8 @@ def finish_lists(k: int, candidates: Any, vectors: Any, indices: Any, scores: An
         _exact_keys(vectors, user, places, 0, front, exact, keys)
         if front >= k and count > front:
             # The k-th best exact score of these spares most of the others.
-            chosen[:front] = keys[:front]
+            for n in range(front):
+                chosen[n] = keys[n]
             worst = _kth_smallest(chosen, front, k - 1)
             least = np.float32(np.inf)
             for n in range(front):
@@ -344,9 +347,10 @@ def finish_lists(k: int, candidates: Any, vectors: Any, indices: Any, scores: An
         _exact_keys(vectors, user, places, front, count, exact, keys)
         if count > k:
             _kth_smallest(keys, count, k - 1)
-        best = np.sort(keys[: min(count, k)])
-        for n in range(best.size):
-            word = (best[n] >> np.uint64(32)) ^ np.uint64(0xFFFFFFFF)
+        num_listed = min(count, k)
+        sort_values(keys, 0, num_listed)
+        for n in range(num_listed):
+            word = (keys[n] >> np.uint64(32)) ^ np.uint64(0xFFFFFFFF)
             bits[n] = word ^ (np.uint64(0x80000000) if word >> np.uint64(31) else np.uint64(0xFFFFFFFF))
-            indices[user, n] = np.int32(best[n] & np.uint64(0xFFFFFFFF))
+            indices[user, n] = np.int32(keys[n] & np.uint64(0xFFFFFFFF))
             scores[user, n] = listed[n]
