@@ -17,6 +17,8 @@ from mmrec_lib.topk.selection import TopItems
 # 10 nanoseconds a pair more. Once they are loaded, a call costs a few milliseconds.
 _PAIRS_WORTH_LOADING = 200_000_000
 _PAIRS_WORTH_CALLING = 500_000
+# Ordering and rounding the items costs about as much as searching for so many users with numpy.
+_USERS_WORTH_PREPARING = 256
 _KERNELS = "mmrec_lib.topk.kernels"
 
 
@@ -156,8 +158,10 @@ def nearest(
 
 def _is_worth_compiling(items: PreparedItems, users: UserBatch) -> bool:
     pairs = len(users) * items.num_items
+    items.history.num_users += len(users)
+    if items.history.num_users < _USERS_WORTH_PREPARING:
+        return False
     if _KERNELS in sys.modules:
-        # Preparing items costs as much as some hundred users; few users would not earn it.
-        return pairs >= _PAIRS_WORTH_CALLING and (bool(items.cache) or len(users) >= 128)
+        return pairs >= _PAIRS_WORTH_CALLING
     _work.pairs += pairs
-    return _work.pairs >= _PAIRS_WORTH_LOADING and len(users) >= 128
+    return _work.pairs >= _PAIRS_WORTH_LOADING

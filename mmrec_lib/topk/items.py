@@ -18,6 +18,17 @@ _SURE_NORM = 1e-15
 _NUM_PARTS = 64
 
 
+@dataclass
+class SearchHistory:
+    """Searches so far.
+
+    Attributes:
+        num_users: Users of all of them.
+    """
+
+    num_users: int = 0
+
+
 @dataclass(frozen=True)
 class PreparedItems:
     """A catalogue to search; make it with `prepare_items`, keep it for all batches of users.
@@ -46,8 +57,13 @@ class PreparedItems:
 
     @cached_property
     def cache(self) -> dict[str, object]:
-        """What a path of the search has prepared from these items."""
+        """Preparations of the paths of the search, made once."""
         return {}
+
+    @cached_property
+    def history(self) -> SearchHistory:
+        """Searches of these items so far."""
+        return SearchHistory()
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,25 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import threadpoolctl
 
-_lock = threading.Lock()
-_active: list[threadpoolctl.threadpool_limits] = []
-_num_inside = 0
+
+@dataclass
+class _BlasLimit:
+    """The limit of this process, held by all who are inside it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    num_inside: int = 0
+    limits: threadpoolctl.threadpool_limits | None = None
+
+
+_limit = _BlasLimit()
 
 
 def usable_threads() -> int:
-    """How many threads numpy's BLAS would use: the number of cores, or what OMP_NUM_THREADS and the like allow."""
+    """Number of threads that numpy's BLAS would use: one a core, or what OMP_NUM_THREADS and the like allow."""
     found: list[int] = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     return max(1, min([os.cpu_count() or 1, *found]))
 
@@ -23,15 +32,15 @@ def usable_threads() -> int:
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Limit BLAS to the calling thread; nested and concurrent use ends with the limits of before."""
-    global _num_inside  # noqa: PLW0603 the limit belongs to the process
-    with _lock:
-        if _num_inside == 0:
-            _active.append(threadpoolctl.threadpool_limits(limits=1, user_api="blas"))
-        _num_inside += 1
+    with _limit.lock:
+        if _limit.num_inside == 0:
+            _limit.limits = threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+        _limit.num_inside += 1
     try:
         yield
     finally:
-        with _lock:
-            _num_inside -= 1
-            if _num_inside == 0:
-                _active.pop().restore_original_limits()
+        with _limit.lock:
+            _limit.num_inside -= 1
+            if _limit.num_inside == 0 and _limit.limits is not None:
+                _limit.limits.restore_original_limits()
+                _limit.limits = None

@@ -95,7 +95,7 @@ class Bench:
 
 
 def product_alone(users: np.ndarray, items: np.ndarray, threads: int) -> Work:
-    """The matrix product in blocks into reused buffers, in the fastest of some block sizes; users of its own a thread."""
+    """The matrix product in blocks into reused buffers, in the fastest of some block sizes."""
     if threads > 1:
         works = [product_alone(np.ascontiguousarray(users[part::threads]), items, 1) for part in range(threads)]
         pool = ThreadPoolExecutor(threads)

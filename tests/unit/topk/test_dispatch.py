@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from mmrec_lib.topk import compiling, exact
+from mmrec_lib.topk import compiling, exact, prepare_items
 from mmrec_lib.topk.threads import single_threaded_blas, usable_threads
 
 
@@ -40,10 +40,24 @@ def test_a_process_that_has_searched_much_goes_over_to_the_kernels(monkeypatch: 
     monkeypatch.setattr(
         "mmrec_lib.topk.compiled_search.search_compiled", lambda items, users, **_: searched.append(len(users))
     )
-    vectors = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
-    lists = [exact.exact_top(vectors, vectors[:100], 3) for _ in range(3)]
-    assert searched == [200]
+    vectors = np.random.default_rng(0).standard_normal((300, 4)).astype(np.float32)
+    lists = [exact.exact_top(vectors, vectors[:70], 3) for _ in range(3)]
+    assert searched == [300]
     np.testing.assert_array_equal(lists[0].indices, lists[1].indices)
+
+
+def test_items_are_prepared_for_the_kernels_once_they_have_served_enough_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+    monkeypatch.setattr(exact, "_PAIRS_WORTH_CALLING", 1)
+    monkeypatch.setattr(exact, "_KERNELS", "sys")
+    monkeypatch.setattr(
+        "mmrec_lib.topk.compiled_search.search_compiled", lambda items, users, **_: searched.append(len(users))
+    )
+    vectors = np.random.default_rng(0).standard_normal((100, 4)).astype(np.float32)
+    items = prepare_items(vectors)
+    for _ in range(4):
+        exact.search(items, vectors, 3)
+    assert searched == [100, 100]
 
 
 def test_the_limit_of_blas_threads_is_taken_back_after_the_last_user() -> None:
