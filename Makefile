@@ -14,7 +14,7 @@ SET ?=
 
 RUN_FLAGS = --set "store.data=$(DATA)" "store.out=$(OUT)" $(foreach pair,$(SET),"$(pair)") $(if $(AS_OF),--as-of $(AS_OF))
 
-.PHONY: demo maintain test test-fast test-long test-slow test-wheel test-cluster chaos faults bench-encode lint docs setup models clean help
+.PHONY: demo maintain test test-fast test-long test-slow test-wheel test-cluster chaos faults bench-encode bench-topk lint docs setup models clean help
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ faults: setup models  ## Full disks, lost tables, killed processes, refused acce
 
 bench-encode: setup models  ## Measure the encode engine: make bench-encode [DATA=folder] writes bench/encode.json
 	$(BIN)/python -m tests.benchmarks.encode --data "$(DATA)"
+
+bench-topk: setup  ## Measure exact top-k: make bench-topk [DATA=folder] writes bench/topk.json
+	$(BIN)/python -m tests.benchmarks.topk --data "$(DATA)"
 
 setup: $(VENV)/.ready  ## Make the environment in .venv: packages at pinned versions, Delta's jars, and an archive of Java's classes
 

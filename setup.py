@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 CORE = [
     "jinja2>=3.1",
     "matplotlib>=3.9",
+    "numba>=0.64",
     "numpy>=2,<3",
     "omegaconf>=2.3",
     "pandas>=2.2,<3",
@@ -21,6 +22,7 @@ CORE = [
     "scipy>=1.14",
     "soundfile>=0.13",
     "soxr>=0.5",
+    "threadpoolctl>=3.5",
 ]
 # On a cluster Spark, Delta, MLflow and torch come with the image and must not be installed anew, so they are extras.
 SPARK = ["pyspark[connect]>=4.1,<4.3", "delta-spark>=4.1,!=4.4.1"]

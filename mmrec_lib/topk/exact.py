@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mmrec_lib.errors import ModelError
-from mmrec_lib.topk.selection import TopItems, empty_top, merge_block
+from mmrec_lib.topk.items import PreparedItems, UserBatch, check_users, checked_vectors, prepare_items
+from mmrec_lib.topk.numpy_search import ITEM_BLOCK, USER_BLOCK, search_with_numpy
+from mmrec_lib.topk.selection import TopItems
 
-USER_BLOCK = 1024
-ITEM_BLOCK = 8192
+# Loading the kernels takes 0.7 seconds, or 6 where no process of this machine has compiled them yet; numpy takes about
+# 10 nanoseconds a pair more. Once they are loaded, a call costs a few milliseconds.
+_PAIRS_WORTH_LOADING = 200_000_000
+_PAIRS_WORTH_CALLING = 500_000
+# Ordering and rounding the items costs about as much as searching for so many users with numpy.
+_USERS_WORTH_PREPARING = 256
+_KERNELS = "mmrec_lib.topk.kernels"
 
 
-@dataclass(frozen=True)
-class _Excluded:
-    """Excluded (row, item) pairs of a user block, ordered by item so that an item block is one slice of them."""
+@dataclass
+class _Work:
+    """Pairs that this process searched with numpy, in all calls."""
 
-    rows: NDArray[np.intp]
-    items: NDArray[np.intp]
+    pairs: int = 0
 
-    @staticmethod
-    def of(seen: sparse.csr_matrix, start: int, stop: int) -> _Excluded:
-        first, last = seen.indptr[start], seen.indptr[stop]
-        items = seen.indices[first:last].astype(np.intp)
-        rows = np.repeat(np.arange(stop - start), np.diff(seen.indptr[start : stop + 1]))
-        order = np.argsort(items, kind="stable")
-        return _Excluded(rows=rows[order], items=items[order])
 
-    def mask(self, scores: NDArray[np.float32], first_column: int) -> None:
-        """Set the pairs that fall into a block of item columns to -inf."""
-        low, high = np.searchsorted(self.items, (first_column, first_column + scores.shape[1]))
-        scores[self.rows[low:high], self.items[low:high] - first_column] = -np.inf
+_work = _Work()
 
 
 def exact_top(
@@ -43,10 +39,18 @@ def exact_top(
     *,
     seen: sparse.csr_matrix | None = None,
     unavailable: NDArray[np.bool_] | None = None,
+    allowed: NDArray[np.bool_] | None = None,
+    group_of_user: NDArray[np.integer] | None = None,
     user_block: int = USER_BLOCK,
     item_block: int = ITEM_BLOCK,
+    num_threads: int | None = None,
+    device: str | None = None,
 ) -> TopItems:
     """The k items with the largest dot product for each user, by score descending, then item index.
+
+    A score is the dot product summed in float64 and rounded to float32, so that lists depend on the vectors alone:
+    neither on other users in the call nor on block sizes, threads or the processor. Items that serve several calls are
+    better prepared once: `prepare_items` and `search`.
 
     Args:
         user_vectors: [num_users, dim] float32.
@@ -54,14 +58,20 @@ def exact_top(
         k: Length of the lists.
         seen: [num_users, num_items]; every stored entry is an item that must not be listed for that user.
         unavailable: [num_items] True for items that nobody must get.
+        allowed: [num_groups, num_items] True for items that users of a group may get, such as those of a market.
+        group_of_user: [num_users] row of `allowed`, or -1 for users without limits; all users where not given.
         user_block: Users multiplied at once.
-        item_block: Items multiplied at once; a block of scores takes 4 * user_block * item_block bytes.
+        item_block: Items multiplied at once where plain numpy searches; a block of scores takes
+            4 * user_block * item_block bytes.
+        num_threads: Threads of large searches; as many as BLAS would use where not given.
+        device: A device of torch to search on, such as cuda.
 
     Returns:
         Lists [num_users, k]; index -1 and score -inf where a user has fewer than k candidates.
 
     Raises:
-        ModelError: When shapes do not fit, k is below 1 or a vector is not finite.
+        ModelError: When shapes do not fit, k is below 1, a vector is not finite, scores may exceed float32 or a group
+            is unknown.
 
     Example:
         The user saw item 0, which would be the best.
@@ -71,31 +81,46 @@ def exact_top(
         >>> exact_top(user, items, k=2, seen=sparse.csr_matrix([[1, 0, 0]])).indices.tolist()
         [[2, 1]]
     """
-    users, items = _checked(user_vectors, "user vectors"), _checked(item_vectors, "item vectors")
-    num_users, num_items = users.shape[0], items.shape[0]
-    if users.shape[1] != items.shape[1]:
-        raise ModelError(f"top-k: user and item vectors need one length, got {users.shape[1]} and {items.shape[1]}")
-    if seen is not None and seen.shape != (num_users, num_items):
-        raise ModelError(f"top-k: seen items must have shape {(num_users, num_items)}, got {seen.shape}")
-    if unavailable is not None and unavailable.shape != (num_items,):
-        raise ModelError(f"top-k: the unavailable mask must have shape {(num_items,)}, got {unavailable.shape}")
+    items = prepare_items(item_vectors, unavailable=unavailable, allowed=allowed)
+    return search(
+        items,
+        user_vectors,
+        k,
+        seen=seen,
+        group_of_user=group_of_user,
+        user_block=user_block,
+        item_block=item_block,
+        num_threads=num_threads,
+        device=device,
+    )
 
-    lists = empty_top(num_users, k)
-    for start in range(0, num_users, user_block):
-        stop = min(start + user_block, num_users)
-        excluded = _Excluded.of(seen, start, stop) if seen is not None else None
-        top = empty_top(stop - start, k)
-        for first in range(0, num_items, item_block):
-            last = min(first + item_block, num_items)
-            scores = users[start:stop] @ items[first:last].T
-            if unavailable is not None:
-                scores[:, unavailable[first:last]] = -np.inf
-            if excluded is not None:
-                excluded.mask(scores, first)
-            top = merge_block(top, scores, first)
-        lists.indices[start:stop] = top.indices
-        lists.scores[start:stop] = top.scores
-    return lists
+
+def search(
+    items: PreparedItems,
+    user_vectors: NDArray[np.float32],
+    k: int,
+    *,
+    seen: sparse.csr_matrix | None = None,
+    group_of_user: NDArray[np.integer] | None = None,
+    user_block: int = USER_BLOCK,
+    item_block: int = ITEM_BLOCK,
+    num_threads: int | None = None,
+    device: str | None = None,
+) -> TopItems:
+    """Search prepared items; see `exact_top`.
+
+    Large searches run in compiled kernels, small ones in numpy; the lists are the same.
+    """
+    users = check_users(items, user_vectors, k, seen, group_of_user)
+    if device is not None:
+        from mmrec_lib.topk.torch_search import search_on_device
+
+        return search_on_device(items, users, device)
+    if not _is_worth_compiling(items, users):
+        return search_with_numpy(items, users, user_block=user_block, item_block=item_block)
+    from mmrec_lib.topk.compiled_search import search_compiled
+
+    return search_compiled(items, users, user_block=user_block, num_threads=num_threads)
 
 
 def nearest(
@@ -129,10 +154,9 @@ def nearest(
         >>> nearest(items, k=1).indices.tolist()
         [[1], [0], [0]]
     """
-    items = _checked(item_vectors, "item vectors")
-    lengths = np.linalg.norm(items, axis=1)
+    items, lengths = checked_vectors(item_vectors, "item vectors")
     is_zero = lengths == 0
-    unit = items / np.where(is_zero, 1.0, lengths).astype(np.float32)[:, None]
+    unit = (items / np.where(is_zero, 1.0, lengths)[:, None]).astype(np.float32)
     num_items = items.shape[0]
     itself = sparse.csr_matrix(
         (np.ones(num_items, dtype=np.bool_), np.arange(num_items), np.arange(num_items + 1)),
@@ -147,11 +171,12 @@ def nearest(
     return top
 
 
-def _checked(vectors: NDArray[np.float32], subject: str) -> NDArray[np.float32]:
-    """Contiguous float32 [n, dim], after the checks."""
-    if vectors.ndim != 2:
-        raise ModelError(f"{subject}: a matrix [n, dim] is needed, got shape {vectors.shape}")
-    if not np.isfinite(vectors).all():
-        bad = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        raise ModelError(f"{subject}: every number must be finite, but row {bad} has NaN or infinity")
-    return np.ascontiguousarray(vectors, dtype=np.float32)
+def _is_worth_compiling(items: PreparedItems, users: UserBatch) -> bool:
+    pairs = len(users) * items.num_items
+    items.history.num_users += len(users)
+    if items.history.num_users < _USERS_WORTH_PREPARING:
+        return False
+    if _KERNELS in sys.modules:
+        return pairs >= _PAIRS_WORTH_CALLING
+    _work.pairs += pairs
+    return _work.pairs >= _PAIRS_WORTH_LOADING
