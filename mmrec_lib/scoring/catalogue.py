@@ -20,6 +20,7 @@ from mmrec_lib.location import is_uri
 from mmrec_lib.models.data import Content
 from mmrec_lib.models.ids import IdIndex, Mapped
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.topk.items import PreparedItems, prepare_items
 
 _VECTORS, _ITEMS, _MODEL = "item_vectors.npy", "items.json", "model"
 
@@ -44,6 +45,11 @@ class Catalogue:
     def index(self) -> IdIndex:
         """Positions in today's catalogue."""
         return IdIndex(self.item_ids, "items of today's catalogue")
+
+    @cached_property
+    def prepared(self) -> PreparedItems:
+        """The items as exact top-k searches them, prepared once for all users of a worker."""
+        return prepare_items(self.item_vectors, unavailable=self.unavailable)
 
     @cached_property
     def model_index(self) -> IdIndex:

@@ -15,7 +15,7 @@ from scipy import sparse
 from mmrec_lib.models.attributes import group_values
 from mmrec_lib.models.data import Histories
 from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue
-from mmrec_lib.topk.exact import exact_top
+from mmrec_lib.topk.exact import search
 
 SCORED = StructType(
     [
@@ -80,7 +80,8 @@ def _score_batch(batch: pa.RecordBatch, catalogue: Catalogue, k: int) -> pa.Reco
         (num_users, len(catalogue.item_ids)),
     )
     vectors = ranker.user_vectors(histories)
-    top = exact_top(vectors, catalogue.item_vectors, k, seen=seen, unavailable=catalogue.unavailable)
+    # A task has one core.
+    top = search(catalogue.prepared, vectors, k, seen=seen, num_threads=1)
     shares = _shares(catalogue, histories, top.indices, top.scores)
     lists = [[i for i in row if i >= 0] for row in top.indices.tolist()]
     return pa.RecordBatch.from_arrays(
