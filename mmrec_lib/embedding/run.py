@@ -350,7 +350,7 @@ def _encode_missing(
         run.metrics.update(_loss_metrics(meter, name, report_progress))
     stored = lakehouse.read("content_embedding")
     unused = _unused(stored, contents.select("content_id"), in_use(lakehouse.read("encoder_release"), specs))
-    nothing = stored.limit(0).select(*CONTRACTS["content_embedding"].content_columns)
+    nothing = lakehouse.spark.createDataFrame([], CONTRACTS["content_embedding"].input_schema)
     _merge(lakehouse, "content_embedding", [nothing, *run.take()], delete_keys=unused)
     return run
 

@@ -102,7 +102,7 @@ def assemble(
     profiles = user_profiles(users, items, known, features.max_history)
     content_rows = contents.select(tag, *contents.columns)
     pair_rows = interactions.select(tag, *interactions.columns)
-    with lakehouse.many_rows(num_rows):
+    with lakehouse.many_rows(max(num_rows, counts["interactions"])):
         side_by_side(
             [
                 lambda: lakehouse.replace_slice("training_content", Staged(content_rows), where),

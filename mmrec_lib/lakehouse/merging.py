@@ -81,9 +81,11 @@ def differing(new: DataFrame, have: DataFrame, contract: TableContract, delete_k
 
 
 def completed(changes: DataFrame, new: DataFrame, contract: TableContract) -> DataFrame:
-    """The rows by which a table changes, in full, of changes that hold keys and `OPERATION` only."""
-    keys = list(contract.key)
-    return changes.select(*keys, OPERATION).join(new, keys, "left")
+    """The rows by which a table changes, in full, of changes that hold keys, hashes and `OPERATION` only.
+
+    The hash is part of the join: what is written is what was compared.
+    """
+    return changes.join(new, [*contract.key, "row_hash"], "left")
 
 
 def count_changes(changes: DataFrame, contract: TableContract, path: str | None) -> WriteResult:

@@ -128,7 +128,8 @@ def build_session(
     if config.remote:
         return builder.remote(config.remote).getOrCreate()
     assert config.master is not None
-    return without_cluster_defaults(builder.master(config.master).getOrCreate())
+    session = builder.master(config.master).getOrCreate()
+    return without_cluster_defaults(session) if config.master.startswith("local") else session
 
 
 def java_options() -> str:

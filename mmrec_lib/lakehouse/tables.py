@@ -141,7 +141,10 @@ class Lakehouse:
         return with_settings(self.spark, LARGE_ROWS)
 
     def many_rows(self, num_rows: int) -> AbstractContextManager[None]:
-        """Inside the block a session for small tables works as one for large ones, where so many rows are worth it."""
+        """Inside the block a session for small tables works as one for large ones, where so many rows are worth it.
+
+        What was read or staged before the block stays one partition.
+        """
         return with_settings(self.spark, for_many_rows(self.spark) if num_rows >= MANY_ROWS else {})
 
     def stage_path(self, name: str, rows: DataFrame) -> str:

@@ -27,7 +27,7 @@ from mmrec_lib.opinions.analyse import Judge, Opinion, analyse
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.opinions.model import OpinionModel, Review, fit_opinions, fit_revision, part_of, settings_id
 
-OPINION_READS = ("review", "owner_text")
+OPINION_READS = ("review", "user", "owner_text")
 OPINION_WRITES = ("opinion_model", "review_opinion")
 STORE_MODEL = "store"
 
@@ -46,7 +46,9 @@ def extract_opinions(
     Returns:
         Counts `analysed`, `errors`, `fitted` (1 when the models were), and what was measured on held-out reviews.
     """
-    reviews = lakehouse.stage("review_texts", review_texts(lakehouse.read("review"), read_owner_text(lakehouse)))
+    # Of people who were deleted nothing is analysed, nothing fitted, and earlier opinions go.
+    written = lakehouse.read("review").join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
+    reviews = lakehouse.stage("review_texts", review_texts(written, read_owner_text(lakehouse)))
     stored = lakehouse.read("review_opinion")
     sample = lakehouse.stage("fit_sample", fit_sample(reviews, config.max_fit_reviews))
     model, fit, is_new = _current_model(lakehouse, sample, stored, config)

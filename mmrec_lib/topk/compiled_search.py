@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import cache
 
 import llvmlite.binding as llvm
@@ -76,7 +75,7 @@ def search_compiled(
     def search(rows: slice) -> None:
         _search_block(items, screen, users, rows, capacity, lists)
 
-    with nullcontext() if int8 else single_threaded_blas():
+    with single_threaded_blas():
         if threads == 1 or len(blocks) == 1:
             for rows in blocks:
                 search(rows)

@@ -57,6 +57,7 @@ def test_reviews_become_opinions_once_and_only_what_changed_again(lakehouse: Lak
         {"review_id": "nul", "text": "The soup \0 is superb"},
         {"review_id": "spoken", "text": None},
     ]
+    lakehouse.merge("user", rows(lakehouse.spark, "user", {"user_id": ""}))
     lakehouse.merge("review", review_rows(lakehouse, *planted, *others))
     said = {"owner_kind": "review", "owner_id": "spoken", "kind": "transcript", "text": "the story is horrible"}
     lakehouse.merge("provided_text", rows(lakehouse.spark, "provided_text", said))
@@ -107,6 +108,7 @@ def test_reviews_become_opinions_once_and_only_what_changed_again(lakehouse: Lak
 def test_a_store_with_few_ratings_says_why_it_predicts_none_and_a_second_run_commits_nothing(
     lakehouse: Lakehouse,
 ) -> None:
+    lakehouse.merge("user", rows(lakehouse.spark, "user", {"user_id": ""}))
     lakehouse.merge("review", review_rows(lakehouse, {"review_id": "a", "text": "I love it"}))
     counts, metrics = judge(lakehouse, MODELS, PORTIONS, CONFIG)
     assert counts == {"analysed": 1, "errors": 0, "fitted": 1}
@@ -118,3 +120,15 @@ def test_a_store_with_few_ratings_says_why_it_predicts_none_and_a_second_run_com
     before = versions(lakehouse)
     assert judge(lakehouse, MODELS, PORTIONS, CONFIG)[0] == {"analysed": 0, "errors": 0, "fitted": 0}
     assert versions(lakehouse) == before
+
+
+def test_reviews_of_deleted_people_have_no_opinion(lakehouse: Lakehouse) -> None:
+    lakehouse.merge("user", rows(lakehouse.spark, "user", {"user_id": "stays"}, {"user_id": "goes"}))
+    both = ({"review_id": name, "user_id": name, "text": "I love it"} for name in ("stays", "goes"))
+    lakehouse.merge("review", review_rows(lakehouse, *both))
+    judge(lakehouse, MODELS, PORTIONS, CONFIG)
+    assert set(opinions(lakehouse)) == {"stays", "goes"}
+    none = lakehouse.read("user").limit(0)
+    lakehouse.merge("user", none, delete_keys=rows(lakehouse.spark, "user", {"user_id": "goes"}))
+    judge(lakehouse, MODELS, PORTIONS, CONFIG)
+    assert set(opinions(lakehouse)) == {"stays"}

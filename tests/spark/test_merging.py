@@ -58,3 +58,10 @@ def test_a_slice_is_replaced_by_staged_rows_as_they_are(lakehouse: Lakehouse) ->
     assert not lakehouse.replace_slice("user_topk", rows, day).committed
     assert num_stagings(lakehouse) == before
     assert {row["user_id"] for row in lakehouse.read("user_topk").collect()} == {"u1", "u2"}
+
+
+def test_of_a_key_that_staged_rows_hold_as_it_is_and_changed_the_change_is_written(lakehouse: Lakehouse) -> None:
+    lakehouse.merge("graph_edge", edges(lakehouse, {"a": "x", "b": "x"}))
+    both = edges(lakehouse, {"a": "x", "b": "x"}).unionByName(edges(lakehouse, {"a": "y"}))
+    assert lakehouse.merge("graph_edge", Staged(lakehouse.stage("edges", both))) == WriteResult(updated=1)
+    assert stored(lakehouse) == {"a": "y", "b": "x"}

@@ -90,8 +90,35 @@ def test_machine_code_goes_to_a_private_folder_where_nothing_else_can_be_written
 def test_a_shared_folder_that_others_may_write_is_not_used(tmp_path: Path) -> None:
     folder = compiling.private_folder(tmp_path)
     assert compiling.private_folder(tmp_path) == folder
+    assert folder is not None
     folder.chmod(0o777)
-    assert compiling.private_folder(tmp_path) != folder
+    assert compiling.private_folder(tmp_path) is None
+
+
+@pytest.mark.parametrize("planted", ["file", "dangling link", "link"])
+def test_what_others_put_in_the_folders_place_is_not_used(tmp_path: Path, planted: str) -> None:
+    folder = compiling.private_folder(tmp_path)
+    assert folder is not None
+    folder.rmdir()
+    if planted == "file":
+        folder.write_text("")
+    else:
+        target = tmp_path / "elsewhere"
+        if planted == "link":
+            target.mkdir()
+        folder.symlink_to(target)
+    assert compiling.private_folder(tmp_path) is None
+
+
+def test_without_any_folder_machine_code_is_not_kept(tmp_path: Path) -> None:
+    (tmp_path / f"mmrec-numba-{os.getuid()}").write_text("")
+    code = (
+        "import numba.core.caching as caching\n"
+        "caching.CacheImpl._locator_classes = [caching.UserProvidedCacheLocator]\n"
+        "from mmrec_lib.topk.filter_kernels import sort_values\nimport numpy as np\n"
+        "values = np.array([3, 1, 2], np.int32)\nsort_values(values, 0, 3)\nprint(values.tolist())"
+    )
+    assert run_python(code, TMPDIR=str(tmp_path), NUMBA_CACHE_DIR="").strip() == "[1, 2, 3]"
 
 
 def test_a_processor_chosen_by_the_environment_gets_no_int8() -> None:
