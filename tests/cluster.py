@@ -41,12 +41,15 @@ print(module.JOB.name, len(modules), "modules of", mmrec_lib.__file__)
 
 
 def run(*command: str | Path, cwd: Path = PROJECT) -> str:
-    """Run a command and return what it printed; a failure ends the check."""
-    print("+", *[str(part)[:200] for part in command], flush=True)
+    """Run a command and return what it printed; a failure shows that and ends the check."""
+    print("+", *[" ".join(str(part).split())[:80] for part in command], flush=True)
     parts = [str(part) for part in command]
     # Without the path of whoever started this: the environment's own packages alone.
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return subprocess.run(parts, check=True, cwd=cwd, env=env, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(parts, check=False, cwd=cwd, env=env, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{done.stdout}\n{parts[0]} ended with status {done.returncode}")
+    return done.stdout
 
 
 def module_name(path: Path) -> str:
