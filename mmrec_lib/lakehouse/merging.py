@@ -39,7 +39,7 @@ class WriteResult:
 
 @dataclass(frozen=True)
 class Staged:
-    """Rows that lie in this run's staging folder, or follow from such rows by columns alone.
+    """Rows that lie in this run's staging folder or a table, or follow from such rows by columns and filters alone.
 
     They cost little to read again, so a table takes them as they are, and they are written once more only into it.
 
