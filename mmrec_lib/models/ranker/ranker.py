@@ -23,7 +23,9 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Bools, Content, FitData, Floats, Histories, Ints, history_rows
 from mmrec_lib.models.ranker.distil import leading_items_basis
-from mmrec_lib.models.ranker.fusion import fuse, source_shares
+from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers
+from mmrec_lib.models.ranker.fusion import Scale, entry_rows, fuse, relative_weights
+from mmrec_lib.models.ranker.projection import Projector
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
 from mmrec_lib.models.sources.base import FitInputs, Source
 from mmrec_lib.models.sources.cold_items import ColdItemModel
@@ -36,6 +38,8 @@ from mmrec_lib.models.sources.registry import SOURCES, source_type
 MAX_BASIS_USERS = 20_000
 # Fused scores are kept between the passes of the distillation up to this many numbers, else computed again.
 _KEPT_CELLS = 50_000_000
+# Pairs of an entry of a history and an item without interactions that are compared at once.
+_EXPLAINED_PAIRS = 200_000
 
 KIND = "ranker"
 
@@ -74,6 +78,10 @@ class FittedRanker:
     def _warm_columns(self) -> Ints:
         return np.flatnonzero(self.warm)
 
+    @cached_property
+    def _projector(self) -> Projector:
+        return Projector(self.sources, self.settings.fusion, self.distilled[self.warm])
+
     @property
     def vector_dim(self) -> int:
         """Length of user and item vectors."""
@@ -108,13 +116,22 @@ class FittedRanker:
 
     def user_vectors(self, histories: Histories) -> Floats:
         """Vectors of users from histories and attributes, [n, V] float32."""
+        return self.project(histories).vectors
+
+    def project(self, histories: Histories) -> ProjectedUsers:
+        """Vectors of users with what an explanation of their scores needs.
+
+        Raises:
+            ModelError: When histories are not over the catalogue of the fit.
+        """
         self._check(histories)
         dim = self.distilled.shape[1]
         vectors = np.zeros((len(histories), self.vector_dim), dtype=np.float32)
         x_NW = self._known(histories)
-        basis = self.distilled[self.warm]
+        scales: list[Mapping[str, Scale]] = []
         for rows in _blocks(len(histories), self.settings.user_block):
-            vectors[rows, :dim] = fuse(self.sources, self.settings.fusion, x_NW[rows]) @ basis
+            vectors[rows, :dim], of_block = self._projector.project(x_NW[rows])
+            scales.append(of_block)
         warm_users = self._has_history(x_NW)
         vectors[~warm_users, :dim] = 0.0
         chosen = self.settings.popularity
@@ -122,45 +139,52 @@ class FittedRanker:
         weight = np.where(warm_users, chosen.warm_group_weight, chosen.group_weight)[:, None]
         vectors[:, dim + 1 : -1] = self.popularity.codes(histories.attributes, len(histories)) * weight
         vectors[:, -1] = 1.0
-        return vectors
+        joined = {name: Scale.joined([of_block[name] for of_block in scales]) for name in self.sources}
+        return ProjectedUsers(histories, vectors, x_NW, joined)
 
     def score(self, histories: Histories) -> Floats:
         """Scores of users over the catalogue, [n, I] float32: user vectors times item vectors."""
         scores: Floats = self.user_vectors(histories) @ self._item_vectors.T
         return scores
 
-    def explain(self, histories: Histories, items: npt.NDArray[np.integer]) -> dict[str, Floats]:
-        """Contribution of each source to the scores of some items of each user.
+    def explain(self, users: ProjectedUsers, items: npt.NDArray[np.integer]) -> Explanation:
+        """Shares of the sources in the scores of some items of each user, and the pull of each item of the history.
 
         Args:
-            histories: n users.
-            items: [n, k] positions of items in the catalogue.
-
-        Returns:
-            For each source, and `content` (items without interactions), `popularity`, `demographics` and `residual`
-            (what distillation changed): [n, k] float32; they add up to the score of the dot product.
+            users: n users, see `project`.
+            items: [n, K] positions of items in the catalogue.
         """
-        self._check(histories)
         picked = np.asarray(items, dtype=np.int64)
-        vectors_NV = self.user_vectors(histories)
-        dim = self.distilled.shape[1]
-        x_NW = self._known(histories)
-        warm_users = self._has_history(x_NW)[:, None]
-        cold_picked = ~self.warm[picked]
-        column = np.cumsum(self.warm) - 1
-        shares = {name: np.zeros(picked.shape, dtype=np.float32) for name in self.sources}
-        for rows in _blocks(len(histories), self.settings.user_block):
-            for name, share in source_shares(self.sources, self.settings.fusion, x_NW[rows]):
-                of_picked = np.take_along_axis(share, np.maximum(column[picked[rows]], 0), axis=1)
-                shares[name][rows] = np.where(cold_picked[rows] | ~warm_users[rows], 0.0, of_picked)
+        vectors_NV, x_NW, dim = users.vectors, users.known, self.distilled.shape[1]
+        is_cold = ~self.warm[picked]
+        column = np.maximum((np.cumsum(self.warm) - 1)[picked], 0)
+        is_seen = np.asarray(
+            x_NW[np.repeat(np.arange(len(users)), picked.shape[1]), column.ravel()] != 0
+        ).reshape(picked.shape)
+        rows, weights = entry_rows(x_NW), relative_weights(self.sources, self.settings.fusion)
+        has_history = self._has_history(x_NW)[:, None]
+        entries_of = sparse.csr_matrix(
+            (np.ones(x_NW.nnz, np.float32), np.arange(x_NW.nnz), x_NW.indptr), shape=(len(users), x_NW.nnz)
+        )
+        pulls = np.zeros((x_NW.nnz, picked.shape[1]), dtype=np.float32)
+        shares = {}
+        for name, source in self.sources.items():
+            parts, scale = source.contributions(x_NW, column), users.scales[name]
+            share = scale.apply(entries_of @ parts, is_seen) * weights[name]
+            shares[name] = np.where(is_cold | ~has_history, np.float32(0), share)
+            pulls += parts * (weights[name] / scale.deviation)[rows, None]
         picked_NKV = self._item_vectors[picked]
-        score = np.einsum("nv,nkv->nk", vectors_NV, picked_NKV)
         distilled = np.einsum("nv,nkv->nk", vectors_NV[:, :dim], picked_NKV[:, :, :dim])
-        shares["content"] = np.where(cold_picked, distilled + picked_NKV[:, :, -1], 0.0).astype(np.float32)
+        for entries, places in _in_parts(*np.nonzero(is_cold[rows])):
+            own = self.distilled[self._warm_columns[x_NW.indices[entries]]]
+            alike = np.einsum("pd,pd->p", own, self.distilled[picked[rows[entries], places]])
+            pulls[entries, places] = x_NW.data[entries] * alike
+        shares["content"] = np.where(is_cold, distilled + picked_NKV[:, :, -1], 0.0).astype(np.float32)
         shares["popularity"] = vectors_NV[:, dim, None] * picked_NKV[:, :, dim]
         shares["demographics"] = np.einsum("nv,nkv->nk", vectors_NV[:, dim + 1 : -1], picked_NKV[:, :, dim + 1 : -1])
+        score = np.einsum("nv,nkv->nk", vectors_NV, picked_NKV)
         shares["residual"] = score - sum(shares.values())
-        return {name: share.astype(np.float32) for name, share in shares.items()}
+        return Explanation({name: share.astype(np.float32) for name, share in shares.items()}, pulls)
 
     def save(self, folder: Path) -> None:
         """Write the model as safetensors and JSON; see `load`."""
@@ -338,6 +362,11 @@ def assemble_ranker(
 
 def _rows_of(content: Content, rows: Ints) -> Content:
     return Content(content.name, content.kind, content.matrix[rows], content.has[rows], content.tokens)
+
+
+def _in_parts(entries: Ints, places: Ints) -> Iterator[tuple[Ints, Ints]]:
+    for part in _blocks(len(entries), _EXPLAINED_PAIRS):
+        yield entries[part], places[part]
 
 
 def _blocks(length: int, size: int) -> Iterator[slice]:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.models.data import Bools, Floats
+from mmrec_lib.models.data import Bools, Floats, Ints
 from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.models.sources.ease import gram
 from mmrec_lib.section import Section
@@ -128,6 +129,22 @@ class Source(ABC, Generic[SettingsT]):
         """Scores of users from their histories, [n, W] float32; see `history_rows`."""
 
     @abstractmethod
+    def contributions(self, x_NW: sparse.csr_matrix, items_NK: Ints) -> Floats:
+        """Parts of the history's entries in the scores of some items of each user, [nnz, K] float32.
+
+        Args:
+            x_NW: Histories; the rows of the result are its stored entries in their order.
+            items_NK: [n, K] columns of W.
+
+        Returns:
+            The parts of a user's entries add up to the user's score.
+        """
+
+    def low_rank(self, x_NW: sparse.csr_matrix) -> tuple[Floats, Floats] | None:
+        """Factors of users and of items, [n, rank] and [W, rank], whose product is `score`; None where it has none."""
+        return None
+
+    @abstractmethod
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """All of its state, for saving."""
 
@@ -157,3 +174,12 @@ class Source(ABC, Generic[SettingsT]):
             raise ModelError(
                 f"source {cls.name}: its saved arrays must be {allowed}, got {sorted(arrays)}; fit the model again"
             )
+
+
+def matrix_contributions(x_NW: sparse.csr_matrix, matrix_WW: Floats | sparse.csr_matrix, items_NK: Ints) -> Floats:
+    """`contributions` of a source whose scores are history @ matrix, [nnz, K] float32."""
+    picked = np.repeat(items_NK, np.diff(x_NW.indptr), axis=0)
+    values = matrix_WW[x_NW.indices[:, None], picked]
+    dense = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    parts: Floats = (dense.reshape(picked.shape) * x_NW.data[:, None]).astype(np.float32)
+    return parts

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.models.coordinate_search import coordinate_search
-from mmrec_lib.models.data import Floats
-from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source
+from mmrec_lib.models.data import Floats, Ints
+from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source, matrix_contributions
 from mmrec_lib.models.sources.ease import EaseSettings, ease_inverse, ease_weights, fit_ease, gram
 
 GRIDS: dict[str, tuple[float, ...]] = {
@@ -55,6 +55,10 @@ class EaseSource(Source[EaseT]):
         """[n, W] float32."""
         product: Floats = np.asarray(x_NW @ self.matrix, dtype=np.float32)
         return product
+
+    def contributions(self, x_NW: sparse.csr_matrix, items_NK: Ints) -> Floats:
+        """[nnz, K] float32."""
+        return matrix_contributions(x_NW, self.matrix, items_NK)
 
     def arrays(self) -> dict[str, Floats]:
         """The matrix."""

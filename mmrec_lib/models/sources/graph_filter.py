@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,8 +17,8 @@ from pydantic import Field
 from scipy import sparse
 
 from mmrec_lib.models.coordinate_search import coordinate_search
-from mmrec_lib.models.data import Floats
-from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source
+from mmrec_lib.models.data import Floats, Ints
+from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source, matrix_contributions
 from mmrec_lib.models.sources.range_finder import top_right_vectors
 from mmrec_lib.section import Section
 
@@ -72,6 +73,25 @@ class GraphFilter(Source[GraphSettings]):
         for factor in self.factors:
             product = product @ factor
         return np.asarray(product, dtype=np.float32)
+
+    def contributions(self, x_NW: sparse.csr_matrix, items_NK: Ints) -> Floats:
+        """[nnz, K] float32."""
+        if len(self.factors) == 1:
+            return matrix_contributions(x_NW, self.factors[0], items_NK)
+        left, right = self.factors
+        right_NKR = right.T[items_NK]
+        parts = np.empty((x_NW.nnz, items_NK.shape[1]), dtype=np.float32)
+        for user, (start, stop) in enumerate(pairwise(x_NW.indptr.tolist())):
+            parts[start:stop] = left[x_NW.indices[start:stop]] @ right_NKR[user].T
+        parts *= x_NW.data[:, None]
+        return parts
+
+    def low_rank(self, x_NW: sparse.csr_matrix) -> tuple[Floats, Floats] | None:
+        """Both factors of a large catalogue."""
+        if len(self.factors) == 1:
+            return None
+        left, right = self.factors
+        return np.asarray(x_NW @ left, dtype=np.float32), right.T
 
     def arrays(self) -> dict[str, Floats]:
         """The matrix, or both factors."""

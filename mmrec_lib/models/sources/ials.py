@@ -6,7 +6,7 @@ row counts of Rendle et al., "Revisiting the Performance of iALS on Item Recomme
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -16,7 +16,7 @@ from pydantic import Field
 from scipy import sparse
 
 from mmrec_lib.models.coordinate_search import coordinate_search
-from mmrec_lib.models.data import Floats
+from mmrec_lib.models.data import Bools, Floats, Ints
 from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source
 from mmrec_lib.section import Section
 
@@ -71,6 +71,19 @@ class Ials(Source[IalsSettings]):
         product: Floats = fold_in(x_NW, self.items, self.settings) @ self.items.T
         return product
 
+    def contributions(self, x_NW: sparse.csr_matrix, items_NK: Ints) -> Floats:
+        """[nnz, K] float32: with the other entries' confidence as it is, factors are linear in what is fitted."""
+        parts = np.zeros((x_NW.nnz, items_NK.shape[1]), dtype=np.float32)
+        for equations in _normal_equations(x_NW, self.items, self.settings):
+            picked = self.items[items_NK[equations.rows]].transpose(0, 2, 1)
+            of_entries = equations.weighted @ np.linalg.solve(equations.left, picked)
+            parts[equations.position[equations.filled]] = of_entries[equations.filled]
+        return parts
+
+    def low_rank(self, x_NW: sparse.csr_matrix) -> tuple[Floats, Floats] | None:
+        """The factors of users and items."""
+        return fold_in(x_NW, self.items, self.settings), self.items
+
     def arrays(self) -> dict[str, Floats]:
         """The factors of the items."""
         return {"items": self.items}
@@ -110,9 +123,37 @@ def fold_in(x_NW: sparse.csr_matrix, items_WK: Floats, settings: IalsSettings) -
 
     A row minimises sum over its entries c(1 - s)^2 + unobserved * sum over all s^2 + penalty * |factor|^2.
     """
+    out = np.zeros((x_NW.shape[0], items_WK.shape[1]), dtype=np.float32)
+    for equations in _normal_equations(x_NW, items_WK, settings):
+        right = equations.weighted.sum(axis=1)
+        out[equations.rows] = np.linalg.solve(equations.left, right[:, :, None])[:, :, 0]
+    return out
+
+
+@dataclass(frozen=True)
+class _Equations:
+    """Normal equations of rows of alike length, padded to the longest: b rows, L entries.
+
+    Attributes:
+        rows: [b] which rows.
+        left: [b, rank, rank] matrices.
+        weighted: [b, L, rank] confidence times factors of the entries; their sum is the right side.
+        position: [b, L] where the entries are stored.
+        filled: [b, L] False for padding.
+    """
+
+    rows: Ints
+    left: Floats
+    weighted: Floats
+    position: Ints
+    filled: Bools
+
+
+def _normal_equations(
+    x_NW: sparse.csr_matrix, items_WK: Floats, settings: IalsSettings
+) -> Iterator[_Equations]:
     num_columns, rank = items_WK.shape
     base = settings.unobserved * (items_WK.T @ items_WK)
-    out = np.zeros((x_NW.shape[0], rank), dtype=np.float32)
     lengths = np.diff(x_NW.indptr)
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
@@ -135,7 +176,5 @@ def fold_in(x_NW: sparse.csr_matrix, items_WK: Floats, settings: IalsSettings) -
         weighted = gathered * weights[:, :, None]
         penalty = settings.regulariser * (lengths[rows] + settings.unobserved * num_columns)
         left = base + weighted.transpose(0, 2, 1) @ gathered + penalty[:, None, None].astype(np.float32) * eye
-        right = weighted.sum(axis=1)
-        out[rows] = np.linalg.solve(left, right[:, :, None])[:, :, 0]
+        yield _Equations(rows, left, weighted, position, filled)
         start = stop
-    return out

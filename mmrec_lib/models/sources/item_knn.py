@@ -14,8 +14,8 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy import sparse
 
-from mmrec_lib.models.data import Floats
-from mmrec_lib.models.sources.base import FitInputs, Source
+from mmrec_lib.models.data import Floats, Ints
+from mmrec_lib.models.sources.base import FitInputs, Source, matrix_contributions
 from mmrec_lib.section import Section
 
 
@@ -54,6 +54,10 @@ class ItemKnn(Source[KnnSettings]):
         """[n, W] float32."""
         product: Floats = (x_NW @ self.matrix).toarray().astype(np.float32)
         return product
+
+    def contributions(self, x_NW: sparse.csr_matrix, items_NK: Ints) -> Floats:
+        """[nnz, K] float32."""
+        return matrix_contributions(x_NW, self.matrix, items_NK)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The matrix in its parts."""

@@ -152,7 +152,7 @@ class _SourceStage:
     def choose_fusion(self, settings: RankerSettings) -> tuple[RankerSettings, Floats]:
         """Fusion weights and the length of the distilled vectors; with the distilled scores [n, W] of these users."""
         sources = fit_sources(self.interactions, self.features, self.warm_items, settings)
-        shares = {name: standardise(source.score(self.known), self.known) for name, source in sources.items()}
+        shares = {name: standardise(source.score(self.known), self.known)[0] for name, source in sources.items()}
         order = np.random.default_rng(settings.seed).permutation(len(self.users))
         half = len(order) // 2
         parts = [np.sort(order[:half]), np.sort(order[half:]), np.arange(len(order))]

@@ -19,7 +19,7 @@ from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import history_rows
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
-from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source
+from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source, matrix_contributions
 from mmrec_lib.models.sources.registry import FALLBACK, SOURCES, searched_names
 from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.section import Section
@@ -48,6 +48,11 @@ class Toy(Source[ToySettings]):
 
     def score(self, x_NW: sparse.csr_matrix) -> npt.NDArray[np.float32]:
         return np.asarray(x_NW @ self.common, dtype=np.float32)
+
+    def contributions(
+        self, x_NW: sparse.csr_matrix, items_NK: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        return matrix_contributions(x_NW, self.common, items_NK)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"common": self.common}
@@ -89,7 +94,7 @@ def test_a_registered_source_is_searched_fitted_saved_loaded_and_explained(
     np.testing.assert_array_equal(loaded.score(histories), ranker.score(histories))
 
     items = np.tile(np.arange(10), (len(histories), 1))
-    shares = loaded.explain(histories, items)
+    shares = loaded.explain(loaded.project(histories), items).shares
     own = board.user_colour[:, None] == board.item_colour[items]
     warm_users = np.diff(histories.weights.indptr) > 0
     assert shares["toy"][own & warm_users[:, None]].mean() > shares["toy"][~own & warm_users[:, None]].mean() + 0.5

@@ -79,7 +79,7 @@ def test_the_published_form_is_saved_explained_and_served_like_a_ranker(
     histories = board.train.histories()
     assert np.array_equal(loaded.score(histories), ranker.score(histories))
     items = np.tile(np.arange(5), (len(histories), 1))
-    shares = loaded.explain(histories, items)
+    shares = loaded.explain(loaded.project(histories), items).shares
     picked = np.take_along_axis(loaded.score(histories), items, axis=1)
     assert np.allclose(sum(shares.values()), picked, atol=1e-3)
     answer = recommend(loaded, pd.DataFrame({"item_ids": [["i00", "i02"], []]}), k=3)

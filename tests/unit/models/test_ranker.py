@@ -33,7 +33,7 @@ def test_score_is_the_dot_product_of_the_vectors(ranker: FittedRanker, board: Ch
 def test_shares_add_up_to_the_score(ranker: FittedRanker, board: Checkerboard) -> None:
     histories = board.train.histories()
     items = np.random.default_rng(0).integers(0, len(board.train.item_ids), (len(histories), 7))
-    shares = ranker.explain(histories, items)
+    shares = ranker.explain(ranker.project(histories), items).shares
     total = np.sum([share.astype(np.float64) for share in shares.values()], axis=0)
     np.testing.assert_allclose(total, np.take_along_axis(ranker.score(histories), items, axis=1), atol=1e-5)
     assert set(shares) == {*ranker.sources, "content", "popularity", "demographics", "residual"}
@@ -42,7 +42,7 @@ def test_shares_add_up_to_the_score(ranker: FittedRanker, board: Checkerboard) -
 def test_sources_explain_most_of_a_warm_pair(ranker: FittedRanker, board: Checkerboard) -> None:
     histories = board.train.histories().rows(np.arange(10))
     items = np.argsort(-ranker.score(histories), axis=1)[:, :5]
-    shares = ranker.explain(histories, items)
+    shares = ranker.explain(ranker.project(histories), items).shares
     warm = ranker.warm[items]
     assert np.abs(shares["residual"][warm]).mean() < 0.2 * sum(
         np.abs(shares[name][warm]).mean() for name in ranker.sources

@@ -133,7 +133,7 @@ def test_standardised_scores_have_mean_0_and_deviation_1_over_unseen_items(seed:
     scores = (generator.standard_normal((3, width)) * 10).astype(np.float32)
     seen = generator.random((3, width)) < share
     x = sparse.csr_matrix(seen.astype(np.float32))
-    found = standardise(scores, x)
+    found = standardise(scores, x)[0]
     assert np.isfinite(found).all()
     for row in range(3):
         unseen = found[row][~seen[row]]
@@ -146,7 +146,7 @@ def test_standardised_scores_have_mean_0_and_deviation_1_over_unseen_items(seed:
 
 
 def test_equal_scores_standardise_to_zero() -> None:
-    found = standardise(np.full((2, 5), 3.0, dtype=np.float32), sparse.csr_matrix((2, 5), dtype=np.float32))
+    found = standardise(np.full((2, 5), 3.0, dtype=np.float32), sparse.csr_matrix((2, 5), dtype=np.float32))[0]
     assert not found.any()
 
 

@@ -1,0 +1,81 @@
+"""Explanations of scores: the share of each source, and the pull of each item of the history.
+
+Shape letters: n users, K explained items of each, E stored entries of all histories (of items with interactions), T
+reasons of an item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mmrec_lib.models.data import Floats, Histories, Ints
+from mmrec_lib.models.ranker.fusion import Scale
+
+NO_REASON = -1
+
+
+@dataclass(frozen=True)
+class ProjectedUsers:
+    """Users as a ranker scores them.
+
+    Attributes:
+        histories: What they were made of.
+        vectors: [n, V] float32.
+        known: [n, W] float32 their histories over the items with interactions.
+        scales: Scale of each source's scores.
+    """
+
+    histories: Histories
+    vectors: Floats
+    known: sparse.csr_matrix
+    scales: Mapping[str, Scale]
+
+    def __len__(self) -> int:
+        return len(self.histories)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why users' scores of some items are what they are.
+
+    Attributes:
+        shares: For each source, and `content` (items without interactions), `popularity`, `demographics` and
+            `residual` (what distillation changed): [n, K] float32; they add up to the score.
+        pulls: [E, K] float32 part of each entry of the history in the standardised and weighted scores of the sources.
+            For an item without interactions it is the product of the distilled vectors: how alike both are to users.
+    """
+
+    shares: dict[str, Floats]
+    pulls: Floats
+
+
+def strongest_entries(pulls_EK: Floats, indptr: NDArray[np.integer], num_reasons: int) -> Ints:
+    """Entries that pull most, [n, K, T] positions in E, the strongest first; NO_REASON where no other pulls upwards.
+
+    Args:
+        pulls_EK: See `Explanation`.
+        indptr: [n + 1] where the entries of each user start.
+        num_reasons: T.
+    """
+    num_users, num_items = len(indptr) - 1, pulls_EK.shape[1]
+    found = np.full((num_users, num_items, num_reasons), NO_REASON, dtype=np.int64)
+    lengths = np.diff(indptr)
+    filled = np.flatnonzero(lengths)
+    if not len(filled):
+        return found
+    starts = np.asarray(indptr[:-1])[filled]
+    rows = np.repeat(np.arange(len(filled)), lengths[filled])
+    left = pulls_EK.copy()
+    places = np.arange(len(left))[:, None]
+    for reason in range(num_reasons):
+        best = np.maximum.reduceat(left, starts, axis=0)
+        # The first of equal ones.
+        at = np.minimum.reduceat(np.where(left == best[rows], places, len(left)), starts, axis=0)
+        found[filled, :, reason] = np.where(best > 0, at, NO_REASON)
+        np.put_along_axis(left, at, -np.inf, axis=0)
+    return found
