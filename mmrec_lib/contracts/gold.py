@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyspark.sql.types import DateType, DoubleType, IntegerType, MapType, StringType
+from pyspark.sql.types import ArrayType, DateType, DoubleType, IntegerType, MapType, StringType
 
 from mmrec_lib.contracts.bronze import VECTOR
 from mmrec_lib.contracts.table import Check, Column, TableContract
@@ -20,8 +20,14 @@ USER_TOPK = TableContract(
         Column(
             "source_shares",
             MapType(StringType(), DoubleType()),
-            "Share of each source in the fused score before distillation, plus residual; they add up to score.",
+            "Share of each source in the fused score before distillation, plus residual; they add up to score. Empty "
+            "below the first ranks, see scoring.explained_ranks.",
             required=True,
+        ),
+        Column(
+            "because_item_ids",
+            ArrayType(StringType()),
+            "Items of the user's history that pull this item up most, the strongest first; null below the first ranks.",
         ),
         Column("model_version", StringType(), "Version of the registered ranker.", required=True),
     ),

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.feather
 import pyarrow.fs
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import SnapshotItems
 from mmrec_lib.location import is_uri
-from mmrec_lib.models.data import Content
+from mmrec_lib.models.data import Bools, Content, Ints
 from mmrec_lib.models.ids import IdIndex, Mapped
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.topk.items import PreparedItems, prepare_items
 
-_VECTORS, _ITEMS, _MODEL = "item_vectors.npy", "items.json", "model"
+_VECTORS, _ITEMS, _MODEL = "item_vectors.npy", "items.arrow", "model"
 
 
 @dataclass(frozen=True)
@@ -39,31 +41,46 @@ class Catalogue:
     ranker: FittedRanker
     item_ids: npt.NDArray[np.str_]
     item_vectors: npt.NDArray[np.float32]
-    unavailable: npt.NDArray[np.bool_]
+    unavailable: Bools
 
     @cached_property
-    def index(self) -> IdIndex:
-        """Positions in today's catalogue."""
-        return IdIndex(self.item_ids, "items of today's catalogue")
+    def arrow_ids(self) -> pa.StringArray:
+        """The ids in Arrow."""
+        return pa.array(self.item_ids, type=pa.string())
 
     @cached_property
     def prepared(self) -> PreparedItems:
         """The items as exact top-k searches them, prepared once for all users of a worker."""
         return prepare_items(self.item_vectors, unavailable=self.unavailable)
 
-    @cached_property
-    def model_index(self) -> IdIndex:
-        """Positions in the catalogue of the fit, which may hold items that are gone and lack items that came later."""
-        return IdIndex(self.ranker.item_ids, "items of the fit")
+    def blocks(self, num_items: int) -> Iterator[tuple[slice, PreparedItems]]:
+        """The items in blocks of at most so many, each prepared for exact search.
+
+        A catalogue of one block stays prepared for all users of a worker. The others are prepared one after the other,
+        so that a worker holds one block and the pages of the vectors' file that the system keeps.
+        """
+        if len(self.item_ids) <= num_items:
+            yield slice(0, len(self.item_ids)), self.prepared
+            return
+        for start in range(0, len(self.item_ids), num_items):
+            rows = slice(start, min(start + num_items, len(self.item_ids)))
+            yield rows, prepare_items(self.item_vectors[rows], unavailable=self.unavailable[rows])
 
     @cached_property
     def in_model(self) -> Mapped:
-        """From positions in today's catalogue to those in the fit's."""
-        return Mapped(self.item_ids, self.model_index)
+        """From positions in today's catalogue to those in the fit's, which may lack items that came later."""
+        return Mapped(self.item_ids, IdIndex(self.ranker.item_ids, "items of the fit"))
 
-    def listed(self, item_ids: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
-        """[n] True for items in today's catalogue and in that of the fit."""
-        return self.index.known(item_ids) & self.model_index.known(item_ids)
+    @cached_property
+    def of_model(self) -> Mapped:
+        """From positions in the fit's catalogue to those in today's."""
+        return Mapped(self.ranker.item_ids, IdIndex(self.item_ids, "items of today's catalogue"))
+
+    def listed(self, item_ids: pa.Array) -> tuple[Bools, Ints]:
+        """[n] True for ids of today's catalogue, and the positions of those."""
+        found = pc.index_in(item_ids, value_set=self.arrow_ids)
+        is_listed = found.is_valid().to_numpy(zero_copy_only=False)
+        return is_listed, found.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def build_catalogue(
@@ -94,8 +111,8 @@ def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> None:
         folder = Path(scratch)
         shutil.copytree(model_folder, folder / _MODEL)
         np.save(folder / _VECTORS, catalogue.item_vectors)
-        about = {"item_ids": catalogue.item_ids.tolist(), "unavailable": np.flatnonzero(catalogue.unavailable).tolist()}
-        (folder / _ITEMS).write_text(json.dumps(about), encoding="utf-8")
+        items = pa.table({"item_id": catalogue.arrow_ids, "unavailable": pa.array(catalogue.unavailable)})
+        pyarrow.feather.write_feather(items, str(folder / _ITEMS))
         pyarrow.fs.copy_files(str(folder), uri)
 
 
@@ -116,10 +133,10 @@ def load_catalogue(uri: str) -> Catalogue:
         raise ModelError(
             f"catalogue {uri}: there is no {_ITEMS}. It is written by the scoring job and lives as long as that."
         )
-    about = json.loads((local / _ITEMS).read_text(encoding="utf-8"))
-    ranker = FittedRanker.load(local / _MODEL)
-    item_ids = np.array(about["item_ids"], dtype=np.str_)
-    unavailable = np.zeros(len(item_ids), dtype=np.bool_)
-    unavailable[about["unavailable"]] = True
-    vectors = np.load(local / _VECTORS, mmap_mode="r")
-    return Catalogue(ranker, item_ids, vectors, unavailable)
+    items = pyarrow.feather.read_table(str(local / _ITEMS))
+    return Catalogue(
+        ranker=FittedRanker.load(local / _MODEL),
+        item_ids=np.array(items["item_id"].to_pylist(), dtype=np.str_),
+        item_vectors=np.load(local / _VECTORS, mmap_mode="r"),
+        unavailable=items["unavailable"].to_numpy(),
+    )

@@ -13,17 +13,18 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.contracts.gold import CURRENT_SLICE, ITEM_NEIGHBOR, ITEM_VECTOR
+from mmrec_lib.contracts.gold import CURRENT_SLICE, ITEM_VECTOR
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import load_fit_contents, load_items, present_profiles
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.scoring.arrow_lists import vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
 from mmrec_lib.scoring.config import ScoringConfig
-from mmrec_lib.scoring.users import score_profiles
-from mmrec_lib.topk.exact import nearest
+from mmrec_lib.scoring.neighbors import neighbors_over_partitions
+from mmrec_lib.scoring.users import SHARES, score_profiles
 from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
 
 READS = (
@@ -71,7 +72,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
         save_catalogue(catalogue, folder, uri)
         num_users = profiles.count()
         num_tasks = 2 * (1 + num_users // config.users_per_task)
-        scored = lakehouse.stage("scored", score_profiles(profiles, uri, config.k, num_tasks))
+        scored = lakehouse.stage("scored", score_profiles(profiles, uri, config, num_tasks))
     day = items.cuts.as_of
     version = champion.version
     topk = _topk_rows(scored).select(
@@ -81,6 +82,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
         "item_id",
         "score",
         "source_shares",
+        "because_item_ids",
         F.lit(version).alias("model_version"),
     )
     vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector")
@@ -89,7 +91,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
             [
                 lambda: lakehouse.replace_slice("user_topk", Staged(topk), {"as_of_date": day}),
                 lambda: lakehouse.replace_slice("user_vector", Staged(vectors), {"model_version": version}),
-                lambda: _write_items(lakehouse, catalogue, scored, champion, config, day),
+                lambda: _write_items(lakehouse, catalogue, uri, scored, champion, config, day),
             ]
         )
     # Last and in one commit: a reader that follows it never meets a table that is not there yet.
@@ -99,14 +101,15 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
 
 
 def _topk_rows(scored: DataFrame) -> DataFrame:
-    zipped = F.arrays_zip("item_ids", "scores", "shares")
+    zipped = F.arrays_zip("item_ids", "scores", "shares", "reasons")
     rows = scored.select("user_id", F.posexplode(zipped).alias("position", "entry"))
     return rows.select(
         "user_id",
         (F.col("position") + 1).cast("int").alias("rank"),
         F.col("entry.item_ids").alias("item_id"),
         F.col("entry.scores").alias("score"),
-        F.col("entry.shares").alias("source_shares"),
+        F.coalesce("entry.shares", F.create_map().cast(SHARES)).alias("source_shares"),
+        F.col("entry.reasons").alias("because_item_ids"),
     )
 
 
@@ -126,16 +129,18 @@ def distilled_scale(catalogue: Catalogue, scored: DataFrame) -> npt.NDArray[np.f
 def _write_items(
     lakehouse: Lakehouse,
     catalogue: Catalogue,
+    catalogue_uri: str,
     scored: DataFrame,
     champion: RegisteredModel,
     config: ScoringConfig,
     day: date,
 ) -> None:
+    num_items = len(catalogue.item_ids)
     vectors = pa.table(
         {
-            "model_version": pa.array([champion.version] * len(catalogue.item_ids)),
-            "item_id": pa.array(catalogue.item_ids.tolist()),
-            "vector": pa.array(list(catalogue.item_vectors), type=pa.list_(pa.float32())),
+            "model_version": pa.DictionaryArray.from_arrays(np.zeros(num_items, np.int8), [champion.version]),
+            "item_id": catalogue.arrow_ids,
+            "vector": vectors_to_arrow(catalogue.item_vectors),
         }
     )
     lakehouse.replace_slice(
@@ -144,20 +149,8 @@ def _write_items(
         {"model_version": champion.version},
     )
     scale = distilled_scale(catalogue, scored)
-    top = nearest(
-        catalogue.item_vectors[:, : len(scale)] * scale, config.num_neighbors, unavailable=catalogue.unavailable
+    found = neighbors_over_partitions(lakehouse.spark, catalogue_uri, num_items, scale, config.num_neighbors)
+    neighbors = found.select(
+        F.lit(day).alias("as_of_date"), *found.columns, F.lit(champion.version).alias("model_version")
     )
-    rows, places = np.nonzero(top.indices >= 0)
-    neighbors = pa.table(
-        {
-            "as_of_date": pa.array([day] * len(rows), type=pa.date32()),
-            "item_id": pa.array(catalogue.item_ids[rows].tolist()),
-            "rank": pa.array((places + 1).astype(np.int32)),
-            "neighbor_id": pa.array(catalogue.item_ids[top.indices[rows, places]].tolist()),
-            "similarity": pa.array(np.round(top.scores[rows, places].astype(np.float64), 5)),
-            "model_version": pa.array([champion.version] * len(rows)),
-        }
-    )
-    lakehouse.replace_slice(
-        "item_neighbor", Staged(lakehouse.from_arrow(neighbors, ITEM_NEIGHBOR)), {"as_of_date": day}
-    )
+    lakehouse.replace_slice("item_neighbor", neighbors, {"as_of_date": day})

@@ -1,35 +1,47 @@
-"""User profiles over partitions → vectors and top-k lists."""
+"""User profiles over partitions → vectors, top-k lists and their explanations.
+
+Arrow comes in and flat Arrow lists go out; between them are arrays over the users of a batch, never an object a user.
+
+Shape letters: n users of a batch, k items of a list, K explained ones.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, MapType, StringType, StructField, StructType
 from scipy import sparse
 
-from mmrec_lib.models.attributes import group_values
 from mmrec_lib.models.data import Histories
+from mmrec_lib.models.ranker.explanation import NO_REASON, ProjectedUsers, strongest_entries
+from mmrec_lib.scoring.arrow_lists import groups_of_maps, list_offsets, lists_of_rows, vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue
+from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.topk.exact import search
+from mmrec_lib.topk.merging import merge_lists
+from mmrec_lib.topk.selection import NO_ITEM, TopItems
 
+SHARES = MapType(StringType(), DoubleType())
 SCORED = StructType(
     [
         StructField("user_id", StringType()),
         StructField("vector", ArrayType(FloatType())),
         StructField("item_ids", ArrayType(StringType())),
         StructField("scores", ArrayType(DoubleType())),
-        StructField("shares", ArrayType(MapType(StringType(), DoubleType()))),
+        StructField("shares", ArrayType(SHARES)),
+        StructField("reasons", ArrayType(ArrayType(StringType()))),
     ]
 )
+"""One row a user: vector, items and scores best first, and for the first of them shares and items of the history."""
 
 
-def score_profiles(profiles: DataFrame, catalogue_uri: str, k: int, num_tasks: int) -> DataFrame:
-    """The best k items of every user.
+def score_profiles(profiles: DataFrame, catalogue_uri: str, config: ListConfig, num_tasks: int) -> DataFrame:
+    """The best items of every user, rows of `SCORED`.
 
     Users are laid out by a hash of their id and sorted, so that the same users are always scored in the same batches:
     matrix products of other batches differ in the last bits, and a second run must find nothing to change.
@@ -37,105 +49,145 @@ def score_profiles(profiles: DataFrame, catalogue_uri: str, k: int, num_tasks: i
     Args:
         profiles: user_profile: user_id, attributes, history, seen_item_ids.
         catalogue_uri: Written by `save_catalogue`.
-        k: Items a user.
+        config: Lengths of lists and explanations.
         num_tasks: Tasks to divide the users into.
-
-    Returns:
-        user_id, vector, item_ids, scores, shares (best first, fewer than k where there are not so many candidates).
     """
     columns = profiles.select("user_id", "attributes", "history.item_id", "history.weight", "seen_item_ids")
     named = columns.toDF("user_id", "attributes", "history_items", "history_weights", "seen_item_ids")
     laid_out = named.repartition(num_tasks, "user_id").sortWithinPartitions("user_id")
-    return laid_out.mapInArrow(lambda batches: score_partition(batches, catalogue_uri, k), SCORED)
+    return laid_out.mapInArrow(lambda batches: score_partition(batches, catalogue_uri, config), SCORED)
 
 
-def score_partition(batches: Iterator[pa.RecordBatch], catalogue_uri: str, k: int) -> Iterator[pa.RecordBatch]:
+def score_partition(
+    batches: Iterator[pa.RecordBatch], catalogue_uri: str, config: ListConfig
+) -> Iterator[pa.RecordBatch]:
     """Work of one task; a task without users, of which small stores have many, loads no catalogue."""
     for batch in batches:
         if batch.num_rows:
-            yield _score_batch(batch, load_catalogue(catalogue_uri), k)
+            yield score_batch(batch, load_catalogue(catalogue_uri), config)
 
 
-def _score_batch(batch: pa.RecordBatch, catalogue: Catalogue, k: int) -> pa.RecordBatch:
-    num_users = batch.num_rows
+def score_batch(batch: pa.RecordBatch, catalogue: Catalogue, config: ListConfig) -> pa.RecordBatch:
+    """Score the users of a batch.
+
+    Args:
+        batch: user_id, attributes, history_items, history_weights, seen_item_ids.
+        catalogue: Items and model.
+        config: Lengths of lists and explanations.
+    """
     ranker = catalogue.ranker
-    history_rows, history_items = _flat(batch["history_items"])
-    history_weights = batch["history_weights"].flatten().to_numpy()
-    known = catalogue.listed(history_items)
-    histories = Histories(
-        _csr(
-            history_rows[known],
-            catalogue.model_index.positions(history_items[known]),
-            history_weights[known],
-            (num_users, len(ranker.item_ids)),
-        ),
-        group_values([dict(pairs or ()) for pairs in batch["attributes"].to_pylist()], ranker.attribute_names),
-    )
-    seen_rows, seen_items = _flat(batch["seen_item_ids"])
-    there = catalogue.index.known(seen_items)
-    seen = _csr(
-        seen_rows[there],
-        catalogue.index.positions(seen_items[there]),
-        np.ones(int(there.sum())),
-        (num_users, len(catalogue.item_ids)),
-    )
-    vectors = ranker.user_vectors(histories)
+    histories = Histories(_histories(batch, catalogue), groups_of_maps(batch["attributes"], ranker.attribute_names))
+    users = ranker.project(histories)
     # A task has one core.
-    top = search(catalogue.prepared, vectors, k, seen=seen, num_threads=1)
-    shares = _shares(catalogue, histories, top.indices, top.scores)
-    lists = [[i for i in row if i >= 0] for row in top.indices.tolist()]
+    parts = [
+        (rows.start, search(items, users.vectors, config.k, seen=seen, num_threads=1))
+        for rows, items, seen in _blocks(catalogue, _seen(batch, catalogue), config.items_per_block)
+    ]
+    top = merge_lists([part for _, part in parts], config.k, first_items=[start for start, _ in parts])
+    lengths = (top.indices != NO_ITEM).sum(axis=1)
+    is_filled = top.indices != NO_ITEM
+    shares, reasons = _explained(catalogue, users, top, config)
     return pa.RecordBatch.from_arrays(
         [
             batch["user_id"],
-            pa.array(list(vectors), type=pa.list_(pa.float32())),
-            pa.array([catalogue.item_ids[row].tolist() for row in lists], type=pa.list_(pa.string())),
-            pa.array(
-                [top.scores[u, : len(row)].astype(np.float64) for u, row in enumerate(lists)], pa.list_(pa.float64())
-            ),
-            pa.array(
-                [shares[u][: len(row)] for u, row in enumerate(lists)], pa.list_(pa.map_(pa.string(), pa.float64()))
-            ),
+            vectors_to_arrow(users.vectors),
+            lists_of_rows(catalogue.arrow_ids.take(pa.array(top.indices[is_filled])), lengths),
+            lists_of_rows(pa.array(top.scores[is_filled].astype(np.float64)), lengths),
+            shares,
+            reasons,
         ],
         names=SCORED.names,
     )
 
 
-def _shares(
-    catalogue: Catalogue, histories: Histories, indices: npt.NDArray[np.int32], scores: npt.NDArray[np.float32]
-) -> list[list[list[tuple[str, float]]]]:
-    """Shares of the listed items; for an item that came after the fit all of the score is `content`."""
-    # The tail of a short list is padded, and items that came after the fit have no position in it.
-    in_model = indices >= 0
-    in_model[in_model] = catalogue.in_model.known[indices[in_model]]
-    at = np.zeros(indices.shape, dtype=np.int64)
-    at[in_model] = catalogue.in_model.of(indices[in_model])
-    explained = catalogue.ranker.explain(histories, at)
-    result = []
-    for user in range(indices.shape[0]):
-        row = []
-        for place in range(indices.shape[1]):
-            if in_model[user, place]:
-                named = {name: float(values[user, place]) for name, values in explained.items() if name != "residual"}
-            else:
-                named = {"content": float(scores[user, place])}
-            # Taken from the published score, so that the shares add up to it to the last bit that matters.
-            named["residual"] = float(scores[user, place]) - sum(named.values())
-            row.append(sorted(named.items()))
-        result.append(row)
-    return result
+def _histories(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:
+    """[n, items of the fit] weights of the history's items that are in today's catalogue and in that of the fit."""
+    offsets = list_offsets(batch["history_items"])
+    is_listed, today = catalogue.listed(batch["history_items"].flatten())
+    is_known = is_listed.copy()
+    is_known[is_listed] = catalogue.in_model.known[today]
+    columns = catalogue.in_model.of(today[catalogue.in_model.known[today]])
+    weights = batch["history_weights"].flatten().to_numpy(zero_copy_only=False)[is_known]
+    return _csr(offsets, is_known, columns, weights, len(catalogue.ranker.item_ids))
 
 
-def _flat(lists: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_]]:
-    """Row number and value of every element of a list array."""
-    lengths = lists.value_lengths().fill_null(0).to_numpy()
-    values = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), dtype=np.object_)
-    return np.repeat(np.arange(len(lists)), lengths), values
+def _seen(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:
+    """[n, today's items] an entry for each item that the user must not get."""
+    offsets = list_offsets(batch["seen_item_ids"])
+    is_listed, columns = catalogue.listed(batch["seen_item_ids"].flatten())
+    return _csr(offsets, is_listed, columns, np.ones(len(columns), np.float32), len(catalogue.item_ids))
 
 
 def _csr(
-    rows: npt.NDArray[np.int64],
-    columns: npt.NDArray[np.int64],
-    values: Sequence[float] | npt.NDArray[Any],
-    shape: tuple[int, int],
+    offsets: NDArray[np.int64],
+    is_kept: NDArray[np.bool_],
+    columns: NDArray[np.int64],
+    values: NDArray[Any],
+    num_columns: int,
 ) -> sparse.csr_matrix:
-    return sparse.csr_matrix((np.asarray(values, dtype=np.float32), (rows, columns)), shape=shape)
+    """Kept elements of lists as a sparse matrix; a column that stands twice in a list is summed."""
+    kept_before = np.concatenate([[0], np.cumsum(is_kept)])
+    matrix = sparse.csr_matrix(
+        (values.astype(np.float32), columns, kept_before[offsets]), shape=(len(offsets) - 1, num_columns)
+    )
+    matrix.sum_duplicates()
+    return matrix
+
+
+def _blocks(catalogue: Catalogue, seen: sparse.csr_matrix, num_items: int) -> Iterator[tuple[slice, Any, Any]]:
+    by_column = sparse.csc_matrix(seen) if len(catalogue.item_ids) > num_items else None
+    for rows, items in catalogue.blocks(num_items):
+        yield rows, items, seen if by_column is None else sparse.csr_matrix(by_column[:, rows])
+
+
+def _explained(
+    catalogue: Catalogue, users: ProjectedUsers, top: TopItems, config: ListConfig
+) -> tuple[pa.ListArray, pa.ListArray]:
+    """Shares and reasons of the first items of each list; all of a score is `content` for an item after the fit."""
+    indices, scores = top.indices[:, : config.explained_ranks], top.scores[:, : config.explained_ranks]
+    # The tail of a short list is padded, and items that came after the fit have no position in it.
+    is_filled = indices != NO_ITEM
+    in_model = is_filled.copy()
+    in_model[is_filled] = catalogue.in_model.known[indices[is_filled]]
+    at = np.zeros(indices.shape, dtype=np.int64)
+    at[in_model] = catalogue.in_model.of(indices[in_model])
+    explained = catalogue.ranker.explain(users, at)
+    names = sorted(explained.shares)
+    values = np.stack([np.where(in_model, explained.shares[name], 0.0) for name in names], axis=2, dtype=np.float64)
+    values[:, :, names.index("content")] += np.where(in_model, 0.0, scores)
+    # Taken from the published score, so that the shares add up to it to the last bit that matters.
+    residual = names.index("residual")
+    values[:, :, residual] = 0.0
+    values[:, :, residual] = np.where(is_filled, scores, 0.0) - values.sum(axis=2)
+    lengths = is_filled.sum(axis=1)
+    return (
+        lists_of_rows(_maps(values[is_filled], names), lengths),
+        lists_of_rows(_reasons(catalogue, users, explained.pulls, in_model, is_filled, config.num_reasons), lengths),
+    )
+
+
+def _maps(values: NDArray[np.float64], names: list[str]) -> pa.MapArray:
+    """Maps of shares, one a row of values [rows, names]; a source without a share is left out, the residual stays."""
+    is_kept = values != 0
+    is_kept[:, names.index("residual")] = True
+    offsets = np.concatenate([[0], np.cumsum(is_kept.sum(axis=1))]).astype(np.int32)
+    keys = pa.array(names).take(pa.array(np.nonzero(is_kept)[1]))
+    return pa.MapArray.from_arrays(pa.array(offsets), keys, pa.array(values[is_kept]))
+
+
+def _reasons(
+    catalogue: Catalogue,
+    users: ProjectedUsers,
+    pulls: NDArray[np.float32],
+    in_model: NDArray[np.bool_],
+    is_filled: NDArray[np.bool_],
+    num_reasons: int,
+) -> pa.ListArray:
+    """Items of the history that pull most, a list for each filled place."""
+    entries = strongest_entries(pulls, users.known.indptr, num_reasons)
+    entries[~in_model] = NO_REASON
+    of_filled = entries[is_filled]
+    is_reason = of_filled != NO_REASON
+    in_fit = np.flatnonzero(catalogue.ranker.warm)[users.known.indices[of_filled[is_reason]]]
+    today = catalogue.of_model.of(in_fit)
+    return lists_of_rows(catalogue.arrow_ids.take(pa.array(today)), is_reason.sum(axis=1))

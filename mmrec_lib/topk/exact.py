@@ -128,6 +128,7 @@ def nearest(
     k: int,
     *,
     unavailable: NDArray[np.bool_] | None = None,
+    rows: slice | None = None,
     user_block: int = USER_BLOCK,
     item_block: int = ITEM_BLOCK,
 ) -> TopItems:
@@ -138,11 +139,12 @@ def nearest(
             no other list.
         k: Length of the lists.
         unavailable: [num_items] True for items that must not be a neighbour; they still get a list of their own.
+        rows: The items that get a list; all where not given.
         user_block: Items whose lists are made at once.
         item_block: Candidates compared at once.
 
     Returns:
-        Lists [num_items, k]; index -1 and score -inf where there are fewer neighbours.
+        Lists [num_items, k], or one of each of `rows`; index -1 and score -inf where there are fewer neighbours.
 
     Raises:
         ModelError: When k is below 1, a shape does not fit or a vector is not finite.
@@ -158,14 +160,17 @@ def nearest(
     is_zero = lengths == 0
     unit = (items / np.where(is_zero, 1.0, lengths)[:, None]).astype(np.float32)
     num_items = items.shape[0]
+    start, stop, _ = (rows or slice(None)).indices(num_items)
+    num_rows = stop - start
     itself = sparse.csr_matrix(
-        (np.ones(num_items, dtype=np.bool_), np.arange(num_items), np.arange(num_items + 1)),
-        shape=(num_items, num_items),
+        (np.ones(num_rows, dtype=np.bool_), np.arange(start, stop), np.arange(num_rows + 1)),
+        shape=(num_rows, num_items),
     )
     hidden = is_zero if unavailable is None else is_zero | unavailable
-    top = exact_top(unit, unit, k, seen=itself, unavailable=hidden, user_block=user_block, item_block=item_block)
-    top.indices[is_zero] = -1
-    top.scores[is_zero] = -np.inf
+    own = unit[start:stop]
+    top = exact_top(own, unit, k, seen=itself, unavailable=hidden, user_block=user_block, item_block=item_block)
+    top.indices[is_zero[start:stop]] = -1
+    top.scores[is_zero[start:stop]] = -np.inf
     # Rounding may lift a cosine a little above 1.
     np.clip(top.scores, None, 1.0, out=top.scores)
     return top

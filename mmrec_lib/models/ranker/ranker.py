@@ -158,9 +158,9 @@ class FittedRanker:
         vectors_NV, x_NW, dim = users.vectors, users.known, self.distilled.shape[1]
         is_cold = ~self.warm[picked]
         column = np.maximum((np.cumsum(self.warm) - 1)[picked], 0)
-        is_seen = np.asarray(
-            x_NW[np.repeat(np.arange(len(users)), picked.shape[1]), column.ravel()] != 0
-        ).reshape(picked.shape)
+        is_seen = np.asarray(x_NW[np.repeat(np.arange(len(users)), picked.shape[1]), column.ravel()] != 0).reshape(
+            picked.shape
+        )
         rows, weights = entry_rows(x_NW), relative_weights(self.sources, self.settings.fusion)
         has_history = self._has_history(x_NW)[:, None]
         entries_of = sparse.csr_matrix(

@@ -180,6 +180,6 @@ def matrix_contributions(x_NW: sparse.csr_matrix, matrix_WW: Floats | sparse.csr
     """`contributions` of a source whose scores are history @ matrix, [nnz, K] float32."""
     picked = np.repeat(items_NK, np.diff(x_NW.indptr), axis=0)
     values = matrix_WW[x_NW.indices[:, None], picked]
-    dense = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    dense = values if isinstance(values, np.ndarray) else values.toarray()
     parts: Floats = (dense.reshape(picked.shape) * x_NW.data[:, None]).astype(np.float32)
     return parts

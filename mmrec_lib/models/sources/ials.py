@@ -149,9 +149,7 @@ class _Equations:
     filled: Bools
 
 
-def _normal_equations(
-    x_NW: sparse.csr_matrix, items_WK: Floats, settings: IalsSettings
-) -> Iterator[_Equations]:
+def _normal_equations(x_NW: sparse.csr_matrix, items_WK: Floats, settings: IalsSettings) -> Iterator[_Equations]:
     num_columns, rank = items_WK.shape
     base = settings.unobserved * (items_WK.T @ items_WK)
     lengths = np.diff(x_NW.indptr)

@@ -13,6 +13,7 @@ from mmrec_lib.embedding import operator
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.reviews import extract_opinions
 from mmrec_lib.scoring import users
+from mmrec_lib.scoring.config import ListConfig
 
 EMPTY = pa.RecordBatch.from_pydict({"content_id": pa.array([], pa.string()), "text": pa.array([], pa.string())})
 ONE = pa.RecordBatch.from_pydict({"content_id": ["a"], "text": ["word"]})
@@ -25,7 +26,7 @@ PARTITIONS: dict[str, Partition] = {
     "encode": lambda batches: operator._encode_partition(batches, TASK),
     "extract": lambda batches: operator._extract_partition(batches, TASK),
     "opinions": lambda batches: extract_opinions._analyse_partition(batches, TASK, pa.schema([])),
-    "scores": lambda batches: users.score_partition(batches, "nowhere", 10),
+    "scores": lambda batches: users.score_partition(batches, "nowhere", ListConfig()),
 }
 
 

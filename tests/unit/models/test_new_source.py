@@ -49,9 +49,7 @@ class Toy(Source[ToySettings]):
     def score(self, x_NW: sparse.csr_matrix) -> npt.NDArray[np.float32]:
         return np.asarray(x_NW @ self.common, dtype=np.float32)
 
-    def contributions(
-        self, x_NW: sparse.csr_matrix, items_NK: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float32]:
+    def contributions(self, x_NW: sparse.csr_matrix, items_NK: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         return matrix_contributions(x_NW, self.common, items_NK)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
