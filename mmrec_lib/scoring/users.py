@@ -27,6 +27,7 @@ from mmrec_lib.topk.merging import merge_lists
 from mmrec_lib.topk.selection import NO_ITEM, TopItems
 
 SHARES = MapType(StringType(), DoubleType())
+SHARES_IN_ARROW = pa.map_(pa.string(), pa.float64())
 SCORED = StructType(
     [
         StructField("user_id", StringType()),
@@ -144,6 +145,9 @@ def _explained(
     catalogue: Catalogue, users: ProjectedUsers, top: TopItems, config: ListConfig
 ) -> tuple[pa.ListArray, pa.ListArray]:
     """Shares and reasons of the first items of each list; all of a score is `content` for an item after the fit."""
+    if not config.explained_ranks:
+        empty = pa.nulls(len(users))
+        return empty.cast(pa.list_(SHARES_IN_ARROW)), empty.cast(pa.list_(pa.list_(pa.string())))
     indices, scores = top.indices[:, : config.explained_ranks], top.scores[:, : config.explained_ranks]
     # The tail of a short list is padded, and items that came after the fit have no position in it.
     is_filled = indices != NO_ITEM
