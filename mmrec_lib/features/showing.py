@@ -1,4 +1,4 @@
-"""What the rules of showing need of the tables: controls of users, values of their attributes, columns of items."""
+"""Tables → inputs of the showing rules: controls of users, values of their attributes, columns of items."""
 
 from __future__ import annotations
 

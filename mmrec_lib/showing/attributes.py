@@ -76,7 +76,7 @@ def numbers(texts: pa.Array) -> npt.NDArray[np.float64]:
     is_number = pc.fill_null(pc.match_substring_regex(trimmed, _NUMBER), False)
     plain = pc.utf8_ltrim(pc.if_else(is_number, trimmed, pa.scalar(None, pa.string())), characters="+")
     values = pc.fill_null(pc.cast(plain, pa.float64()), float("nan"))
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+    return np.array(values.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def meets(condition: Condition, values: pa.Array) -> Flags:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmrec_lib.errors import ShowingError
 from mmrec_lib.showing.attributes import Attributes, meets, numbers, one_array
@@ -96,7 +97,8 @@ class RuleItems:
         texts = self.attributes.values(attribute)
         ages = numbers(texts)
         for name, age in named.items():
-            ages[meets(Condition(attribute=attribute, is_in=(name,)), texts)] = age
+            is_so_rated = pc.fill_null(pc.equal(texts, name), False).to_numpy(zero_copy_only=False)
+            ages[is_so_rated] = age
         is_rated = np.asarray(texts.is_valid().to_numpy(zero_copy_only=False), dtype=np.bool_)
         ages[is_rated & ~(ages >= 0)] = np.inf
         ages[~is_rated] = 0.0
@@ -136,7 +138,7 @@ class RuleItems:
         known = self.attributes.names
         if name not in known:
             raise ShowingError(
-                f"{subject}: an attribute of items is needed, but no item has `{name}`{_nearest(name, known)}."
+                f"{subject}: an attribute of items is needed, but no item has `{name}`{_nearest(name, known)}"
             )
 
 
@@ -162,11 +164,12 @@ def _require_known(subject: str, kind: str, wanted: Sequence[str], known: pa.Arr
     if unknown:
         hint = _nearest(unknown[0], known.to_pylist() if kind != "item" else [])
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise ShowingError(f"{subject}: the catalogue has no {kind} {unknown[0]!r}{more}{hint}.")
+        raise ShowingError(f"{subject}: the catalogue has no {kind} {unknown[0]!r}{more}{hint}")
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
+    """End of a sentence about an unknown name: the nearest known one, or the known ones."""
     close = difflib.get_close_matches(name, known, n=1)
     if close:
-        return f"; did you mean {close[0]!r}?"[:-1]
-    return f" (there are {', '.join(known[:10])}{', …' if len(known) > 10 else ''})" if known else ""
+        return f"; did you mean {close[0]!r}?"
+    return f" (there are {', '.join(known[:10])}{', …' if len(known) > 10 else ''})." if known else "."

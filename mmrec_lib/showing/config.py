@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from mmrec_lib.section import Section
 
 Name = Annotated[str, Field(min_length=1)]
+Age = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MAX_AMOUNT = 100.0
 """Largest boost. Scores are standardised per user, so that 1.0 is about one standard deviation of a user's scores."""
 
@@ -189,11 +190,9 @@ class RuleSet(Section):
 
 
 class ShowingConfig(RuleSet):
-    """What may be shown to whom, decided before selection; by default all available items to everybody.
+    """Rules of what may be shown to whom, applied before selection; by default all available items to everybody.
 
     Attributes:
-        segments: Conditions on attributes of users by name of the segment; a user must meet all of them.
-        rules: Rules of the configuration itself.
         rules_file: YAML file with more `segments` and `rules`; null is none.
         market_attribute: Attribute of users that names their market. Items with `markets` are then shown in those
             markets alone. null passes over the markets of items.
@@ -218,9 +217,9 @@ class ShowingConfig(RuleSet):
     market_attribute: Name | None = None
     default_market: Name | None = None
     age_rating_attribute: Name | None = None
-    age_ratings: dict[str, float] = Field(default_factory=dict)
+    age_ratings: dict[str, Age] = Field(default_factory=dict)
     age_attribute: Name = "age"
-    default_age: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    default_age: Age | None = None
     brand_attribute: Name = "brand"
     control_strength: float = Field(default=1.0, gt=0, le=MAX_AMOUNT, allow_inf_nan=False)
     max_control_dimensions: int = Field(default=64, ge=0)

@@ -80,7 +80,7 @@ class UserLimits:
 
 @dataclass(frozen=True)
 class ItemRules:
-    """What may be shown to whom; make it with `build_rules`.
+    """Rules of what may be shown to whom; make it with `build_rules`.
 
     Attributes:
         item_ids: [I] ids in the order of the catalogue.

@@ -25,7 +25,7 @@ _STATES_A_GROUP = 64
 
 @dataclass(frozen=True)
 class UserTests:
-    """What rules ask of users.
+    """Attributes of users that rules look at, and how.
 
     Attributes:
         market_attribute: Attribute that names the market; None without markets.
