@@ -52,7 +52,7 @@ def build_rules(
     catalogue = RuleItems(items, config.brand_attribute)
     selected = [catalogue.select(rule) for rule in rules.rules]
     exclusions = tuple(
-        Exclusion(rule.name, rule.segment, np.flatnonzero(chosen))
+        Exclusion(rule.name, rule.segment, np.flatnonzero(chosen), rule.items.follows_data)
         for rule, chosen in zip(rules.rules, selected, strict=True)
         if isinstance(rule, ExcludeRule)
     )

@@ -70,6 +70,11 @@ class ItemSelector(Section):
     price_below: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     attributes: tuple[Condition, ...] = ()
 
+    @property
+    def follows_data(self) -> bool:
+        """True where prices or attributes decide, so that the items change without the rule."""
+        return bool(self.attributes) or self.price_at_least is not None or self.price_below is not None
+
     @model_validator(mode="after")
     def _selects_something(self) -> ItemSelector:
         fields = (self.item_ids, self.categories, self.brands, self.price_at_least, self.price_below)

@@ -22,6 +22,9 @@ def check_pins(
 ) -> None:
     """Refuse pins that contradict each other or an exclusion for users who may exist.
 
+    An exclusion by price or attributes is no contradiction: a pinned item that runs out of stock is not shown until it
+    is back, as one that is not available.
+
     Args:
         pins: The pins.
         exclusions: The exclusions.
@@ -51,6 +54,8 @@ def check_pins(
         )
     for pin in pins:
         for exclusion in exclusions:
+            if exclusion.follows_data:
+                continue
             at = int(np.searchsorted(exclusion.items, pin.item))
             is_excluded = at < len(exclusion.items) and exclusion.items[at] == pin.item
             if is_excluded and tests.may_overlap(pin.segment, exclusion.segment, user_values):

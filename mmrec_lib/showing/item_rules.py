@@ -34,11 +34,13 @@ class Exclusion:
         rule: Name of the rule.
         segment: Segment of users it holds for; None is everybody.
         items: [m] positions of the items, ascending.
+        follows_data: True where the rule looks at prices or attributes, such as stock: its items change by themselves.
     """
 
     rule: str
     segment: str | None
     items: npt.NDArray[np.int64]
+    follows_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ class ItemRules:
         about = {
             "tests": tests,
             "pins": [asdict(pin) for pin in self.pins],
-            "exclusions": [[e.rule, e.segment] for e in self.exclusions],
+            "exclusions": [[e.rule, e.segment, e.follows_data] for e in self.exclusions],
             "boosted": self.boosted,
             "controls": None
             if self.controls is None
@@ -235,8 +237,8 @@ class ItemRules:
             item_boosts=arrays["item_boosts"],
             pins=tuple(Pin(**pin) for pin in about["pins"]),
             exclusions=tuple(
-                Exclusion(rule, segment, arrays[f"exclusion-{number}"])
-                for number, (rule, segment) in enumerate(about["exclusions"])
+                Exclusion(rule, segment, arrays[f"exclusion-{number}"], follows_data)
+                for number, (rule, segment, follows_data) in enumerate(about["exclusions"])
             ),
             tests=UserTests(segments=segments, **tests),
             state_codes=arrays["state_codes"],

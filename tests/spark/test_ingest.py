@@ -202,34 +202,8 @@ def check_first_controls(store: Store) -> None:
     assert build_rules(table, ShowingConfig(), date(2025, 7, 1), {}).is_listed.all()
 
 
-def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
-    # Small files of which one line is broken lose more than their share.
-    store = Store(spark, tmp_path, LandingConfig(ingest=IngestConfig(max_quarantine_share=1.0)))
-    land_first_day(store)
-
-    summary = store.ingest()
-    assert "events/broken.parquet" in summary.message and "reviews/notes.docx" in summary.message
-    assert "graph.tsv (1 of 2 lost; first in line 3: " in summary.message
-    assert store.rows("item", "item_id", "title") == [("3", "Shoe"), ("i1", "Hat"), ("i2", "Coat"), ("i4", None)]
-    assert store.rows("user", "user_id", "is_declared") == [
-        ("u0", False),
-        ("u1", True),
-        ("u2", False),
-        ("u7", False),
-        ("u8", False),
-        ("u9", False),
-        ("uc", False),
-    ], "a control that is taken back makes no user"
-    assert store.rows("user", "user_id", "attributes")[1] == ("u1", '[{"key":"age","value":"31"}]')
-    assert {row[0] for row in store.rows("event", "event_id")} >= {"e1", "e2", "e3", "e8"}
-    assert len(store.rows("event")) == 5 and ("e3", 4.0) in store.rows("event", "event_id", "value")
-    assert store.rows("review", "review_id") == [("r1",)]
-    assert len(store.rows("user_edge")) == len(store.rows("graph_edge")) == 1
-    check_first_controls(store)
-    assert store.rows("provided_text", "owner_kind", "owner_id") == [("media", "a.flac")]
-    assert store.rows("provided_vector", "item_id", "modality", "encoder_id", "vector") == [
-        ("i1", "audio", "x", [1.0, 2.0])
-    ]
+def check_first_day(store: Store, summary: IngestSummary) -> None:
+    """What the first day brought to quarantine, and its counts."""
     assert Counter(store.rows("quarantine", "record_kind", "reason")) == {
         ("item", "impossible_value"): 1,
         ("item", "not_json"): 1,
@@ -260,6 +234,37 @@ def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
     )
     assert (counts["user.stored"], counts["user.superseded"], counts["file.ignored"]) == (1, 1, 1)
     assert (counts["media.read"], counts["media.stored"], counts["media.quarantined"]) == (8, 4, 4)
+
+
+def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
+    # Small files of which one line is broken lose more than their share.
+    store = Store(spark, tmp_path, LandingConfig(ingest=IngestConfig(max_quarantine_share=1.0)))
+    land_first_day(store)
+
+    summary = store.ingest()
+    assert "events/broken.parquet" in summary.message and "reviews/notes.docx" in summary.message
+    assert "graph.tsv (1 of 2 lost; first in line 3: " in summary.message
+    assert store.rows("item", "item_id", "title") == [("3", "Shoe"), ("i1", "Hat"), ("i2", "Coat"), ("i4", None)]
+    assert store.rows("user", "user_id", "is_declared") == [
+        ("u0", False),
+        ("u1", True),
+        ("u2", False),
+        ("u7", False),
+        ("u8", False),
+        ("u9", False),
+        ("uc", False),
+    ], "a control that is taken back makes no user"
+    assert store.rows("user", "user_id", "attributes")[1] == ("u1", '[{"key":"age","value":"31"}]')
+    assert {row[0] for row in store.rows("event", "event_id")} >= {"e1", "e2", "e3", "e8"}
+    assert len(store.rows("event")) == 5 and ("e3", 4.0) in store.rows("event", "event_id", "value")
+    assert store.rows("review", "review_id") == [("r1",)]
+    assert len(store.rows("user_edge")) == len(store.rows("graph_edge")) == 1
+    check_first_controls(store)
+    assert store.rows("provided_text", "owner_kind", "owner_id") == [("media", "a.flac")]
+    assert store.rows("provided_vector", "item_id", "modality", "encoder_id", "vector") == [
+        ("i1", "audio", "x", [1.0, 2.0])
+    ]
+    check_first_day(store, summary)
 
     state, versions = landing_state(store.lakehouse()), store.versions()
     again = store.ingest()

@@ -2,6 +2,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -10,6 +11,7 @@ from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import Condition, ShowingConfig
 from mmrec_lib.showing.guards import check_shrinkage
 from mmrec_lib.showing.item_rules import ItemRules
+from mmrec_lib.showing.pins import place_pins
 from mmrec_lib.showing.rules_file import read_rules_file, rules_version, user_attributes_of
 from tests.unit.showing.shop import DAY, control, controls_array, item, items_table, maps
 
@@ -76,6 +78,14 @@ def test_a_pin_and_an_exclusion_of_one_item_contradict_each_other_where_a_user_m
     with pytest.raises(ShowingError, match=r"excludes it for users of the segments `de` and `young`"):
         build(rule("a", "pin", position=1, segment="de"), rule("b", "exclude", segment="young"))
     build(rule("a", "pin", position=1, segment="de"), rule("b", "exclude", segment="fr"))
+
+
+def test_a_pinned_item_that_runs_out_of_stock_stops_nothing_and_is_not_pinned() -> None:
+    out_of_stock = {"item_ids": ["i1"], "attributes": [{"attribute": "stock", "below": 2}]}
+    rules = build(rule("a", "pin", position=1), rule("b", "exclude", items=out_of_stock))
+    indices, scores = np.array([[4, 5]], np.int32), np.array([[2, 1]], np.float32)
+    placed = place_pins(indices, scores, rules.of_users(maps([{}])), rules, 2)
+    assert placed.indices.tolist() == [[4, 5]] and not placed.is_pinned.any()
 
 
 def test_pins_that_overlap_are_refused_where_a_user_may_have_both() -> None:
