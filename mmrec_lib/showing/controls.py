@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from mmrec_lib.errors import ShowingError
-from mmrec_lib.showing.attributes import rows_and_entries
+from mmrec_lib.showing.attributes import one_array, rows_and_entries
 from mmrec_lib.showing.labels import Labels, positions
 
 ACTIONS = ("block", "mute", "less", "boost")
@@ -108,6 +108,38 @@ def blocked_items(
     total.sort_indices()
     total.data = np.ones(total.nnz, dtype=np.float32)
     return total
+
+
+def user_blocks(
+    controls: pa.Array | pa.ChunkedArray | None, index: ControlIndex | None, num_users: int, max_entries: int
+) -> list[tuple[int, int]]:
+    """Cut users into runs whose blocked items stay within a bound: a muted category may be thousands of items a user.
+
+    Args:
+        controls: [n] controls of the users, see CONTROLS_TYPE; None where they have none.
+        index: The catalogue as controls see it.
+        num_users: Number of users, n.
+        max_entries: Most entries of `blocked_items` in one run; a single user may have more.
+
+    Returns:
+        First user and end of each run.
+    """
+    if controls is None or index is None or not num_users:
+        return [(0, num_users)] if num_users else []
+    flat = FlatControls.of(one_array(controls))
+    sizes = flat.are("item", KEEP_OUT).astype(np.int64)
+    for kind, labels in index.labels.items():
+        codes = labels.codes(flat.targets)
+        there = flat.are(kind, KEEP_OUT) & (codes >= 0)
+        sizes[there] = np.diff(labels.items.indptr)[codes[there]]
+    total = np.cumsum(np.bincount(flat.users, weights=sizes, minlength=num_users))
+    blocks, start = [], 0
+    while start < num_users:
+        before = total[start - 1] if start else 0.0
+        end = max(start + 1, int(np.searchsorted(total, before + max_entries, side="right")))
+        blocks.append((start, end))
+        start = end
+    return blocks
 
 
 def _targets(

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from mmrec_lib.errors import ShowingError
+from mmrec_lib.config import load_config
+from mmrec_lib.errors import ConfigError, ShowingError
+from mmrec_lib.section import Section
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import Condition, ShowingConfig
 from mmrec_lib.showing.guards import check_shrinkage
@@ -247,6 +249,37 @@ def test_an_undeclared_segment_and_a_missing_file_are_refused(tmp_path: Path) ->
     for read in (read_rules_file, lambda path: rules_version(ShowingConfig(rules_file=path))):
         with pytest.raises(ShowingError, match="No such file"):
             read(str(tmp_path / "none.yaml"))
+
+
+class Root(Section):
+    """A configuration with the section."""
+
+    showing: ShowingConfig = ShowingConfig()
+
+
+WRONG_SETTINGS = [
+    (
+        "segments: {s: [{attribute: age, atleast: 3}]}",
+        r"`showing\.segments\.s\.0\.atleast` is unknown; .* `at_least`\?",
+    ),
+    (
+        "rules: [{name: a, kind: boost, items: {price_bellow: 3}}]",
+        r"`showing\.rules\.0\.boost\.items\.price_bellow` is unknown; did you mean `price_below`\?",
+    ),
+    ("rules: [{name: a, kind: pin, positon: 1, items: {item_ids: [a]}}]", r"positon` is unknown; .* `position`\?"),
+    ("market: country", r"`showing\.market` is unknown"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), WRONG_SETTINGS)
+def test_a_wrong_key_inside_rules_of_the_configuration_is_named_with_the_nearest(
+    text: str, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "env" / "local").mkdir(parents=True)
+    (tmp_path / "base" / "showing.yaml").write_text(f"showing: {{{text}}}")
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(Root, tmp_path, "local")
 
 
 def test_a_rule_without_segment_attributes_needs_no_values_of_users() -> None:

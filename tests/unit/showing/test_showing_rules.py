@@ -8,6 +8,7 @@ import pytest
 from mmrec_lib.errors import ShowingError
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig
+from mmrec_lib.showing.controls import user_blocks
 from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.showing.reasons import KeptOut, why_kept_out
 from tests.unit.showing.shop import (
@@ -136,6 +137,22 @@ def test_controls_that_the_rules_were_not_built_with_are_refused() -> None:
         blocks_only.of_users(maps([{}]), controls)
     nobody = controls_array([None, []])
     assert without.of_users(maps([{}, {}]), nobody).blocked is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_users_are_cut_so_that_blocked_items_stay_within_a_bound(seed: int) -> None:
+    rng = random.Random(seed)
+    records, controls = random_items(rng, 14), [random_controls(rng) for _ in range(30)]
+    rules = build_rules(items_table(records), ShowingConfig(), DAY, {}, soft_controls=SOFT)
+    array, bound = controls_array(controls), rng.randint(1, 20)
+    blocks = user_blocks(array, rules.controls, 30, bound)
+    assert [start for start, _ in blocks] == [0, *(end for _, end in blocks[:-1])] and blocks[-1][1] == 30
+    for start, end in blocks:
+        limits = rules.of_users(maps([None] * (end - start)), array.slice(start, end - start))
+        num_blocked = 0 if limits.blocked is None else limits.blocked.nnz
+        assert num_blocked <= bound or end - start == 1
+    assert user_blocks(array, rules.controls, 30, 10_000) == [(0, 30)]
+    assert user_blocks(None, rules.controls, 30, 1) == [(0, 30)] and user_blocks(None, None, 0, 1) == []
 
 
 def test_a_folder_without_rules_is_refused(tmp_path: Path) -> None:
