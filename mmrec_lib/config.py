@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -108,18 +108,39 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Known keys at a path of a configuration; under a mapping the keys are the user's own and any part fits."""
-    parts = list(path)
-    while parts:
-        field = model.model_fields.get(parts.pop(0))
-        if field is None:
-            return []
-        is_mapping = get_origin(field.annotation) is dict
-        annotations = [field.annotation, *get_args(field.annotation)]
-        inner = next((a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)), None)
-        if inner is None:
-            return []
-        if is_mapping and parts:
-            parts.pop(0)
-        model = inner
-    return sorted(model.model_fields)
+    """Known keys at a path of a configuration; keys of mappings, places in lists and tags of unions fit any part."""
+    annotations: list[Any] = [model]
+    for part in path:
+        annotations = [inner for annotation in annotations for inner in _at(annotation, part)]
+    models = [found for annotation in annotations for found in _models(annotation)]
+    return sorted({name for found in models for name in found.model_fields})
+
+
+def _at(annotation: Any, part: str) -> list[Any]:
+    """Annotations of what lies at one part of a path."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(part)
+        return [] if field is None else [field.annotation]
+    if origin is dict:
+        return [arguments[1]]
+    if origin in (list, tuple):
+        return [inner for inner in arguments if inner is not Ellipsis]
+    if tagged := [found for found in _models(annotation) if _is_tagged(found, part)]:
+        return tagged
+    return [inner for argument in arguments for inner in _at(argument, part)]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Classes that an annotation may be, those inside mappings and lists left out."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (dict, list, tuple):
+        return []
+    return [found for argument in get_args(annotation) for found in _models(argument)]
+
+
+def _is_tagged(model: type[BaseModel], tag: str) -> bool:
+    """Tell whether a class of a union is the one that a tag selects."""
+    fields = model.model_fields.values()
+    return any(get_origin(field.annotation) is Literal and get_args(field.annotation) == (tag,) for field in fields)

@@ -58,3 +58,7 @@ class EncoderError(MmrecError):
 
 class ModelError(MmrecError):
     """Raised when a ranker cannot be fitted, loaded or applied."""
+
+
+class ShowingError(MmrecError):
+    """Raised when rules of what may be shown are wrong, contradict each other or would remove too much."""

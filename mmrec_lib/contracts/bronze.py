@@ -133,6 +133,30 @@ USER_EDGE = TableContract(
     key=("user_id", "friend_id"),
 )
 
+USER_CONTROL = TableContract(
+    name="user_control",
+    layer="bronze",
+    comment="What users set themselves: items, categories and brands they want none, less or more of.",
+    columns=(
+        Column("control_id", StringType(), "Key: hash of user, target_kind and target.", required=True),
+        Column("user_id", StringType(), "Whose control it is.", required=True),
+        Column("action", StringType(), "block, mute, less or boost.", required=True),
+        Column("target_kind", StringType(), "item, category or brand.", required=True),
+        Column("target", StringType(), "Id of the item, or name of the category or brand.", required=True),
+        Column("strength", DoubleType(), "How much less or more; null is showing.control_strength."),
+        Column(
+            "updated_at", TimestampType(), "Version of the record (UTC); 1970-01-01 where not given.", required=True
+        ),
+        Column("attributes", STRING_MAP, "Fields beyond the contract, lists and objects as JSON."),
+        *SOURCE,
+    ),
+    key=("control_id",),
+    checks=(
+        Check("action_known", "action IN ('block', 'mute', 'less', 'boost')"),
+        Check("target_kind_known", "target_kind IN ('item', 'category', 'brand')"),
+    ),
+)
+
 GRAPH_EDGE = TableContract(
     name="graph_edge",
     layer="bronze",
@@ -227,8 +251,8 @@ QUARANTINE = TableContract(
         Column(
             "record_kind",
             StringType(),
-            "event, review, item, user, user_edge, graph_edge, provided_text, provided_vector, media, file, or field "
-            "(of a record that was stored without it).",
+            "event, review, item, user, user_edge, user_control, graph_edge, provided_text, provided_vector, media, "
+            "file, or field (of a record that was stored without it).",
             required=True,
         ),
         Column("reason", StringType(), "Reason from a closed list, such as unknown_item.", required=True),
@@ -288,9 +312,9 @@ LANDING_FILE = TableContract(
 TOMBSTONE = TableContract(
     name="tombstone",
     layer="bronze",
-    comment="Items and users that were deleted, so that an older version arriving late does not bring them back.",
+    comment="Deleted items, users and controls, so that an older version arriving late does not bring them back.",
     columns=(
-        Column("record_kind", StringType(), "item or user.", required=True),
+        Column("record_kind", StringType(), "item, user or user_control.", required=True),
         Column("record_id", StringType(), "Deleted key.", required=True),
         Column("updated_at", TimestampType(), "Version of the deletion (UTC).", required=True),
         *SOURCE,
@@ -304,6 +328,7 @@ BRONZE = (
     ITEM,
     USER,
     USER_EDGE,
+    USER_CONTROL,
     GRAPH_EDGE,
     MEDIA_ASSET,
     MEDIA_LINK,

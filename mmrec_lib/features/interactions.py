@@ -54,7 +54,8 @@ def weigh_events(
         as_of: See `resolve_as_of`.
 
     Returns:
-        user_id, item_id, event_type, event_ts, split, weight (double, may be 0 or below), is_seen (boolean).
+        user_id, item_id, event_type, event_ts, split, weight (double, may be 0 or below), is_seen
+        (boolean, whether the event still hides its item on that date).
 
     Raises:
         NoDataError: When no declared type occurs.
@@ -77,7 +78,7 @@ def weigh_events(
         "event_ts",
         "split",
         weight.alias("weight"),
-        _by_type(present, lambda kind: F.lit(kind.counts_as_seen)).alias("is_seen"),
+        _by_type(present, lambda kind: _is_hidden(kind, as_of)).alias("is_seen"),
     )
     return count_acts_once(weighted, present, span.types)
 
@@ -89,6 +90,15 @@ def _by_type(event_types: Mapping[str, EventTypeConfig], value: Callable[[EventT
         chosen = F.when(matches, value(kind)) if chosen is None else chosen.when(matches, value(kind))
     assert chosen is not None
     return chosen
+
+
+def _is_hidden(kind: EventTypeConfig, as_of: date) -> Column:
+    """True where an event of a type still keeps its item from being recommended again on the as-of date."""
+    if not kind.counts_as_seen or kind.seen_days is None or as_of == NO_TIME:
+        return F.lit(kind.counts_as_seen)
+    micros = F.unix_micros("event_ts")
+    oldest = int(datetime.combine(as_of, time(), UTC).timestamp() * 1e6 - kind.seen_days * _SECONDS_A_DAY * 1e6)
+    return (micros >= F.lit(oldest)) | (micros <= 0)
 
 
 def _type_weight(kind: EventTypeConfig, config: FeaturesConfig) -> Column:

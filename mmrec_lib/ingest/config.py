@@ -74,6 +74,8 @@ class EventTypeConfig(Section):
         value_max: Highest allowed value; none when null.
         weight: How much one such event says about liking the item; 0 when it says nothing.
         counts_as_seen: Whether the item need not be recommended again.
+        seen_days: Days after which an item that was seen by such an event may be recommended again, for what is used up
+            and bought again; null never. Counted back from the as-of date; events without a time never get old.
         low_value_below: A value below this one is low; null when no value is.
         low_value_means: What a low value says of the item: positive (all the same), ignore, or negative.
         act: Name of what the user did, where several types tell of it, such as a rating and the review that repeats it:
@@ -87,6 +89,7 @@ class EventTypeConfig(Section):
     value_max: float | None = None
     weight: float = 1.0
     counts_as_seen: bool = True
+    seen_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     low_value_below: float | None = None
     low_value_means: Literal["positive", "ignore", "negative"] = "positive"
     act: str | None = None

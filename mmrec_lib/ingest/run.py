@@ -45,6 +45,7 @@ WRITES = (
     "item",
     "user",
     "user_edge",
+    "user_control",
     "graph_edge",
     "provided_text",
     "provided_vector",
@@ -53,8 +54,13 @@ WRITES = (
 )
 """Tables that `ingest` writes; besides landing files it reads only these."""
 
-_LATEST_KINDS = ("item", "user", "user_edge", "graph_edge", "provided_text", "provided_vector")
-_USER_COLUMNS = {"event": ("user_id",), "review": ("user_id",), "user_edge": ("user_id", "friend_id")}
+_LATEST_KINDS = ("item", "user", "user_edge", "user_control", "graph_edge", "provided_text", "provided_vector")
+_USER_COLUMNS = {
+    "event": ("user_id",),
+    "review": ("user_id",),
+    "user_edge": ("user_id", "friend_id"),
+    "user_control": ("user_id",),
+}
 _log = logging.getLogger(__name__)
 
 

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.errors import NoDataError
+from mmrec_lib.errors import NoDataError, ShowingError
 from mmrec_lib.features.acts import NO_TIME, find_span, known_acts, resolve_as_of, warn_of_newest
 from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.features.contents import (
@@ -25,6 +25,7 @@ from mmrec_lib.features.contents import (
 )
 from mmrec_lib.features.interactions import Cuts, assign_parts, find_cuts, pair_interactions, weigh_events
 from mmrec_lib.features.profiles import known_events, user_profiles
+from mmrec_lib.features.showing import user_attribute_values
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,6 +88,47 @@ def test_weights_come_from_the_event_type_and_unknown_items_and_searches_do_not_
         ("purchase", 5.0, True),
         ("view", 1.0, True),
     ]
+
+
+def test_what_is_used_up_may_come_again_after_its_days(spark: SparkSession) -> None:
+    """Midnight of the as-of date is 31 days after the start; a purchase hides its item for 10 days."""
+    types = {**DEFAULT_EVENT_TYPES, "purchase": EventTypeConfig(weight=5.0, seen_days=10.0)}
+    rows = events(
+        spark,
+        ("u", "a", "purchase", None, 21 * 24 - 1),
+        ("u", "b", "purchase", None, 21 * 24),
+        ("u", "c", "purchase", None, 0),
+        ("u", "c", "view", None, 0),
+        ("v", "a", "purchase", None, -490_896),
+        ("v", "b", "purchase", None, 5),
+        ("v", "b", "purchase", None, 30 * 24),
+        ("v", "c", "purchase", None, 5),
+    )
+    assert rows.where("event_ts = timestamp_micros(0)").count() == 1
+    users = spark.createDataFrame([("u", None), ("v", None)], "user_id string, attributes map<string,string>")
+    items = catalogue(spark, "a", "b", "c")
+
+    def seen(kinds: dict[str, EventTypeConfig]) -> dict[str, list[str]]:
+        profiles = user_profiles(users, items, weigh(spark, rows, kinds), 100)
+        assert {row["user_id"]: len(row["history"]) for row in profiles.collect()} == {"u": 3, "v": 3}
+        return {row["user_id"]: row["seen_item_ids"] for row in profiles.collect()}
+
+    # An event without a time never gets old, and one event that still hides is enough.
+    assert seen(types) == {"u": ["b", "c"], "v": ["a", "b"]}
+    assert seen(DEFAULT_EVENT_TYPES) == {"u": ["a", "b", "c"], "v": ["a", "b", "c"]}
+
+
+def test_values_of_user_attributes_are_read_once_and_bounded(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [("u", {"country": "DE", "age": "3"}), ("v", {"country": "FR"}), ("w", {"country": "DE"}), ("x", None)]
+    users = spark.createDataFrame(rows, "user_id string, attributes map<string,string>")
+    found = user_attribute_values(users, ["age", "country", "nobody"])
+    assert found == {"age": ["3"], "country": ["DE", "FR"], "nobody": []}
+    assert user_attribute_values(users, []) == {}
+    monkeypatch.setattr("mmrec_lib.features.showing.MAX_VALUES", 1)
+    with pytest.raises(ShowingError, match="at most 1 distinct values are needed, but `country` has more"):
+        user_attribute_values(users, ["age", "country"])
 
 
 def test_events_from_the_as_of_date_on_are_not_known(spark: SparkSession) -> None:

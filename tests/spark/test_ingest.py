@@ -6,7 +6,7 @@ import os
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import DataQualityError, LandingError
+from mmrec_lib.features.showing import load_rule_items, load_user_controls, soft_control_targets
 from mmrec_lib.ingest.config import IngestConfig, ItemsConfig, LandingConfig, MediaConfig
 from mmrec_lib.ingest.media.media import plain_path
 from mmrec_lib.ingest.records.parse import landing_path
@@ -27,6 +28,8 @@ from mmrec_lib.ingest.run import WRITES, IngestSummary, ingest, landing_state
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.merging import WriteResult
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.showing.build import build_rules
+from mmrec_lib.showing.config import ShowingConfig
 
 TS = "2025-07-01T12:00:00Z"
 
@@ -154,6 +157,17 @@ def land_first_day(store: Store) -> None:
         ],
     )
     store.land("user_edges.jsonl", [{"user_id": "u1", "friend_id": "u8"}, {"user_id": "u1", "friend_id": "u8"}])
+    store.land(
+        "user_controls.jsonl",
+        [
+            {"user_id": "u1", "action": "less", "category": "Hats", "strength": 2},
+            {"user_id": "u1", "action": "boost", "category": "Hats", "updated_at": "2025-06-02"},
+            {"user_id": "u1", "action": "boost", "brand": "Acme", "strength": 0.5},
+            {"user_id": "uc", "action": "block", "item_id": "i1", "updated_at": "2025-06-01"},
+            {"user_id": "ud", "op": "delete", "item_id": "i1"},
+            {"user_id": "uc", "action": "hide", "brand": "Acme"},
+        ],
+    )
     store.land("graph.tsv", b"head\trelation\ttail\ni1\tmade_by\tx\ni1\tmade_by\n")
     store.land("transcripts.jsonl", [{"audio": "./a.flac", "text": "hello"}])
     store.land("events/broken.parquet", b"PAR1")
@@ -169,36 +183,32 @@ def land_first_day(store: Store) -> None:
     (store.folder / "secret.png").write_bytes(image(9))
 
 
-def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
-    # Small files of which one line is broken lose more than their share.
-    store = Store(spark, tmp_path, LandingConfig(ingest=IngestConfig(max_quarantine_share=1.0)))
-    land_first_day(store)
+def check_first_controls(store: Store) -> None:
+    """The controls of the first day, and what the showing rules read of the tables."""
+    assert store.rows("user_control", "user_id", "action", "target_kind", "target", "strength") == [
+        ("u1", "boost", "brand", "Acme", 0.5),
+        ("u1", "boost", "category", "Hats", None),
+        ("uc", "block", "item", "i1", None),
+    ]
+    controls = load_user_controls(store.lakehouse())
+    assert controls is not None
+    assert {row["user_id"]: [tuple(one) for one in row["controls"]] for row in controls.collect()} == {
+        "u1": [("boost", "brand", "Acme", 0.5), ("boost", "category", "Hats", None)],
+        "uc": [("block", "item", "i1", None)],
+    }
+    assert soft_control_targets(store.lakehouse()) == {"brand": ["Acme"], "category": ["Hats"]}
+    table = load_rule_items(store.lakehouse(), pa.array(["i4", "i1", "3"]))
+    assert table["item_id"].to_pylist() == ["i4", "i1", "3"] and table["available"].to_pylist() == [True] * 3
+    assert build_rules(table, ShowingConfig(), date(2025, 7, 1), {}).is_listed.all()
 
-    summary = store.ingest()
-    assert "events/broken.parquet" in summary.message and "reviews/notes.docx" in summary.message
-    assert "graph.tsv (1 of 2 lost; first in line 3: " in summary.message
-    assert store.rows("item", "item_id", "title") == [("3", "Shoe"), ("i1", "Hat"), ("i2", "Coat"), ("i4", None)]
-    assert store.rows("user", "user_id", "is_declared") == [
-        ("u0", False),
-        ("u1", True),
-        ("u2", False),
-        ("u7", False),
-        ("u8", False),
-        ("u9", False),
-    ]
-    assert store.rows("user", "user_id", "attributes")[1] == ("u1", '[{"key":"age","value":"31"}]')
-    assert {row[0] for row in store.rows("event", "event_id")} >= {"e1", "e2", "e3", "e8"}
-    assert len(store.rows("event")) == 5 and ("e3", 4.0) in store.rows("event", "event_id", "value")
-    assert store.rows("review", "review_id") == [("r1",)]
-    assert len(store.rows("user_edge")) == len(store.rows("graph_edge")) == 1
-    assert store.rows("provided_text", "owner_kind", "owner_id") == [("media", "a.flac")]
-    assert store.rows("provided_vector", "item_id", "modality", "encoder_id", "vector") == [
-        ("i1", "audio", "x", [1.0, 2.0])
-    ]
+
+def check_first_day(store: Store, summary: IngestSummary) -> None:
+    """What the first day brought to quarantine, and its counts."""
     assert Counter(store.rows("quarantine", "record_kind", "reason")) == {
         ("item", "impossible_value"): 1,
         ("item", "not_json"): 1,
         ("user", "missing_key"): 1,
+        ("user_control", "impossible_value"): 1,
         ("event", "conflicting_redelivery"): 1,
         ("event", "unknown_item"): 4,
         ("event", "unknown_event_type"): 1,
@@ -225,6 +235,37 @@ def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
     assert (counts["user.stored"], counts["user.superseded"], counts["file.ignored"]) == (1, 1, 1)
     assert (counts["media.read"], counts["media.stored"], counts["media.quarantined"]) == (8, 4, 4)
 
+
+def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
+    # Small files of which one line is broken lose more than their share.
+    store = Store(spark, tmp_path, LandingConfig(ingest=IngestConfig(max_quarantine_share=1.0)))
+    land_first_day(store)
+
+    summary = store.ingest()
+    assert "events/broken.parquet" in summary.message and "reviews/notes.docx" in summary.message
+    assert "graph.tsv (1 of 2 lost; first in line 3: " in summary.message
+    assert store.rows("item", "item_id", "title") == [("3", "Shoe"), ("i1", "Hat"), ("i2", "Coat"), ("i4", None)]
+    assert store.rows("user", "user_id", "is_declared") == [
+        ("u0", False),
+        ("u1", True),
+        ("u2", False),
+        ("u7", False),
+        ("u8", False),
+        ("u9", False),
+        ("uc", False),
+    ], "a control that is taken back makes no user"
+    assert store.rows("user", "user_id", "attributes")[1] == ("u1", '[{"key":"age","value":"31"}]')
+    assert {row[0] for row in store.rows("event", "event_id")} >= {"e1", "e2", "e3", "e8"}
+    assert len(store.rows("event")) == 5 and ("e3", 4.0) in store.rows("event", "event_id", "value")
+    assert store.rows("review", "review_id") == [("r1",)]
+    assert len(store.rows("user_edge")) == len(store.rows("graph_edge")) == 1
+    check_first_controls(store)
+    assert store.rows("provided_text", "owner_kind", "owner_id") == [("media", "a.flac")]
+    assert store.rows("provided_vector", "item_id", "modality", "encoder_id", "vector") == [
+        ("i1", "audio", "x", [1.0, 2.0])
+    ]
+    check_first_day(store, summary)
+
     state, versions = landing_state(store.lakehouse()), store.versions()
     again = store.ingest()
     assert not again.is_changed and store.versions() == versions and landing_state(store.lakehouse()) == state
@@ -241,11 +282,24 @@ def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
     )
     store.land("items-3.jsonl", [{"item_id": "i2", "title": "old Coat", "updated_at": "2025-05-01"}])
     store.land("events/4.jsonl", [event(1), event(1, value=3.0), event(12, "i2"), event(13, "later", user_id="u99")])
+    store.land(
+        "user_controls-2.jsonl",
+        [
+            {"user_id": "uc", "op": "delete", "item_id": "i1", "updated_at": "2025-06-02"},
+            {"user_id": "u1", "action": "mute", "category": "Hats", "updated_at": "2025-06-01"},
+            {"user_id": "u1", "action": "mute", "brand": "Acme"},
+        ],
+    )
     store.land("images/1.png", image(7))
     third = store.ingest()
     assert landing_state(store.lakehouse()) != state
     assert store.rows("item", "item_id", "price") == [("3", None), ("i1", 5.0), ("i4", None), ("later", None)]
-    assert store.rows("tombstone", "record_kind", "record_id") == [("item", "i2")]
+    assert store.rows("user_control", "user_id", "action", "target") == [
+        ("u1", "boost", "Hats"),
+        ("u1", "mute", "Acme"),
+    ]
+    assert ("item", "i2") in store.rows("tombstone", "record_kind", "record_id")
+    assert Counter(store.rows("tombstone", "record_kind")) == {("item",): 1, ("user_control",): 2}
     assert third.counts["event.returned"] == 3 and third.counts["review.returned"] == 1
     assert {row[0] for row in store.rows("event", "event_id")} >= {"e4", "e8", "e9", "e11", "e13"}
     waiting = [row for row in store.rows("quarantine", "record_id", "waits_for_item_id") if row[1]]
@@ -262,6 +316,7 @@ def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
     assert media_left == ["media_missing", "media_wrong_type"]
     store.check_reconciliation()
 
+    store.land("user_controls-3.jsonl", [{"user_id": "uc", "action": "mute", "item_id": "i1", "updated_at": TS}])
     snapshot = LandingConfig(items=ItemsConfig(full_snapshot=True))
     store.land(
         "items-4.jsonl",
@@ -270,6 +325,7 @@ def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
     store.ingest(snapshot)
     assert store.rows("item", "item_id", "title") == [("i1", "Hat 2"), ("i4", None)]
     assert ("e4",) in store.rows("event", "event_id"), "what people did stays"
+    assert ("uc", "mute") in store.rows("user_control", "user_id", "action"), "a later control holds again"
 
 
 class KilledError(Exception):

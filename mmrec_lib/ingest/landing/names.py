@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 SOURCES: tuple[tuple[str, str], ...] = (
     ("user_edges", "user_edge"),
+    ("user_controls", "user_control"),
     ("events", "event"),
     ("reviews", "review"),
     ("items", "item"),
@@ -19,7 +20,9 @@ SOURCES: tuple[tuple[str, str], ...] = (
 
 MEDIA_FOLDERS = ("images", "audio", "video")
 MODALITIES = ("text", "image", "audio", "video")
-EXPECTED = "events*, reviews*, items*, users*, user_edges*, transcripts*, vectors/*.parquet or graph*.tsv"
+EXPECTED = (
+    "events*, reviews*, items*, users*, user_edges*, user_controls*, transcripts*, vectors/*.parquet or graph*.tsv"
+)
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 _FORMATS = {

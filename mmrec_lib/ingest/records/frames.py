@@ -37,7 +37,7 @@ from mmrec_lib.ingest.records.vectors import parse_vectors
 
 SOURCE = ("source_path", "source_file_id", "source_line")
 IMMUTABLE_KINDS = ("event", "review")
-DELETABLE_KINDS = ("item", "user")
+DELETABLE_KINDS = ("item", "user", "user_control")
 
 _NOTE = StructType(
     [

@@ -17,6 +17,9 @@ Columns = dict[str, Any]
 
 RATING_MIN, RATING_MAX = 1.0, 5.0
 SPLITS = ("train", "valid", "test")
+CONTROL_ACTIONS = ("block", "mute", "less", "boost")
+SOFT_ACTIONS = ("less", "boost")
+MIN_STRENGTH, MAX_STRENGTH = 0.0, 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,8 @@ class Parsed:
 
     Attributes:
         columns: Columns of the kind's table without the source columns; None when rejected. Times are microseconds
-            since the epoch. Items and users have `_deleted` besides, events and reviews without an id of their own
-            `_derived_id`.
+            since the epoch. Items, users and controls have `_deleted` besides, events and reviews without an id of
+            their own `_derived_id`.
         reason: Why it was rejected; None when accepted.
         detail: What was wrong; None when accepted.
         record_id: Key of the record as far as it could be read.
@@ -216,6 +219,48 @@ def read_user_edge(fields: Fields, rules: Rules) -> Columns:
     }
 
 
+def read_user_control(fields: Fields, rules: Rules) -> Columns:
+    """Columns of `user_control`, and `_deleted`; one of item_id, category and brand is the target."""
+    del rules
+    user_id = user_key(fields.key("user_id"))
+    item_id, category, brand = fields.optional_key("item_id"), fields.text("category"), fields.text("brand")
+    named = [(kind, name) for kind, name in (("item", item_id), ("category", category), ("brand", brand)) if name]
+    if not named:
+        fields.require_readable("category", "brand")
+        raise RecordError(
+            Reason.MISSING_FIELD, "fields `item_id`, `category` and `brand`: one of them is needed, got none"
+        )
+    if len(named) > 1:
+        raise RecordError(
+            Reason.IMPOSSIBLE_VALUE,
+            f"fields `item_id`, `category` and `brand`: one of them is needed, got {len(named)}. Deliver a record for "
+            "each",
+        )
+    target_kind, target = named[0]
+    deleted = fields.choice("op", ("delete",)) is not None
+    action = fields.choice("action", CONTROL_ACTIONS)
+    if action is None and not deleted:
+        raise RecordError(
+            Reason.MISSING_FIELD, f"field `action`: one of {', '.join(CONTROL_ACTIONS)} is needed, got none"
+        )
+    if action in SOFT_ACTIONS and target_kind == "item":
+        raise RecordError(
+            Reason.IMPOSSIBLE_VALUE, f"field `action`: block or mute is needed for an item_id, got {shown(action)}"
+        )
+    identity = json_text([user_id, target_kind, target])
+    return {
+        "control_id": hashlib.sha256(identity.encode("utf-8")).hexdigest()[:32],
+        "user_id": user_id,
+        "action": action,
+        "target_kind": target_kind,
+        "target": target,
+        "strength": fields.number("strength", MIN_STRENGTH, MAX_STRENGTH),
+        "updated_at": fields.time_us("updated_at"),
+        "_deleted": deleted,
+        "attributes": fields.rest(),
+    }
+
+
 def read_graph_edge(fields: Fields, rules: Rules) -> Columns:
     """Columns of `graph_edge`."""
     del rules
@@ -248,6 +293,7 @@ READERS: dict[str, Callable[[Fields, Rules], Columns]] = {
     "item": read_item,
     "user": read_user,
     "user_edge": read_user_edge,
+    "user_control": read_user_control,
     "graph_edge": read_graph_edge,
     "provided_text": read_provided_text,
 }
@@ -258,6 +304,7 @@ ID_FIELDS: dict[str, tuple[str, ...]] = {
     "item": ("item_id",),
     "user": ("user_id",),
     "user_edge": ("user_id", "friend_id"),
+    "user_control": ("user_id", "item_id", "category", "brand"),
     "graph_edge": ("head", "relation", "tail"),
     "provided_text": ("audio", "review_id", "item_id"),
     "provided_vector": ("item_id",),

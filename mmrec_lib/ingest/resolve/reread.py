@@ -16,8 +16,8 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 
 # Tables that records of other kinds fill too. None of records: what is in the store is enough to make it.
 _KINDS: dict[str, tuple[str, ...] | None] = {
-    "user": ("user", "event", "review", "user_edge"),
-    "tombstone": ("item", "user"),
+    "user": ("user", "event", "review", "user_edge", "user_control"),
+    "tombstone": ("item", "user", "user_control"),
     "quarantine": None,
     "media_asset": (),
     "media_link": (),

@@ -14,8 +14,8 @@ from mmrec_lib.lakehouse.actions import union
 
 
 def mentions(settled: DataFrame, *columns: str) -> DataFrame:
-    """Users named by accepted records: `user_id` and the source columns; one row a mention."""
-    accepted = settled.where(F.col("_status") == STORED)
+    """Users named by accepted records that are no deletions: `user_id` and the source columns; one row a mention."""
+    accepted = settled.where((F.col("_status") == STORED) & ~F.coalesce("_deleted", F.lit(False)))
     parts = [accepted.select(F.col(column).alias("user_id"), *SOURCE) for column in columns]
     return union(parts)
 

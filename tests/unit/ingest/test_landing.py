@@ -44,6 +44,7 @@ def rows_of(folder: Path, name: str, content: bytes, limit: int = MB, split_byte
         ("items/part-0.parquet", "item", "parquet"),
         ("items-2.ndjson", "item", "json"),
         ("user_edges.jsonl", "user_edge", "json"),
+        ("user_controls/app.csv", "user_control", "csv"),
         ("users.csv", "user", "csv"),
         ("reviews.json", "review", "json"),
         ("transcripts/a.jsonl", "provided_text", "json"),

@@ -34,6 +34,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "item": {"item_id": "i1", "title": "Hat", "categories": ["a", "b"], "price": 9.5, "image": "images/1.jpg"},
     "user": {"user_id": "u1", "age": 30, "updated_at": TS},
     "user_edge": {"user_id": "u1", "friend_id": "u2", "since": 2020},
+    "user_control": {"user_id": "u1", "action": "less", "category": "Hats", "strength": 0.5, "updated_at": TS},
     "graph_edge": {"head": "i1", "relation": "made_by", "tail": "x"},
     "provided_text": {"audio": "audio/1.flac", "text": "hello"},
 }
@@ -79,6 +80,53 @@ def test_an_event_becomes_typed_columns_and_keeps_unknown_fields_as_attributes()
         "attributes": {"device": "phone", "n": "3", "ok": "true", "tags": '["b",{"a":1}]', "x": "2.5"},
     }
     assert parsed.record_id == "e1"
+
+
+def test_a_control_has_one_target_and_its_key_is_user_and_target() -> None:
+    parsed = parse("user_control", {**GOOD["user_control"], "screen": "list"})
+    assert parsed.columns is not None
+    assert len(parsed.columns.pop("control_id")) == 32
+    assert parsed.columns == {
+        "user_id": "u1",
+        "action": "less",
+        "target_kind": "category",
+        "target": "Hats",
+        "strength": 0.5,
+        "updated_at": TS_US,
+        "_deleted": False,
+        "attributes": {"screen": "list"},
+    }
+
+    def key_of(**fields: Any) -> str:
+        columns = parse("user_control", fields).columns
+        assert columns is not None
+        return str(columns["control_id"])
+
+    hats = key_of(user_id="u1", action="less", category="Hats")
+    assert hats == key_of(user_id="u1", action="mute", category="Hats"), "a later action replaces the earlier one"
+    assert hats == key_of(user_id="u1", op="delete", category="Hats"), "a deletion needs no action"
+    assert (
+        hats != key_of(user_id="u1", action="less", brand="Hats") != key_of(user_id="u2", action="less", brand="Hats")
+    )
+    assert key_of(user_id="u1", action="block", item_id=7) == key_of(user_id="u1", action="mute", item_id="7")
+
+
+BAD_CONTROLS = [
+    ({"user_id": "u1", "action": "less"}, Reason.MISSING_FIELD, "one of them is needed, got none"),
+    ({"user_id": "u1", "action": "less", "category": "a", "brand": "b"}, Reason.IMPOSSIBLE_VALUE, "got 2"),
+    ({"user_id": "u1", "category": "a"}, Reason.MISSING_FIELD, "one of block, mute, less, boost is needed"),
+    ({"user_id": "u1", "action": "hide", "category": "a"}, Reason.IMPOSSIBLE_VALUE, "got 'hide'"),
+    ({"user_id": "u1", "action": "boost", "item_id": "i1"}, Reason.IMPOSSIBLE_VALUE, "block or mute is needed for"),
+    ({"user_id": "u1", "action": "less", "brand": "a", "strength": -1}, Reason.IMPOSSIBLE_VALUE, "from 0 to 100"),
+    ({"user_id": "u1", "action": "less", "brand": ["a"]}, Reason.WRONG_TYPE, "text"),
+    ({"action": "less", "brand": "a"}, Reason.MISSING_KEY, "user_id"),
+]
+
+
+@pytest.mark.parametrize(("record", "reason", "detail"), BAD_CONTROLS)
+def test_a_wrong_control_is_refused(record: dict[str, Any], reason: Reason, detail: str) -> None:
+    parsed = parse("user_control", record)
+    assert parsed.reason == reason and detail in (parsed.detail or "")
 
 
 BAD_EVENTS = [

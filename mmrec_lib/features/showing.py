@@ -1,0 +1,87 @@
+"""Tables → inputs of the showing rules: controls of users, values of their attributes, columns of items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from mmrec_lib.errors import ShowingError
+from mmrec_lib.lakehouse.tables import Lakehouse
+
+MAX_VALUES = 10_000
+"""Distinct values of one attribute of users; more are no market, age or segment but an id."""
+
+_SOFT = ("less", "boost")
+_ITEM_COLUMNS = ("item_id", "available", "categories", "price", "markets", "attributes")
+
+
+def load_user_controls(lakehouse: Lakehouse) -> DataFrame | None:
+    """Controls of the users that have some.
+
+    Returns:
+        user_id, controls array<struct<action, target_kind, target, strength>> sorted; None where no user has one, so
+        that a run without controls joins nothing.
+    """
+    if not lakehouse.exists("user_control"):
+        return None
+    rows = lakehouse.read("user_control")
+    if not rows.limit(1).collect():
+        return None
+    control = F.struct("action", "target_kind", "target", "strength")
+    return rows.groupBy("user_id").agg(F.array_sort(F.collect_list(control)).alias("controls"))
+
+
+def soft_control_targets(lakehouse: Lakehouse) -> dict[str, list[str]]:
+    """Categories and brands that some user boosts or lessens, by kind, sorted; for `build_rules`."""
+    rows = lakehouse.read("user_control").where(F.col("action").isin(*_SOFT))
+    found = rows.groupBy("target_kind").agg(F.array_sort(F.collect_set("target")).alias("targets")).collect()
+    return {row["target_kind"]: list(row["targets"]) for row in found}
+
+
+def user_attribute_values(profiles: DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
+    """Distinct values of attributes of users, sorted, in one Spark job; none where no attribute is asked for.
+
+    Args:
+        profiles: user_profile, or any DataFrame with `attributes`.
+        names: See `rules_file.user_attributes_of`.
+
+    Raises:
+        ShowingError: When an attribute has more than `MAX_VALUES` values.
+    """
+    if not names:
+        return {}
+    wanted = F.array(
+        *[
+            F.struct(F.lit(name).alias("name"), F.try_element_at("attributes", F.lit(name)).alias("value"))
+            for name in names
+        ]
+    )
+    pairs = profiles.select(F.explode(wanted).alias("pair")).select("pair.*").where("value IS NOT NULL").distinct()
+    # One value more than allowed tells that there are too many, however many there are.
+    rows = pairs.limit(MAX_VALUES * len(names) + 1).collect()
+    values: dict[str, list[str]] = {name: [] for name in names}
+    for row in rows:
+        values[row["name"]].append(row["value"])
+    for name, found in values.items():
+        if len(found) > MAX_VALUES:
+            raise ShowingError(
+                f"rules: attributes of users with at most {MAX_VALUES:,} distinct values are needed, but `{name}` has "
+                "more. Use a coarser one, such as a country for a postcode."
+            )
+    return {name: sorted(found) for name, found in values.items()}
+
+
+def load_rule_items(lakehouse: Lakehouse, item_ids: pa.Array) -> pa.Table:
+    """Columns of items that rules look at, in the order of a catalogue.
+
+    Args:
+        lakehouse: The store.
+        item_ids: Ids of the catalogue; all are in the table item.
+    """
+    rows = lakehouse.read("item").select(*_ITEM_COLUMNS)
+    table = pa.Table.from_batches(list(lakehouse.stream_arrow("rule_items", rows.coalesce(1))))
+    return table.take(pc.index_in(item_ids.cast(table["item_id"].type), value_set=table["item_id"].combine_chunks()))

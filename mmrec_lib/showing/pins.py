@@ -1,0 +1,114 @@
+"""Pinned items at their places in finished lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from mmrec_lib.errors import ShowingError
+from mmrec_lib.showing.item_rules import NO_GROUP, ItemRules, UserLimits
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PinnedLists:
+    """Lists with their pins.
+
+    Attributes:
+        indices: [n, k] int32, -1 padded at the end.
+        scores: [n, k] float32, -inf where padded, never increasing: a pinned item has the score of the next item below
+            it that is not pinned, else of the one above; 0 in a list of nothing but pins.
+        is_pinned: [n, k] True for items that a rule put at their place.
+    """
+
+    indices: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    is_pinned: Flags
+
+
+def place_pins(
+    indices: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float32],
+    limits: UserLimits,
+    rules: ItemRules,
+    k: int,
+    *,
+    hidden: sparse.csr_matrix | None = None,
+) -> PinnedLists:
+    """Put pinned items at their places; the others keep their order around them.
+
+    A pin is passed over for users who may not get the item: it is not listed, not allowed to their group, blocked or
+    hidden. Where a list is too short for a position the item closes it: lists have no gaps.
+
+    Args:
+        indices: [n, c] lists, best first, -1 padded at the end.
+        scores: [n, c] their scores, -inf where padded.
+        limits: Limits of the users.
+        rules: The rules.
+        k: Length of the lists that come out.
+        hidden: [n, I] entries for more items that a user must not get, such as seen ones.
+
+    Raises:
+        ShowingError: When shapes do not fit.
+    """
+    num_users = len(limits)
+    if indices.shape != scores.shape or indices.ndim != 2 or len(indices) != num_users:
+        raise ShowingError(
+            f"pins: lists and scores of {num_users} users need one shape [n, c], got {indices.shape} and {scores.shape}"
+        )
+    pinned = np.full((num_users, k), -1, dtype=np.int32)
+    is_taken = np.zeros(indices.shape, dtype=np.bool_)
+    for pin in rules.pins:
+        if pin.position > k:
+            continue
+        applies = _may_get(pin.item, limits, rules, hidden)
+        if pin.segment is not None:
+            applies &= limits.in_segment[pin.segment]
+        pinned[applies, pin.position - 1] = pin.item
+        is_taken |= applies[:, None] & (indices == pin.item)
+    return _merged(indices, scores, pinned, is_taken)
+
+
+def _may_get(item: int, limits: UserLimits, rules: ItemRules, hidden: sparse.csr_matrix | None) -> Flags:
+    """[n] True for users who may get an item."""
+    may = np.full(len(limits), bool(rules.is_listed[item]))
+    if rules.allowed is not None:
+        in_group = limits.group_of_user != NO_GROUP
+        may[in_group] &= rules.allowed[limits.group_of_user[in_group], item]
+    for matrix in (limits.blocked, hidden):
+        if matrix is not None:
+            rows = np.repeat(np.arange(len(limits)), np.diff(matrix.indptr))
+            may[rows[matrix.indices == item]] = False
+    return may
+
+
+def _merged(
+    indices: npt.NDArray[np.int32], scores: npt.NDArray[np.float32], pinned: npt.NDArray[np.int32], is_taken: Flags
+) -> PinnedLists:
+    num_users, k = pinned.shape
+    # The others, in order, without gaps, and as many places more as a list may need.
+    order = np.argsort((indices < 0) | is_taken, axis=1, kind="stable")
+    others = np.take_along_axis(np.where(is_taken, -1, indices), order, axis=1)
+    values = np.take_along_axis(np.where(is_taken, -np.inf, scores), order, axis=1)
+    others = np.concatenate([others, np.full((num_users, 1), -1, others.dtype)], axis=1)
+    values = np.concatenate([values, np.full((num_users, 1), -np.inf, values.dtype)], axis=1)
+    is_free = pinned < 0
+    at = np.minimum(np.cumsum(is_free, axis=1) - 1, others.shape[1] - 1)
+    merged = np.where(is_free, np.take_along_axis(others, np.maximum(at, 0), axis=1), pinned)
+    value = np.where(is_free, np.take_along_axis(values, np.maximum(at, 0), axis=1), np.nan)
+    closed = np.argsort(merged < 0, axis=1, kind="stable")
+    merged, value, is_free = (np.take_along_axis(array, closed, axis=1) for array in (merged, value, is_free))
+    is_pinned = ~is_free
+    # From below, then from above.
+    for place in range(k - 2, -1, -1):
+        value[:, place] = np.where(
+            np.isnan(value[:, place]) & (merged[:, place + 1] >= 0), value[:, place + 1], value[:, place]
+        )
+    for place in range(1, k):
+        value[:, place] = np.where(np.isnan(value[:, place]), value[:, place - 1], value[:, place])
+    value = np.where(np.isnan(value), 0.0, value)
+    return PinnedLists(merged.astype(np.int32), value.astype(np.float32), is_pinned)
