@@ -107,7 +107,8 @@ def _outstanding(quotas: Any, label: int, place: int, counts: Any, supply: Any) 
     """Items of a label that its floor still needs and the candidates still hold."""
     if place >= quotas.windows[label]:
         return 0
-    return max(0, min(quotas.floors[label] - counts[label], supply[label]))
+    lacking: int = max(0, min(quotas.floors[label] - counts[label], supply[label]))
+    return lacking
 
 
 @compiled
