@@ -20,7 +20,7 @@ class MetricRow:
     Attributes:
         model: ranker, or the name of a baseline.
         segment: See `segments.SEGMENTS`.
-        metric: ndcg, recall, precision, map or coverage.
+        metric: ndcg, recall, precision, map or coverage; of re-ranked lists see `effects.LIST_METRICS`.
         k: Cut-off.
         value: Mean over users; for coverage the share of the candidate items.
         ci_low: Lower end of the 95 % interval; None for coverage, which is no mean over users.

@@ -11,7 +11,9 @@ import pytest
 
 # Modules without Spark whose docstrings hold examples.
 MODULES = (
+    "mmrec_lib.evaluation.lists",
     "mmrec_lib.evaluation.metrics",
+    "mmrec_lib.reranking.duplicates",
     "mmrec_lib.text.clauses",
     "mmrec_lib.text.tokenizer",
     "mmrec_lib.text.well_formed",
