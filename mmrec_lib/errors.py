@@ -58,3 +58,7 @@ class EncoderError(MmrecError):
 
 class ModelError(MmrecError):
     """Raised when a ranker cannot be fitted, loaded or applied."""
+
+
+class PublishingError(MmrecError):
+    """Raised when new lists break a rule or a bound, so that they must not take the place of the published ones."""
