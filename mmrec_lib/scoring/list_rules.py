@@ -107,7 +107,7 @@ def check_lists(batch: pa.RecordBatch, items: KnownItems, k: int) -> dict[str, F
     has_gap = (num_items != num_scores) | (num_items < 0) | (num_items > k)
     has_gap[rows[is_null]] = True
     gaps = np.flatnonzero(has_gap)
-    note(GAP, gaps, lambda n: f"{_told(num_items[gaps[n]])} items, {_told(num_scores[gaps[n]])} scores")
+    note(GAP, gaps, lambda n: f"{_told(int(num_items[gaps[n]]))} items, {_told(int(num_scores[gaps[n]]))} scores")
     infinite = np.flatnonzero(~np.isfinite(scores))
     note(SCORE, score_rows[infinite], lambda n: f"score {scores[infinite[n]]}")
     rising = 1 + np.flatnonzero((scores[1:] > scores[:-1]) & (score_rows[1:] == score_rows[:-1]))

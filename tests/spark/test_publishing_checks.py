@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.contracts.gold import CURRENT_SLICE
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.scoring.checks import ChecksConfig, NewLists, check_before_publishing
+from tests.published import publish
 
 DAY, NEXT = date(2026, 1, 1), date(2026, 1, 2)
 LISTS = {"u1": ["a", "b"], "u2": ["b", "a"], "u3": ["c"], "u4": []}
@@ -33,24 +33,6 @@ def new(lakehouse: Lakehouse) -> NewLists:
     items = [("a", True), ("b", True), ("c", True), ("gone", False)]
     frame = spark.createDataFrame(items, "item_id string, available boolean")
     return NewLists(lists_of(lakehouse, LISTS), profiles, frame, DAY, 4, 2)
-
-
-def published(lakehouse: Lakehouse, day: date, lists: dict[str, list[str]], num_items: int = 4) -> None:
-    """Publish lists as the scoring job does."""
-    spark = lakehouse.spark
-    rows = [
-        (day, user, rank, item, float(-rank), {"ease": float(-rank)}, "7")
-        for user, items in lists.items()
-        for rank, item in enumerate(items, start=1)
-    ]
-    columns = "as_of_date date, user_id string, rank int, item_id string, score double"
-    topk = spark.createDataFrame(rows, f"{columns}, source_shares map<string,double>, model_version string")
-    lakehouse.replace_slice("user_topk", topk, {"as_of_date": day})
-    vectors = [("7", f"i{n}", [1.0]) for n in range(num_items)]
-    frame = spark.createDataFrame(vectors, "model_version string, item_id string, vector array<float>")
-    lakehouse.replace_slice("item_vector", frame, {"model_version": "7"})
-    named = [(name, day, "7") for name in ("user_topk", "item_vector")]
-    lakehouse.merge("current_slice", spark.createDataFrame(named, CURRENT_SLICE.input_schema))
 
 
 def test_good_lists_pass_and_short_and_empty_ones_are_counted(lakehouse: Lakehouse, new: NewLists) -> None:
@@ -84,7 +66,7 @@ def test_bounds_of_short_lists_and_of_the_catalogue(lakehouse: Lakehouse, new: N
         check_before_publishing(lakehouse, new, ChecksConfig(max_short_share=0.49))
     check_before_publishing(lakehouse, new, ChecksConfig(max_short_share=0.5))
 
-    published(lakehouse, DAY, LISTS, num_items=8)
+    publish(lakehouse, DAY, LISTS, num_items=8)
     with pytest.raises(
         PublishingError, match=r"has 4 items, and had 8 when it was last published, which is 50.0% less"
     ):
@@ -98,7 +80,7 @@ def test_the_share_of_changed_entries_is_compared_only_when_asked(lakehouse: Lak
     check_before_publishing(lakehouse, new, changed)  # nothing was published yet
 
     # Of five new entries two are not in the lists of the same users: u1's b, u3's c.
-    published(lakehouse, DAY, {"u1": ["a", "c"], "u2": ["a", "b"], "u3": ["b"], "u8": ["c"]})
+    publish(lakehouse, DAY, {"u1": ["a", "c"], "u2": ["a", "b"], "u3": ["b"], "u8": ["c"]})
     later = replace(new, as_of=NEXT)
     check_before_publishing(lakehouse, later, ChecksConfig(min_changed_share=0.4, max_changed_share=0.4))
     check_before_publishing(lakehouse, later, ChecksConfig())
@@ -116,11 +98,11 @@ def test_bounds_that_nothing_can_meet_are_refused() -> None:
 
 
 def test_the_change_feed_tells_what_a_second_publishing_changed(lakehouse: Lakehouse) -> None:
-    published(lakehouse, DAY, {"u1": ["a", "b"], "u2": ["b"], "u3": ["c"]})
+    publish(lakehouse, DAY, {"u1": ["a", "b"], "u2": ["b"], "u3": ["c"]})
     first = lakehouse.data_version("user_topk")
     assert first is not None
-    published(lakehouse, DAY, {"u1": ["a", "c"], "u2": ["b"], "u4": ["a"]})
-    published(lakehouse, NEXT, {"u1": ["b"]})
+    publish(lakehouse, DAY, {"u1": ["a", "c"], "u2": ["b"], "u4": ["a"]})
+    publish(lakehouse, NEXT, {"u1": ["b"]})
     last = lakehouse.data_version("user_topk")
     feed = lakehouse.spark.sql(
         f"SELECT * FROM table_changes_by_path('{lakehouse.location('user_topk')}', {first + 1}, {last})"
