@@ -176,7 +176,7 @@ def _check_users(new: NewLists) -> dict[str, Finding]:
 
 
 def _check_lists(lakehouse: Lakehouse, new: NewLists) -> dict[str, Finding]:
-    """What breaks a rule of `list_rules` in all lists, in one pass by the workers."""
+    """Find what breaks a rule of `list_rules` in all lists, in one pass by the workers."""
     uri = lakehouse.stage_path("known_items", new.items.select("item_id", "available"))
     columns = ["user_id", "item_ids", "scores", "seen_item_ids"]
     if "seen_item_ids" in new.lists.columns:

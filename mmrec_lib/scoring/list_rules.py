@@ -127,7 +127,7 @@ def check_lists(batch: pa.RecordBatch, items: KnownItems, k: int) -> dict[str, F
 
 
 def check_all(batches: Iterator[pa.RecordBatch], items: KnownItems, k: int) -> pa.RecordBatch:
-    """What `check_lists` finds in all batches together, as rows of `FINDINGS`."""
+    """Add up what `check_lists` finds in all batches together, as rows of `FINDINGS`."""
     found: dict[str, Finding] = {}
     for batch in batches:
         for rule, finding in check_lists(batch, items, k).items():
