@@ -58,6 +58,7 @@ class Published:
 def published(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Published:
     folder = tmp_path_factory.mktemp("published")
     store = StoreConfig(data=str(folder / "landing"), out=str(folder / "out" / "demo"))
+    (folder / "out" / "demo").mkdir(parents=True)
     create_card(store)
     lakehouse = Lakehouse(spark, store, "run-1", datetime(2026, 1, 1, tzinfo=UTC))
     publish(lakehouse, LATER, {"u0001": ["p100"], "u0003": ["p017"]}, version="6")
@@ -84,6 +85,7 @@ def test_the_page_has_an_example_for_every_reader() -> None:
     ]
     told = [("duckdb" in e, "pyarrow.dataset" in e, "load_cdf" in e, "to_pandas(filters" in e) for e in PYTHON]
     assert [each.index(True) for each in told] == [3, 1, 0, 2], "an example that no test below runs"
+    assert examples((PROJECT / "README.md").read_text(encoding="utf-8"), "python") == [PYTHON[0]]
 
 
 def test_spark_sql_reads_the_current_slice(published: Published) -> None:
