@@ -50,6 +50,7 @@ DEV = [
     "build>=1.2",
     "databricks-bundles>=0.260",
     "deltalake>=1.0",
+    "duckdb>=1.4",
     "hypothesis>=6.100",
     "import-linter>=2.1",
     "mypy>=1.13",

@@ -47,7 +47,7 @@ def external_versions(context: Context, config: Config) -> dict[str, str]:
     return {"champion": context.registry.state()["champion"], "ingest": last_ingest(context.ledger)}
 
 
-def is_complete(context: Context) -> bool:
+def is_complete(context: Context, config: Config) -> bool:
     """Tell if the files are there and whole."""
     return are_whole(Path(context.lakehouse.store.publish_root))
 

@@ -31,7 +31,7 @@ def external_versions(context: Context, config: Config) -> dict[str, str]:
     return encoding_revisions(config.models, config.embedding)
 
 
-def is_complete(context: Context) -> bool:
+def is_complete(context: Context, config: Config) -> bool:
     """Tell if no medium of the last good run is to be tried again."""
     last = context.ledger.last_good(JOB.name)
     return last is None or not last.counts.get("to_retry")

@@ -29,7 +29,7 @@ def external_versions(context: Context, config: Config) -> dict[str, str]:
     return {"newest": context.registry.state()["newest"]}
 
 
-def is_complete(context: Context) -> bool:
+def is_complete(context: Context, config: Config) -> bool:
     """Tell if the newest version carries its metrics and plots."""
     return is_evaluated(context.registry)
 

@@ -27,7 +27,7 @@ def external_versions(context: Context, config: Config) -> dict[str, str]:
     return {"newest": context.registry.state()["newest"]}
 
 
-def is_complete(context: Context) -> bool:
+def is_complete(context: Context, config: Config) -> bool:
     """Tell if the newest version carries a decision and the champion's files are there."""
     return is_decided(context.registry)
 

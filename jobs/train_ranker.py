@@ -22,7 +22,7 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome(*train(context.lakehouse, context.registry, config.training))
 
 
-def is_complete(context: Context) -> bool:
+def is_complete(context: Context, config: Config) -> bool:
     """Tell if the version that the last good run spoke of is there with its files."""
     last = context.ledger.last_good(JOB.name)
     return is_registered(context.registry, None if last is None else last.counts)

@@ -62,3 +62,7 @@ class ModelError(MmrecError):
 
 class ShowingError(MmrecError):
     """Raised when rules of what may be shown are wrong, contradict each other or would remove too much."""
+
+
+class PublishingError(MmrecError):
+    """Raised when new lists break a rule or a bound, so that they must not take the place of the published ones."""

@@ -71,7 +71,7 @@ def no_external_versions(context: Context, config: Any) -> Mapping[str, str]:
     return {}
 
 
-def always_complete(context: Context) -> bool:
+def always_complete(context: Context, config: Any) -> bool:
     """For jobs that write tables only; those are compared by version."""
     return True
 
@@ -108,7 +108,7 @@ class Job(Generic[ConfigT]):
     writes: tuple[str, ...]
     run: Callable[[Context, ConfigT], Outcome]
     external_versions: Callable[[Context, ConfigT], Mapping[str, str]] = no_external_versions
-    is_complete: Callable[[Context], bool] = always_complete
+    is_complete: Callable[[Context, ConfigT], bool] = always_complete
     before_remaking: Callable[[Context, ConfigT, Sequence[LostTable]], None] = written_whole
     is_dated: bool = False
     feedback: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ def plan_job(job: Job[ConfigT], context: Context, config: ConfigT, *, force: boo
         changed = [name for name, version in inputs.items() if last.input_versions.get(name) != version]
         return Plan(fingerprint, inputs, True, f"changed: {', '.join(changed) or 'files, config or library'}")
     same_tables = _known(context.lakehouse.data_versions(job.tables_written)) == last.output_versions
-    if not same_tables or not job.is_complete(job.view(context)):
+    if not same_tables or not job.is_complete(job.view(context), config):
         return Plan(fingerprint, inputs, True, "what it writes is not as its last good run left it")
     return Plan(fingerprint, inputs, False, "nothing new")
 

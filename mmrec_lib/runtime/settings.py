@@ -15,6 +15,7 @@ from mmrec_lib.lakehouse.config import MaintenanceConfig, SparkConfig, StoreConf
 from mmrec_lib.location import is_uri
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.opinions.config import OpinionConfig
+from mmrec_lib.publishing.exports import ExportConfig
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.tracking.config import TrackingConfig
@@ -40,6 +41,7 @@ class Settings(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
     scoring: ScoringConfig = ScoringConfig()
+    export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()
 

@@ -1,0 +1,228 @@
+"""Checks of new lists before they take the place of the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+from pydantic import Field, model_validator
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, LongType, StringType, StructField, StructType
+
+from mmrec_lib.config import Section
+from mmrec_lib.contracts.table import SLICE_COLUMN
+from mmrec_lib.errors import PublishingError
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.location import filesystem_of
+from mmrec_lib.scoring.list_rules import COUNTED, LIST_RULES, LISTS, NUM_EXAMPLES, SHORT, Finding, KnownItems, check_all
+
+_FOUND = StructType(
+    [
+        StructField("rule", StringType()),
+        StructField("num_rows", LongType()),
+        StructField("user_ids", ArrayType(StringType())),
+        StructField("values", ArrayType(StringType())),
+    ]
+)
+_USER_RULES = {
+    "user_twice": "stand more than once in the new lists",
+    "user_missing": "are known and have no row in the new lists, not even one with an empty list",
+    "user_unknown": "are in the new lists and unknown",
+}
+
+
+class ChecksConfig(Section):
+    """Bounds of what may take the place of the published lists; what no bound can allow is always checked.
+
+    Attributes:
+        max_catalogue_shrink: Share of its items that the catalogue may lose against the published one; 1 allows all.
+        max_short_share: Share of users that may have fewer than k items, also none.
+        min_changed_share: Share of entries (user and item) that must be new against the published lists; null does not
+            compare. It is not asked of a run that replaces the lists of its own date.
+        max_changed_share: Share of entries that may be new; null does not compare. Comparing reads the published lists
+            once.
+    """
+
+    max_catalogue_shrink: float = Field(default=0.3, ge=0, le=1)
+    max_short_share: float = Field(default=1.0, ge=0, le=1)
+    min_changed_share: float | None = Field(default=None, ge=0, le=1)
+    max_changed_share: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> ChecksConfig:
+        low, high = self.min_changed_share, self.max_changed_share
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_changed_share {low} is above max_changed_share {high}, so that nothing could pass")
+        return self
+
+
+@dataclass(frozen=True)
+class NewLists:
+    """Lists that were computed and are not published yet.
+
+    Attributes:
+        lists: One row a user: user_id, item_ids and scores (arrays, best first). Staged, because it is read twice. With
+            a column seen_item_ids that the scoring carried along, the lists need no join, which is most of the cost.
+        profiles: The known users: user_id and seen_item_ids.
+        items: The table item: item_id and available.
+        as_of: Date of their slice.
+        num_items: Items in the catalogue that was scored.
+        k: Items a user.
+    """
+
+    lists: DataFrame
+    profiles: DataFrame
+    items: DataFrame
+    as_of: date
+    num_items: int
+    k: int
+
+
+def check_before_publishing(lakehouse: Lakehouse, new: NewLists, config: ChecksConfig) -> dict[str, int]:
+    """Check new lists of user_topk as a whole; to be called after they were staged and before the first table changes.
+
+    Args:
+        lakehouse: Reads the published slices: user_topk, item_vector and current_slice.
+        new: What would be published.
+        config: Bounds.
+
+    Returns:
+        `lists`, `entries`, and how many lists are `short` (fewer than k items) and `empty`.
+
+    Raises:
+        PublishingError: When a rule is broken. It names each rule, how many rows break it and the first of them.
+    """
+    _require_catalogue(lakehouse, new.num_items, config)
+    broken = [_told(sentence, finding, "users") for sentence, finding in _check_users(new).items()]
+    found = _check_lists(lakehouse, new)
+    broken += [_told(text, found[rule], "lists") for rule, text in LIST_RULES.items() if rule in found]
+    counts = {name: found[name].num_rows if name in found else 0 for name in COUNTED}
+    short = counts[SHORT] / max(counts[LISTS], 1)
+    if short > config.max_short_share:
+        broken.append(
+            f"{counts[SHORT]} of {counts[LISTS]} lists ({short:.1%}) have fewer than k = {new.k} items, "
+            f"{counts['empty']} of them none; scoring.checks.max_short_share allows {config.max_short_share:.1%}"
+        )
+    if not broken:
+        broken = _check_changes(lakehouse, new, counts["entries"], config)
+    if broken:
+        raise PublishingError(
+            f"The new lists were not published, and the published ones stay: {'; '.join(broken)}. Every known user "
+            "needs one list of at most k different items that are known, available and not seen, with finite scores, "
+            "best first. Where a bound is too narrow, change it; else correct items, profiles or model and score again."
+        )
+    return counts
+
+
+def _told(text: str, finding: Finding, what: str) -> str:
+    shown = ", ".join(f"user {user!r}{f' with {value}' if value else ''}" for user, value in finding.examples)
+    more = ", ..." if finding.num_rows > len(finding.examples) else ""
+    return f"{finding.num_rows} {what} {text} ({shown}{more})"
+
+
+def _require_catalogue(lakehouse: Lakehouse, num_items: int, config: ChecksConfig) -> None:
+    """Check the size of the catalogue against that of the published one.
+
+    Raises:
+        PublishingError: When it lost more than the configured share of its items.
+    """
+    if config.max_catalogue_shrink >= 1:
+        return
+    published = _published(lakehouse, "item_vector")
+    if published is None:
+        return
+    before = lakehouse.read("item_vector").where(F.col("model_version") == published[1]).count()
+    if before - num_items > config.max_catalogue_shrink * before:
+        raise PublishingError(
+            f"The new lists were not published, and the published ones stay: the catalogue has {num_items} items, and "
+            f"had {before} when it was last published, which is {1 - num_items / before:.1%} less; "
+            f"scoring.checks.max_catalogue_shrink allows {config.max_catalogue_shrink:.1%}. Deliver the items again if "
+            "some are missing, or set the key to 1 for one run if they are gone for good."
+        )
+
+
+def _published(lakehouse: Lakehouse, name: str) -> tuple[str, str] | None:
+    """Date and model version of the published slice of a table."""
+    rows = lakehouse.read("current_slice").where(F.col("table_name") == name)
+    row = rows.select(F.col(SLICE_COLUMN).cast("string"), "model_version").collect()
+    return (str(row[0][0]), str(row[0][1])) if row else None
+
+
+def _check_users(new: NewLists) -> dict[str, Finding]:
+    """Users that do not stand exactly once on both sides, by the sentence that says so; reads ids only."""
+    listed = new.lists.select("user_id", F.lit(1).alias("listed"), F.lit(0).alias("known"))
+    known = new.profiles.select("user_id", F.lit(0).alias("listed"), F.lit(1).alias("known"))
+    sums = (
+        listed.unionByName(known).groupBy("user_id").agg(F.sum("listed").alias("listed"), F.max("known").alias("known"))
+    )
+    conditions = {
+        "user_twice": F.col("listed") > 1,
+        "user_missing": F.col("listed") == 0,
+        "user_unknown": F.col("known") == 0,
+    }
+    counts = sums.agg(*[F.count_if(condition).alias(rule) for rule, condition in conditions.items()]).collect()[0]
+    found = {}
+    for rule, condition in conditions.items():
+        if counts[rule]:
+            first = sums.where(condition).select("user_id").orderBy("user_id").limit(NUM_EXAMPLES).collect()
+            found[_USER_RULES[rule]] = Finding(counts[rule], [(str(row["user_id"]), "") for row in first])
+    return found
+
+
+def _check_lists(lakehouse: Lakehouse, new: NewLists) -> dict[str, Finding]:
+    """Find what breaks a rule of `list_rules` in all lists, in one pass by the workers."""
+    uri = lakehouse.stage_path("known_items", new.items.select("item_id", "available"))
+    columns = ["user_id", "item_ids", "scores", "seen_item_ids"]
+    if "seen_item_ids" in new.lists.columns:
+        rows = new.lists.select(*columns)
+    else:
+        # A user in two profiles is told by `_check_users` where it is in two lists.
+        seen = new.profiles.select("user_id", "seen_item_ids")
+        rows = new.lists.select(*columns[:3]).join(seen, "user_id", "left").select(*columns)
+    k = new.k
+
+    def check(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield check_all(batches, _load_items(uri), k)
+
+    found: dict[str, Finding] = {}
+    for row in rows.mapInArrow(check, _FOUND).collect():
+        finding = Finding(row["num_rows"], list(zip(row["user_ids"], row["values"], strict=True)))
+        found.setdefault(row["rule"], Finding(0, [])).add(finding)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _load_items(uri: str) -> KnownItems:
+    """The staged item table, read once a worker process."""
+    fs, root = filesystem_of(uri)
+    table = pyarrow.dataset.dataset(root, filesystem=fs, format="parquet").to_table().combine_chunks()
+    available = table["available"].fill_null(False).to_numpy().astype(np.bool_)
+    return KnownItems(pa.concat_arrays(table["item_id"].chunks or [pa.array([], pa.string())]), available)
+
+
+def _check_changes(lakehouse: Lakehouse, new: NewLists, num_entries: int, config: ChecksConfig) -> list[str]:
+    """Compare entries with the published ones, where a bound asks for it."""
+    if config.min_changed_share is None and config.max_changed_share is None:
+        return []
+    published = _published(lakehouse, "user_topk")
+    if published is None or not num_entries:
+        return []
+    day, version = published
+    before = lakehouse.read("user_topk").where(F.col(SLICE_COLUMN) == F.lit(day).cast("date"))
+    lists_before = before.groupBy("user_id").agg(F.collect_list("item_id").alias("before"))
+    both = new.lists.select("user_id", "item_ids").join(lists_before, "user_id")
+    common = both.agg(F.sum(F.size(F.array_intersect("item_ids", "before")))).collect()[0][0] or 0
+    changed = 1 - common / num_entries
+    told = f"{changed:.1%} of the entries are not in the published lists (of {day}, model version {version}); "
+    if config.max_changed_share is not None and changed > config.max_changed_share:
+        return [f"{told}scoring.checks.max_changed_share allows {config.max_changed_share:.1%}"]
+    is_other_day = day != str(new.as_of)
+    if config.min_changed_share is not None and changed < config.min_changed_share and is_other_day:
+        return [f"{told}scoring.checks.min_changed_share asks for {config.min_changed_share:.1%}"]
+    return []
