@@ -5,27 +5,33 @@ from __future__ import annotations
 import sys
 
 from mmrec_lib.config import Section
+from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
 from mmrec_lib.scoring.config import ScoringConfig
-from mmrec_lib.scoring.score import READS, WRITES, score_all
+from mmrec_lib.scoring.score import READS, WRITES, ScoringSettings, score_all
+from mmrec_lib.showing.config import ShowingConfig
+from mmrec_lib.showing.rules_file import rules_version
 
 
 class Config(Section):
     """Settings of the published lists."""
 
     scoring: ScoringConfig
+    showing: ShowingConfig
+    reranking: RerankingConfig
 
 
 def run(context: Context, config: Config) -> Outcome:
     """Replace the slice of the date with exact top-k lists for every known user."""
-    counts = score_all(context.lakehouse, context.registry, config.scoring)
+    settings = ScoringSettings(config.scoring, config.showing, config.reranking)
+    counts = score_all(context.lakehouse, context.registry, settings)
     return Outcome(counts, f"lists for {counts['users']} users over {counts['items']} items")
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Version of the champion."""
-    return {"champion": context.registry.state()["champion"]}
+    """Versions of the champion and of the rules."""
+    return {"champion": context.registry.state()["champion"], "rules": rules_version(config.showing)}
 
 
 JOB = Job(

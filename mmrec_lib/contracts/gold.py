@@ -29,6 +29,11 @@ USER_TOPK = TableContract(
             ArrayType(StringType()),
             "Items of the user's history that pull this item up most, the strongest first; null below the first ranks.",
         ),
+        Column(
+            "propensity",
+            DoubleType(),
+            "Probability that this place shows this item, where re-ranking leaves something to chance; else null.",
+        ),
         Column("model_version", StringType(), "Version of the registered ranker.", required=True),
     ),
     key=("as_of_date", "user_id", "rank"),

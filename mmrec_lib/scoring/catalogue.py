@@ -22,9 +22,11 @@ from mmrec_lib.location import is_uri
 from mmrec_lib.models.data import Bools, Content, Ints
 from mmrec_lib.models.ids import IdIndex, Mapped
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.reranking.facts import ItemFacts
+from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.topk.items import PreparedItems, prepare_items
 
-_VECTORS, _ITEMS, _MODEL = "item_vectors.npy", "items.arrow", "model"
+_VECTORS, _ITEMS, _MODEL, _RULES, _FACTS = "item_vectors.npy", "items.arrow", "model", "rules", "facts"
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,15 @@ class Catalogue:
         ranker: The model.
         item_ids: [I] today's items, sorted.
         item_vectors: [I, dim] float32.
-        unavailable: [I] items that must not be recommended.
+        rules: What may be shown to whom.
+        facts: Facts for re-ranking; None where lists are not re-ranked.
     """
 
     ranker: FittedRanker
     item_ids: npt.NDArray[np.str_]
     item_vectors: npt.NDArray[np.float32]
-    unavailable: Bools
+    rules: ItemRules
+    facts: ItemFacts | None = None
 
     @cached_property
     def arrow_ids(self) -> pa.StringArray:
@@ -51,7 +55,7 @@ class Catalogue:
     @cached_property
     def prepared(self) -> PreparedItems:
         """The items as exact top-k searches them, prepared once for all users of a worker."""
-        return prepare_items(self.item_vectors, unavailable=self.unavailable)
+        return self._prepared(slice(0, len(self.item_ids)))
 
     def blocks(self, num_items: int) -> Iterator[tuple[slice, PreparedItems]]:
         """The items in blocks of at most so many, each prepared for exact search.
@@ -64,7 +68,15 @@ class Catalogue:
             return
         for start in range(0, len(self.item_ids), num_items):
             rows = slice(start, min(start + num_items, len(self.item_ids)))
-            yield rows, prepare_items(self.item_vectors[rows], unavailable=self.unavailable[rows])
+            yield rows, self._prepared(rows)
+
+    def _prepared(self, rows: slice) -> PreparedItems:
+        """Items with what rules add to their scores as more dimensions."""
+        vectors, rules = self.item_vectors[rows], self.rules
+        if rules.item_boosts.shape[1]:
+            vectors = np.hstack([vectors, rules.item_boosts[rows]])
+        allowed = None if rules.allowed is None else rules.allowed[:, rows]
+        return prepare_items(vectors, unavailable=~rules.is_listed[rows], allowed=allowed)
 
     @cached_property
     def in_model(self) -> Mapped:
@@ -84,7 +96,11 @@ class Catalogue:
 
 
 def build_catalogue(
-    ranker: FittedRanker, items: SnapshotItems, load_contents: Callable[[], Mapping[str, Content]]
+    ranker: FittedRanker,
+    items: SnapshotItems,
+    load_contents: Callable[[], Mapping[str, Content]],
+    rules: ItemRules,
+    facts: ItemFacts | None = None,
 ) -> Catalogue:
     """Vectors of today's items: the model's own, and for items that came after its fit vectors from their content.
 
@@ -92,6 +108,8 @@ def build_catalogue(
         ranker: The model.
         items: The catalogue.
         load_contents: Loads the contents of all its items; called only where some came after the fit.
+        rules: What may be shown to whom, in the catalogue's order.
+        facts: Facts for re-ranking.
     """
     known = Mapped(items.item_ids, IdIndex(ranker.item_ids, "items of the fit"))
     vectors = np.zeros((len(items.item_ids), ranker.vector_dim), dtype=np.float32)
@@ -102,7 +120,7 @@ def build_catalogue(
             name: Content(name, c.kind, c.matrix[late], c.has[late], c.tokens) for name, c in load_contents().items()
         }
         vectors[late] = ranker.item_vectors_from_content(contents, len(late))
-    return Catalogue(ranker, items.item_ids, vectors, ~items.is_available)
+    return Catalogue(ranker, items.item_ids, vectors, rules, facts)
 
 
 def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> None:
@@ -111,8 +129,12 @@ def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> None:
         folder = Path(scratch)
         shutil.copytree(model_folder, folder / _MODEL)
         np.save(folder / _VECTORS, catalogue.item_vectors)
-        items = pa.table({"item_id": catalogue.arrow_ids, "unavailable": pa.array(catalogue.unavailable)})
-        pyarrow.feather.write_feather(items, str(folder / _ITEMS))
+        pyarrow.feather.write_feather(pa.table({"item_id": catalogue.arrow_ids}), str(folder / _ITEMS))
+        (folder / _RULES).mkdir()
+        catalogue.rules.save(folder / _RULES)
+        if catalogue.facts is not None:
+            (folder / _FACTS).mkdir()
+            catalogue.facts.save(folder / _FACTS)
         pyarrow.fs.copy_files(str(folder), uri)
 
 
@@ -138,5 +160,6 @@ def load_catalogue(uri: str) -> Catalogue:
         ranker=FittedRanker.load(local / _MODEL),
         item_ids=np.array(items["item_id"].to_pylist(), dtype=np.str_),
         item_vectors=np.load(local / _VECTORS, mmap_mode="r"),
-        unavailable=items["unavailable"].to_numpy(),
+        rules=ItemRules.load(local / _RULES),
+        facts=ItemFacts.load(local / _FACTS) if (local / _FACTS).exists() else None,
     )

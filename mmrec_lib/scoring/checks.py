@@ -74,6 +74,7 @@ class NewLists:
         as_of: Date of their slice.
         num_items: Items in the catalogue that was scored.
         k: Items a user.
+        is_sorted: False for lists that a second stage or re-ranking put into another order than that of their scores.
     """
 
     lists: DataFrame
@@ -82,6 +83,7 @@ class NewLists:
     as_of: date
     num_items: int
     k: int
+    is_sorted: bool = True
 
 
 def check_before_publishing(lakehouse: Lakehouse, new: NewLists, config: ChecksConfig) -> dict[str, int]:
@@ -185,10 +187,10 @@ def _check_lists(lakehouse: Lakehouse, new: NewLists) -> dict[str, Finding]:
         # A user in two profiles is told by `_check_users` where it is in two lists.
         seen = new.profiles.select("user_id", "seen_item_ids")
         rows = new.lists.select(*columns[:3]).join(seen, "user_id", "left").select(*columns)
-    k = new.k
+    k, is_sorted = new.k, new.is_sorted
 
     def check(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        yield check_all(batches, _load_items(uri), k)
+        yield check_all(batches, _load_items(uri), k, is_sorted=is_sorted)
 
     found: dict[str, Finding] = {}
     for row in rows.mapInArrow(check, _FOUND).collect():

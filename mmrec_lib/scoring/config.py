@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from mmrec_lib.config import Section
+from mmrec_lib.scoring.checks import ChecksConfig
 
 
 class ListConfig(Section):
@@ -31,8 +32,10 @@ class ScoringConfig(ListConfig):
         num_neighbors: Neighbours an item.
         users_per_task: Users that one task scores.
         max_catalogue_items: Largest catalogue that the driver makes vectors of (4 bytes a dimension and item).
+        checks: Bounds of what may take the place of the published lists.
     """
 
     num_neighbors: int = Field(default=20, ge=1)
     users_per_task: int = Field(default=20_000, ge=1)
     max_catalogue_items: int = Field(default=5_000_000, ge=1)
+    checks: ChecksConfig = ChecksConfig()

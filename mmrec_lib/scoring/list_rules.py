@@ -77,13 +77,14 @@ class KnownItems:
         return codes
 
 
-def check_lists(batch: pa.RecordBatch, items: KnownItems, k: int) -> dict[str, Finding]:
+def check_lists(batch: pa.RecordBatch, items: KnownItems, k: int, *, is_sorted: bool = True) -> dict[str, Finding]:
     """Find what breaks a rule in lists of one row a user.
 
     Args:
         batch: user_id, item_ids (array of text), scores (array of float64), best first; seen_item_ids (array of text).
         items: The item table.
         k: Longest list; a shorter one is counted as `SHORT`.
+        is_sorted: False where scores need not descend.
 
     Returns:
         By rule, those that some list breaks, and the counts of `COUNTED`.
@@ -110,7 +111,7 @@ def check_lists(batch: pa.RecordBatch, items: KnownItems, k: int) -> dict[str, F
     note(GAP, gaps, lambda n: f"{_told(int(num_items[gaps[n]]))} items, {_told(int(num_scores[gaps[n]]))} scores")
     infinite = np.flatnonzero(~np.isfinite(scores))
     note(SCORE, score_rows[infinite], lambda n: f"score {scores[infinite[n]]}")
-    rising = 1 + np.flatnonzero((scores[1:] > scores[:-1]) & (score_rows[1:] == score_rows[:-1]))
+    rising = 1 + np.flatnonzero(is_sorted & (scores[1:] > scores[:-1]) & (score_rows[1:] == score_rows[:-1]))
     note(ORDER, score_rows[rising], lambda n: f"score {scores[rising[n]]} after {scores[rising[n] - 1]}")
     twice = _twice(rows, codes)
     note(TWICE, rows[twice], lambda n: f"item {listed[int(twice[n])].as_py()}")
@@ -126,11 +127,13 @@ def check_lists(batch: pa.RecordBatch, items: KnownItems, k: int) -> dict[str, F
     return found | {name: Finding(number, []) for name, number in counts.items()}
 
 
-def check_all(batches: Iterator[pa.RecordBatch], items: KnownItems, k: int) -> pa.RecordBatch:
+def check_all(
+    batches: Iterator[pa.RecordBatch], items: KnownItems, k: int, *, is_sorted: bool = True
+) -> pa.RecordBatch:
     """Add up what `check_lists` finds in all batches together, as rows of `FINDINGS`."""
     found: dict[str, Finding] = {}
     for batch in batches:
-        for rule, finding in check_lists(batch, items, k).items():
+        for rule, finding in check_lists(batch, items, k, is_sorted=is_sorted).items():
             found.setdefault(rule, Finding(0, [])).add(finding)
     rows = [
         {

@@ -53,7 +53,7 @@ def neighbors_over_partitions(
 def neighbor_rows(catalogue: Catalogue, scale: NDArray[np.float32], k: int, rows: slice) -> pa.RecordBatch:
     """Neighbours of some items; see `neighbors_over_partitions`."""
     vectors = catalogue.item_vectors[:, : len(scale)] * scale
-    top = nearest(vectors, k, unavailable=catalogue.unavailable, rows=rows)
+    top = nearest(vectors, k, unavailable=~catalogue.rules.is_listed, rows=rows)
     items, places = np.nonzero(top.indices != NO_ITEM)
     return pa.RecordBatch.from_arrays(
         [

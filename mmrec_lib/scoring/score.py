@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +18,23 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.gold import CURRENT_SLICE, ITEM_VECTOR
 from mmrec_lib.errors import ModelError
-from mmrec_lib.features.load import load_fit_contents, load_items, present_profiles
+from mmrec_lib.features.load import SnapshotItems, load_fit_contents, load_items, present_profiles
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.lakehouse.views import ensure_current_views
+from mmrec_lib.models.data import Content
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.arrow_lists import vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
+from mmrec_lib.scoring.checks import NewLists, check_before_publishing
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
-from mmrec_lib.scoring.users import SHARES, score_profiles
+from mmrec_lib.scoring.shown_items import load_item_facts, load_rules
+from mmrec_lib.scoring.users import SHARES, ScoringTask, score_profiles
+from mmrec_lib.showing.config import ShowingConfig
+from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
 
 READS = (
@@ -34,23 +44,43 @@ READS = (
     "training_snapshot",
     "training_content",
     "training_item",
+    "user_control",
     "registry:champion",
 )
 SLICED = ("user_topk", "item_neighbor", "user_vector", "item_vector")
 WRITES = (*SLICED, "current_slice")
 
 
-def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -> dict[str, int]:
+@dataclass(frozen=True)
+class ScoringSettings:
+    """Settings of a scoring run.
+
+    Attributes:
+        scoring: Sizes, explanations, checks.
+        showing: Rules of what may be shown.
+        reranking: Steps after the search.
+    """
+
+    scoring: ScoringConfig
+    showing: ShowingConfig
+    reranking: RerankingConfig
+
+
+def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSettings) -> dict[str, int]:
     """Score every known user and item with the champion, replace the slices of its date and version, and name them.
 
-    Users and items that were deleted after the snapshot was made are in none of the tables.
+    Users and items that were deleted after the snapshot was made are in none of the tables. New lists are checked
+    before the first table changes.
 
     Returns:
         Counts for job_run.
 
     Raises:
         ModelError: When there is no champion, or the catalogue is larger than configured.
+        ShowingError: When a rule is wrong or removes too much.
+        PublishingError: When new lists break a rule; the published ones stay.
     """
+    config = settings.scoring
     champion = registry.by_alias(CHAMPION)
     if champion is None:
         raise ModelError(
@@ -60,21 +90,20 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
     if len(items.item_ids) > config.max_catalogue_items:
         raise ModelError(
             f"The catalogue has {len(items.item_ids)} items, more than scoring.max_catalogue_items = "
-            f"{config.max_catalogue_items}. Raise it where workers have the memory."
+            f"{config.max_catalogue_items}. Raise it where the driver has the memory."
         )
+    rules, profiles_with_controls = load_rules(lakehouse, items, profiles, settings.showing)
+    day, version = items.cuts.as_of, champion.version
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.model_artifact(champion, "ranker", Path(scratch))
-        catalogue = build_catalogue(
-            FittedRanker.load(folder), items, lambda: load_fit_contents(lakehouse, items, "fit3")
-        )
+        catalogue = _catalogue(lakehouse, FittedRanker.load(folder), items, rules, settings)
         # A place of its own: workers keep what they read from a place, maybe another catalogue of this run.
         uri = lakehouse.staging_path(f"catalogue-{uuid.uuid4().hex}")
         save_catalogue(catalogue, folder, uri)
-        num_users = profiles.count()
-        num_tasks = 2 * (1 + num_users // config.users_per_task)
-        scored = lakehouse.stage("scored", score_profiles(profiles, uri, config, num_tasks))
-    day = items.cuts.as_of
-    version = champion.version
+    num_users = profiles.count()
+    num_tasks = 2 * (1 + num_users // config.users_per_task)
+    task = ScoringTask(uri, config, settings.reranking)
+    scored = lakehouse.stage("scored", score_profiles(profiles_with_controls, task, day, num_tasks))
     topk = _topk_rows(scored).select(
         F.lit(day).alias("as_of_date"),
         "user_id",
@@ -83,10 +112,14 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
         "score",
         "source_shares",
         "because_item_ids",
+        "propensity",
         F.lit(version).alias("model_version"),
     )
     vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector")
+    is_sorted = not settings.reranking.is_on
+    new = NewLists(scored, profiles, lakehouse.read("item"), day, len(items.item_ids), config.k, is_sorted)
     with lakehouse.many_rows(num_users * config.k):
+        checked = check_before_publishing(lakehouse, new, config.checks)
         side_by_side(
             [
                 lambda: lakehouse.replace_slice("user_topk", Staged(topk), {"as_of_date": day}),
@@ -97,11 +130,27 @@ def score_all(lakehouse: Lakehouse, registry: Registry, config: ScoringConfig) -
     # Last and in one commit: a reader that follows it never meets a table that is not there yet.
     current = [(name, day, version) for name in SLICED]
     lakehouse.merge("current_slice", lakehouse.spark.createDataFrame(current, CURRENT_SLICE.input_schema))
-    return {"users": num_users, "items": len(catalogue.item_ids)}
+    ensure_current_views(lakehouse, SLICED)
+    counts = {"users": num_users, "items": len(catalogue.item_ids), "short_lists": checked["short"]}
+    return counts | {"items_kept_out": int((items.is_available & ~rules.is_listed).sum())}
+
+
+def _catalogue(
+    lakehouse: Lakehouse, ranker: FittedRanker, items: SnapshotItems, rules: ItemRules, settings: ScoringSettings
+) -> Catalogue:
+    @cache
+    def contents() -> Mapping[str, Content]:
+        return load_fit_contents(lakehouse, items, "fit3")
+
+    facts = None
+    if settings.reranking.is_on:
+        brand = settings.showing.brand_attribute
+        facts = load_item_facts(lakehouse, items, ranker, contents(), settings.reranking, brand)
+    return build_catalogue(ranker, items, contents, rules, facts)
 
 
 def _topk_rows(scored: DataFrame) -> DataFrame:
-    zipped = F.arrays_zip("item_ids", "scores", "shares", "reasons")
+    zipped = F.arrays_zip("item_ids", "scores", "shares", "reasons", "propensities")
     rows = scored.select("user_id", F.posexplode(zipped).alias("position", "entry"))
     return rows.select(
         "user_id",
@@ -110,6 +159,7 @@ def _topk_rows(scored: DataFrame) -> DataFrame:
         F.col("entry.scores").alias("score"),
         F.coalesce("entry.shares", F.create_map().cast(SHARES)).alias("source_shares"),
         F.col("entry.reasons").alias("because_item_ids"),
+        F.col("entry.propensities").alias("propensity"),
     )
 
 

@@ -8,20 +8,29 @@ Shape letters: n users of a batch, k items of a list, K explained ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, MapType, StringType, StructField, StructType
 from scipy import sparse
 
 from mmrec_lib.models.data import Histories
 from mmrec_lib.models.ranker.explanation import NO_REASON, ProjectedUsers, strongest_entries
+from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.reranking.facts import Candidates, UserFacts
+from mmrec_lib.reranking.rerank import Reranker, build_reranker
 from mmrec_lib.scoring.arrow_lists import groups_of_maps, list_offsets, lists_of_rows, vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue
 from mmrec_lib.scoring.config import ListConfig
+from mmrec_lib.showing.controls import user_blocks
+from mmrec_lib.showing.pins import place_pins
 from mmrec_lib.topk.exact import search
 from mmrec_lib.topk.merging import merge_lists
 from mmrec_lib.topk.selection import NO_ITEM, TopItems
@@ -32,73 +41,164 @@ SCORED = StructType(
     [
         StructField("user_id", StringType()),
         StructField("vector", ArrayType(FloatType())),
+        StructField("seen_item_ids", ArrayType(StringType())),
         StructField("item_ids", ArrayType(StringType())),
         StructField("scores", ArrayType(DoubleType())),
+        StructField("propensities", ArrayType(DoubleType())),
         StructField("shares", ArrayType(SHARES)),
         StructField("reasons", ArrayType(ArrayType(StringType()))),
     ]
 )
 """One row a user: vector, items and scores best first, and for the first of them shares and items of the history."""
 
+RULES_SHARE = "rules"
+# Items that the users of one search keep out, at most: a muted category may be thousands of items a user.
+_MAX_BLOCKED = 20_000_000
 
-def score_profiles(profiles: DataFrame, catalogue_uri: str, config: ListConfig, num_tasks: int) -> DataFrame:
+
+@dataclass(frozen=True)
+class ScoringTask:
+    """Settings of the tasks of a scoring run.
+
+    Attributes:
+        catalogue_uri: Written by `save_catalogue`.
+        lists: Lengths of lists and explanations.
+        reranking: Steps after the search.
+    """
+
+    catalogue_uri: str
+    lists: ListConfig
+    reranking: RerankingConfig
+
+
+def score_profiles(profiles: DataFrame, task: ScoringTask, day: date, num_tasks: int) -> DataFrame:
     """The best items of every user, rows of `SCORED`.
 
     Users are laid out by a hash of their id and sorted, so that the same users are always scored in the same batches:
     matrix products of other batches differ in the last bits, and a second run must find nothing to change.
 
     Args:
-        profiles: user_profile: user_id, attributes, history, seen_item_ids.
-        catalogue_uri: Written by `save_catalogue`.
-        config: Lengths of lists and explanations.
+        profiles: user_profile: user_id, attributes, history, seen_item_ids; and controls, where users have some.
+        task: Settings.
+        day: Chance, where re-ranking uses it, follows from user and day alone.
         num_tasks: Tasks to divide the users into.
     """
-    columns = profiles.select("user_id", "attributes", "history.item_id", "history.weight", "seen_item_ids")
-    named = columns.toDF("user_id", "attributes", "history_items", "history_weights", "seen_item_ids")
+    named = profiles.select(
+        "user_id",
+        "attributes",
+        F.col("history.item_id").alias("history_items"),
+        F.col("history.weight").alias("history_weights"),
+        "seen_item_ids",
+        F.xxhash64("user_id", F.lit(day.isoformat())).alias("seed"),
+        *(["controls"] if "controls" in profiles.columns else []),
+    )
     laid_out = named.repartition(num_tasks, "user_id").sortWithinPartitions("user_id")
-    return laid_out.mapInArrow(lambda batches: score_partition(batches, catalogue_uri, config), SCORED)
+    return laid_out.mapInArrow(lambda batches: score_partition(batches, task), SCORED)
 
 
-def score_partition(
-    batches: Iterator[pa.RecordBatch], catalogue_uri: str, config: ListConfig
-) -> Iterator[pa.RecordBatch]:
+def score_partition(batches: Iterator[pa.RecordBatch], task: ScoringTask) -> Iterator[pa.RecordBatch]:
     """Work of one task; a task without users, of which small stores have many, loads no catalogue."""
     for batch in batches:
         if batch.num_rows:
-            yield score_batch(batch, load_catalogue(catalogue_uri), config)
+            catalogue = load_catalogue(task.catalogue_uri)
+            controls = _controls(batch)
+            for start, end in user_blocks(controls, catalogue.rules.controls, batch.num_rows, _MAX_BLOCKED):
+                yield score_batch(batch.slice(start, end - start), catalogue, task.lists, task.reranking)
 
 
-def score_batch(batch: pa.RecordBatch, catalogue: Catalogue, config: ListConfig) -> pa.RecordBatch:
+def score_batch(
+    batch: pa.RecordBatch, catalogue: Catalogue, config: ListConfig, reranking: RerankingConfig
+) -> pa.RecordBatch:
     """Score the users of a batch.
 
     Args:
-        batch: user_id, attributes, history_items, history_weights, seen_item_ids.
-        catalogue: Items and model.
+        batch: user_id, attributes, history_items, history_weights, seen_item_ids, seed, and controls if any.
+        catalogue: Items, model and rules.
         config: Lengths of lists and explanations.
+        reranking: Steps after the search.
     """
-    ranker = catalogue.ranker
+    ranker, rules = catalogue.ranker, catalogue.rules
     histories = Histories(_histories(batch, catalogue), groups_of_maps(batch["attributes"], ranker.attribute_names))
     users = ranker.project(histories)
+    limits = rules.of_users(batch["attributes"], _controls(batch))
+    seen = _seen(batch, catalogue)
+    hidden = seen if limits.blocked is None else sparse.csr_matrix(seen + limits.blocked)
+    vectors = np.hstack([users.vectors, limits.user_boosts]) if limits.user_boosts.shape[1] else users.vectors
+    num_candidates = max(config.k, reranking.num_candidates) if reranking.is_on else config.k
     # A task has one core.
     parts = [
-        (rows.start, search(items, users.vectors, config.k, seen=seen, num_threads=1))
-        for rows, items, seen in _blocks(catalogue, _seen(batch, catalogue), config.items_per_block)
+        (
+            rows.start,
+            search(items, vectors, num_candidates, seen=own, group_of_user=limits.group_of_user, num_threads=1),
+        )
+        for rows, items, own in _blocks(catalogue, hidden, config.items_per_block)
     ]
-    top = merge_lists([part for _, part in parts], config.k, first_items=[start for start, _ in parts])
-    lengths = (top.indices != NO_ITEM).sum(axis=1)
+    top = merge_lists([part for _, part in parts], num_candidates, first_items=[start for start, _ in parts])
+    propensity = None
+    reranker = _reranker(reranking)
+    if reranker is not None:
+        assert catalogue.facts is not None
+        facts = UserFacts(_history_of_today(batch, catalogue), batch["seed"].to_numpy().view(np.uint64))
+        lists = reranker(Candidates(top.indices, top.scores), catalogue.facts, facts, config.k)
+        top, propensity = TopItems(lists.indices, lists.scores), lists.propensity
+    if rules.pins:
+        pinned = place_pins(top.indices, top.scores, limits, rules, config.k, hidden=hidden)
+        if propensity is not None:
+            propensity = moved_propensities(propensity, top.indices, pinned.indices)
+        top = TopItems(pinned.indices, pinned.scores)
     is_filled = top.indices != NO_ITEM
-    shares, reasons = _explained(catalogue, users, top, config)
+    lengths = is_filled.sum(axis=1)
+    boosts = np.einsum("nd,nkd->nk", limits.user_boosts, rules.item_boosts[top.indices[:, : config.explained_ranks]])
+    shares, reasons = _explained(catalogue, users, top, boosts, config)
+    probabilities = pa.nulls(len(users)) if propensity is None else propensity[is_filled].astype(np.float64)
     return pa.RecordBatch.from_arrays(
         [
             batch["user_id"],
             vectors_to_arrow(users.vectors),
+            batch["seen_item_ids"],
             lists_of_rows(catalogue.arrow_ids.take(pa.array(top.indices[is_filled])), lengths),
             lists_of_rows(pa.array(top.scores[is_filled].astype(np.float64)), lengths),
+            probabilities.cast(pa.list_(pa.float64()))
+            if propensity is None
+            else lists_of_rows(pa.array(probabilities), lengths),
             shares,
             reasons,
         ],
         names=SCORED.names,
     )
+
+
+def moved_propensities(
+    propensity: NDArray[np.float32], before: NDArray[np.int32], after: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """[n, k] probabilities of items that pins moved; a pinned item is shown for sure, so its probability is 1."""
+    same = (after[:, :, None] == before[:, None, :]) & (after[:, :, None] != NO_ITEM)
+    moved = np.take_along_axis(propensity, same.argmax(axis=2), axis=1)
+    found: NDArray[np.float32] = np.where(same.any(axis=2), moved, np.float32(1)).astype(np.float32)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _reranker_of(config: str) -> Reranker | None:
+    # A task has one core.
+    return build_reranker(RerankingConfig.model_validate_json(config), num_threads=1)
+
+
+def _reranker(config: RerankingConfig) -> Reranker | None:
+    """The steps, kept for all batches of a worker with what they prepared of the items."""
+    return _reranker_of(config.model_dump_json()) if config.is_on else None
+
+
+def _controls(batch: pa.RecordBatch) -> pa.Array | None:
+    return batch["controls"] if "controls" in batch.schema.names else None
+
+
+def _history_of_today(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:
+    """[n, today's items] weights of the history."""
+    offsets = list_offsets(batch["history_items"])
+    is_listed, columns = catalogue.listed(batch["history_items"].flatten())
+    weights = batch["history_weights"].flatten().to_numpy(zero_copy_only=False)[is_listed]
+    return _csr(offsets, is_listed, columns, weights, len(catalogue.item_ids))
 
 
 def _histories(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:
@@ -142,7 +242,7 @@ def _blocks(catalogue: Catalogue, seen: sparse.csr_matrix, num_items: int) -> It
 
 
 def _explained(
-    catalogue: Catalogue, users: ProjectedUsers, top: TopItems, config: ListConfig
+    catalogue: Catalogue, users: ProjectedUsers, top: TopItems, boosts_NK: NDArray[np.float32], config: ListConfig
 ) -> tuple[pa.ListArray, pa.ListArray]:
     """Shares and reasons of the first items of each list; all of a score is `content` for an item after the fit."""
     if not config.explained_ranks:
@@ -156,13 +256,16 @@ def _explained(
     at = np.zeros(indices.shape, dtype=np.int64)
     at[in_model] = catalogue.in_model.of(indices[in_model])
     explained = catalogue.ranker.explain(users, at)
-    names = sorted(explained.shares)
-    values = np.stack([np.where(in_model, explained.shares[name], 0.0) for name in names], axis=2, dtype=np.float64)
-    values[:, :, names.index("content")] += np.where(in_model, 0.0, scores)
+    scores = np.where(is_filled, scores, np.float32(0))
+    parts = explained.shares | {RULES_SHARE: boosts_NK}
+    names = sorted(parts)
+    values = np.stack([np.where(in_model, parts[name], 0.0) for name in names], axis=2, dtype=np.float64)
+    values[:, :, names.index(RULES_SHARE)] = boosts_NK
+    values[:, :, names.index("content")] += np.where(in_model, 0.0, scores - boosts_NK)
     # Taken from the published score, so that the shares add up to it to the last bit that matters.
     residual = names.index("residual")
     values[:, :, residual] = 0.0
-    values[:, :, residual] = np.where(is_filled, scores, 0.0) - values.sum(axis=2)
+    values[:, :, residual] = scores - values.sum(axis=2)
     lengths = is_filled.sum(axis=1)
     return (
         lists_of_rows(_maps(values[is_filled], names), lengths),

@@ -215,7 +215,6 @@ class ShowingConfig(RuleSet):
             item.
         max_removed_share: Share of the available items above which a rule, or all exclusions for everybody together,
             stop the run.
-        max_shrinkage: Share of the catalogue that may be gone since the slice before; above it the run stops.
     """
 
     rules_file: str | None = None
@@ -230,4 +229,3 @@ class ShowingConfig(RuleSet):
     max_control_dimensions: int = Field(default=64, ge=0)
     max_groups: int = Field(default=256, ge=1)
     max_removed_share: float = Field(default=0.5, ge=0, le=1)
-    max_shrinkage: float = Field(default=0.5, ge=0, le=1)

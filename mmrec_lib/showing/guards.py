@@ -1,4 +1,4 @@
-"""Guards against rules and deliveries that would empty the lists."""
+"""Guard against rules that would empty the lists."""
 
 from __future__ import annotations
 
@@ -21,23 +21,4 @@ def check_removed_share(subject: str, num_removed: int, num_items: int, max_shar
         raise ShowingError(
             f"{subject}: at most {max_share:.0%} of the available items may be removed (showing.max_removed_share), "
             f"but it removes {num_removed:,} of {num_items:,}. Narrow it, or raise the share if that is meant."
-        )
-
-
-def check_shrinkage(num_items: int, num_before: int, max_shrinkage: float) -> None:
-    """Refuse a catalogue that lost too many items since the slice before.
-
-    Args:
-        num_items: Items now.
-        num_before: Items of the slice before; 0 where there was none.
-        max_shrinkage: Largest share of them that may be gone.
-
-    Raises:
-        ShowingError: When more are gone.
-    """
-    if num_before - num_items > max_shrinkage * num_before:
-        raise ShowingError(
-            f"items: at most {max_shrinkage:.0%} of the catalogue may be gone since the published slice "
-            f"(showing.max_shrinkage), but of {num_before:,} items {num_items:,} are left. Deliver the items again, or "
-            "raise the share if that is meant."
         )

@@ -11,6 +11,7 @@ import pytest
 
 from mmrec_lib.embedding import operator
 from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.reviews import extract_opinions
 from mmrec_lib.scoring import users
 from mmrec_lib.scoring.config import ListConfig
@@ -26,7 +27,9 @@ PARTITIONS: dict[str, Partition] = {
     "encode": lambda batches: operator._encode_partition(batches, TASK),
     "extract": lambda batches: operator._extract_partition(batches, TASK),
     "opinions": lambda batches: extract_opinions._analyse_partition(batches, TASK, pa.schema([])),
-    "scores": lambda batches: users.score_partition(batches, "nowhere", ListConfig()),
+    "scores": lambda batches: users.score_partition(
+        batches, users.ScoringTask("nowhere", ListConfig(), RerankingConfig())
+    ),
 }
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from mmrec_lib.errors import ModelError
 from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.load import SnapshotItems
 from mmrec_lib.models.config import ColdItemSettings
 from mmrec_lib.models.data import Content
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
-from mmrec_lib.scoring.catalogue import build_catalogue
+from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, load_catalogue, save_catalogue
+from mmrec_lib.showing.build import build_rules
+from mmrec_lib.showing.config import ShowingConfig
 from tests.unit.models.checkerboard import SETTINGS, Checkerboard, checkerboard
 
 
@@ -33,14 +38,33 @@ def catalogue_of(*item_ids: str) -> SnapshotItems:
     return SnapshotItems("s1", Cuts(date(2026, 1, 1), given=True), np.array(item_ids), available)
 
 
+def catalogue_from(ranker: FittedRanker, items: SnapshotItems, load: Callable[[], Mapping[str, Content]]) -> Catalogue:
+    table = pa.table({"item_id": items.item_ids, "available": items.is_available})
+    rules = build_rules(table, ShowingConfig(max_removed_share=1.0), date(2026, 1, 1), {})
+    return build_catalogue(ranker, items, load, rules)
+
+
+def test_a_saved_catalogue_is_loaded_as_it_was(ranker: FittedRanker, tmp_path: Path) -> None:
+    made = catalogue_from(ranker, catalogue_of(*map(str, ranker.item_ids)), dict)
+    ranker.save(tmp_path / "model")
+    save_catalogue(made, tmp_path / "model", str(tmp_path / "place"))
+    loaded = load_catalogue(str(tmp_path / "place"))
+    np.testing.assert_array_equal(loaded.item_ids, made.item_ids)
+    np.testing.assert_array_equal(loaded.item_vectors, made.item_vectors)
+    np.testing.assert_array_equal(loaded.rules.is_listed, made.rules.is_listed)
+    assert loaded.facts is None
+    with pytest.raises(ModelError, match="there is no items"):
+        load_catalogue(str(tmp_path / "nowhere"))
+
+
 def test_without_a_late_item_no_content_is_loaded(ranker: FittedRanker) -> None:
     def load() -> Mapping[str, Content]:
         raise AssertionError("no item came after the fit")
 
     ids = [str(item) for item in ranker.item_ids]
-    made = build_catalogue(ranker, catalogue_of(*ids[1:]), load)
+    made = catalogue_from(ranker, catalogue_of(*ids[1:]), load)
     np.testing.assert_array_equal(made.item_vectors, ranker.item_vectors()[1:])
-    assert made.unavailable.tolist() == [item.endswith("3") for item in ids[1:]]
+    assert (~made.rules.is_listed).tolist() == [item.endswith("3") for item in ids[1:]]
 
 
 def test_a_late_item_has_the_vector_of_its_content(ranker: FittedRanker, board: Checkerboard) -> None:
@@ -54,7 +78,7 @@ def test_a_late_item_has_the_vector_of_its_content(ranker: FittedRanker, board: 
             for name, c in board.train.contents.items()
         }
 
-    made = build_catalogue(ranker, catalogue_of(*ids, "zz-late"), load)
+    made = catalogue_from(ranker, catalogue_of(*ids, "zz-late"), load)
     np.testing.assert_array_equal(made.item_vectors[:-1], ranker.item_vectors())
     np.testing.assert_allclose(made.item_vectors[-1], made.item_vectors[like], atol=1e-5)
     assert np.abs(made.item_vectors[-1]).max() > 0

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from scipy import sparse
 
 from mmrec_lib.models.attributes import group_values
 from mmrec_lib.models.data import Histories, histories_of_lists
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.reranking.facts import ItemFacts
 from mmrec_lib.scoring.arrow_lists import groups_of_maps, list_offsets, lists_of_rows
 from mmrec_lib.scoring.catalogue import Catalogue
 from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.scoring.neighbors import neighbor_rows
 from mmrec_lib.scoring.users import score_batch
+from mmrec_lib.showing.build import build_rules
+from mmrec_lib.showing.config import ShowingConfig
+from mmrec_lib.showing.controls import CONTROLS_TYPE
+from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.topk.exact import nearest
 from tests.unit.models.checkerboard import SETTINGS, checkerboard
 
@@ -30,9 +42,22 @@ def catalogue(ranker: FittedRanker) -> Catalogue:
     """Today's items: the first two of the fit are gone, one came after it, one is not available."""
     ids = np.array([*ranker.item_ids[2:], "zz-late"])
     vectors = np.vstack([ranker.item_vectors()[2:], ranker.item_vectors()[-1:] * 1.5]).astype(np.float32)
-    unavailable = np.zeros(len(ids), np.bool_)
-    unavailable[3] = True
-    return Catalogue(ranker, ids, vectors, unavailable)
+    return Catalogue(ranker, ids, vectors, rules_of(ids))
+
+
+def rules_of(ids: npt.NDArray[np.str_], **config: Any) -> ItemRules:
+    """Rules over items of two categories, of which the fourth is not available."""
+    table = pa.table(
+        {
+            "item_id": ids,
+            "available": [place != 3 for place in range(len(ids))],
+            "categories": [["even" if place % 2 == 0 else "odd"] for place in range(len(ids))],
+            "attributes": pa.array([None] * len(ids), MAP),
+        }
+    )
+    values = {"sex": ["f", "m"]}
+    config = {"max_removed_share": 1.0} | config
+    return build_rules(table, ShowingConfig.model_validate(config), date(2026, 1, 1), values, soft_controls={})
 
 
 def batch_of(ranker: FittedRanker) -> pa.RecordBatch:
@@ -45,8 +70,16 @@ def batch_of(ranker: FittedRanker) -> pa.RecordBatch:
             "history_items": pa.array(histories, pa.list_(pa.string())),
             "history_weights": pa.array([[1.0] * len(h) if h is not None else None for h in histories]),
             "seen_item_ids": pa.array([h and [i for i in h if i != ids[4]] for h in histories], pa.list_(pa.string())),
+            "seed": pa.array(range(5), pa.int64()),
         }
     )
+
+
+def scored(batch: pa.RecordBatch, catalogue: Catalogue, config: ListConfig, **reranking: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = score_batch(
+        batch, catalogue, config, RerankingConfig.model_validate(reranking)
+    ).to_pylist()
+    return found
 
 
 def expected_lists(batch: pa.RecordBatch, catalogue: Catalogue, k: int) -> list[list[tuple[str, float]]]:
@@ -60,7 +93,7 @@ def expected_lists(batch: pa.RecordBatch, catalogue: Catalogue, k: int) -> list[
         seen = set(row["seen_item_ids"] or [])
         left = [
             (-np.float32(score), str(item))
-            for item, score, gone in zip(catalogue.item_ids, scores, catalogue.unavailable, strict=True)
+            for item, score, gone in zip(catalogue.item_ids, scores, ~catalogue.rules.is_listed, strict=True)
             if item not in seen and not gone
         ]
         lists.append([(item, -float(score)) for score, item in sorted(left)[:k]])
@@ -73,7 +106,7 @@ def test_lists_are_those_of_brute_force_in_any_number_of_blocks(
     catalogue: Catalogue, k: int, items_per_block: int
 ) -> None:
     batch = batch_of(catalogue.ranker)
-    rows = score_batch(batch, catalogue, ListConfig(k=k, items_per_block=items_per_block)).to_pylist()
+    rows = scored(batch, catalogue, ListConfig(k=k, items_per_block=items_per_block))
     for row, expected in zip(rows, expected_lists(batch, catalogue, k), strict=True):
         assert row["item_ids"] == [item for item, _ in expected]
         np.testing.assert_allclose(row["scores"], [score for _, score in expected], atol=1e-5)
@@ -82,12 +115,19 @@ def test_lists_are_those_of_brute_force_in_any_number_of_blocks(
 
 def test_the_first_ranks_are_explained_and_add_up(catalogue: Catalogue) -> None:
     batch = batch_of(catalogue.ranker)
-    rows = score_batch(batch, catalogue, ListConfig(k=8, explained_ranks=3, num_reasons=2)).to_pylist()
+    rows = scored(batch, catalogue, ListConfig(k=8, explained_ranks=3, num_reasons=2))
     for given, row in zip(batch.to_pylist(), rows, strict=True):
         assert len(row["shares"]) == len(row["reasons"]) == min(3, len(row["item_ids"]))
         for shares, score in zip(row["shares"], row["scores"], strict=False):
             assert sum(dict(shares).values()) == pytest.approx(score, abs=1e-6)
-            assert set(dict(shares)) <= {*catalogue.ranker.sources, "content", "popularity", "demographics", "residual"}
+            assert set(dict(shares)) <= {
+                *catalogue.ranker.sources,
+                "content",
+                "popularity",
+                "demographics",
+                "residual",
+                "rules",
+            }
         for item, shares, reasons in zip(row["item_ids"], row["shares"], row["reasons"], strict=False):
             assert set(reasons) <= set(given["history_items"] or [])
             assert len(reasons) <= 2
@@ -99,14 +139,14 @@ def test_the_first_ranks_are_explained_and_add_up(catalogue: Catalogue) -> None:
 
 @pytest.mark.parametrize("config", [ListConfig(k=2, explained_ranks=0), ListConfig(k=2, num_reasons=0)])
 def test_explanations_can_be_left_out(catalogue: Catalogue, config: ListConfig) -> None:
-    for row in score_batch(batch_of(catalogue.ranker), catalogue, config).to_pylist():
+    for row in scored(batch_of(catalogue.ranker), catalogue, config):
         assert len(row["shares"] or []) == min(config.explained_ranks, 2)
         assert not any(row["reasons"] or [])
 
 
 def test_neighbours_by_blocks_are_those_of_the_whole(catalogue: Catalogue) -> None:
     scale = np.linspace(1, 2, 4, dtype=np.float32)
-    whole = nearest(catalogue.item_vectors[:, :4] * scale, 3, unavailable=catalogue.unavailable)
+    whole = nearest(catalogue.item_vectors[:, :4] * scale, 3, unavailable=~catalogue.rules.is_listed)
     rows = [
         row
         for start in range(0, len(catalogue.item_ids), 5)
@@ -138,3 +178,74 @@ def test_offsets_of_lists_count_null_as_empty_also_in_a_slice() -> None:
     assert list_offsets(lists).tolist() == [0, 1, 1, 1, 3]
     assert list_offsets(lists.slice(2)).tolist() == [0, 0, 2]
     assert lists_of_rows(lists.flatten(), np.diff(list_offsets(lists))).to_pylist() == [["a"], [], [], ["b", "c"]]
+
+
+def with_controls(batch: pa.RecordBatch, controls: list[list[tuple[str, str, str]] | None]) -> pa.RecordBatch:
+    rows = [
+        [{"action": a, "target_kind": kind, "target": target, "strength": None} for a, kind, target in own or []]
+        for own in controls
+    ]
+    return batch.append_column("controls", pa.array(rows, CONTROLS_TYPE))
+
+
+def test_rules_and_controls_decide_before_selection_so_that_lists_stay_full(catalogue: Catalogue) -> None:
+    ids = catalogue.item_ids
+    rules = rules_of(
+        ids,
+        segments={"women": [{"attribute": "sex", "is_in": ["f"]}]},
+        rules=[
+            {"name": "no odd ones", "kind": "exclude", "items": {"categories": ["odd"]}, "segment": "women"},
+            {"name": "late first", "kind": "pin", "items": {"item_ids": ["zz-late"]}, "position": 1},
+            {"name": "even up", "kind": "boost", "items": {"categories": ["even"]}, "amount": 10.0},
+        ],
+    )
+    batch = with_controls(
+        batch_of(catalogue.ranker), [None, [("block", "item", str(ids[0]))], [("mute", "category", "even")], None, None]
+    )
+    rows = scored(batch, replace(catalogue, rules=rules), ListConfig(k=4))
+    places = {str(item): place for place, item in enumerate(ids)}
+    for row in rows:
+        found = [places[item] for item in row["item_ids"]]
+        is_even = [place % 2 == 0 for place in found if ids[place] != "zz-late"]
+        assert is_even == sorted(is_even, reverse=True), "boosted ones come first"
+    # One user has muted the category of the pinned item.
+    assert [row["item_ids"][0] == "zz-late" for row in rows] == [True, True, False, True, True]
+    assert ids[0] not in rows[1]["item_ids"]
+    assert [places[item] % 2 for item in rows[2]["item_ids"]] == [1] * 4
+    assert all(places[item] % 2 == 0 for item in rows[3]["item_ids"])
+    assert [len(row["item_ids"]) for row in rows[:4]] == [4] * 4
+    for row in rows:
+        for item, shares, score in zip(row["item_ids"], row["shares"], row["scores"], strict=False):
+            assert sum(dict(shares).values()) == pytest.approx(score, abs=1e-4)
+            if item != "zz-late":
+                assert dict(shares).get("rules", 0.0) == pytest.approx(10.0 * (places[item] % 2 == 0))
+
+
+def test_lists_are_reranked_from_more_candidates_than_they_hold(catalogue: Catalogue) -> None:
+    ids = catalogue.item_ids
+    facts = ItemFacts.of(
+        len(ids),
+        categories=sparse.csr_matrix(np.eye(2, dtype=np.float32)[np.arange(len(ids)) % 2]),
+        category_names=("even", "odd"),
+        is_new=np.arange(len(ids)) == len(ids) - 1,
+    )
+    shop = replace(catalogue, facts=facts)
+    batch = batch_of(catalogue.ranker)
+    quota = [{"by": "category", "name": "even", "at_most": 1}]
+    rows = scored(batch, shop, ListConfig(k=4), quotas=quota)
+    plain = scored(batch, catalogue, ListConfig(k=100))
+    places = {str(item): place for place, item in enumerate(ids)}
+    for row, all_items in zip(rows[:4], plain, strict=False):
+        kinds = [places[item] % 2 for item in row["item_ids"]]
+        assert kinds.count(0) <= 1
+        assert len(kinds) == 4
+        kept = [item for item in all_items["item_ids"] if item in row["item_ids"]]
+        assert row["item_ids"] == kept
+        assert row["propensities"] is None
+    drawn = scored(batch, shop, ListConfig(k=4), exploration={"slots": [2], "epsilon": 0.9})
+    for row, undisturbed in zip(drawn[:4], plain, strict=False):
+        late_first = undisturbed["item_ids"][:4].index("zz-late") if "zz-late" in undisturbed["item_ids"][:4] else None
+        if late_first is None:
+            assert len(row["propensities"]) == len(row["item_ids"]) == 4
+            assert row["propensities"][1] == pytest.approx(0.9 if row["item_ids"][1] == "zz-late" else 0.1)
+    assert any(row["item_ids"][1] == "zz-late" for row in drawn)

@@ -11,7 +11,6 @@ from mmrec_lib.errors import ConfigError, ShowingError
 from mmrec_lib.section import Section
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import Condition, ShowingConfig
-from mmrec_lib.showing.guards import check_shrinkage
 from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.showing.pins import place_pins
 from mmrec_lib.showing.rules_file import read_rules_file, rules_version, user_attributes_of
@@ -124,14 +123,6 @@ def test_a_rule_that_removes_too_much_is_refused_with_its_counts() -> None:
     with pytest.raises(ShowingError, match=r"rules `cheap`, `dear` together: .* it removes 8 of 10"):
         build(*parts)
     assert build(*parts, max_removed_share=0.8).is_listed.sum() == 2
-
-
-def test_a_catalogue_that_shrank_too_much_is_refused() -> None:
-    check_shrinkage(50, 100, 0.5)
-    check_shrinkage(0, 0, 0.0)
-    check_shrinkage(200, 100, 0.0)
-    with pytest.raises(ShowingError, match="of 100 items 49 are left"):
-        check_shrinkage(49, 100, 0.5)
 
 
 def test_ratings_that_cannot_be_read_hide_their_items_until_they_are_too_many() -> None:

@@ -1,0 +1,110 @@
+"""Tables → what a scoring run knows of its items besides vectors: rules of what may be shown, facts for re-ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from scipy import sparse
+
+from mmrec_lib.errors import ModelError
+from mmrec_lib.features.load import SnapshotItems
+from mmrec_lib.features.showing import (
+    load_rule_items,
+    load_user_controls,
+    soft_control_targets,
+    user_attribute_values,
+)
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.models.data import Content
+from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.reranking.duplicates import find_duplicate_groups, title_codes
+from mmrec_lib.reranking.facts import ItemFacts, unit_rows
+from mmrec_lib.showing.build import build_rules
+from mmrec_lib.showing.catalogue import RuleItems
+from mmrec_lib.showing.config import ShowingConfig
+from mmrec_lib.showing.item_rules import ItemRules
+from mmrec_lib.showing.rules_file import all_rules, user_attributes_of
+
+
+def load_rules(
+    lakehouse: Lakehouse, items: SnapshotItems, profiles: DataFrame, config: ShowingConfig
+) -> tuple[ItemRules, DataFrame]:
+    """Rules of the run's day, and the profiles with a column `controls` where any user has some.
+
+    Without rules, markets, age limits and controls nothing is read for them.
+
+    Raises:
+        ShowingError: When rules are wrong, contradict each other or remove too much.
+    """
+    controls, day = load_user_controls(lakehouse), items.cuts.as_of
+    names = user_attributes_of(config, day)
+    ids = pa.array(items.item_ids, type=pa.string())
+    asks_items = bool(all_rules(config).rules or config.market_attribute or config.age_rating_attribute)
+    if asks_items or controls is not None:
+        table = load_rule_items(lakehouse, ids)
+    else:
+        table = pa.table({"item_id": ids, "available": pa.array(items.is_available)})
+    soft = None if controls is None else soft_control_targets(lakehouse)
+    values = user_attribute_values(profiles, names)
+    rules = build_rules(table, config, day, values, soft_controls=soft)
+    return rules, profiles if controls is None else profiles.join(controls, "user_id", "left")
+
+
+def load_item_facts(
+    lakehouse: Lakehouse,
+    items: SnapshotItems,
+    ranker: FittedRanker,
+    contents: Mapping[str, Content],
+    config: RerankingConfig,
+    brand_attribute: str,
+) -> ItemFacts:
+    """Facts of the items for the steps of re-ranking.
+
+    The content space is that of the dense contents side by side, each of length 1, as far as an item has them. New
+    items are those without interactions at the fit.
+
+    Raises:
+        ModelError: When a step needs content vectors and there are none.
+    """
+    ids = pa.array(items.item_ids, type=pa.string())
+    known = RuleItems(load_rule_items(lakehouse, ids), brand_attribute)
+    brands = np.full(len(ids), -1, dtype=np.int32)
+    by_brand = known.brands.items.tocoo()
+    brands[by_brand.col] = by_brand.row
+    dense = [unit_rows(content.matrix) for content in contents.values() if isinstance(content.matrix, np.ndarray)]
+    vectors = unit_rows(np.hstack(dense)) if dense else None
+    if vectors is None and (config.second_stage or config.duplicates or config.diversity):
+        raise ModelError(
+            "reranking: second_stage, duplicates and diversity compare content vectors, but no item has any. Encode "
+            "texts or images (embedding), or leave these steps out."
+        )
+    groups = None
+    if config.duplicates is not None and vectors is not None:
+        groups = find_duplicate_groups(
+            vectors,
+            config.duplicates.threshold,
+            brands=brands if config.duplicates.same_brand else None,
+            titles=title_codes(_titles(lakehouse, ids)) if config.duplicates.same_title else None,
+            max_neighbors=config.duplicates.max_neighbors,
+        )
+    return ItemFacts.of(
+        len(ids),
+        vectors=vectors,
+        categories=sparse.csr_matrix(known.categories.items.T),
+        brands=brands,
+        is_new=~np.isin(items.item_ids, ranker.item_ids[ranker.warm]),
+        duplicate_group=groups,
+        category_names=tuple(known.categories.names.to_pylist()),
+        brand_names=tuple(known.brands.names.to_pylist()),
+    )
+
+
+def _titles(lakehouse: Lakehouse, ids: pa.Array) -> list[str | None]:
+    rows = lakehouse.read("item").select("item_id", F.col("title")).collect()
+    titles = {row["item_id"]: row["title"] for row in rows}
+    return [titles.get(item) for item in ids.to_pylist()]
