@@ -275,9 +275,9 @@ def _load_contents(
         at = np.zeros(len(item_ids), dtype=np.int64)
         at[present] = of_items.positions(item_ids[present])
         is_vector = batch["vector"].is_valid().to_numpy(zero_copy_only=False)
-        fits, features = _objects(batch["fit"]), _objects(batch["feature"])
-        for fit, feature in sorted(set(zip(fits, features, strict=True))):
-            own = present & (fits == fit) & (features == feature)
+        fit_of, feature_of = _objects(batch["fit"]), _objects(batch["feature"])
+        for fit, feature in sorted(set(zip(fit_of, feature_of, strict=True))):
+            own = present & (fit_of == fit) & (feature_of == feature)
             if len(places := np.flatnonzero(own & is_vector)):
                 values = _matrix(batch["vector"].take(pa.array(places)), f"content {feature}")
                 shape = (len(of_items), values.shape[1])
