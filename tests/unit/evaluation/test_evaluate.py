@@ -11,6 +11,7 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation import MetricRow, evaluate, flat_metrics, rank_metrics, user_values
+from mmrec_lib.evaluation.evaluate import relevant_of_some
 from mmrec_lib.evaluation.significance import NORMAL_ABOVE, mean_intervals
 
 
