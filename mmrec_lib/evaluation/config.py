@@ -14,6 +14,11 @@ class EvaluationConfig(Section):
 
     ks: tuple[int, ...] = Field(default=(10, 20), description="Cut-offs of the metrics.")
     num_bootstrap: int = Field(default=1000, ge=100, description="Resamples of users for the 95 % intervals.")
+    max_users: int = Field(
+        default=20_000,
+        ge=1,
+        description="Users that a part is evaluated on, at most: a seeded sample of those with something to find.",
+    )
     block_bytes: int = Field(
         default=128 * 2**20, ge=2**20, description="Memory of one block of scores; users are evaluated in such blocks."
     )

@@ -49,6 +49,7 @@ def evaluate(
     num_bootstrap: int = 1000,
     seed: int = 0,
     block: int | None = None,
+    max_users: int | None = None,
 ) -> list[MetricRow]:
     """Metrics of all models on all segments, with 95 % intervals and paired differences to the model `ranker`.
 
@@ -63,6 +64,7 @@ def evaluate(
         num_bootstrap: Resamples of users.
         seed: Same seed, same intervals.
         block: Users scored at once; None bounds a block of scores by 128 MiB.
+        max_users: Users with a relevant item that are looked at, at most, a seeded sample above; None looks at all.
 
     Returns:
         Rows for each segment that has users with a relevant item; see `segments.SEGMENTS`.
@@ -70,6 +72,8 @@ def evaluate(
     Raises:
         ModelError: When shapes do not fit, or a model's scores have the wrong shape or are no numbers.
     """
+    if max_users is not None:
+        relevant = relevant_of_some(relevant, seen, max_users, seed)
     parts = user_values(
         models, histories, seen, relevant, warm_users=warm_users, cold_items=cold_items, ks=ks, block=block
     )
@@ -136,6 +140,27 @@ def user_values(
             coverage[name] = _coverage(top, cold_items if segment.cold_relevant else np.ones(num_items, np.bool_), ks)
         parts.append(UserValues(segment=segment, users=users, values=values, coverage=coverage))
     return parts
+
+
+def relevant_of_some(
+    relevant: sparse.csr_matrix, seen: sparse.csr_matrix, max_users: int, seed: int
+) -> sparse.csr_matrix:
+    """The same relevant items for a seeded sample of the users who have some that are not seen, and none for others.
+
+    Raises:
+        ModelError: When shapes differ.
+    """
+    if relevant.shape != seen.shape:
+        raise ModelError(f"evaluate: seen must have shape {relevant.shape}, got {seen.shape}")
+    users = np.flatnonzero(np.diff(_without(relevant, seen).indptr) > 0)
+    if len(users) <= max_users:
+        return relevant
+    kept = np.zeros(relevant.shape[0], dtype=np.bool_)
+    kept[np.random.default_rng(seed).choice(users, max_users, replace=False)] = True
+    lengths = np.diff(relevant.indptr)
+    chosen = np.repeat(kept, lengths)
+    indptr = np.concatenate([[0], np.cumsum(np.where(kept, lengths, 0))])
+    return sparse.csr_matrix((relevant.data[chosen], relevant.indices[chosen], indptr), shape=relevant.shape)
 
 
 def _check_shapes(

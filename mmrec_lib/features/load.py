@@ -18,14 +18,15 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from mmrec_lib.errors import NoDataError
+from mmrec_lib.errors import ModelError, NoDataError
 from mmrec_lib.features.contents import ALL_FITS
 from mmrec_lib.features.interactions import PARTS, Cuts
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.attributes import group_values
+from mmrec_lib.models.attributes import group_value, most_common
 from mmrec_lib.models.data import Content, FitData, Interactions
 from mmrec_lib.models.ids import IdIndex
 
+_PAIRS = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
 FIT_PARTS = {"fit1": ("train",), "fit2": ("train", "valid"), "fit3": ("train", "valid", "test")}
 
 
@@ -188,7 +189,7 @@ def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
         is_available=items.is_available,
         parts=parts,
         contents=_load_contents(lakehouse, items.snapshot_id, of_items),
-        user_attributes=group_values([dict(pairs or ()) for pairs in users["attributes"].to_pylist()]),
+        user_attributes=_user_groups(users["attributes"].combine_chunks()),
         num_gone=num_gone,
     )
 
@@ -210,6 +211,27 @@ def _sorted_table(lakehouse: Lakehouse, key: str, rows: DataFrame) -> pa.Table:
     batches = list(lakehouse.stream_arrow(key, rows.coalesce(1)))
     table = pa.Table.from_batches(batches) if batches else to_arrow_schema(rows.schema).empty_table()
     return table.take(pc.sort_indices(table[key]))
+
+
+def _user_groups(maps: pa.MapArray) -> dict[str, npt.NDArray[np.object_]]:
+    """Groups of users by attribute, see `group_values`; each distinct value is looked at once, not each user's."""
+    if isinstance(maps, pa.ChunkedArray):  # without any user
+        maps = pa.array([], maps.type)
+    rows = np.repeat(np.arange(len(maps)), pc.fill_null(maps.cast(_PAIRS).value_lengths(), 0).to_numpy())
+    flat = maps.cast(_PAIRS).flatten()
+    names, values = (flat.field(at).dictionary_encode() for at in (0, 1))
+    is_there = values.is_valid().to_numpy(zero_copy_only=False)
+    name_of = names.indices.to_numpy(zero_copy_only=False)
+    value_of = pc.fill_null(values.indices, 0).to_numpy(zero_copy_only=False)
+    counts = np.bincount(name_of[is_there], minlength=len(names.dictionary))
+    known = {name: int(count) for name, count in zip(names.dictionary.to_pylist(), counts, strict=True) if count}
+    groups = np.array([group_value(value) for value in values.dictionary.to_pylist()], dtype=np.object_)
+    found = {}
+    for name in most_common(known):
+        own = is_there & (name_of == names.dictionary.to_pylist().index(name))
+        found[name] = np.full(len(maps), None, dtype=np.object_)
+        found[name][rows[own]] = groups[value_of[own]]
+    return found
 
 
 def _load_parts(
@@ -249,19 +271,38 @@ def _load_contents(
     tokens: dict[tuple[str, str], list[list[str]]] = {}
     for batch in lakehouse.stream_arrow("contents", rows.select("fit", "feature", "item_id", "tokens", "vector"), 4096):
         item_ids = _objects(batch["item_id"])
-        present = np.flatnonzero(of_items.known(item_ids))
-        at = of_items.positions(item_ids[present]).tolist()
-        keys = list(zip(batch["fit"].to_pylist(), batch["feature"].to_pylist(), strict=True))
-        for row, place in zip(present.tolist(), at, strict=True):
-            key, vector = keys[row], batch["vector"][row]
-            if vector.is_valid:
-                values = vector.values.to_numpy(zero_copy_only=False)
-                block = vectors.setdefault(key, np.zeros((len(of_items), len(values)), dtype=np.float32))
-                block[place] = values
-            else:
-                tokens.setdefault(key, [[] for _ in range(len(of_items))])[place] = batch["tokens"][row].as_py()
+        present = of_items.known(item_ids)
+        at = np.zeros(len(item_ids), dtype=np.int64)
+        at[present] = of_items.positions(item_ids[present])
+        is_vector = batch["vector"].is_valid().to_numpy(zero_copy_only=False)
+        fit_of, feature_of = _objects(batch["fit"]), _objects(batch["feature"])
+        for fit, feature in sorted(set(zip(fit_of, feature_of, strict=True))):
+            own = present & (fit_of == fit) & (feature_of == feature)
+            if len(places := np.flatnonzero(own & is_vector)):
+                values = _matrix(batch["vector"].take(pa.array(places)), f"content {feature}")
+                shape = (len(of_items), values.shape[1])
+                vectors.setdefault((fit, feature), np.zeros(shape, dtype=np.float32))[at[places]] = values
+            if len(places := np.flatnonzero(own & ~is_vector)):
+                lists = tokens.setdefault((fit, feature), [[] for _ in range(len(of_items))])
+                for place, own_tokens in zip(
+                    at[places], batch["tokens"].take(pa.array(places)).to_pylist(), strict=True
+                ):
+                    lists[place] = own_tokens
     contents = {key: Content.from_vectors(key[1], block) for key, block in vectors.items()}
     return contents | {key: Content.from_tokens(key[1], lists) for key, lists in tokens.items()}
+
+
+def _matrix(lists: pa.ListArray, subject: str) -> npt.NDArray[np.float32]:
+    """Rows of equal length as [rows, length] float32.
+
+    Raises:
+        ModelError: When their lengths differ.
+    """
+    lengths = np.unique(lists.value_lengths().to_numpy(zero_copy_only=False))
+    if len(lengths) != 1:
+        raise ModelError(f"{subject}: vectors must have one length, got {lengths.tolist()}; encode its items again")
+    flat: npt.NDArray[np.float32] = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    return flat.reshape(len(lists), -1)
 
 
 def _objects(column: pa.Array) -> npt.NDArray[np.object_]:

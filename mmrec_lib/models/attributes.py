@@ -33,6 +33,11 @@ def group_value(raw: str | None) -> str | None:
 def common_names(attributes: Sequence[Mapping[str, str | None]], limit: int = MAX_NAMES) -> list[str]:
     """Names of the attributes that most users have, at most `limit`, sorted; names are data and may be thousands."""
     counts = Counter(name for row in attributes for name, value in row.items() if value is not None)
+    return most_common(counts, limit)
+
+
+def most_common(counts: Mapping[str, int], limit: int = MAX_NAMES) -> list[str]:
+    """The names that are counted most, at most `limit`, sorted."""
     return sorted(sorted(counts, key=lambda name: (-counts[name], name))[:limit])
 
 

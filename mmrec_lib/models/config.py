@@ -44,6 +44,9 @@ class TrainingConfig(Section):
         dim_tolerance: Relative loss of the validation metric at which the shorter vector still wins.
         max_dense_items: Largest number of items with interactions for item-by-item matrices (EASE); above it implicit
             ALS and a low-rank filter carry the ranking. The fit takes about 6 * 4 bytes * max_dense_items^2.
+        max_fit_users: Users whose histories factors, graph filters and item kNN are fitted on, at most (a seeded sample
+            above); popularity counts everybody.
+        max_search_fit_users: The same while settings are chosen.
         max_search_users: Users of the validation part that the search looks at, at most (a seeded sample above).
         max_search_cells: Users times items whose scores the search holds at once, at most, for each source.
         user_block: Users scored at once; scores of a block are user_block * items * 4 bytes for each source.
@@ -61,6 +64,8 @@ class TrainingConfig(Section):
     dims: tuple[int, ...] = (64, 128)
     dim_tolerance: float = Field(default=0.002, ge=0)
     max_dense_items: int = Field(default=10_000, ge=0)
+    max_fit_users: int = Field(default=200_000, ge=1)
+    max_search_fit_users: int = Field(default=50_000, ge=1)
     max_search_users: int = Field(default=4_000, ge=1)
     max_search_cells: int = Field(default=40_000_000, ge=1)
     user_block: int = Field(default=1_024, ge=1)

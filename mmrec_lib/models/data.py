@@ -178,6 +178,17 @@ def history_rows(weights: sparse.csr_matrix, exponent: float) -> sparse.csr_matr
     return sparse.csr_matrix((values, weights.indices, weights.indptr), shape=weights.shape)
 
 
+def sampled_rows(x_UW: sparse.csr_matrix, max_rows: int, seed: int) -> sparse.csr_matrix:
+    """At most `max_rows` of the rows that are not empty, a seeded sample in their order; all rows where they are few.
+
+    Item-to-item structure needs many users, not all of them, so that the time of a fit does not grow with users.
+    """
+    filled = np.flatnonzero(np.diff(x_UW.indptr) > 0)
+    if len(filled) <= max_rows:
+        return x_UW
+    return x_UW[np.sort(np.random.default_rng(seed).choice(filled, max_rows, replace=False))]
+
+
 @dataclass(frozen=True)
 class Histories:
     """All that scoring users needs; nothing of a user is kept in a model.

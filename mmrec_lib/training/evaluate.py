@@ -176,6 +176,7 @@ def evaluate_part(
         cold_items=data.interactions.item_counts() == 0,
         ks=config.ks,
         num_bootstrap=config.num_bootstrap,
+        max_users=config.max_users,
         block=config.block_users(len(snapshot.item_ids)),
     )
 

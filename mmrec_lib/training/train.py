@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 import mmrec_lib.models
 from mmrec_lib.features.load import Snapshot, load_snapshot
@@ -28,6 +31,7 @@ READS = (
     "item",
 )
 VERSION_COUNT = "version"
+_log = logging.getLogger(__name__)
 
 
 def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> tuple[dict[str, int], str]:
@@ -41,6 +45,9 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
     counts = {name: int(part.weights.nnz) for name, part in snapshot.parts.items()}
     counts |= {"items": len(snapshot.item_ids), "users": len(snapshot.user_ids), "gone": snapshot.num_gone}
     gone = f"; {snapshot.num_gone} pairs of users or items deleted since do not count" if snapshot.num_gone else ""
+    sampled = _sampling_note(snapshot, config)
+    if sampled:
+        _log.info("training: %s", sampled.removeprefix("; "))
     known = registry.by_fingerprint(fingerprint)
     if known is not None:
         registry.set_alias(CANDIDATE, known.version)
@@ -63,7 +70,15 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
     )
     registry.set_alias(CANDIDATE, model.version)
     counts[VERSION_COUNT] = int(model.version)
-    return counts, f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}{gone}"
+    return counts, f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}{gone}{sampled}"
+
+
+def _sampling_note(snapshot: Snapshot, config: TrainingConfig) -> str:
+    """The bounds that this many users are above, for a person; empty where everybody is read."""
+    num_users = int((np.diff(snapshot.parts["train"].weights.indptr) > 0).sum())
+    bounds = {"max_fit_users": config.max_fit_users, "max_search_fit_users": config.max_search_fit_users}
+    told = [f"training.{name} = {limit:,}" for name, limit in bounds.items() if num_users > limit]
+    return f"; of {num_users:,} users of train a sample is read: {', '.join(told)}" if told else ""
 
 
 def is_registered(registry: Registry, counts: Mapping[str, int] | None) -> bool:

@@ -17,7 +17,7 @@ from pydantic import Field
 from scipy import sparse
 
 from mmrec_lib.models.coordinate_search import coordinate_search
-from mmrec_lib.models.data import Floats, Ints
+from mmrec_lib.models.data import Floats, Ints, sampled_rows
 from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source, matrix_contributions
 from mmrec_lib.models.sources.range_finder import top_right_vectors
 from mmrec_lib.section import Section
@@ -39,12 +39,14 @@ class GraphSettings(Section):
         low_pass: Weight of the ideal low-pass part against the linear filter.
         item_exponent: Exponent of the items' degrees in the normalisation.
         output_exponent: Exponent of the items' degrees in the output; above 0 favours popular items.
+        max_users: Users whose histories a filter of low rank is fitted on, at most (a seeded sample above).
     """
 
     rank: int = Field(default=32, ge=1)
     low_pass: float = Field(default=1.0, ge=0)
     item_exponent: float = Field(default=0.4, ge=0)
     output_exponent: float = Field(default=0.25, ge=0)
+    max_users: int = Field(default=200_000, ge=1)
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ def fit_graph_filter(
 
 def fit_low_rank_filter(x_UW: sparse.csr_matrix, settings: GraphSettings, seed: int) -> tuple[Floats, Floats]:
     """The filter through its leading vectors only, as factors [W, rank] and [rank, W] float32, for large catalogues."""
+    x_UW = sampled_rows(x_UW, settings.max_users, seed)
     graph = normalised(x_UW, settings.item_exponent)
     vectors_WK, singular_K = top_right_vectors(graph, settings.rank, seed)
     response_K = (singular_K / max(float(singular_K.max(initial=0.0)), 1e-12)) ** 2 + settings.low_pass

@@ -16,7 +16,7 @@ from pydantic import Field
 from scipy import sparse
 
 from mmrec_lib.models.coordinate_search import coordinate_search
-from mmrec_lib.models.data import Bools, Floats, Ints
+from mmrec_lib.models.data import Bools, Floats, Ints, sampled_rows
 from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source
 from mmrec_lib.section import Section
 
@@ -38,12 +38,14 @@ class IalsSettings(Section):
         unobserved: Weight of unobserved pairs against observed ones.
         regulariser: L2 penalty, multiplied by (interactions + unobserved weight) of the row.
         iterations: Alternations.
+        max_users: Users whose histories the factors of items are fitted on, at most (a seeded sample above).
     """
 
     rank: int = Field(default=64, ge=1)
     unobserved: float = Field(default=0.1, gt=0)
     regulariser: float = Field(default=0.03, gt=0)
     iterations: int = Field(default=8, ge=1)
+    max_users: int = Field(default=200_000, ge=1)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Ials(Source[IalsSettings]):
     @classmethod
     def fit(cls, inputs: FitInputs, settings: IalsSettings) -> Self:
         """Alternate between factors of users and items."""
-        return cls(fit_ials(inputs.histories, settings, inputs.seed), settings)
+        rows = sampled_rows(inputs.histories, settings.max_users, inputs.seed)
+        return cls(fit_ials(rows, settings, inputs.seed), settings)
 
     def score(self, x_NW: sparse.csr_matrix) -> Floats:
         """[n, W] float32."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy import sparse
 
-from mmrec_lib.models.data import Floats, Ints
+from mmrec_lib.models.data import Floats, Ints, sampled_rows
 from mmrec_lib.models.sources.base import FitInputs, Source, matrix_contributions
 from mmrec_lib.section import Section
 
@@ -25,10 +25,12 @@ class KnnSettings(Section):
     Attributes:
         num_neighbors: Neighbours kept for each item.
         shrinkage: Users added to the denominator of the cosine, against chance.
+        max_users: Users whose histories the similarities are counted on, at most (a seeded sample above).
     """
 
     num_neighbors: int = Field(default=100, ge=1)
     shrinkage: float = Field(default=10.0, ge=0)
+    max_users: int = Field(default=200_000, ge=1)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class ItemKnn(Source[KnnSettings]):
     @classmethod
     def fit(cls, inputs: FitInputs, settings: KnnSettings) -> Self:
         """Keep the nearest items of each item."""
-        return cls(nearest_items(inputs.histories, settings.num_neighbors, settings.shrinkage))
+        rows = sampled_rows(inputs.histories, settings.max_users, inputs.seed)
+        return cls(nearest_items(rows, settings.num_neighbors, settings.shrinkage))
 
     def score(self, x_NW: sparse.csr_matrix) -> Floats:
         """[n, W] float32."""

@@ -31,7 +31,7 @@ from mmrec_lib.models.config import (
     TrainingConfig,
 )
 from mmrec_lib.models.coordinate_search import coordinate_search
-from mmrec_lib.models.data import Bools, FitData, Floats, Histories, Interactions, history_rows
+from mmrec_lib.models.data import Bools, FitData, Floats, Histories, Interactions, history_rows, sampled_rows
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
 from mmrec_lib.models.sources.base import SettingsT, Source
@@ -71,6 +71,8 @@ class BaselineSettings(Section):
         ranker: Settings of the ranker without content.
         max_groups: Demographic groups kept, at most.
         min_group_users: Users that a group needs.
+        max_fit_users: Users whose histories item kNN is fitted on, at most (a seeded sample above).
+        seed: Of that sample.
     """
 
     name: BaselineName
@@ -81,6 +83,8 @@ class BaselineSettings(Section):
     ranker: RankerSettings = RankerSettings(use_content=False)
     max_groups: int = Field(default=32, ge=0)
     min_group_users: int = Field(default=20, ge=1)
+    max_fit_users: int = Field(default=200_000, ge=1)
+    seed: int = 0
 
     def for_popularity(self) -> RankerSettings:
         """As settings of the popularity model."""
@@ -186,7 +190,8 @@ def fit_baseline(data: FitData, settings: BaselineSettings) -> FittedBaseline | 
     x_UW = history_rows(data.interactions.weights[:, np.flatnonzero(warm)], 0.0)
     operator: Floats | sparse.csr_matrix | None = None
     if settings.name == "item_knn":
-        operator = nearest_items(x_UW, settings.num_neighbors, settings.knn_shrinkage)
+        fitted_on = sampled_rows(x_UW, settings.max_fit_users, settings.seed)
+        operator = nearest_items(fitted_on, settings.num_neighbors, settings.knn_shrinkage)
     elif settings.name == "ease":
         operator = fit_ease(gram(x_UW, settings.ease.user_exponent), None, settings.ease)
     return FittedBaseline(
@@ -202,7 +207,13 @@ def choose_baseline(
     name: BaselineName, train: FitData, valid: Interactions, config: TrainingConfig
 ) -> BaselineSettings:
     """Choose a baseline's settings on validation, with the objective of the ranker."""
-    base = BaselineSettings(name=name, max_groups=config.max_groups, min_group_users=config.min_group_users)
+    base = BaselineSettings(
+        name=name,
+        max_groups=config.max_groups,
+        min_group_users=config.min_group_users,
+        max_fit_users=config.max_fit_users,
+        seed=config.seed,
+    )
     if name == "popularity":
         return base
     if name == "ranker_no_content":
@@ -212,7 +223,10 @@ def choose_baseline(
     if not len(users):
         return base
 
+    few = min(config.max_fit_users, config.max_search_fit_users)
+
     def evaluate(candidate: BaselineSettings) -> float:
+        candidate = candidate.model_copy(update={"max_fit_users": few})
         return users.ndcg(fit_baseline(train, candidate).score(users.histories))
 
     if name == "item_knn":
@@ -263,7 +277,9 @@ def as_ranker(settings: BaselineSettings, ranker: RankerSettings, num_items: int
     if settings.name == "ease":
         return _only(personal, ContentEase, settings.ease)
     if settings.name == "item_knn":
-        knn = KnnSettings(num_neighbors=settings.num_neighbors, shrinkage=settings.knn_shrinkage)
+        knn = KnnSettings(
+            num_neighbors=settings.num_neighbors, shrinkage=settings.knn_shrinkage, max_users=settings.max_fit_users
+        )
         return _only(personal, ItemKnn, knn)
     popular = settings.for_popularity()
     return personal.model_copy(

@@ -14,12 +14,13 @@ from scipy import sparse
 
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.coordinate_search import learn_weights
-from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows
+from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows, sampled_rows
 from mmrec_lib.models.ranker.fusion import standardise
 from mmrec_lib.models.ranker.ranker import content_features, distilled_basis, fit_sources
 from mmrec_lib.models.sources.base import SearchInputs, Source
 from mmrec_lib.models.sources.content import ContentFeatures
-from mmrec_lib.models.sources.graph_filter import GraphFilter, fit_low_rank_filter
+from mmrec_lib.models.sources.graph_filter import GraphFilter, GraphSettings, fit_low_rank_filter
+from mmrec_lib.models.sources.ials import Ials, IalsSettings
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
 from mmrec_lib.models.sources.registry import FALLBACK, SOURCES, source_type
 from mmrec_lib.models.tuning.choose_cold import choose_cold_items
@@ -58,6 +59,11 @@ def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig)
         max_groups=config.max_groups,
         min_group_users=config.min_group_users,
         fusion={name: 1.0 for name in config.sources},
+    ).with_sources(
+        {
+            Ials.name: IalsSettings(max_users=config.max_fit_users),
+            GraphFilter.name: GraphSettings(max_users=config.max_fit_users),
+        }
     )
     users = ValidationUsers.of(train, valid, config)
     if not len(users) or not train.interactions.weights.nnz:
@@ -66,7 +72,7 @@ def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig)
     warm_users = users.rows(np.flatnonzero(users.has_history))
     features = content_features(train, settings)
     if len(warm_users):
-        settings = _choose_weighting(train, warm_users, warm_items, settings)
+        settings = _choose_weighting(train, warm_users, warm_items, settings, config)
         stage = _SourceStage.of(train, warm_users, warm_items, features=features, settings=settings, config=config)
         settings = stage.choose_sources(settings)
         settings, fused = stage.choose_fusion(settings)
@@ -79,10 +85,12 @@ def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig)
 
 
 def _choose_weighting(
-    train: FitData, users: ValidationUsers, warm_items: Bools, settings: RankerSettings
+    train: FitData, users: ValidationUsers, warm_items: Bools, settings: RankerSettings, config: TrainingConfig
 ) -> RankerSettings:
     """Choose the exponent of interaction weights by the graph filter, which is quick for any number of items."""
-    weights = train.interactions.weights[:, np.flatnonzero(warm_items)]
+    weights = sampled_rows(
+        train.interactions.weights[:, np.flatnonzero(warm_items)], config.max_search_fit_users, config.seed
+    )
     if np.ptp(weights.data) == 0:
         return settings
     narrowed = users.columns(warm_items)
@@ -121,7 +129,8 @@ class _SourceStage:
         rows = history_rows(train.interactions.weights[:, np.flatnonzero(warm_items)], settings.weight_exponent)
         narrowed = users.columns(warm_items)
         known = history_rows(narrowed.histories.weights, settings.weight_exponent)
-        return cls(rows[np.diff(rows.indptr) > 0], narrowed, known, warm_items, features, config)
+        rows = sampled_rows(rows[np.diff(rows.indptr) > 0], config.max_search_fit_users, config.seed)
+        return cls(rows, narrowed, known, warm_items, features, config)
 
     def choose_sources(self, settings: RankerSettings) -> RankerSettings:
         """Choose the settings of each source by itself, and the weights of content blocks that the sources share."""

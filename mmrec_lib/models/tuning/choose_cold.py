@@ -14,7 +14,7 @@ from scipy import sparse
 from mmrec_lib.evaluation.metrics import hit_lists, list_metrics
 from mmrec_lib.models.config import ColdItemSettings, RankerSettings, TrainingConfig
 from mmrec_lib.models.coordinate_search import coordinate_search
-from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Histories, Interactions, history_rows
+from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Histories, Interactions, history_rows, sampled_rows
 from mmrec_lib.models.ranker.fusion import fuse
 from mmrec_lib.models.ranker.ranker import distilled_basis, fit_ranker, fit_sources
 from mmrec_lib.models.sources.cold_items import ColdItemModel
@@ -195,8 +195,9 @@ class _Simulation:
         active = np.diff(x_UW.indptr) > 0
         if not active.any():
             return None
-        sources = fit_sources(x_UW[active], features, warm, settings)
-        basis = distilled_basis(sources, x_UW[active], settings)
+        fitted_on = sampled_rows(x_UW[active], config.max_search_fit_users, config.seed)
+        sources = fit_sources(fitted_on, features, warm, settings)
+        basis = distilled_basis(sources, fitted_on, settings)
 
         on_hidden = without((train.interactions + valid).weights, rest.interactions.weights)
         on_hidden = sparse.csr_matrix(on_hidden @ sparse.diags_array(hidden.astype(np.float32)))

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation import MetricRow, evaluate, flat_metrics, rank_metrics, user_values
+from mmrec_lib.evaluation.evaluate import relevant_of_some
 from mmrec_lib.evaluation.significance import NORMAL_ABOVE, mean_intervals
 
 
@@ -209,3 +210,14 @@ def test_many_users_get_the_normal_interval_that_the_bootstrap_tends_to() -> Non
 def test_one_user_gives_an_interval_without_width() -> None:
     low, high = mean_intervals(np.array([[0.25]]), 100, 0)
     assert (low[0], high[0]) == (0.25, 0.25)
+
+
+def test_a_bounded_sample_keeps_all_that_its_users_find_and_no_other_user() -> None:
+    relevant = sparse.csr_matrix(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 1]]))
+    seen = sparse.csr_matrix(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]]))
+    some = relevant_of_some(relevant, seen, 1, seed=0).toarray()
+    kept = np.flatnonzero(some.any(axis=1))
+    assert len(kept) == 1
+    assert kept[0] in (0, 3), "user 1 has seen what is relevant"
+    assert some[kept[0]].tolist() == relevant.toarray()[kept[0]].tolist()
+    assert relevant_of_some(relevant, seen, 2, seed=0) is relevant

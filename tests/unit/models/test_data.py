@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.models.data import Content, FitData, Interactions, histories_of_lists, history_rows
+from mmrec_lib.models.data import Content, FitData, Interactions, histories_of_lists, history_rows, sampled_rows
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(1, 9), st.integers(0, 99)), max_size=40)
 
@@ -90,3 +90,12 @@ def test_history_rows_depend_on_their_row_alone_and_not_on_the_scale_of_weights(
     rows = history_rows(weights, 1.0).toarray()
     np.testing.assert_allclose(rows, [[0.5, 0, 1.5], [0.5, 0, 1.5], [0, 1, 0]])
     assert history_rows(weights, 0.0).toarray().tolist() == [[1, 0, 1], [1, 0, 1], [0, 1, 0]]
+
+
+def test_a_sample_of_rows_holds_filled_ones_only_and_is_the_same_each_time() -> None:
+    rows = sparse.csr_matrix(np.diag([1.0, 0, 2, 3, 0, 4, 5]).astype(np.float32))
+    some = sampled_rows(rows, 3, seed=1)
+    assert np.diff(some.indptr).tolist() == [1, 1, 1]
+    assert sorted(some.data.tolist()) == some.data.tolist(), "the order stays"
+    assert (some != sampled_rows(rows, 3, seed=1)).nnz == 0
+    assert sampled_rows(rows, 5, seed=1) is rows, "few rows are taken as they are"

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mmrec_lib.errors import ModelError
+from mmrec_lib.features.load import _matrix, _user_groups
+from mmrec_lib.models.attributes import group_values
+
+MAPS = pa.map_(pa.string(), pa.string())
+PEOPLE: list[dict[str, str | None]] = [{"age": "24", "country": "DE"}, {"age": None}, {}, {"country": " fr", "x": "0"}]
+
+
+def test_groups_of_arrow_maps_are_those_of_dictionaries() -> None:
+    maps = pa.array([*(list(person.items()) for person in PEOPLE), None], MAPS)
+    expected = group_values([*PEOPLE, {}])
+    found = _user_groups(maps)
+    assert {name: column.tolist() for name, column in found.items()} == {
+        name: column.tolist() for name, column in expected.items()
+    }
+    assert found["country"].tolist() == ["de", None, None, "fr", None]
+
+
+def test_a_slice_of_maps_has_the_groups_of_its_own_users() -> None:
+    maps = pa.array([list(person.items()) for person in PEOPLE], MAPS)
+    assert _user_groups(maps.slice(3))["country"].tolist() == ["fr"]
+    assert _user_groups(maps.slice(4)) == {}
+
+
+def test_vectors_become_a_matrix_and_other_lengths_are_refused() -> None:
+    lists = pa.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], pa.list_(pa.float32()))
+    assert _matrix(lists.slice(1), "content a").tolist() == [[3.0, 4.0], [5.0, 6.0]]
+    assert _matrix(lists, "content a").dtype == np.float32
+    with pytest.raises(ModelError, match=r"content a: vectors must have one length, got \[1, 2\]"):
+        _matrix(pa.array([[1.0], [1.0, 2.0]], pa.list_(pa.float32())), "content a")
