@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import ModelError
@@ -26,7 +26,6 @@ from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
-from mmrec_lib.publishing.slices import current_rows
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.score import SLICED, score_all
 from mmrec_lib.tracking.config import TrackingConfig
@@ -39,6 +38,7 @@ from mmrec_lib.training.fits import RANKER, load_fits
 from mmrec_lib.training.gate import Decision
 from mmrec_lib.training.register import FITS_FOLDER, SNAPSHOT_TAG
 from mmrec_lib.training.train import train
+from tests.compare import table_rows
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 NUM_USERS, NUM_ITEMS, NUM_EVENTS = 30, 20, 450
@@ -137,11 +137,20 @@ class Store:
 
     def ids(self, table: str, column: str) -> set[str]:
         is_dated = table in ("user_topk", "item_neighbor")
-        rows = current_rows(self.lakehouse, table) if is_dated else self.lakehouse.read(table)
-        return {row[column] for row in rows.select(column).distinct().collect()}
+        return {row[column] for row in (self.current(table) if is_dated else self.rows(table))}
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Rows of a table, read without Spark: a plan for each look costs more than the look."""
+        assert self.lakehouse.store.out is not None
+        return table_rows(Path(self.lakehouse.store.out), table).to_pylist()
+
+    def current(self, table: str) -> list[dict[str, Any]]:
+        """Rows of the slice that readers are led to."""
+        as_of, _ = self.slices()[table]
+        return [row for row in self.rows(table) if row["as_of_date"] == as_of]
 
     def slices(self) -> dict[str, tuple[date, str]]:
-        rows = self.lakehouse.read("current_slice").collect()
+        rows = self.rows("current_slice")
         return {row["table_name"]: (row["as_of_date"], row["model_version"]) for row in rows}
 
 
@@ -167,10 +176,7 @@ def test_the_store_is_as_if_the_events_of_deleted_users_and_items_had_never_been
     twin = new_store(spark, tmp_path)
     twin.fill(history())
     assert store.assemble() == twin.assemble()
-    profiles = [
-        {row["user_id"]: row["row_hash"] for row in one.lakehouse.read("user_profile").collect()}
-        for one in (store, twin)
-    ]
+    profiles = [{row["user_id"]: row["row_hash"] for row in one.rows("user_profile")} for one in (store, twin)]
     assert profiles[0] == profiles[1] and len(profiles[0]) == NUM_USERS
 
 
@@ -183,7 +189,7 @@ def test_deleted_users_and_items_are_in_nothing_that_is_trained_measured_or_publ
     assert store.ids("user_topk", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS)}
     assert store.ids("user_vector", "user_id") == store.ids("user_topk", "user_id")
     assert "gone" not in store.ids("user_topk", "item_id") | store.ids("item_neighbor", "neighbor_id")
-    evaluated = store.lakehouse.read("model_metric").agg(F.max("num_users")).collect()[0][0]
+    evaluated = max(row["num_users"] for row in store.rows("model_metric"))
     assert 0 < evaluated <= NUM_USERS
 
 
@@ -217,12 +223,11 @@ def test_scoring_with_an_older_snapshot_and_model_leaves_out_what_was_deleted_si
     for table, column in (("user_topk", "item_id"), ("item_neighbor", "item_id"), ("item_neighbor", "neighbor_id")):
         assert "i06" not in store.ids(table, column), table
     assert "i06" not in store.ids("item_vector", "item_id")
-    profiles = store.lakehouse.read("user_profile").collect()
-    seen = {(row["user_id"], item) for row in profiles for item in row["seen_item_ids"]}
-    listed = {(row["user_id"], row["item_id"]) for row in current_rows(store.lakehouse, "user_topk").collect()}
+    seen = {(row["user_id"], item) for row in store.rows("user_profile") for item in row["seen_item_ids"]}
+    listed = {(row["user_id"], row["item_id"]) for row in store.current("user_topk")}
     assert not listed & seen
-    for row in current_rows(store.lakehouse, "user_topk").limit(50).collect():
-        assert sum(row["source_shares"].values()) == pytest.approx(row["score"], abs=1e-4)
+    for row in store.current("user_topk"):
+        assert sum(dict(row["source_shares"]).values()) == pytest.approx(row["score"], abs=1e-4)
 
 
 def test_a_model_that_was_trained_before_a_deletion_is_not_evaluated_or_promoted(store: Store) -> None:
@@ -277,9 +282,9 @@ def test_a_repair_with_an_earlier_date_takes_effect_and_so_does_the_way_back(sto
     store.publish()
     early = store.slices()["user_topk"]
     assert early[0] == date(2025, 4, 10) < late[0]
-    dates = {row["as_of_date"] for row in store.lakehouse.read("user_topk").select("as_of_date").distinct().collect()}
+    dates = {row["as_of_date"] for row in store.rows("user_topk")}
     assert {early[0], late[0]} <= dates
-    assert {row["as_of_date"] for row in current_rows(store.lakehouse, "user_topk").collect()} == {early[0]}
+    assert {row["as_of_date"] for row in store.current("user_topk")} == {early[0]}
     store.assemble()
     store.publish()
     assert store.slices()["user_topk"][0] == late[0]
@@ -300,8 +305,8 @@ def test_a_refused_first_ranker_gives_way_to_the_best_baseline(
     name = champion.tags[BASELINE_TAG]
     candidate = newcomers.registry.newest()
     assert candidate is not None and candidate.version == "1"
-    valid = "fit = 'fit1' AND part = 'valid' AND segment = 'all' AND metric = 'ndcg'"
-    rows = newcomers.lakehouse.read("model_metric").where(valid).collect()
+    valid = {"fit": "fit1", "part": "valid", "segment": "all", "metric": "ndcg"}
+    rows = [row for row in newcomers.rows("model_metric") if valid.items() <= row.items()]
     of_ranker = {row["model"]: row["value"] for row in rows if row["model_version"] == "1" and row["model"] != "ranker"}
     published = next(row["value"] for row in rows if row["model_version"] == "2" and row["model"] == "ranker")
     assert of_ranker[name] == max(of_ranker.values())
