@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.errors import ModelError
+from mmrec_lib.errors import ModelError, PublishingError, ShowingError
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.features.assemble import assemble
 from mmrec_lib.features.config import FeaturesConfig
@@ -26,9 +26,11 @@ from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
-from mmrec_lib.publishing.slices import current_rows
+from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.scoring.checks import ChecksConfig
 from mmrec_lib.scoring.config import ScoringConfig
-from mmrec_lib.scoring.score import SLICED, score_all
+from mmrec_lib.scoring.score import SLICED, ScoringSettings, score_all
+from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
 from mmrec_lib.training import evaluate as evaluating
@@ -39,6 +41,7 @@ from mmrec_lib.training.fits import RANKER, load_fits
 from mmrec_lib.training.gate import Decision
 from mmrec_lib.training.register import FITS_FOLDER, SNAPSHOT_TAG
 from mmrec_lib.training.train import train
+from tests.compare import table_rows
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 NUM_USERS, NUM_ITEMS, NUM_EVENTS = 30, 20, 450
@@ -54,6 +57,11 @@ def history() -> list[Row]:
     users, hours = rng.integers(0, NUM_USERS, NUM_EVENTS), np.sort(rng.integers(0, 60 * 24, NUM_EVENTS))
     items = 2 * rng.integers(0, NUM_ITEMS // 2, NUM_EVENTS) + users % 2
     return [(f"u{u:02d}", f"i{i:02d}", int(h)) for u, i, h in zip(users, items, hours, strict=True)]
+
+
+def score(store: Store, scoring: ScoringConfig, showing: ShowingConfig | None = None) -> dict[str, int]:
+    settings = ScoringSettings(scoring, showing or ShowingConfig(), RerankingConfig())
+    return score_all(store.lakehouse, store.registry, settings)
 
 
 @dataclass(frozen=True)
@@ -115,13 +123,17 @@ class Store:
         assemble(self.lakehouse, FeaturesConfig(), DEFAULT_EVENT_TYPES, as_of, refit_on_valid=True)
         return load_snapshot(self.lakehouse).snapshot_id
 
-    def publish(self, training: TrainingConfig = TRAINING) -> str:
-        """Train, evaluate, promote and score; returns what the gate said."""
-        train(self.lakehouse, self.registry, training)
+    def decide(self) -> str:
+        """Train, evaluate and promote; returns what the gate said."""
+        train(self.lakehouse, self.registry, TRAINING)
         promotion = PromotionConfig()
         evaluating.evaluate_candidate(self.lakehouse, self.registry, EVALUATION, promotion)
-        _, message = promoting.promote(self.lakehouse, self.registry, promotion)
-        score_all(self.lakehouse, self.registry, ScoringConfig(k=5, num_neighbors=3))
+        return promoting.promote(self.lakehouse, self.registry, promotion)[1]
+
+    def publish(self) -> str:
+        """Decide, and score with the champion; returns what the gate said."""
+        message = self.decide()
+        score(self, ScoringConfig(k=5, num_neighbors=3))
         return message
 
     def candidate(self) -> RegisteredModel:
@@ -137,11 +149,20 @@ class Store:
 
     def ids(self, table: str, column: str) -> set[str]:
         is_dated = table in ("user_topk", "item_neighbor")
-        rows = current_rows(self.lakehouse, table) if is_dated else self.lakehouse.read(table)
-        return {row[column] for row in rows.select(column).distinct().collect()}
+        return {row[column] for row in (self.current(table) if is_dated else self.rows(table))}
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Rows of a table, read without Spark: a plan for each look costs more than the look."""
+        assert self.lakehouse.store.out is not None
+        return table_rows(Path(self.lakehouse.store.out), table).to_pylist()
+
+    def current(self, table: str) -> list[dict[str, Any]]:
+        """Rows of the slice that readers are led to."""
+        as_of, _ = self.slices()[table]
+        return [row for row in self.rows(table) if row["as_of_date"] == as_of]
 
     def slices(self) -> dict[str, tuple[date, str]]:
-        rows = self.lakehouse.read("current_slice").collect()
+        rows = self.rows("current_slice")
         return {row["table_name"]: (row["as_of_date"], row["model_version"]) for row in rows}
 
 
@@ -161,16 +182,17 @@ def store(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iter
     yield made
 
 
-def test_the_store_is_as_if_the_events_of_deleted_users_and_items_had_never_been(
-    spark: SparkSession, store: Store, tmp_path: Path
-) -> None:
-    twin = new_store(spark, tmp_path)
-    twin.fill(history())
+@pytest.fixture(scope="module")
+def twin(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Where nobody and nothing was ever deleted: compared with the store first, and without a model until the end."""
+    made = new_store(spark, tmp_path_factory.mktemp("twin"))
+    made.fill(history())
+    return made
+
+
+def test_the_store_is_as_if_the_events_of_deleted_users_and_items_had_never_been(store: Store, twin: Store) -> None:
     assert store.assemble() == twin.assemble()
-    profiles = [
-        {row["user_id"]: row["row_hash"] for row in one.lakehouse.read("user_profile").collect()}
-        for one in (store, twin)
-    ]
+    profiles = [{row["user_id"]: row["row_hash"] for row in one.rows("user_profile")} for one in (store, twin)]
     assert profiles[0] == profiles[1] and len(profiles[0]) == NUM_USERS
 
 
@@ -183,7 +205,7 @@ def test_deleted_users_and_items_are_in_nothing_that_is_trained_measured_or_publ
     assert store.ids("user_topk", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS)}
     assert store.ids("user_vector", "user_id") == store.ids("user_topk", "user_id")
     assert "gone" not in store.ids("user_topk", "item_id") | store.ids("item_neighbor", "neighbor_id")
-    evaluated = store.lakehouse.read("model_metric").agg(F.max("num_users")).collect()[0][0]
+    evaluated = max(row["num_users"] for row in store.rows("model_metric"))
     assert 0 < evaluated <= NUM_USERS
 
 
@@ -211,18 +233,48 @@ def test_a_snapshot_older_than_a_deletion_loses_what_was_deleted_and_nothing_els
 
 def test_scoring_with_an_older_snapshot_and_model_leaves_out_what_was_deleted_since(store: Store) -> None:
     assert "u04" in store.ids("user_profile", "user_id")
-    score_all(store.lakehouse, store.registry, ScoringConfig(k=50, num_neighbors=50))
+    score(store, ScoringConfig(k=50, num_neighbors=50))
     assert store.ids("user_topk", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS) if n != 4}
     assert "u04" not in store.ids("user_vector", "user_id")
     for table, column in (("user_topk", "item_id"), ("item_neighbor", "item_id"), ("item_neighbor", "neighbor_id")):
         assert "i06" not in store.ids(table, column), table
     assert "i06" not in store.ids("item_vector", "item_id")
-    profiles = store.lakehouse.read("user_profile").collect()
-    seen = {(row["user_id"], item) for row in profiles for item in row["seen_item_ids"]}
-    listed = {(row["user_id"], row["item_id"]) for row in current_rows(store.lakehouse, "user_topk").collect()}
+    seen = {(row["user_id"], item) for row in store.rows("user_profile") for item in row["seen_item_ids"]}
+    listed = {(row["user_id"], row["item_id"]) for row in store.current("user_topk")}
     assert not listed & seen
-    for row in current_rows(store.lakehouse, "user_topk").limit(50).collect():
-        assert sum(row["source_shares"].values()) == pytest.approx(row["score"], abs=1e-4)
+    for row in store.current("user_topk"):
+        if row["rank"] <= ScoringConfig().explained_ranks:
+            assert sum(dict(row["source_shares"]).values()) == pytest.approx(row["score"], abs=1e-4)
+            assert len(row["because_item_ids"]) <= 3
+        else:
+            assert (row["source_shares"], row["because_item_ids"]) == ({}, None)
+
+
+def test_rules_and_controls_hold_in_published_lists(store: Store) -> None:
+    control = {"user_id": "u01", "target_kind": "item", "action": "block", "target": "i03", "created_ts": START}
+    store.put("user_control", [control])
+    rule = {"name": "no i01", "kind": "exclude", "items": {"item_ids": ["i01"]}}
+    showing = ShowingConfig.model_validate({"rules": [rule]})
+    counts = score(store, ScoringConfig(k=50, num_neighbors=50), showing)
+    assert counts["items_kept_out"] == 1
+    listed = {(row["user_id"], row["item_id"]) for row in store.current("user_topk")}
+    assert not any(item == "i01" for _, item in listed)
+    assert ("u01", "i03") not in listed and any(item == "i03" for _, item in listed)
+    assert "i01" not in store.ids("item_neighbor", "neighbor_id")
+
+
+def test_lists_that_break_a_check_leave_the_published_ones(store: Store) -> None:
+    def published() -> dict[str, int | None]:
+        return {name: store.lakehouse.data_version(name) for name in (*SLICED, "current_slice")}
+
+    before = published()
+    bounded = ScoringConfig(k=50, checks=ChecksConfig(max_short_share=0.1))
+    with pytest.raises(PublishingError, match="fewer than k = 50 items"):
+        score(store, bounded)
+    typo = {"name": "gone", "kind": "exclude", "items": {"item_ids": ["i00x"]}}
+    with pytest.raises(ShowingError, match="i00x"):
+        score(store, ScoringConfig(k=5), ShowingConfig.model_validate({"rules": [typo]}))
+    assert published() == before
 
 
 def test_a_model_that_was_trained_before_a_deletion_is_not_evaluated_or_promoted(store: Store) -> None:
@@ -259,7 +311,8 @@ def test_with_an_older_snapshot_the_model_is_trained_again_without_what_was_dele
 
 def test_an_item_that_nothing_is_known_of_makes_another_fit_of_the_same_snapshot(store: Store) -> None:
     snapshot = store.assemble()
-    store.publish()
+    train(store.lakehouse, store.registry, TRAINING)
+    assert "i99" not in store.item_ids_of(store.candidate())
     assert "u04" not in store.ids("training_user", "user_id"), "the deleted have left all snapshots"
     store.put("item", [{"item_id": "i99", "available": True, "updated_at": START}])
     assert "i99" not in load_snapshot(store.lakehouse).item_ids, "the snapshot does not speak of it"
@@ -277,41 +330,36 @@ def test_a_repair_with_an_earlier_date_takes_effect_and_so_does_the_way_back(sto
     store.publish()
     early = store.slices()["user_topk"]
     assert early[0] == date(2025, 4, 10) < late[0]
-    dates = {row["as_of_date"] for row in store.lakehouse.read("user_topk").select("as_of_date").distinct().collect()}
+    dates = {row["as_of_date"] for row in store.rows("user_topk")}
     assert {early[0], late[0]} <= dates
-    assert {row["as_of_date"] for row in current_rows(store.lakehouse, "user_topk").collect()} == {early[0]}
+    assert {row["as_of_date"] for row in store.current("user_topk")} == {early[0]}
     store.assemble()
     store.publish()
     assert store.slices()["user_topk"][0] == late[0]
 
 
-def test_a_refused_first_ranker_gives_way_to_the_best_baseline(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    newcomers = new_store(spark, tmp_path)
-    newcomers.fill(history()[:250])
-    newcomers.assemble()
+def test_a_refused_first_ranker_gives_way_to_the_best_baseline(twin: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (evaluating, promoting):
         monkeypatch.setattr(module, "decide_first", lambda values, config: Decision(False, "refused: for this test"))
-    message = newcomers.publish()
+    message = twin.publish()
     assert "version 1: refused: for this test; version 2, the baseline" in message
-    champion = newcomers.registry.by_alias(CHAMPION)
+    champion = twin.registry.by_alias(CHAMPION)
     assert champion is not None and champion.version == "2"
     name = champion.tags[BASELINE_TAG]
-    candidate = newcomers.registry.newest()
+    candidate = twin.registry.newest()
     assert candidate is not None and candidate.version == "1"
-    valid = "fit = 'fit1' AND part = 'valid' AND segment = 'all' AND metric = 'ndcg'"
-    rows = newcomers.lakehouse.read("model_metric").where(valid).collect()
+    valid = {"fit": "fit1", "part": "valid", "segment": "all", "metric": "ndcg"}
+    rows = [row for row in twin.rows("model_metric") if valid.items() <= row.items()]
     of_ranker = {row["model"]: row["value"] for row in rows if row["model_version"] == "1" and row["model"] != "ranker"}
     published = next(row["value"] for row in rows if row["model_version"] == "2" and row["model"] == "ranker")
     assert of_ranker[name] == max(of_ranker.values())
     assert published == pytest.approx(of_ranker[name], abs=0.02)
-    assert newcomers.slices()["user_topk"][1] == "2"
-    assert newcomers.ids("user_topk", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS)}
+    assert twin.slices()["user_topk"][1] == "2"
+    assert twin.ids("user_topk", "user_id") == {f"u{n:02d}" for n in range(NUM_USERS)}
     # Again is harmless, and the ranker may come back when the gate lets it.
-    newcomers.publish()
-    assert len(newcomers.registry.versions()) == 2
+    twin.decide()
+    assert len(twin.registry.versions()) == 2
     monkeypatch.undo()
-    assert "promoted" in newcomers.publish()
-    champion = newcomers.registry.by_alias(CHAMPION)
+    assert "promoted" in twin.decide()
+    champion = twin.registry.by_alias(CHAMPION)
     assert champion is not None and champion.version == "1"
