@@ -22,7 +22,7 @@ LIST_METRICS = ("ndcg", "diversity", "novelty", "miscalibration", "coverage", "g
 
 @dataclass(frozen=True)
 class ListFacts:
-    """What metrics of lists need of items and users.
+    """Facts of items and users that metrics of lists need.
 
     Attributes:
         popularity: [I] number of interactions.

@@ -17,7 +17,9 @@ from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.publishing.exports import ExportConfig
 from mmrec_lib.reporting.config import ReportConfig
+from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.config import ScoringConfig
+from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.training.config import PromotionConfig
 
@@ -41,6 +43,8 @@ class Settings(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
     scoring: ScoringConfig = ScoringConfig()
+    showing: ShowingConfig = ShowingConfig()
+    reranking: RerankingConfig = RerankingConfig()
     export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()

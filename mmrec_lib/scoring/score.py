@@ -32,7 +32,7 @@ from mmrec_lib.scoring.checks import NewLists, check_before_publishing
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
 from mmrec_lib.scoring.shown_items import load_item_facts, load_rules
-from mmrec_lib.scoring.users import SHARES, ScoringTask, score_profiles
+from mmrec_lib.scoring.users import SCORED, SHARES, ScoringTask, score_profiles
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
@@ -49,6 +49,7 @@ READS = (
 )
 SLICED = ("user_topk", "item_neighbor", "user_vector", "item_vector")
 WRITES = (*SLICED, "current_slice")
+_OF_ENTRIES = ("item_ids", "scores", "shares", "reasons", "propensities")
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,9 @@ def _catalogue(
 
 
 def _topk_rows(scored: DataFrame) -> DataFrame:
-    zipped = F.arrays_zip("item_ids", "scores", "shares", "reasons", "propensities")
+    # Arrays of which one is null make no rows at all; shorter ones are filled with null.
+    filled = [F.coalesce(F.col(name), F.array().cast(SCORED[name].dataType)).alias(name) for name in _OF_ENTRIES]
+    zipped = F.arrays_zip(*filled)
     rows = scored.select("user_id", F.posexplode(zipped).alias("position", "entry"))
     return rows.select(
         "user_id",

@@ -32,6 +32,7 @@ from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.showing.controls import user_blocks
 from mmrec_lib.showing.pins import place_pins
 from mmrec_lib.topk.exact import search
+from mmrec_lib.topk.items import PreparedItems
 from mmrec_lib.topk.merging import merge_lists
 from mmrec_lib.topk.selection import NO_ITEM, TopItems
 
@@ -119,7 +120,7 @@ def score_batch(
     """
     ranker, rules = catalogue.ranker, catalogue.rules
     histories = Histories(_histories(batch, catalogue), groups_of_maps(batch["attributes"], ranker.attribute_names))
-    users = ranker.project(histories)
+    users = ranker.project(histories, _search)
     limits = rules.of_users(batch["attributes"], _controls(batch))
     seen = _seen(batch, catalogue)
     hidden = seen if limits.blocked is None else sparse.csr_matrix(seen + limits.blocked)
@@ -187,6 +188,11 @@ def _reranker_of(config: str) -> Reranker | None:
 def _reranker(config: RerankingConfig) -> Reranker | None:
     """The steps, kept for all batches of a worker with what they prepared of the items."""
     return _reranker_of(config.model_dump_json()) if config.is_on else None
+
+
+def _search(items: PreparedItems, vectors: NDArray[np.float32], k: int, seen: sparse.csr_matrix) -> TopItems:
+    # A task has one core.
+    return search(items, vectors, k, seen=seen, num_threads=1)
 
 
 def _controls(batch: pa.RecordBatch) -> pa.Array | None:

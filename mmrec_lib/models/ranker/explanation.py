@@ -41,7 +41,7 @@ class ProjectedUsers:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why users' scores of some items are what they are.
+    """Explanation of users' scores of some items.
 
     Attributes:
         shares: For each source, and `content` (items without interactions), `popularity`, `demographics` and

@@ -9,7 +9,7 @@ Shape letters: n users of a block, W items with interactions, R rank, D length o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,23 @@ from scipy import sparse
 from mmrec_lib.models.data import Doubles, Floats
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, fuse_scaled, relative_weights
 from mmrec_lib.models.sources.base import Source
-from mmrec_lib.topk.exact import search
-from mmrec_lib.topk.items import PreparedItems, prepare_items
+from mmrec_lib.topk.items import PreparedItems, check_users, prepare_items
+from mmrec_lib.topk.numpy_search import ITEM_BLOCK, USER_BLOCK, search_with_numpy
+from mmrec_lib.topk.selection import TopItems
 
 # Below it whole score rows cost less than a search, and lists stay what they were to the last bit.
 MIN_LOW_RANK_ITEMS = 20_000
 _LEAST_DEVIATION = 1e-12
+
+
+Search = Callable[[PreparedItems, Floats, int, sparse.csr_matrix], TopItems]
+"""Exact top-k of prepared items for users' vectors, k and seen items."""
+
+
+def plain_search(items: PreparedItems, users_NR: Floats, k: int, seen: sparse.csr_matrix) -> TopItems:
+    """Search with numpy alone, which is all that a served model brings; the lists are those of `topk.exact.search`."""
+    users = check_users(items, users_NR, k, seen, None)
+    return search_with_numpy(items, users, user_block=USER_BLOCK, item_block=ITEM_BLOCK)
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class Projector:
         self._basis_sum = basis_WD.sum(axis=0, dtype=np.float64)
         self._items: dict[str, _LowRankItems] = {}
 
-    def project(self, x_NW: sparse.csr_matrix) -> tuple[Floats, dict[str, Scale]]:
+    def project(self, x_NW: sparse.csr_matrix, search: Search) -> tuple[Floats, dict[str, Scale]]:
         """Fused scores times the basis, [n, D] float32, and the scale of each source."""
         dense = dict(self._sources)
         vectors = np.zeros((x_NW.shape[0], self._basis.shape[1]), dtype=np.float32)
@@ -74,7 +85,7 @@ class Projector:
                 factors = source.low_rank(x_NW)
                 if factors is not None:
                     del dense[name]
-                    scales[name] = self._add_low_rank(name, *factors, x_NW, vectors)
+                    scales[name] = self._add_low_rank(name, *factors, x_NW, vectors, search)
         if dense or not self._sources:
             fused, of_dense = fuse_scaled(dense, self._weights, x_NW)
             vectors += fused @ self._basis
@@ -82,7 +93,13 @@ class Projector:
         return vectors, {name: scales[name] for name in self._sources}
 
     def _add_low_rank(
-        self, name: str, codes_NR: Floats, factors_WR: Floats, x_NW: sparse.csr_matrix, vectors: Floats
+        self,
+        name: str,
+        codes_NR: Floats,
+        factors_WR: Floats,
+        x_NW: sparse.csr_matrix,
+        vectors: Floats,
+        search: Search,
     ) -> Scale:
         if name not in self._items:
             self._items[name] = _LowRankItems.of(factors_WR, self._basis)
@@ -98,7 +115,7 @@ class Projector:
         # A difference of large sums: below its own rounding all scores are one.
         is_flat = spread <= np.maximum(_LEAST_DEVIATION, 1e-7 * np.abs(mean))
         deviation = np.where(is_flat, np.inf, spread)
-        best = search(items.prepared, codes_NR, 1, seen=x_NW, num_threads=1).scores[:, 0].astype(np.float64)
+        best = search(items.prepared, codes_NR, 1, x_NW).scores[:, 0].astype(np.float64)
         # A user who has seen everything has no best unseen item.
         top = np.maximum((np.where(np.isfinite(best), best, mean) - mean) / deviation, 0.0)
         scaled = (seen - mean[rows]) / deviation[rows]

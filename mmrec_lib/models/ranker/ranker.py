@@ -25,7 +25,7 @@ from mmrec_lib.models.data import Bools, Content, FitData, Floats, Histories, In
 from mmrec_lib.models.ranker.distil import leading_items_basis
 from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, fuse, relative_weights
-from mmrec_lib.models.ranker.projection import Projector
+from mmrec_lib.models.ranker.projection import Projector, Search, plain_search
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
 from mmrec_lib.models.sources.base import FitInputs, Source
 from mmrec_lib.models.sources.cold_items import ColdItemModel
@@ -118,8 +118,12 @@ class FittedRanker:
         """Vectors of users from histories and attributes, [n, V] float32."""
         return self.project(histories).vectors
 
-    def project(self, histories: Histories) -> ProjectedUsers:
+    def project(self, histories: Histories, search: Search = plain_search) -> ProjectedUsers:
         """Vectors of users with what an explanation of their scores needs.
+
+        Args:
+            histories: n users.
+            search: Exact top-k, for sources of low rank over large catalogues.
 
         Raises:
             ModelError: When histories are not over the catalogue of the fit.
@@ -130,7 +134,7 @@ class FittedRanker:
         x_NW = self._known(histories)
         scales: list[Mapping[str, Scale]] = []
         for rows in _blocks(len(histories), self.settings.user_block):
-            vectors[rows, :dim], of_block = self._projector.project(x_NW[rows])
+            vectors[rows, :dim], of_block = self._projector.project(x_NW[rows], search)
             scales.append(of_block)
         warm_users = self._has_history(x_NW)
         vectors[~warm_users, :dim] = 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -77,15 +78,20 @@ class Ials(Source[IalsSettings]):
     def contributions(self, x_NW: sparse.csr_matrix, items_NK: Ints) -> Floats:
         """[nnz, K] float32: with the other entries' confidence as it is, factors are linear in what is fitted."""
         parts = np.zeros((x_NW.nnz, items_NK.shape[1]), dtype=np.float32)
-        for equations in _normal_equations(x_NW, self.items, self.settings):
-            picked = self.items[items_NK[equations.rows]].transpose(0, 2, 1)
-            of_entries = equations.weighted @ np.linalg.solve(equations.left, picked)
-            parts[equations.position[equations.filled]] = of_entries[equations.filled]
+        for rows in _alike_rows(x_NW, self.items.shape[1], self.settings):
+            parts[rows.position[rows.filled]] = rows.contributions(self._basis, items_NK)[rows.filled]
         return parts
 
     def low_rank(self, x_NW: sparse.csr_matrix) -> tuple[Floats, Floats] | None:
-        """The factors of users and items."""
-        return fold_in(x_NW, self.items, self.settings), self.items
+        """The factors of users and items, along axes of their own."""
+        codes = np.zeros((x_NW.shape[0], self.items.shape[1]), dtype=np.float32)
+        for rows in _alike_rows(x_NW, self.items.shape[1], self.settings):
+            codes[rows.rows] = rows.solve(self._basis)
+        return codes, self._basis.factors
+
+    @cached_property
+    def _basis(self) -> _Basis:
+        return _Basis.of(self.items, self.settings)
 
     def arrays(self) -> dict[str, Floats]:
         """The factors of the items."""
@@ -126,39 +132,100 @@ def fold_in(x_NW: sparse.csr_matrix, items_WK: Floats, settings: IalsSettings) -
 
     A row minimises sum over its entries c(1 - s)^2 + unobserved * sum over all s^2 + penalty * |factor|^2.
     """
+    basis = _Basis.of(items_WK, settings)
     out = np.zeros((x_NW.shape[0], items_WK.shape[1]), dtype=np.float32)
-    for equations in _normal_equations(x_NW, items_WK, settings):
-        right = equations.weighted.sum(axis=1)
-        out[equations.rows] = np.linalg.solve(equations.left, right[:, :, None])[:, :, 0]
+    for rows in _alike_rows(x_NW, items_WK.shape[1], settings):
+        out[rows.rows] = rows.solve(basis) @ basis.axes.T
     return out
 
 
 @dataclass(frozen=True)
-class _Equations:
-    """Normal equations of rows of alike length, padded to the longest: b rows, L entries.
+class _Basis:
+    """Item factors along the axes of what all rows share, unobserved * F'F.
+
+    Attributes:
+        factors: [W, rank] float32.
+        spread: [rank] float32 eigenvalues.
+        axes: [rank, rank] float32 eigenvectors, as columns.
+    """
+
+    factors: Floats
+    spread: Floats
+    axes: Floats
+
+    @classmethod
+    def of(cls, items_WK: Floats, settings: IalsSettings) -> _Basis:
+        shared = (settings.unobserved * (items_WK.T @ items_WK)).astype(np.float64)
+        values, axes = np.linalg.eigh(shared)
+        turned = axes.astype(np.float32)
+        return cls(items_WK @ turned, np.maximum(values, 0.0).astype(np.float32), turned)
+
+
+@dataclass(frozen=True)
+class _AlikeRows:
+    """Rows of alike length, padded to the longest: b rows of L entries.
+
+    With D the diagonal of shared eigenvalues plus penalty, and B the entries' factors times the roots of their
+    confidence c, a row's matrix is D + B'B. Its inverse times B' is D^-1 B' (I + B D^-1 B')^-1 (the push-through
+    identity), a system of L equations; where entries outnumber the rank, the one of rank equations is solved.
 
     Attributes:
         rows: [b] which rows.
-        left: [b, rank, rank] matrices.
-        weighted: [b, L, rank] confidence times factors of the entries; their sum is the right side.
+        roots: [b, L] float32 roots of the confidence, 0 for padding.
+        columns: [b, L] columns of the entries.
         position: [b, L] where the entries are stored.
         filled: [b, L] False for padding.
+        penalty: [b] float32.
     """
 
     rows: Ints
-    left: Floats
-    weighted: Floats
+    roots: Floats
+    columns: Ints
     position: Ints
     filled: Bools
+    penalty: Floats
+
+    def solve(self, basis: _Basis) -> Floats:
+        """Factors of the rows along the axes, [b, rank]."""
+        weighted, scaled, left = self._system(basis)
+        if self._is_short(basis):
+            answers = np.linalg.solve(left, self.roots[:, :, None])
+            factors: Floats = (scaled.transpose(0, 2, 1) @ answers)[:, :, 0]
+        else:
+            right = (weighted * self.roots[:, :, None]).sum(axis=1)
+            factors = np.linalg.solve(left, right[:, :, None])[:, :, 0]
+        return factors
+
+    def contributions(self, basis: _Basis, items_NK: Ints) -> Floats:
+        """Parts of the entries in scores of some items of each row, [b, L, K]."""
+        weighted, scaled, left = self._system(basis)
+        picked = basis.factors[items_NK[self.rows]].transpose(0, 2, 1)
+        if self._is_short(basis):
+            of_entries = np.linalg.solve(left, scaled @ picked)
+        else:
+            of_entries = weighted @ np.linalg.solve(left, picked)
+        parts: Floats = of_entries * self.roots[:, :, None]
+        return parts
+
+    def _is_short(self, basis: _Basis) -> bool:
+        return bool(self.columns.shape[1] <= len(basis.spread))
+
+    def _system(self, basis: _Basis) -> tuple[Floats, Floats, Floats]:
+        """B [b, L, rank], B D^-1, and the matrix of the smaller system."""
+        diagonal = basis.spread[None, :] + self.penalty[:, None]
+        weighted = basis.factors[self.columns] * self.roots[:, :, None]
+        scaled = weighted / diagonal[:, None, :]
+        is_short, turned = self._is_short(basis), weighted.transpose(0, 2, 1)
+        left = scaled @ turned if is_short else turned @ weighted
+        at = np.arange(left.shape[1])
+        left[:, at, at] += 1.0 if is_short else diagonal
+        return weighted, scaled, left
 
 
-def _normal_equations(x_NW: sparse.csr_matrix, items_WK: Floats, settings: IalsSettings) -> Iterator[_Equations]:
-    num_columns, rank = items_WK.shape
-    base = settings.unobserved * (items_WK.T @ items_WK)
+def _alike_rows(x_NW: sparse.csr_matrix, rank: int, settings: IalsSettings) -> Iterator[_AlikeRows]:
     lengths = np.diff(x_NW.indptr)
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
-    eye = np.eye(rank, dtype=np.float32)
     start = 0
     while start < len(order):
         # Rows of alike length share a batch, so that padding is small.
@@ -168,14 +235,15 @@ def _normal_equations(x_NW: sparse.csr_matrix, items_WK: Floats, settings: IalsS
                 break
             stop += 1
         rows = order[start:stop]
-        width = int(lengths[rows[-1]])
-        place = np.arange(width)[None, :]
+        place = np.arange(int(lengths[rows[-1]]))[None, :]
         filled = place < lengths[rows][:, None]
         position = np.where(filled, x_NW.indptr[rows][:, None] + place, 0)
-        weights = np.where(filled, x_NW.data[position], 0).astype(np.float32)
-        gathered = items_WK[x_NW.indices[position]]
-        weighted = gathered * weights[:, :, None]
-        penalty = settings.regulariser * (lengths[rows] + settings.unobserved * num_columns)
-        left = base + weighted.transpose(0, 2, 1) @ gathered + penalty[:, None, None].astype(np.float32) * eye
-        yield _Equations(rows, left, weighted, position, filled)
+        yield _AlikeRows(
+            rows=rows,
+            roots=np.sqrt(np.where(filled, x_NW.data[position], 0)).astype(np.float32),
+            columns=x_NW.indices[position].astype(np.int64),
+            position=position,
+            filled=filled,
+            penalty=(settings.regulariser * (lengths[rows] + settings.unobserved * x_NW.shape[1])).astype(np.float32),
+        )
         start = stop

@@ -13,7 +13,7 @@ from mmrec_lib.models.data import Histories
 from mmrec_lib.models.ranker import projection
 from mmrec_lib.models.ranker.explanation import NO_REASON, strongest_entries
 from mmrec_lib.models.ranker.fusion import entry_rows, fuse, standardise
-from mmrec_lib.models.ranker.projection import Projector
+from mmrec_lib.models.ranker.projection import Projector, plain_search
 from mmrec_lib.models.ranker.ranker import fit_ranker
 from mmrec_lib.models.sources.base import FitInputs
 from mmrec_lib.models.sources.registry import SOURCES
@@ -56,7 +56,7 @@ def test_closed_forms_equal_whole_rows_of_scores(seed: int) -> None:
     basis = np.random.default_rng(seed).standard_normal((x.shape[1], 7)).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(projection, "MIN_LOW_RANK_ITEMS", 1)
-        vectors, scales = Projector(sources, weights, basis).project(x)
+        vectors, scales = Projector(sources, weights, basis).project(x, plain_search)
     has_unseen = np.diff(x.indptr) < x.shape[1]
     expected = fuse(sources, weights, x) @ basis
     np.testing.assert_allclose(vectors[has_unseen], expected[has_unseen], atol=2e-3 * np.abs(expected).max())
