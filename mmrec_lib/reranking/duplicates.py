@@ -13,7 +13,8 @@ from scipy.sparse.csgraph import connected_components
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.reranking.facts import unit_rows
-from mmrec_lib.topk import prepare_items, search
+from mmrec_lib.topk.exact import search
+from mmrec_lib.topk.items import prepare_items
 
 _FIRST_NEIGHBORS = 16
 _BLOCK = 16_384

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from mmrec_lib.reranking import Candidates, ItemFacts, RerankingConfig, UserFacts, build_reranker
+from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.reranking.facts import Candidates, ItemFacts, UserFacts
+from mmrec_lib.reranking.rerank import build_reranker
 from mmrec_lib.reranking.second_stage import scaled_scores
 
 NUM_ITEMS, DIM, NUM_CATEGORIES, NUM_BRANDS = 20_000, 64, 40, 500

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from mmrec_lib.reranking import Candidates, ItemFacts, RerankingConfig, UserFacts
+from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.reranking.facts import Candidates, ItemFacts, UserFacts
 
 FLOOR = 1e-9
 

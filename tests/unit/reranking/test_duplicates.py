@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.reranking import find_duplicate_groups, title_codes
+from mmrec_lib.reranking.duplicates import find_duplicate_groups, title_codes
 
 
 def by_all_pairs(vectors: np.ndarray, threshold: float, brands: np.ndarray, titles: np.ndarray) -> list[set[int]]:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from mmrec_lib.reranking import Candidates, ItemFacts, RerankedLists, RerankingConfig, UserFacts, build_reranker
+from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.reranking.facts import Candidates, ItemFacts, RerankedLists, UserFacts
+from mmrec_lib.reranking.rerank import build_reranker
 
 NUM_ITEMS, NUM_DRAWS = 12, 40_000
 NEW = [6, 7, 8, 9]

@@ -10,7 +10,9 @@ import pytest
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.reranking import Candidates, ItemFacts, RerankingConfig, UserFacts, build_reranker
+from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.reranking.facts import Candidates, ItemFacts, UserFacts
+from mmrec_lib.reranking.rerank import build_reranker
 
 
 def test_facts_come_back_as_they_were(tmp_path: Path) -> None:

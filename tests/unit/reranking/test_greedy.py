@@ -9,7 +9,9 @@ import pytest
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.reranking import Candidates, ItemFacts, RerankedLists, RerankingConfig, UserFacts, build_reranker
+from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.reranking.facts import Candidates, ItemFacts, RerankedLists, UserFacts
+from mmrec_lib.reranking.rerank import build_reranker
 from tests.unit.reranking.reference import check_greedy, choices
 
 NUM_ITEMS, NUM_USERS = 30, 6

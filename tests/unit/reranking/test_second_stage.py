@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.reranking import Candidates, ContentSimilarity, ItemFacts, RerankingConfig, UserFacts, build_reranker
-from mmrec_lib.reranking.second_stage import rescored
+from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.reranking.facts import Candidates, ItemFacts, UserFacts
+from mmrec_lib.reranking.rerank import build_reranker
+from mmrec_lib.reranking.second_stage import ContentSimilarity, rescored
 
 
 def test_content_similarity_equals_its_definition() -> None:
