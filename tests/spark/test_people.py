@@ -154,7 +154,7 @@ class Store:
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Rows of a table, read without Spark: a plan for each look costs more than the look."""
         assert self.lakehouse.store.out is not None
-        return table_rows(Path(self.lakehouse.store.out), table).to_pylist()
+        return table_rows(Path(self.lakehouse.store.out), table).to_pylist()  # type: ignore[no-any-return]
 
     def current(self, table: str) -> list[dict[str, Any]]:
         """Rows of the slice that readers are led to."""
