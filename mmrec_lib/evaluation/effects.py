@@ -22,7 +22,7 @@ LIST_METRICS = ("ndcg", "diversity", "novelty", "miscalibration", "coverage", "g
 
 @dataclass(frozen=True)
 class ListFacts:
-    """What metrics of lists need of items and users.
+    """Facts of items and users for metrics of lists.
 
     Attributes:
         popularity: [I] number of interactions.
