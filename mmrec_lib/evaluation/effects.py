@@ -22,7 +22,7 @@ LIST_METRICS = ("ndcg", "diversity", "novelty", "miscalibration", "coverage", "g
 
 @dataclass(frozen=True)
 class ListFacts:
-    """Facts of items and users that metrics of lists need.
+    """Facts of items and users for metrics of lists.
 
     Attributes:
         popularity: [I] number of interactions.

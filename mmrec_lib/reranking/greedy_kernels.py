@@ -261,7 +261,7 @@ def _take(scratch: Any, items: Any, best: int, count: int, duplicate_group: Any,
 
 @compiled
 def _update_diversity(scratch: Any, kind: int, best: int, count: int, place: int, size: int) -> int:
-    """Update what candidates add after one more was chosen; returns the rows of the basis."""
+    """Update the diversity of candidates after one more was chosen; returns the rows of the basis."""
     if kind == MMR:
         _similarities(scratch.columns, best, count, scratch.similar)
         for n in range(count):

@@ -51,7 +51,7 @@ def build_reranker(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Facts of the items as the choice needs them, made once.
+    """Arrays of the items for the choice, made once.
 
     Attributes:
         items: The facts that it was made from.
