@@ -62,8 +62,9 @@ faults: setup models  ## Full disks, lost tables, killed processes, refused acce
 bench-encode: setup models  ## Measure the encode engine: make bench-encode [DATA=folder] writes bench/encode.json
 	$(BIN)/python -m tests.benchmarks.encode --data "$(DATA)"
 
-bench-topk: setup  ## Measure exact top-k: make bench-topk [DATA=folder] writes bench/topk.json
+bench-topk: setup  ## Measure exact top-k and scoring: make bench-topk [DATA=folder] writes bench/topk.json, scoring.json
 	$(BIN)/python -m tests.benchmarks.topk --data "$(DATA)"
+	$(BIN)/python -m tests.benchmarks.scoring --spark
 
 setup: $(VENV)/.ready  ## Make the environment in .venv: packages at pinned versions, Delta's jars, and an archive of Java's classes
 

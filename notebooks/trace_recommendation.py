@@ -33,6 +33,7 @@ line = lists.where((F.col("user_id") == user_id) & (F.col("rank") == rank)).firs
 print(f"{line['as_of_date']}: user {user_id} gets item {line['item_id']} at rank {rank}, score {line['score']:.3f}")
 for source, share in sorted(line["source_shares"].items(), key=lambda pair: -abs(pair[1])):
     print(f"  {source:<14} {share:+.3f}")
+print(f"  because of {', '.join(line['because_item_ids'] or ()) or 'no item of the history (or the rank is not explained)'}")
 
 # COMMAND ----------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol, Self, TypeVar
 
@@ -15,6 +16,8 @@ from mmrec_lib.evaluation.metrics import list_metrics
 from mmrec_lib.evaluation.rows import MetricRow, summarise
 from mmrec_lib.evaluation.segments import SEGMENTS, Segment, UserValues
 from mmrec_lib.topk.selection import select_top
+
+_log = logging.getLogger(__name__)
 
 
 class SliceableHistories(Protocol):
@@ -155,6 +158,7 @@ def relevant_of_some(
     users = np.flatnonzero(np.diff(_without(relevant, seen).indptr) > 0)
     if len(users) <= max_users:
         return relevant
+    _log.info("evaluation looks at a seeded sample of %d of %d users (evaluation.max_users)", max_users, len(users))
     kept = np.zeros(relevant.shape[0], dtype=np.bool_)
     kept[np.random.default_rng(seed).choice(users, max_users, replace=False)] = True
     lengths = np.diff(relevant.indptr)

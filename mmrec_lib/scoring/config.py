@@ -13,14 +13,14 @@ class ListConfig(Section):
 
     Attributes:
         k: Items a user.
-        explained_ranks: First items of a list that are explained; 0 explains none.
+        explained_ranks: First items of a list that are explained, by default those that the report shows; 0 is none.
         num_reasons: Items of the history that an explanation names, at most.
         items_per_block: Items that a worker prepares for search at once (about 10 bytes a dimension and item). A larger
             catalogue is cut into blocks whose lists are merged; the lists are the same.
     """
 
     k: int = Field(default=50, ge=1)
-    explained_ranks: int = Field(default=10, ge=0)
+    explained_ranks: int = Field(default=12, ge=0)
     num_reasons: int = Field(default=3, ge=0)
     items_per_block: int = Field(default=1_000_000, ge=1)
 
