@@ -70,7 +70,18 @@ class Catalogue:
             rows = slice(start, min(start + num_items, len(self.item_ids)))
             yield rows, self._prepared(rows)
 
-    def _prepared(self, rows: slice) -> PreparedItems:
+    @cached_property
+    def new_places(self) -> Ints:
+        """Positions of new items that may be listed, for exploration."""
+        assert self.facts is not None
+        return np.flatnonzero(self.facts.is_new & self.rules.is_listed)
+
+    @cached_property
+    def prepared_new(self) -> PreparedItems:
+        """The items of `new_places`."""
+        return self._prepared(self.new_places)
+
+    def _prepared(self, rows: slice | Ints) -> PreparedItems:
         """Items with what rules add to their scores as more dimensions."""
         vectors, rules = self.item_vectors[rows], self.rules
         if rules.item_boosts.shape[1]:

@@ -139,7 +139,10 @@ def score_batch(
     reranker = _reranker(reranking)
     if reranker is not None:
         assert catalogue.facts is not None
-        facts = UserFacts(_history_of_today(batch, catalogue), batch["seed"].to_numpy().view(np.uint64))
+        pool = None
+        if reranking.exploration is not None:
+            pool = _new_items(catalogue, vectors, hidden, limits.group_of_user, num_candidates)
+        facts = UserFacts(_history_of_today(batch, catalogue), batch["seed"].to_numpy().view(np.uint64), pool)
         lists = reranker(Candidates(top.indices, top.scores), catalogue.facts, facts, config.k)
         top, propensity = TopItems(lists.indices, lists.scores), lists.propensity
     if rules.pins:
@@ -188,6 +191,32 @@ def _reranker_of(config: str) -> Reranker | None:
 def _reranker(config: RerankingConfig) -> Reranker | None:
     """The steps, kept for all batches of a worker with what they prepared of the items."""
     return _reranker_of(config.model_dump_json()) if config.is_on else None
+
+
+def _new_items(
+    catalogue: Catalogue,
+    vectors: NDArray[np.float32],
+    hidden: sparse.csr_matrix,
+    group_of_user: NDArray[np.int32],
+    num_candidates: int,
+) -> Candidates:
+    """The best new items of each user, which would seldom be among the best of all items."""
+    places = catalogue.new_places
+    if not len(places):
+        return Candidates(
+            np.full((len(vectors), 1), NO_ITEM, np.int32), np.full((len(vectors), 1), -np.inf, np.float32)
+        )
+    seen = sparse.csr_matrix(sparse.csc_matrix(hidden)[:, places])
+    top = search(
+        catalogue.prepared_new,
+        vectors,
+        min(num_candidates, len(places)),
+        seen=seen,
+        group_of_user=group_of_user,
+        num_threads=1,
+    )
+    indices = np.where(top.indices == NO_ITEM, NO_ITEM, places[top.indices]).astype(np.int32)
+    return Candidates(indices, top.scores)
 
 
 def _search(items: PreparedItems, vectors: NDArray[np.float32], k: int, seen: sparse.csr_matrix) -> TopItems:

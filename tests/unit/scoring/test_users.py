@@ -249,3 +249,6 @@ def test_lists_are_reranked_from_more_candidates_than_they_hold(catalogue: Catal
             assert len(row["propensities"]) == len(row["item_ids"]) == 4
             assert row["propensities"][1] == pytest.approx(0.9 if row["item_ids"][1] == "zz-late" else 0.1)
     assert any(row["item_ids"][1] == "zz-late" for row in drawn)
+    # Also where it is not among the candidates.
+    few = scored(batch, shop, ListConfig(k=2), num_candidates=2, exploration={"slots": [2], "epsilon": 0.9})
+    assert any(row["item_ids"][1] == "zz-late" for row in few)
