@@ -34,7 +34,7 @@ from mmrec_lib.showing.pins import place_pins
 from mmrec_lib.topk.exact import search
 from mmrec_lib.topk.items import PreparedItems
 from mmrec_lib.topk.merging import merge_lists
-from mmrec_lib.topk.selection import NO_ITEM, TopItems, empty_top
+from mmrec_lib.topk.selection import NO_ITEM, TopItems
 
 SHARES = MapType(StringType(), DoubleType())
 SHARES_IN_ARROW = pa.map_(pa.string(), pa.float64())
