@@ -210,7 +210,7 @@ class Histories:
 
 
 def histories_of_lists(
-    item_ids: npt.NDArray[np.str_],
+    catalogue: IdIndex,
     histories: Sequence[Sequence[str]],
     weights: Sequence[Sequence[float]] | None = None,
     attributes: Sequence[Mapping[str, Any]] | None = None,
@@ -218,7 +218,7 @@ def histories_of_lists(
     """Histories from lists of item ids, one list a user; ids that the catalogue does not know are left out.
 
     Args:
-        item_ids: [I] ids of the catalogue, the columns of the result.
+        catalogue: Items of the catalogue, the columns of the result.
         histories: Items of each user.
         weights: Their weights, all 1 without; entries that are not above 0 are left out.
         attributes: Attributes of each user.
@@ -238,7 +238,6 @@ def histories_of_lists(
                 rows.append(row)
                 named.append(str(item_id))
                 values.append(float(weight))
-    catalogue = IdIndex(item_ids, "items of the catalogue")
     wanted = np.array(named, dtype=np.object_)
     known = catalogue.known(wanted)
     matrix = sparse.csr_matrix(
@@ -246,7 +245,7 @@ def histories_of_lists(
             np.array(values, dtype=np.float32)[known],
             (np.array(rows, dtype=np.int64)[known], catalogue.positions(wanted[known])),
         ),
-        shape=(len(histories), len(item_ids)),
+        shape=(len(histories), len(catalogue)),
         dtype=np.float32,
     )
     names = sorted({name for known in attributes or () for name in known})

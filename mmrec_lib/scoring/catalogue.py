@@ -92,7 +92,7 @@ class Catalogue:
     @cached_property
     def in_model(self) -> Mapped:
         """From positions in today's catalogue to those in the fit's, which may lack items that came later."""
-        return Mapped(self.item_ids, IdIndex(self.ranker.item_ids, "items of the fit"))
+        return Mapped(self.item_ids, self.ranker.item_index)
 
     @cached_property
     def of_model(self) -> Mapped:
@@ -122,7 +122,7 @@ def build_catalogue(
         rules: What may be shown to whom, in the catalogue's order.
         facts: Facts for re-ranking.
     """
-    known = Mapped(items.item_ids, IdIndex(ranker.item_ids, "items of the fit"))
+    known = Mapped(items.item_ids, ranker.item_index)
     vectors = np.zeros((len(items.item_ids), ranker.vector_dim), dtype=np.float32)
     vectors[known.known] = ranker.item_vectors()[known.of(np.flatnonzero(known.known))]
     late = np.flatnonzero(~known.known)

@@ -120,7 +120,9 @@ class Projector:
         top = np.maximum((np.where(np.isfinite(best), best, mean) - mean) / deviation, 0.0)
         scaled = (seen - mean[rows]) / deviation[rows]
         surplus = np.clip(scaled, -top[rows], top[rows]) - scaled
-        of_seen = sparse.csr_matrix((surplus, x_NW.indices, x_NW.indptr), shape=x_NW.shape) @ self._basis
+        # Of the basis only the rows of the entries, so that one user costs no pass over the catalogue.
+        of_entries = sparse.csr_matrix((surplus, np.arange(x_NW.nnz), x_NW.indptr), shape=(num_users, x_NW.nnz))
+        of_seen = of_entries @ self._basis[x_NW.indices].astype(np.float64)
         projected = (codes @ items.projected - mean[:, None] * self._basis_sum) / deviation[:, None] + of_seen
         vectors += (self._weights[name] * projected).astype(np.float32)
         return Scale(*(_float32(values) for values in (mean, deviation, top)))

@@ -85,7 +85,7 @@ def recommend(ranker: FittedRanker, model_input: pd.DataFrame, k: int = DEFAULT_
         item_ids.append(ids)
         weights.append(numbers)
     people = model_input["attributes"].tolist() if "attributes" in model_input else [None] * num_rows
-    histories = histories_of_lists(ranker.item_ids, item_ids, weights)
+    histories = histories_of_lists(ranker.item_index, item_ids, weights)
     groups = group_values([_attributes(row, value) for row, value in enumerate(people)])
     histories = Histories(histories.weights, groups)
     lists: list[list[str]] = []

@@ -22,6 +22,7 @@ from scipy import sparse
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Bools, Content, FitData, Floats, Histories, Ints, history_rows
+from mmrec_lib.models.ids import IdIndex
 from mmrec_lib.models.ranker.distil import leading_items_basis
 from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, fuse, relative_weights
@@ -81,6 +82,11 @@ class FittedRanker:
     @cached_property
     def _projector(self) -> Projector:
         return Projector(self.sources, self.settings.fusion, self.distilled[self.warm])
+
+    @cached_property
+    def item_index(self) -> IdIndex:
+        """Positions of the items of the fit."""
+        return IdIndex(self.item_ids, "items of the fit")
 
     @property
     def vector_dim(self) -> int:

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.data import Content, FitData, Interactions, histories_of_lists, history_rows, sampled_rows
+from mmrec_lib.models.ids import IdIndex
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(1, 9), st.integers(0, 99)), max_size=40)
 
@@ -75,14 +76,16 @@ def test_fit_data_name_what_does_not_fit() -> None:
 
 
 def test_histories_of_lists_leave_out_what_the_catalogue_does_not_know() -> None:
-    found = histories_of_lists(np.array(["a", "b", "c"]), [["c", "x"], []], [[2.0, 1.0], []], [{"age": "9"}, {}])
+    found = histories_of_lists(
+        IdIndex(["a", "b", "c"], "items"), [["c", "x"], []], [[2.0, 1.0], []], [{"age": "9"}, {}]
+    )
     assert found.weights.toarray().tolist() == [[0, 0, 2], [0, 0, 0]]
     assert found.attributes["age"].tolist() == ["9", None]
 
 
 def test_histories_of_lists_need_a_weight_an_item() -> None:
     with pytest.raises(ModelError, match="one weight an item"):
-        histories_of_lists(np.array(["a"]), [["a"]], [[1.0, 2.0]])
+        histories_of_lists(IdIndex(["a"], "items"), [["a"]], [[1.0, 2.0]])
 
 
 def test_history_rows_depend_on_their_row_alone_and_not_on_the_scale_of_weights() -> None:

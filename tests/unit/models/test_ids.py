@@ -49,5 +49,5 @@ def test_interactions_refuse_positions_that_may_be_a_cast_miss(users: np.ndarray
 
 
 def test_histories_leave_out_unknown_items_whatever_stands_beside_them() -> None:
-    found = histories_of_lists(np.array(["a", "b"]), [["gone", "b"], ["gone"], []])
+    found = histories_of_lists(IdIndex(["a", "b"], "items"), [["gone", "b"], ["gone"], []])
     assert found.weights.toarray().tolist() == [[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]]

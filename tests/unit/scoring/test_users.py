@@ -88,7 +88,7 @@ def expected_lists(batch: pa.RecordBatch, catalogue: Catalogue, k: int) -> list[
     for row in batch.to_pylist():
         known = [item for item in row["history_items"] or [] if item in today]
         attributes = group_values([dict(row["attributes"] or [])], ranker.attribute_names)
-        history = Histories(histories_of_lists(ranker.item_ids, [known]).weights, attributes)
+        history = Histories(histories_of_lists(ranker.item_index, [known]).weights, attributes)
         scores = catalogue.item_vectors.astype(np.float64) @ ranker.user_vectors(history)[0].astype(np.float64)
         seen = set(row["seen_item_ids"] or [])
         left = [
