@@ -20,8 +20,9 @@ USER_TOPK = TableContract(
         Column(
             "source_shares",
             MapType(StringType(), DoubleType()),
-            "Share of each source in the fused score before distillation, plus residual; they add up to score. Empty "
-            "below the first ranks, see scoring.explained_ranks.",
+            "Share of each source in the fused score before distillation, rules (boosts) and residual (what "
+            "distillation, pins and a second stage changed); they add up to score. Empty below the first ranks, see "
+            "scoring.explained_ranks.",
             required=True,
         ),
         Column(
@@ -67,7 +68,8 @@ ITEM_NEIGHBOR = TableContract(
 USER_VECTOR = TableContract(
     name="user_vector",
     layer="gold",
-    comment="One vector a user; its dot product with item_vector of the same model_version is the score.",
+    comment="One vector a user; its dot product with item_vector of the same model_version is the score of the model, "
+    "before rules (boosts) and re-ranking.",
     columns=(
         Column("model_version", StringType(), "Version of the registered ranker.", required=True),
         Column("user_id", StringType(), "The user.", required=True),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +13,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.errors import ShowingError
 from mmrec_lib.lakehouse.tables import Lakehouse
 
+_log = logging.getLogger(__name__)
 MAX_VALUES = 10_000
 """Distinct values of one attribute of users; more are no market, age or segment but an id."""
 
@@ -19,8 +21,12 @@ _SOFT = ("less", "boost")
 _ITEM_COLUMNS = ("item_id", "available", "categories", "price", "markets", "attributes")
 
 
-def load_user_controls(lakehouse: Lakehouse) -> DataFrame | None:
+def load_user_controls(lakehouse: Lakehouse, soft_targets: Mapping[str, Sequence[str]]) -> DataFrame | None:
     """Controls of the users that have some.
+
+    Args:
+        lakehouse: The store.
+        soft_targets: Categories and brands that may be boosted or lessened; see `soft_control_targets`.
 
     Returns:
         user_id, controls array<struct<action, target_kind, target, strength>> sorted; None where no user has one, so
@@ -31,15 +37,35 @@ def load_user_controls(lakehouse: Lakehouse) -> DataFrame | None:
     rows = lakehouse.read("user_control")
     if not rows.limit(1).collect():
         return None
+    is_kept = ~F.col("action").isin(*_SOFT)
+    for kind, targets in soft_targets.items():
+        is_kept |= (F.col("target_kind") == kind) & F.col("target").isin(*targets)
     control = F.struct("action", "target_kind", "target", "strength")
-    return rows.groupBy("user_id").agg(F.array_sort(F.collect_list(control)).alias("controls"))
+    return rows.where(is_kept).groupBy("user_id").agg(F.array_sort(F.collect_list(control)).alias("controls"))
 
 
-def soft_control_targets(lakehouse: Lakehouse) -> dict[str, list[str]]:
-    """Categories and brands that some user boosts or lessens, by kind, sorted; for `build_rules`."""
+def soft_control_targets(lakehouse: Lakehouse, limit: int) -> dict[str, list[str]]:
+    """Categories and brands that users boost or lessen, by kind, sorted; the most used ones, at most `limit`.
+
+    What users set must not stop a run, and each target lengthens all vectors: the others are left out, and logged.
+    """
+    if not lakehouse.exists("user_control"):
+        return {}
     rows = lakehouse.read("user_control").where(F.col("action").isin(*_SOFT))
-    found = rows.groupBy("target_kind").agg(F.array_sort(F.collect_set("target")).alias("targets")).collect()
-    return {row["target_kind"]: list(row["targets"]) for row in found}
+    used = rows.groupBy("target_kind", "target").agg(F.count(F.lit(1)).alias("num"))
+    found = used.orderBy(F.desc("num"), "target_kind", "target").limit(limit + 1).collect()
+    if len(found) > limit:
+        _log.warning(
+            "users boost and lessen more than %d categories and brands (showing.max_control_dimensions); those that "
+            "fewest users name, from %s %r on, have no effect",
+            limit,
+            found[limit]["target_kind"],
+            found[limit]["target"],
+        )
+    targets: dict[str, list[str]] = {}
+    for row in found[:limit]:
+        targets.setdefault(row["target_kind"], []).append(row["target"])
+    return {kind: sorted(names) for kind, names in targets.items()}
 
 
 def user_attribute_values(profiles: DataFrame, names: Sequence[str]) -> dict[str, list[str]]:

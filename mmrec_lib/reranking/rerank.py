@@ -85,6 +85,8 @@ class _Chain:
         if self._config.exploration is None:
             return lists
         pool = candidates if users.new_items is None else users.new_items
+        if self._second_stage is not None and users.new_items is not None:
+            pool = rescored(pool, self._second_stage.scores(pool, items, users))
         return explore(lists, pool, items, users.seeds, self._config.exploration)
 
     def _places(self, candidates: Candidates, items: ItemFacts, users: UserFacts, k: int) -> NDArray[np.int32]:

@@ -43,9 +43,9 @@ class ChecksConfig(Section):
     Attributes:
         max_catalogue_shrink: Share of its items that the catalogue may lose against the published one; 1 allows all.
         max_short_share: Share of users that may have fewer than k items, also none.
-        min_changed_share: Share of entries (user and item) that must be new against the published lists; null does not
-            compare. It is not asked of a run that replaces the lists of its own date.
-        max_changed_share: Share of entries that may be new; null does not compare. Comparing reads the published lists
+        min_changed_share: Share of entries (user and item) that must differ from the published lists, of the side that
+            has more; null does not compare. It is not asked of a run that replaces the lists of its own date.
+        max_changed_share: Share of entries that may differ; null does not compare. Comparing reads the published lists
             once.
     """
 
@@ -111,6 +111,8 @@ def check_before_publishing(lakehouse: Lakehouse, new: NewLists, config: ChecksC
             f"{counts[SHORT]} of {counts[LISTS]} lists ({short:.1%}) have fewer than k = {new.k} items, "
             f"{counts['empty']} of them none; scoring.checks.max_short_share allows {config.max_short_share:.1%}"
         )
+    if counts[LISTS] and not counts["entries"] and _published(lakehouse, "user_topk") is not None:
+        broken.append(f"all of {counts[LISTS]} lists are empty, and lists with items are published")
     if not broken:
         broken = _check_changes(lakehouse, new, counts["entries"], config)
     if broken:
@@ -213,15 +215,19 @@ def _check_changes(lakehouse: Lakehouse, new: NewLists, num_entries: int, config
     if config.min_changed_share is None and config.max_changed_share is None:
         return []
     published = _published(lakehouse, "user_topk")
-    if published is None or not num_entries:
+    if published is None:
         return []
     day, version = published
     before = lakehouse.read("user_topk").where(F.col(SLICE_COLUMN) == F.lit(day).cast("date"))
     lists_before = before.groupBy("user_id").agg(F.collect_list("item_id").alias("before"))
-    both = new.lists.select("user_id", "item_ids").join(lists_before, "user_id")
-    common = both.agg(F.sum(F.size(F.array_intersect("item_ids", "before")))).collect()[0][0] or 0
-    changed = 1 - common / num_entries
-    told = f"{changed:.1%} of the entries are not in the published lists (of {day}, model version {version}); "
+    both = new.lists.select("user_id", "item_ids").join(lists_before, "user_id", "right")
+    sums = both.agg(
+        F.sum(F.coalesce(F.size(F.array_intersect("item_ids", "before")), F.lit(0))), F.sum(F.size("before"))
+    ).collect()[0]
+    common, num_before = sums[0] or 0, sums[1] or 0
+    # Of the longer side, so that entries that are gone count as those that came.
+    changed = 1 - common / max(num_entries, num_before, 1)
+    told = f"{changed:.1%} of the entries are not in the published lists (of {day}, model version {version}) as well; "
     if config.max_changed_share is not None and changed > config.max_changed_share:
         return [f"{told}scoring.checks.max_changed_share allows {config.max_changed_share:.1%}"]
     is_other_day = day != str(new.as_of)

@@ -15,8 +15,9 @@ class ListConfig(Section):
         k: Items a user.
         explained_ranks: First items of a list that are explained, by default those that the report shows; 0 is none.
         num_reasons: Items of the history that an explanation names, at most.
-        items_per_block: Items that a worker prepares for search at once (about 10 bytes a dimension and item). A larger
-            catalogue is cut into blocks whose lists are merged; the lists are the same.
+        items_per_block: Items that a worker prepares for search at once (about 10 bytes a dimension and item, beside
+            the model and the vectors themselves). A larger catalogue is cut into blocks whose lists are merged; the
+            lists are the same.
     """
 
     k: int = Field(default=50, ge=1)

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.gold import CURRENT_SLICE, ITEM_VECTOR
-from mmrec_lib.errors import ModelError
+from mmrec_lib.errors import ModelError, ShowingError
 from mmrec_lib.features.load import SnapshotItems, load_fit_contents, load_items, present_profiles
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.merging import Staged
@@ -94,6 +94,11 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
             f"{config.max_catalogue_items}. Raise it where the driver has the memory."
         )
     rules, profiles_with_controls = load_rules(lakehouse, items, profiles, settings.showing)
+    if rules.pins and settings.reranking.exploration is not None:
+        raise ShowingError(
+            "rules: pins move items from the places that reranking.exploration drew, so that the probabilities written "
+            "down would be wrong. Leave out the exploration, or the rules that pin."
+        )
     day, version = items.cuts.as_of, champion.version
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.model_artifact(champion, "ranker", Path(scratch))
@@ -146,7 +151,7 @@ def _catalogue(
     facts = None
     if settings.reranking.is_on:
         brand = settings.showing.brand_attribute
-        facts = load_item_facts(lakehouse, items, ranker, contents(), settings.reranking, brand)
+        facts = load_item_facts(lakehouse, items, ranker, contents, settings.reranking, brand)
     return build_catalogue(ranker, items, contents, rules, facts)
 
 

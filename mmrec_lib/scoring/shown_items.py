@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +41,9 @@ def load_rules(
     Raises:
         ShowingError: When rules are wrong, contradict each other or remove too much.
     """
-    controls, day = load_user_controls(lakehouse), items.cuts.as_of
+    day = items.cuts.as_of
+    soft = soft_control_targets(lakehouse, config.max_control_dimensions)
+    controls = load_user_controls(lakehouse, soft)
     names = user_attributes_of(config, day)
     ids = pa.array(items.item_ids, type=pa.string())
     asks_items = bool(all_rules(config).rules or config.market_attribute or config.age_rating_attribute)
@@ -49,9 +51,8 @@ def load_rules(
         table = load_rule_items(lakehouse, ids)
     else:
         table = pa.table({"item_id": ids, "available": pa.array(items.is_available)})
-    soft = None if controls is None else soft_control_targets(lakehouse)
     values = user_attribute_values(profiles, names)
-    rules = build_rules(table, config, day, values, soft_controls=soft)
+    rules = build_rules(table, config, day, values, soft_controls=None if controls is None else soft)
     return rules, profiles if controls is None else profiles.join(controls, "user_id", "left")
 
 
@@ -59,7 +60,7 @@ def load_item_facts(
     lakehouse: Lakehouse,
     items: SnapshotItems,
     ranker: FittedRanker,
-    contents: Mapping[str, Content],
+    load_contents: Callable[[], Mapping[str, Content]],
     config: RerankingConfig,
     brand_attribute: str,
 ) -> ItemFacts:
@@ -76,9 +77,11 @@ def load_item_facts(
     brands = np.full(len(ids), -1, dtype=np.int32)
     by_brand = known.brands.items.tocoo()
     brands[by_brand.col] = by_brand.row
-    dense = [unit_rows(content.matrix) for content in contents.values() if isinstance(content.matrix, np.ndarray)]
+    compares = bool(config.second_stage or config.duplicates or config.diversity)
+    matrices = [content.matrix for content in load_contents().values()] if compares else []
+    dense = [unit_rows(matrix) for matrix in matrices if isinstance(matrix, np.ndarray)]
     vectors = unit_rows(np.hstack(dense)) if dense else None
-    if vectors is None and (config.second_stage or config.duplicates or config.diversity):
+    if vectors is None and compares:
         raise ModelError(
             "reranking: second_stage, duplicates and diversity compare content vectors, but no item has any. Encode "
             "texts or images (embedding), or leave these steps out."

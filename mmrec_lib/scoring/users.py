@@ -147,8 +147,6 @@ def score_batch(
         top, propensity = TopItems(lists.indices, lists.scores), lists.propensity
     if rules.pins:
         pinned = place_pins(top.indices, top.scores, limits, rules, config.k, hidden=hidden)
-        if propensity is not None:
-            propensity = moved_propensities(propensity, top.indices, pinned.indices)
         top = TopItems(pinned.indices, pinned.scores)
     is_filled = top.indices != NO_ITEM
     lengths = is_filled.sum(axis=1)
@@ -170,16 +168,6 @@ def score_batch(
         ],
         names=SCORED.names,
     )
-
-
-def moved_propensities(
-    propensity: NDArray[np.float32], before: NDArray[np.int32], after: NDArray[np.int32]
-) -> NDArray[np.float32]:
-    """[n, k] probabilities of items that pins moved; a pinned item is shown for sure, so its probability is 1."""
-    same = (after[:, :, None] == before[:, None, :]) & (after[:, :, None] != NO_ITEM)
-    moved = np.take_along_axis(propensity, same.argmax(axis=2), axis=1)
-    found: NDArray[np.float32] = np.where(same.any(axis=2), moved, np.float32(1)).astype(np.float32)
-    return found
 
 
 @lru_cache(maxsize=1)
@@ -240,11 +228,11 @@ def _histories(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix
     """[n, items of the fit] weights of the history's items that are in today's catalogue and in that of the fit."""
     offsets = list_offsets(batch["history_items"])
     is_listed, today = catalogue.listed(batch["history_items"].flatten())
-    is_known = is_listed.copy()
-    is_known[is_listed] = catalogue.in_model.known[today]
-    columns = catalogue.in_model.of(today[catalogue.in_model.known[today]])
-    weights = batch["history_weights"].flatten().to_numpy(zero_copy_only=False)[is_known]
-    return _csr(offsets, is_known, columns, weights, len(catalogue.ranker.item_ids))
+    weights = batch["history_weights"].flatten().fill_null(1.0).to_numpy(zero_copy_only=False)
+    is_known = is_listed & (weights > 0)
+    is_known[is_listed] &= catalogue.in_model.known[today]
+    columns = catalogue.in_model.of(today[is_known[is_listed]])
+    return _csr(offsets, is_known, columns, weights[is_known], len(catalogue.ranker.item_ids))
 
 
 def _seen(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,12 +61,13 @@ def place_pins(
         raise ShowingError(
             f"pins: lists and scores of {num_users} users need one shape [n, c], got {indices.shape} and {scores.shape}"
         )
+    kept_out = _kept_out([pin.item for pin in rules.pins], limits, hidden)
     pinned = np.full((num_users, k), -1, dtype=np.int32)
     is_taken = np.zeros(indices.shape, dtype=np.bool_)
-    for pin in rules.pins:
+    for place, pin in enumerate(rules.pins):
         if pin.position > k:
             continue
-        applies = _may_get(pin.item, limits, rules, hidden)
+        applies = _may_get(pin.item, limits, rules) & ~kept_out[:, place]
         if pin.segment is not None:
             applies &= limits.in_segment[pin.segment]
         pinned[applies, pin.position - 1] = pin.item
@@ -73,17 +75,22 @@ def place_pins(
     return _merged(indices, scores, pinned, is_taken)
 
 
-def _may_get(item: int, limits: UserLimits, rules: ItemRules, hidden: sparse.csr_matrix | None) -> Flags:
-    """[n] True for users who may get an item."""
+def _may_get(item: int, limits: UserLimits, rules: ItemRules) -> Flags:
+    """[n] True for users who may get an item, as far as rules for many say."""
     may = np.full(len(limits), bool(rules.is_listed[item]))
     if rules.allowed is not None:
         in_group = limits.group_of_user != NO_GROUP
         may[in_group] &= rules.allowed[limits.group_of_user[in_group], item]
+    return may
+
+
+def _kept_out(items: Sequence[int], limits: UserLimits, hidden: sparse.csr_matrix | None) -> Flags:
+    """[n, items] True where a user must not get an item; one pass over the entries for all items."""
+    found = np.zeros((len(limits), len(items)), dtype=np.bool_)
     for matrix in (limits.blocked, hidden):
         if matrix is not None:
-            rows = np.repeat(np.arange(len(limits)), np.diff(matrix.indptr))
-            may[rows[matrix.indices == item]] = False
-    return may
+            found |= matrix[:, list(items)].toarray() != 0
+    return found
 
 
 def _merged(

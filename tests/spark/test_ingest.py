@@ -195,13 +195,17 @@ def check_first_controls(store: Store) -> None:
         ("u1", "boost", "category", "Hats", None),
         ("uc", "block", "item", "i1", None),
     ]
-    controls = load_user_controls(store.lakehouse())
+    controls = load_user_controls(store.lakehouse(), soft_control_targets(store.lakehouse(), 64))
     assert controls is not None
     assert {row["user_id"]: [tuple(one) for one in row["controls"]] for row in controls.collect()} == {
         "u1": [("boost", "brand", "Acme", 0.5), ("boost", "category", "Hats", None)],
         "uc": [("block", "item", "i1", None)],
     }
-    assert soft_control_targets(store.lakehouse()) == {"brand": ["Acme"], "category": ["Hats"]}
+    few = load_user_controls(store.lakehouse(), soft_control_targets(store.lakehouse(), 1))
+    assert few is not None
+    kept = {row["user_id"]: [one["target"] for one in row["controls"]] for row in few.collect()}
+    assert kept == {"u1": ["Acme"], "uc": ["i1"]}, "more than the limit does not stop a run"
+    assert soft_control_targets(store.lakehouse(), 64) == {"brand": ["Acme"], "category": ["Hats"]}
     table = load_rule_items(store.lakehouse(), pa.array(["i4", "i1", "3"]))
     assert table["item_id"].to_pylist() == ["i4", "i1", "3"] and table["available"].to_pylist() == [True] * 3
     assert build_rules(table, ShowingConfig(), date(2025, 7, 1), {}).is_listed.all()

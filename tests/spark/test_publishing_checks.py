@@ -79,17 +79,23 @@ def test_the_share_of_changed_entries_is_compared_only_when_asked(lakehouse: Lak
     changed = ChecksConfig(max_changed_share=0.0)
     check_before_publishing(lakehouse, new, changed)  # nothing was published yet
 
-    # Of five new entries two are not in the lists of the same users: u1's b, u3's c.
+    # Five new entries, six published ones, and three are in both.
     publish(lakehouse, DAY, {"u1": ["a", "c"], "u2": ["a", "b"], "u3": ["b"], "u8": ["c"]})
     later = replace(new, as_of=NEXT)
-    check_before_publishing(lakehouse, later, ChecksConfig(min_changed_share=0.4, max_changed_share=0.4))
+    check_before_publishing(lakehouse, later, ChecksConfig(min_changed_share=0.5, max_changed_share=0.5))
     check_before_publishing(lakehouse, later, ChecksConfig())
-    with pytest.raises(PublishingError, match=r"40.0% of the entries are not in the published lists .of 2026-01-01"):
-        check_before_publishing(lakehouse, later, ChecksConfig(max_changed_share=0.39))
-    frozen = ChecksConfig(min_changed_share=0.41)
-    with pytest.raises(PublishingError, match=r"min_changed_share asks for 41.0%"):
+    with pytest.raises(PublishingError, match=r"50.0% of the entries are not in the published lists .of 2026-01-01"):
+        check_before_publishing(lakehouse, later, ChecksConfig(max_changed_share=0.49))
+    frozen = ChecksConfig(min_changed_share=0.51)
+    with pytest.raises(PublishingError, match=r"min_changed_share asks for 51.0%"):
         check_before_publishing(lakehouse, later, frozen)
     check_before_publishing(lakehouse, new, frozen)  # the same date once more: a repair may change nothing
+
+    # Lists that lost their items differ as much as those that gained other ones, and never replace full ones.
+    emptied = {name: F.array().cast(new.lists.schema[name].dataType) for name in ("item_ids", "scores")}
+    empty = replace(later, lists=new.lists.withColumns(emptied))
+    with pytest.raises(PublishingError, match="all of 4 lists are empty, and lists with items are published"):
+        check_before_publishing(lakehouse, empty, ChecksConfig())
 
 
 def test_bounds_that_nothing_can_meet_are_refused() -> None:
