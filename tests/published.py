@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 
+from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.gold import CURRENT_SLICE
 from mmrec_lib.lakehouse.tables import Lakehouse
 
@@ -23,13 +24,12 @@ def publish(
 ) -> None:
     """Publish lists as the scoring job does: scores are the ranks below zero, `current_slice` comes last."""
     spark = lakehouse.spark
-    columns = "as_of_date date, user_id string, rank int, item_id string, score double"
     topk = [
-        (day, user, rank, item, float(-rank), {"ease": float(-rank)}, version)
+        (day, user, rank, item, float(-rank), {"ease": float(-rank)}, None, None, version)
         for user, items in lists.items()
         for rank, item in enumerate(items, start=1)
     ]
-    frame = spark.createDataFrame(topk, f"{columns}, source_shares map<string,double>, model_version string")
+    frame = spark.createDataFrame(topk, CONTRACTS["user_topk"].input_schema)
     lakehouse.replace_slice("user_topk", frame, {"as_of_date": day})
     vectors = [(version, f"i{n}", [1.0]) for n in range(num_items)]
     frame = spark.createDataFrame(vectors, "model_version string, item_id string, vector array<float>")

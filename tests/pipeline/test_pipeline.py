@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.scoring.config import ScoringConfig
 from tests.compare import table_rows, versions
 from tests.data.increment import change_price, delete_item, event_before_item, replace_image, write_increment
 from tests.pipeline.conftest import Demo
@@ -77,8 +78,9 @@ def test_every_known_user_has_a_list_without_seen_or_unavailable_items(demo: Dem
         assert set(listed) == candidates - seen[user]  # 30 items, k = 50: everything else is listed
         scores = [row["score"] for row in rows]
         assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
-        for row in rows:
+        for row in rows[: ScoringConfig().explained_ranks]:
             assert sum(dict(row["source_shares"]).values()) == pytest.approx(row["score"], abs=1e-5)  # type: ignore[call-overload]
+        assert not any(row["source_shares"] for row in rows[ScoringConfig().explained_ranks :])
 
 
 def test_scores_are_the_dot_products_of_the_published_vectors(demo: Demo) -> None:

@@ -20,7 +20,7 @@ BUDGETS = {
     "train_ranker": 7,
     "evaluate_ranker": 12,
     "promote_ranker": 7,
-    "score_topk": 29,
+    "score_topk": 34,
     "build_report": 26,
 }
 

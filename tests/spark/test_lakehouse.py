@@ -79,7 +79,7 @@ def test_merge_is_dictionary_update(
 
 
 def lists(lakehouse: Lakehouse, day: str, users: list[str]) -> DataFrame:
-    rows = [(date.fromisoformat(day), user, 1, "i", 1.0, {"ease": 1.0}, "1") for user in users]
+    rows = [(date.fromisoformat(day), user, 1, "i", 1.0, {"ease": 1.0}, None, None, "1") for user in users]
     return lakehouse.spark.createDataFrame(rows, CONTRACTS["user_topk"].input_schema)
 
 
@@ -135,10 +135,9 @@ def test_rows_of_a_table_are_those_that_deltas_own_reader_gives(spark: SparkSess
     lakehouse = Lakehouse(spark, store, "run", datetime(2026, 1, 1, tzinfo=UTC))
 
     def lists(day: date, users: str) -> DataFrame:
-        schema = "as_of_date date, user_id string, rank int, item_id string, score double, model_version string, "
-        shares = schema + "source_shares map<string,double>"
-        rows = [(day, user, 1, "i", 0.5, "1", {"ease": 0.25, "residual": 0.25}) for user in users]
-        return spark.createDataFrame(rows, shares)
+        shares = {"ease": 0.25, "residual": 0.25}
+        rows = [(day, user, 1, "i", 0.5, shares, ["j"], None, "1") for user in users]
+        return spark.createDataFrame(rows, CONTRACTS["user_topk"].input_schema)
 
     def both() -> tuple[list[object], list[object]]:
         place = lakehouse.location("user_topk")
