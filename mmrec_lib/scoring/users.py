@@ -34,7 +34,7 @@ from mmrec_lib.showing.pins import place_pins
 from mmrec_lib.topk.exact import search
 from mmrec_lib.topk.items import PreparedItems
 from mmrec_lib.topk.merging import merge_lists
-from mmrec_lib.topk.selection import NO_ITEM, TopItems
+from mmrec_lib.topk.selection import NO_ITEM, TopItems, empty_top
 
 SHARES = MapType(StringType(), DoubleType())
 SHARES_IN_ARROW = pa.map_(pa.string(), pa.float64())
@@ -152,7 +152,10 @@ def score_batch(
     lengths = is_filled.sum(axis=1)
     boosts = np.einsum("nd,nkd->nk", limits.user_boosts, rules.item_boosts[top.indices[:, : config.explained_ranks]])
     shares, reasons = _explained(catalogue, users, top, boosts, config)
-    probabilities = pa.nulls(len(users)) if propensity is None else propensity[is_filled].astype(np.float64)
+    if propensity is None:
+        propensities = pa.nulls(len(users)).cast(pa.list_(pa.float64()))
+    else:
+        propensities = lists_of_rows(pa.array(propensity[is_filled].astype(np.float64)), lengths)
     return pa.RecordBatch.from_arrays(
         [
             batch["user_id"],
@@ -160,9 +163,7 @@ def score_batch(
             batch["seen_item_ids"],
             lists_of_rows(catalogue.arrow_ids.take(pa.array(top.indices[is_filled])), lengths),
             lists_of_rows(pa.array(top.scores[is_filled].astype(np.float64)), lengths),
-            probabilities.cast(pa.list_(pa.float64()))
-            if propensity is None
-            else lists_of_rows(pa.array(probabilities), lengths),
+            propensities,
             shares,
             reasons,
         ],
@@ -191,9 +192,8 @@ def _new_items(
     """The best new items of each user, which would seldom be among the best of all items."""
     places = catalogue.new_places
     if not len(places):
-        return Candidates(
-            np.full((len(vectors), 1), NO_ITEM, np.int32), np.full((len(vectors), 1), -np.inf, np.float32)
-        )
+        empty = empty_top(len(vectors), 1)
+        return Candidates(empty.indices, empty.scores)
     seen = sparse.csr_matrix(sparse.csc_matrix(hidden)[:, places])
     top = search(
         catalogue.prepared_new,
