@@ -85,4 +85,4 @@ $(MODELS)/.ready: $(VENV)/.ready mmrec_lib/encoders/weights/packages.py
 	@touch $@
 
 clean:  ## Remove outputs, not the environment
-	rm -rf out build dist bench .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf out build dist bench .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

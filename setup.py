@@ -48,6 +48,7 @@ ENCODERS = [
 TRACKING = ["mlflow>=3.8,<3.19"]
 DEV = [
     "build>=1.2",
+    "coverage>=7.6",
     "databricks-bundles>=0.260",
     "deltalake>=1.0",
     "duckdb>=1.4",
@@ -56,12 +57,12 @@ DEV = [
     "mypy>=1.13",
     "pandas-stubs>=2.2",
     "pytest>=8",
-    "pytest-cov>=6",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "ruff>=0.8",
     "scipy-stubs>=1.14",
     "setuptools>=75",
+    "slipcover>=1.1",
     "types-PyYAML>=6",
 ]
 

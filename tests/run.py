@@ -31,8 +31,9 @@ NUM_PROCESSES = 2
 QUEUE = ("-p", "tests.durations", "-n", str(NUM_PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder")
 # Two processes share the cores: products of small matrices that wait for a second thread take twice as long.
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+LINES = ("-p", "tests.covered")
 # The floor stands in pyproject.toml.
-COVERAGE = ("--cov", "--cov-report=")
+COVERAGE = ([str(BIN / "coverage"), "combine", "--quiet"], [str(BIN / "coverage"), "report"])
 REFRESH = "--refresh"
 
 
@@ -54,10 +55,15 @@ def checks() -> Iterator[list[tuple[str, subprocess.Popen[str], IO[str]]]]:
                 log.close()
 
 
+def is_whole(arguments: Sequence[str]) -> bool:
+    """Tell whether all tests run: only together they can be held to the floor of coverage."""
+    return set(arguments) <= {REFRESH}
+
+
 def tests_command(arguments: Sequence[str]) -> list[str]:
-    """The command that runs the queue; only all tests together can be held to the floor of coverage."""
-    coverage = COVERAGE if set(arguments) <= {REFRESH} else ()
-    return [sys.executable, "-m", "pytest", *QUEUE, *coverage, "-m", "not long", *arguments]
+    """The command that runs the queue."""
+    lines = LINES if is_whole(arguments) else ()
+    return [sys.executable, "-m", "pytest", *QUEUE, *lines, "-m", "not long", *arguments]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with checks() as running:
         tests = subprocess.run(tests_command(arguments), check=False, env=ONE_THREAD | os.environ)
         failed = ["tests"] if tests.returncode != 0 else []
+        if is_whole(arguments) and any(subprocess.run(command, check=False).returncode for command in COVERAGE):
+            failed.append("coverage")
         for name, process, log in running:
             if process.wait() != 0:
                 failed.append(name)

@@ -25,7 +25,8 @@ def test_measured_files_take_the_place_of_known_ones_and_files_that_are_gone_lea
 def test_only_a_run_of_all_tests_is_held_to_the_floor_of_coverage(
     arguments: tuple[str, ...], is_measured: bool
 ) -> None:
-    assert ("--cov" in run.tests_command(arguments)) == is_measured
+    assert ("tests.covered" in run.tests_command(arguments)) == is_measured
+    assert run.is_whole(arguments) == is_measured
 
 
 def test_a_failed_check_is_shown_whole_and_fails_the_run(
@@ -38,6 +39,7 @@ def test_a_failed_check_is_shown_whole_and_fails_the_run(
         run, "CHECKS", (python("print('all ' + 'fine')"), python("print('line one\\nline two'); raise SystemExit(3)"))
     )
     monkeypatch.setattr(run, "tests_command", lambda arguments: python("pass"))
+    monkeypatch.setattr(run, "COVERAGE", ())
     assert run.main([]) == 1
     shown = capfd.readouterr().out
     assert "line one\nline two" in shown and "fine" not in shown.replace("print('all ' + 'fine')", "")
@@ -46,3 +48,14 @@ def test_a_failed_check_is_shown_whole_and_fails_the_run(
     assert run.main([]) == 0
     monkeypatch.setattr(run, "tests_command", lambda arguments: python("raise SystemExit(1)"))
     assert run.main([]) == 1
+
+
+def test_too_little_coverage_fails_a_run_of_all_tests_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "CHECKS", ())
+    monkeypatch.setattr(run, "tests_command", lambda arguments: [sys.executable, "-S", "-c", "pass"])
+    monkeypatch.setattr(run, "COVERAGE", ([sys.executable, "-S", "-c", "raise SystemExit(2)"],))
+    assert run.main([]) == 1
+    assert "failed: coverage" in capfd.readouterr().out
+    assert run.main(["tests/unit"]) == 0
