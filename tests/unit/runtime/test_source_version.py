@@ -112,16 +112,26 @@ def test_the_version_is_the_same_in_every_process(tmp_path: Path) -> None:
 CACHES = (source_version._files_of, source_version._data_of, source_version._is_package)
 
 
-@pytest.fixture
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    root = tmp_path / "mmrec_lib"
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One copy for all edits, so that what nobody edits is parsed once."""
+    root = tmp_path_factory.mktemp("copied") / "mmrec_lib"
     shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(source_version, "_LIBRARY", root)
+    return root
+
+
+@pytest.fixture
+def library(copied: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    contents = {file: file.read_bytes() for file in copied.rglob("*") if file.is_file()}
+    monkeypatch.setattr(source_version, "_LIBRARY", copied)
     for cached in CACHES:
         cached.cache_clear()
-    yield root
+    yield copied
     for cached in CACHES:
         cached.cache_clear()
+    for file, content in contents.items():
+        if file.read_bytes() != content:
+            file.write_bytes(content)
 
 
 def versions() -> dict[str, str]:
