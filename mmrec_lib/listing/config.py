@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -147,13 +146,3 @@ class ListsConfig(Section):
     def types(self) -> tuple[str, ...]:
         """The list types that are made."""
         return tuple(name for name in (*ITEM_TYPES, *AUDIENCE_TYPES) if getattr(self, name) is not None)
-
-    def named_event_types(self) -> dict[str, tuple[str, ...]]:
-        """The event types that the configuration names, by list type."""
-        configs = {name: getattr(self, name) for name in (BOUGHT_TOGETHER, CONTINUE_WITH, TRENDING)}
-        return {name: own.event_types for name, own in configs.items() if own is not None and own.event_types}
-
-
-def unknown_types(named: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Event types that are none of the known ones, sorted."""
-    return sorted(set(named) - set(known))

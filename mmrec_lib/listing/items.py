@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.feather
 from numpy.typing import NDArray
 from scipy import sparse
 
 from mmrec_lib.reranking.facts import unit_rows
+from mmrec_lib.showing.attributes import one_array
+from mmrec_lib.showing.labels import positions
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -59,8 +60,7 @@ class ListingItems:
 
     def positions(self, item_ids: pa.Array) -> Ints:
         """[n] position of each id; -1 for items that are not there any more."""
-        found = pc.index_in(item_ids, value_set=self.item_ids).fill_null(-1)
-        return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
+        return positions(item_ids, self.item_ids)
 
     def are_substitutes(self, left: Ints, right: Ints, least_cosine: float) -> Flags:
         """[n] True for pairs that share a category and whose content vectors, side by side, have at least a cosine."""
@@ -78,7 +78,7 @@ class ListingItems:
             one, other = content[left].astype(np.float32), content[right].astype(np.float32)
             products += np.einsum("nd,nd->n", one, other)
             squares += [one.any(axis=1), other.any(axis=1)]
-        return products / np.sqrt(np.maximum(squares[0] * squares[1], 1.0))
+        return np.asarray(products / np.sqrt(np.maximum(squares[0] * squares[1], 1.0)), dtype=np.float64)
 
     def save(self, folder: Path) -> None:
         """Write the items to a folder, without pickles."""
@@ -97,15 +97,15 @@ class ListingItems:
     def load(cls, folder: Path) -> ListingItems:
         """Read the items of a folder; contents are mapped, not read."""
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        table = pyarrow.feather.read_table(str(folder / _ITEMS)).combine_chunks()
+        table = pyarrow.feather.read_table(str(folder / _ITEMS))
         contents = (np.load(folder / _CONTENT.format(n), mmap_mode="r") for n in range(about["num_contents"]))
         margins = {name: np.load(folder / _MARGINS.format(name)) for name in about["totals"]}
         return cls(
-            item_ids=pa.concat_arrays(table["item_id"].chunks),
+            item_ids=one_array(table["item_id"]),
             is_listed=table["is_listed"].to_numpy().astype(np.bool_),
             categories=sparse.csr_matrix(sparse.load_npz(folder / _CATEGORIES)),
             contents=tuple(contents),
-            margins={name: Margins(*counts, about["totals"][name]) for name, counts in margins.items()},
+            margins={name: Margins(left, right, about["totals"][name]) for name, (left, right) in margins.items()},
         )
 
 

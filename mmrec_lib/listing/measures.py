@@ -50,7 +50,7 @@ def order_statistic(forward: ArrayLike, backward: ArrayLike) -> Floats:
     """
     forward, backward = np.asarray(forward, dtype=np.float64), np.asarray(backward, dtype=np.float64)
     ahead = np.maximum(forward - backward, 0.0)
-    return np.square(ahead) / np.maximum(forward + backward, 1.0)
+    return np.asarray(np.square(ahead) / np.maximum(forward + backward, 1.0), dtype=np.float64)
 
 
 def growth(count: ArrayLike, expected: ArrayLike, prior: float) -> tuple[Floats, Floats]:

@@ -19,6 +19,7 @@ from mmrec_lib.listing.config import (
 from mmrec_lib.listing.items import Ints, ListingItems, Margins
 from mmrec_lib.listing.measures import log_likelihood_ratio, order_statistic
 from mmrec_lib.listing.selection import NO_SUPPORT, Entries, select_lists
+from mmrec_lib.showing.attributes import one_array
 
 DECLARED = 1.0
 """Score of what the catalogue itself says to be next; shares of users are less."""
@@ -61,16 +62,18 @@ def related_lists(pairs: pa.Table, items: ListingItems, config: ListsConfig) -> 
         scorers[BOUGHT_TOGETHER] = lambda counted: complements(counted, items, bought)
     if (following := config.continue_with) is not None:
         scorers[CONTINUE_WITH] = lambda counted: successors(counted, items.margins[CONTINUE_WITH], following)
-    left, right = (items.positions(_array(pairs[name])) for name in ("item_id", "related_item_id"))
+    left, right = (items.positions(one_array(pairs[name])) for name in ("item_id", "related_item_id"))
     num, num_reversed = (
-        _array(pairs[name]).fill_null(NO_SUPPORT).to_numpy(zero_copy_only=False).astype(np.int64)
+        one_array(pairs[name]).fill_null(NO_SUPPORT).to_numpy(zero_copy_only=False).astype(np.int64)
         for name in ("num_pairs", "num_reversed")
     )
     counted = Pairs(left, right, num, num_reversed)
     may_be_listed = (left >= 0) & (right >= 0) & (left != right) & items.is_listed[right]
-    types = _array(pairs["list_type"]).to_numpy(zero_copy_only=False)
+    types = one_array(pairs["list_type"]).to_numpy(zero_copy_only=False)
     return [
-        select_lists(name, score(counted.where(may_be_listed & (types == name))), items.item_ids, items.item_ids, config.k)
+        select_lists(
+            name, score(counted.where(may_be_listed & (types == name))), items.item_ids, items.item_ids, config.k
+        )
         for name, score in scorers.items()
     ]
 
@@ -101,9 +104,7 @@ def successors(pairs: Pairs, margins: Margins, config: ContinueWithConfig) -> En
     ratio = _association(counted, margins)
     is_kept = (counted.num >= config.min_support) & (ratio >= config.min_llr) & (ratio > 0)
     is_kept &= order_statistic(counted.num, counted.num_reversed) >= config.min_order
-    is_kept &= (counted.num > counted.num_reversed) & ~np.isin(
-        counted.left * len(margins.num_left) + counted.right, keys
-    )
+    is_kept &= ~np.isin(counted.left * len(margins.num_left) + counted.right, keys)
     shares = counted.num / (margins.num_left[counted.left] + config.prior)
     found = Entries(counted.left, counted.right, shares, counted.num).where(is_kept)
     return Entries.joined(named.where(once), found)
@@ -141,7 +142,3 @@ def _association(pairs: Pairs, margins: Margins) -> NDArray[np.float64]:
     return log_likelihood_ratio(
         pairs.num, margins.num_left[pairs.left], margins.num_right[pairs.right], float(margins.total)
     )
-
-
-def _array(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
