@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, IntegerType, StringType, StructField, StructType
 
 from mmrec_lib.features.acts import NO_TIME
-from mmrec_lib.list_types.events import IS_DATED
+from mmrec_lib.list_types.events import is_dated
 from mmrec_lib.listing.audiences import audience_key, audience_paths
 from mmrec_lib.listing.config import POPULAR_LIKE_YOU, TRENDING, PopularLikeYouConfig, TrendingConfig
 from mmrec_lib.scoring.arrow_lists import groups_of_maps
@@ -96,7 +96,7 @@ def trending_counts(events: DataFrame, placed: DataFrame, config: TrendingConfig
     """
     window = _midnight(as_of) - timedelta(days=config.window_days)
     oldest = F.lit(window - timedelta(days=config.baseline_days))
-    days = events.where(IS_DATED & (F.col("event_ts") >= oldest)).select(
+    days = events.where(is_dated() & (F.col("event_ts") >= oldest)).select(
         "user_id",
         "item_id",
         F.to_date("event_ts").alias("day"),

@@ -15,7 +15,10 @@ from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.listing.config import BOUGHT_TOGETHER, CONTINUE_WITH, TRENDING, ListsConfig
 
-IS_DATED = F.unix_micros("event_ts") > 0
+
+def is_dated() -> Column:
+    """True for events that have a time."""
+    return F.unix_micros("event_ts") > 0
 
 
 def counted_types(config: ListsConfig, event_types: Mapping[str, EventTypeConfig]) -> dict[str, list[str]]:

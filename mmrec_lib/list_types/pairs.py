@@ -9,7 +9,7 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from mmrec_lib.list_types.events import IS_DATED
+from mmrec_lib.list_types.events import is_dated
 from mmrec_lib.listing.config import BOUGHT_TOGETHER, CONTINUE_WITH, BoughtTogetherConfig, ContinueWithConfig
 
 PAIR_COLUMNS = ("list_type", "item_id", "related_item_id", "num_pairs", "num_reversed")
@@ -30,7 +30,7 @@ def basket_pairs(events: DataFrame, config: BoughtTogetherConfig) -> DataFrame:
         "user_id",
         "item_id",
         "basket",
-        IS_DATED.alias("is_dated"),
+        is_dated().alias("is_dated"),
         F.sum(begins).over(by_time.rowsBetween(Window.unboundedPreceding, Window.currentRow)).alias("number"),
     )
     # What has neither a basket of its own nor a time is in none.
@@ -57,7 +57,7 @@ def transition_pairs(events: DataFrame, config: ContinueWithConfig) -> DataFrame
         events: user_id, item_id, event_ts, of the types by which items are taken.
         config: Longest time between the two, and least support of pairs.
     """
-    first = events.where(IS_DATED).groupBy("user_id", "item_id").agg(F.min("event_ts").alias("ts"))
+    first = events.where(is_dated()).groupBy("user_id", "item_id").agg(F.min("event_ts").alias("ts"))
     by_time = Window.partitionBy("user_id").orderBy("ts", "item_id")
     steps = first.select(
         "item_id",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -81,7 +82,7 @@ def checked_attributes(config: PopularLikeYouConfig, groups: Mapping[str, int]) 
         raise ConfigError(
             f"lists.popular_like_you.attributes: attributes that users have are needed, but no user has `{missing[0]}`."
         )
-    num_audiences = int(np.prod([groups[name] + 1 for name in found], dtype=np.float64))
+    num_audiences = sum(math.prod(groups[name] for name in found[:length]) for length in range(len(found) + 1))
     if num_audiences > config.max_audiences:
         told = ", ".join(f"{groups[name]} of {name}" for name in found)
         raise ConfigError(
