@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -34,6 +35,7 @@ from mmrec_lib.listing.config import (
 from mmrec_lib.publishing.exports import lists_by_key
 from mmrec_lib.publishing.slices import current_rows
 from mmrec_lib.showing.config import ShowingConfig
+from tests.conftest import PROJECT
 
 DAY = date(2026, 3, 1)
 END = datetime(2026, 3, 1, tzinfo=UTC)
@@ -178,7 +180,7 @@ def planted_events() -> Iterator[tuple[str, str, str, float]]:
 
 @pytest.fixture(scope="module")
 def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    out = tmp_path_factory.mktemp("lists") / "out"
+    out = tmp_path_factory.mktemp("lists") / "out" / "demo"
     lakehouse = Lakehouse(spark, StoreConfig(data=str(out / "landing"), out=str(out)), "run-1", END)
     at = END - timedelta(days=400)
 
@@ -251,6 +253,26 @@ def test_every_user_has_the_smallest_audience_with_a_list(shop: Shop) -> None:
     assert found["u39", "popular_like_you"] == "country=de/age=60", "also without a history"
     assert found["u01", "trending"] == "country=DE"
     assert ("gone", "popular_like_you") not in found
+
+
+def test_the_examples_of_the_page_read_the_current_slice(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (PROJECT / "docs" / "lists.md").read_text(encoding="utf-8")
+    found = re.findall(r"^```(sql|python)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    assert [language for language, _ in found] == ["sql", "sql", "python"], "an example that no line below runs"
+    out = str(shop.lakehouse.store.out)
+    (of_item, of_user), example = ([text.replace("out/demo", out) for _, text in found[:2]], found[2][1])
+    rows = shop.lakehouse.spark.sql(of_item.replace("p003", "phone-a")).collect()
+    assert [(row["rank"], row["related_item_id"], row["num_support"]) for row in rows] == [(1, "case", 8)]
+    rows = shop.lakehouse.spark.sql(of_user.replace("u0001", "u01")).collect()
+    assert {(row["list_type"], row["audience"]) for row in rows} == {
+        ("popular_like_you", "country=de/age=20"),
+        ("trending", "country=DE"),
+    }
+    monkeypatch.chdir(Path(out).parents[1])
+    exec(compile(example, "docs/lists.md", "exec"), {"__name__": "example"})
+    assert capsys.readouterr().out.strip() == f"all {shop.lists('audience_topk', 'popular_like_you')['all']}"
 
 
 def test_again_changes_nothing_and_a_list_in_array_form_is_one_row(shop: Shop) -> None:
