@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -64,10 +64,17 @@ class Placement:
             names=PLACED.names,
         )
 
-    def visitors(self) -> dict[str, list[int]]:
-        """Group of a visitor of whom nothing is known, or the market alone, by key of the audience."""
+    def visitors(self, audiences: Sequence[str]) -> dict[str, list[int]]:
+        """Group of a visitor of whom nothing is known, or the market alone, by key of the audience.
+
+        Args:
+            audiences: Keys of audiences that have users; of others no visitor is asked for.
+        """
         attribute = self.rules.tests.market_attribute
-        known = [[], *([[(attribute, market)] for market in self.rules.tests.markets] if attribute else [])]
+        known: list[list[tuple[str, str]]] = [[]]
+        if attribute is not None:
+            known += [[(attribute, market)] for market in self.rules.tests.markets]
+        known = [own for own in known if audience_key(own) in audiences]
         groups = self.rules.of_users(pa.array(known, _ATTRIBUTES)).group_of_user
         return {audience_key(own): [int(group)] for own, group in zip(known, groups, strict=True)}
 

@@ -136,7 +136,7 @@ def _audience_lists(
             continue
         counts = AudienceCounts.of(own_rows, rules.item_ids)
         groups = audience_groups(placed, name) if rules.tests.has_groups else {}
-        shown = AudienceItems(rules, _joined(groups, placement.visitors()))
+        shown = AudienceItems(rules, _joined(groups, placement.visitors(counts.audiences)))
         lists.append(audience_lists(name, _entries(name, counts, config), counts.audiences, shown, config.k))
     return pa.concat_tables(lists) if lists else LISTS.empty_table()
 

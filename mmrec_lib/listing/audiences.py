@@ -50,12 +50,10 @@ def audience_paths(groups: Mapping[str, NDArray[np.object_]], num_users: int) ->
         groups: [n] group of each user, or None, by attribute; the coarsest attribute first.
         num_users: n.
     """
-    codes, values = [np.zeros(num_users, np.int64)], []
-    for column in groups.values():
-        known = sorted({value for value in column if value is not None})
-        number = {value: place for place, value in enumerate(known)} | {None: -1}
-        values.append(known)
-        codes.append(np.array([number[value] for value in column], dtype=np.int64))
+    columns = [pa.array(column, pa.string()).dictionary_encode() for column in groups.values()]
+    values = [column.dictionary.to_pylist() for column in columns]
+    codes = [column.indices.fill_null(-1).to_numpy(zero_copy_only=False) for column in columns]
+    codes.insert(0, np.zeros(num_users, np.int32))
     occurring, of_user = np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)
     paths = []
     for _, *row in occurring.tolist():
