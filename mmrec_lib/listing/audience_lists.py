@@ -12,7 +12,7 @@ from scipy import sparse
 
 from mmrec_lib.listing.audiences import ALL, AudienceItems, parent_of
 from mmrec_lib.listing.config import PopularLikeYouConfig, TrendingConfig
-from mmrec_lib.listing.measures import growth, shrunk_share
+from mmrec_lib.listing.measures import growth_bound, shrunk_share
 from mmrec_lib.listing.selection import LISTS, Entries, select_lists
 from mmrec_lib.showing.attributes import one_array
 from mmrec_lib.showing.labels import positions
@@ -98,10 +98,9 @@ def rising(counts: AudienceCounts, config: TrendingConfig) -> Iterator[Entries]:
     for row in range(len(counts.audiences)):
         num, before = _row(counts.num, row), _row(counts.num_before, row)
         share = shrunk_share(before, before.sum(), share_all, config.market_prior)
-        candidates = np.flatnonzero(num >= config.min_support)
-        mean, bound = growth(num[candidates], share[candidates] * num.sum(), config.prior)
-        grows = mean > 1
-        yield _entries(row, candidates[grows], bound[grows], num)
+        expected = share * num.sum()
+        growing = np.flatnonzero((num >= config.min_support) & (num > expected))
+        yield _entries(row, growing, growth_bound(num[growing], expected[growing], config.prior), num)
 
 
 def popular(counts: AudienceCounts, config: PopularLikeYouConfig) -> Iterator[Entries]:
