@@ -89,7 +89,7 @@ def complements(pairs: Pairs, items: ListingItems, config: BoughtTogetherConfig)
 
 
 def successors(pairs: Pairs, margins: Margins, config: ContinueWithConfig) -> Entries:
-    """What the catalogue names as next, then what follows significantly often and in this order.
+    """Items that the catalogue names as next, then those that follow significantly often and in this order.
 
     The score is the share of users who took the second item right after the first, with `config.prior` users more who
     did not. A pair that is both named and counted is named.
