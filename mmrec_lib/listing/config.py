@@ -43,7 +43,7 @@ class BoughtTogetherConfig(Section):
 
 
 class ContinueWithConfig(Section):
-    """Items that people take next after an item: the next part of its series, and items that follow it significantly often.
+    """Items that people take next after an item: the next part of its series, and those that follow significantly often.
 
     Attributes:
         event_types: Types of events by which a user takes an item; null is all that weigh more than 0.
