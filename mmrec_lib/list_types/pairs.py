@@ -26,12 +26,10 @@ def basket_pairs(events: DataFrame, config: BoughtTogetherConfig) -> DataFrame:
     by_time = Window.partitionBy("user_id", F.col("basket").isNull()).orderBy("event_ts", "item_id")
     waited = F.col("event_ts").cast("double") - F.lag(F.col("event_ts").cast("double")).over(by_time)
     begins = F.coalesce(waited > config.basket_hours * _SECONDS_AN_HOUR, F.lit(True)).cast("int")
-    numbered = events.select(
-        "user_id",
-        "item_id",
-        "basket",
-        is_dated().alias("is_dated"),
-        F.sum(begins).over(by_time.rowsBetween(Window.unboundedPreceding, Window.currentRow)).alias("number"),
+    marked = events.select("user_id", "item_id", "event_ts", "basket", begins.alias("begins"))
+    until_now = by_time.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    numbered = marked.select(
+        "user_id", "item_id", "basket", is_dated().alias("is_dated"), F.sum("begins").over(until_now).alias("number")
     )
     # What has neither a basket of its own nor a time is in none.
     baskets = (

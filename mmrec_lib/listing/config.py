@@ -43,7 +43,7 @@ class BoughtTogetherConfig(Section):
 
 
 class ContinueWithConfig(Section):
-    """Items that people take next after an item: the next part of its series, and those that follow significantly often.
+    """Items that people take next: the next part of a series, and those that follow an item significantly often.
 
     Attributes:
         event_types: Types of events by which a user takes an item; null is all that weigh more than 0.

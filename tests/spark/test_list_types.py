@@ -9,20 +9,22 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.score_lists import JOB
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.errors import ConfigError, PublishingError
+from mmrec_lib.errors import PublishingError
 from mmrec_lib.features.acts import NO_TIME
 from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.job_tables import JobTables
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.list_types import publish
 from mmrec_lib.list_types.events import list_events
 from mmrec_lib.list_types.pairs import basket_pairs, transition_pairs
 from mmrec_lib.list_types.run import make_lists
@@ -31,10 +33,10 @@ from mmrec_lib.listing.config import (
     ContinueWithConfig,
     ListsConfig,
     PopularLikeYouConfig,
-    TrendingConfig,
 )
 from mmrec_lib.publishing.exports import lists_by_key
 from mmrec_lib.publishing.slices import current_rows
+from mmrec_lib.scoring.list_rules import KnownItems
 from mmrec_lib.showing.config import ShowingConfig
 from tests.conftest import PROJECT
 
@@ -125,9 +127,8 @@ class Shop:
         store = self.lakehouse
         lakehouse = Lakehouse(store.spark, store.store, run, datetime(2026, 3, 2, tzinfo=UTC))
         tables = JobTables(lakehouse, JOB.name, reads=JOB.reads, writes=JOB.writes)
-        showing = config.pop("showing", self.showing)
         settings = self.config.model_copy(update=config)
-        return make_lists(tables, settings, showing, DEFAULT_EVENT_TYPES)
+        return make_lists(tables, settings, self.showing, DEFAULT_EVENT_TYPES)
 
     def lists(self, name: str, list_type: str) -> dict[str, list[str]]:
         owner, item = ("item_id", "related_item_id") if name == "item_topk" else ("audience", "item_id")
@@ -219,7 +220,7 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
         popular_like_you=PopularLikeYouConfig(min_users=5, prior=2),
     )
     made = Shop(lakehouse, config, ShowingConfig(market_attribute="country"))
-    assert made.make(run="run-1") == {"bought_together": 4, "continue_with": 2, "trending": 1, "popular_like_you": 7}
+    assert made.make(run="run-1") == {"bought_together": 4, "continue_with": 8, "trending": 2, "popular_like_you": 7}
     return made
 
 
@@ -233,13 +234,18 @@ def test_complements_are_bought_together_and_substitutes_are_not(shop: Shop) -> 
     }
 
 
-def test_the_next_part_continues_a_book_and_what_is_watched_next_the_rest(shop: Shop) -> None:
-    assert shop.lists("item_topk", "continue_with")["book-1"] == ["book-2"]
-    assert shop.lists("item_topk", "continue_with")["sold-out"] == ["book-2"]
+def test_the_next_part_continues_a_book_and_what_is_taken_next_the_rest(shop: Shop) -> None:
+    found = shop.lists("item_topk", "continue_with")
+    assert found["book-1"] == ["book-2"], "of which no event tells"
+    assert found["sold-out"] == ["book-2", "phone-b"]
+    assert found["mug"] == ["lamp"]
 
 
 def test_a_market_has_its_trend_and_gets_nothing_that_is_not_sold_there(shop: Shop) -> None:
-    assert shop.lists("audience_topk", "trending")["country=DE"][0] == "hat"
+    assert shop.lists("audience_topk", "trending") == {
+        "all": ["lamp", "book-2"],
+        "country=DE": ["hat", "lamp", "book-2"],
+    }
     popular = shop.lists("audience_topk", "popular_like_you")
     assert "hat" in popular["country=de/age=20"]
     others = [items for key, items in popular.items() if not key.startswith("country=de")]
@@ -277,7 +283,7 @@ def test_the_examples_of_the_page_read_the_current_slice(
 
 
 def test_again_changes_nothing_and_a_list_in_array_form_is_one_row(shop: Shop) -> None:
-    before = {name: shop.lakehouse.data_version(name) for name in JOB.tables_written}
+    before = {name: shop.fresh().data_version(name) for name in JOB.tables_written}
     shop.make(run="run-3")
     assert {name: shop.fresh().data_version(name) for name in JOB.tables_written} == before
     rows = {row["key"]: row["items"] for row in lists_by_key(shop.fresh(), "item_topk").collect()}
@@ -286,20 +292,14 @@ def test_again_changes_nothing_and_a_list_in_array_form_is_one_row(shop: Shop) -
 
 def test_lists_that_break_a_rule_are_not_published(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {name: shop.fresh().data_version(name) for name in JOB.tables_written}
-    known = publish.KnownItems
 
-    monkeypatch.setattr(
-        "mmrec_lib.list_types.run.KnownItems",
-        lambda ids, shown: known(ids.slice(1), shown[1:] & (ids.slice(1).to_numpy(zero_copy_only=False) != "case")),
-    )
-    with pytest.raises(PublishingError, match=r"published ones stay: .*not available .*bought_together of .*item case"):
+    def sold_out_meanwhile(item_ids: pa.Array, is_shown: NDArray[np.bool_]) -> KnownItems:
+        return KnownItems(item_ids, is_shown & (item_ids.to_numpy(zero_copy_only=False) != "case"))
+
+    monkeypatch.setattr("mmrec_lib.list_types.run.KnownItems", sold_out_meanwhile)
+    with pytest.raises(PublishingError, match=r"published ones stay: .*not available \(.* of .*: item case\)"):
         shop.make(run="run-4", trending=None)
     assert {name: shop.fresh().data_version(name) for name in JOB.tables_written} == before
-
-
-def test_a_misspelled_event_type_is_refused(shop: Shop) -> None:
-    with pytest.raises(ConfigError, match=r"lists\.trending\.event_types: .* got 'purchse'"):
-        shop.make(trending=TrendingConfig(event_types=("purchse",)))
 
 
 def test_low_ratings_and_the_test_part_do_not_count(lakehouse: Lakehouse) -> None:
