@@ -25,7 +25,7 @@ from mmrec_lib.listing.config import BOUGHT_TOGETHER, CONTINUE_WITH, ContinueWit
 from mmrec_lib.listing.items import ListingItems, Margins, compared_contents
 from mmrec_lib.listing.related import next_parts, related_lists
 from mmrec_lib.listing.selection import LISTS
-from mmrec_lib.location import is_uri
+from mmrec_lib.location import filesystem_of, is_uri
 from mmrec_lib.showing.attributes import numbers, one_array
 from mmrec_lib.showing.catalogue import RuleItems
 from mmrec_lib.showing.item_rules import ItemRules
@@ -83,7 +83,9 @@ def item_lists(
     uri = lakehouse.staging_path("listing_items")
     with tempfile.TemporaryDirectory() as scratch:
         listing.save(Path(scratch))
-        pyarrow.fs.copy_files(scratch, uri)
+        fs, root = filesystem_of(uri)
+        fs.create_dir(root)
+        pyarrow.fs.copy_files(scratch, root, destination_filesystem=fs)
     num_tasks = -(-len(items.item_ids) // config.items_per_task)
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
