@@ -55,7 +55,7 @@ def _describe(contract: TableContract) -> str:
     if contract.checks:
         facts.append("Checks: " + "; ".join(f"`{check.condition}`" for check in contract.checks) + ".")
     if contract.retention_days is not None:
-        current = "; the slice that `current_slice` names stays" if contract.has_slices else ""
+        current = f"; the slice that `{contract.slices_in}` names stays" if contract.has_slices else ""
         facts.append(f"Rows are kept for {contract.retention_days} days after `{contract.retention_column}`{current}.")
     if contract.change_feed:
         facts.append("Has a change data feed.")

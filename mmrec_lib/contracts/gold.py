@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyspark.sql.types import ArrayType, DateType, DoubleType, IntegerType, MapType, StringType
+from pyspark.sql.types import ArrayType, DateType, DoubleType, IntegerType, LongType, MapType, StringType
 
 from mmrec_lib.contracts.bronze import VECTOR
 from mmrec_lib.contracts.table import Check, Column, TableContract
@@ -106,4 +106,107 @@ CURRENT_SLICE = TableContract(
     key=("table_name",),
 )
 
-GOLD = (USER_TOPK, ITEM_NEIGHBOR, USER_VECTOR, ITEM_VECTOR, CURRENT_SLICE)
+_LIST_TYPE = Column(
+    "list_type",
+    StringType(),
+    "bought_together or continue_with of an item, trending or popular_like_you of an audience.",
+    required=True,
+)
+_AUDIENCE = Column(
+    "audience",
+    StringType(),
+    "`all`, or attributes that its users have, the coarsest first, such as `country=gb/age=30`; without its last part "
+    "it is the next larger audience.",
+    required=True,
+)
+_LIST_SLICE = "`current_list_slice` names the one to read."
+
+ITEM_TOPK = TableContract(
+    name="item_topk",
+    layer="gold",
+    comment=f"Lists of each item by list type, one slice a date; {_LIST_SLICE} Similar items are in item_neighbor.",
+    columns=(
+        Column("as_of_date", DateType(), "Events before this UTC date were known.", required=True),
+        _LIST_TYPE,
+        Column("item_id", StringType(), "The item that the list belongs to.", required=True),
+        Column("rank", IntegerType(), "From 1, best first.", required=True),
+        Column("related_item_id", StringType(), "The listed item.", required=True),
+        Column(
+            "score",
+            DoubleType(),
+            "bought_together: log-likelihood ratio of sharing a basket. continue_with: share of users who took it "
+            "next, 1 where the catalogue names it.",
+            required=True,
+        ),
+        Column("num_support", LongType(), "Baskets, or users; null where the catalogue names the pair."),
+        Column("snapshot_id", StringType(), "Snapshot whose catalogue and date it was made for.", required=True),
+    ),
+    key=("as_of_date", "list_type", "item_id", "rank"),
+    partition_by=("as_of_date",),
+    checks=(Check("rank_from_1", "rank >= 1"), Check("not_itself", "item_id <> related_item_id")),
+    retention_days=90,
+    retention_column="as_of_date",
+    slices_in="current_list_slice",
+)
+
+AUDIENCE_TOPK = TableContract(
+    name="audience_topk",
+    layer="gold",
+    comment=f"Lists of groups of users by list type, one slice a date; {_LIST_SLICE} `user_audience` names each user's "
+    "audience.",
+    columns=(
+        Column("as_of_date", DateType(), "Events before this UTC date were known.", required=True),
+        _LIST_TYPE,
+        _AUDIENCE,
+        Column("rank", IntegerType(), "From 1, best first.", required=True),
+        Column("item_id", StringType(), "The listed item.", required=True),
+        Column(
+            "score",
+            DoubleType(),
+            "trending: growth that is exceeded with 95 % probability. popular_like_you: share of the users who took "
+            "it, drawn towards that of the next larger audience.",
+            required=True,
+        ),
+        Column("num_support", LongType(), "Users and days in the window, or users of this audience."),
+        Column("snapshot_id", StringType(), "Snapshot whose catalogue and date it was made for.", required=True),
+    ),
+    key=("as_of_date", "list_type", "audience", "rank"),
+    partition_by=("as_of_date",),
+    checks=(Check("rank_from_1", "rank >= 1"),),
+    retention_days=90,
+    retention_column="as_of_date",
+    slices_in="current_list_slice",
+)
+
+USER_AUDIENCE = TableContract(
+    name="user_audience",
+    layer="gold",
+    comment="The audience of each known user by list type: the smallest that has a list in the current slice of "
+    "audience_topk.",
+    columns=(Column("user_id", StringType(), "The user.", required=True), _LIST_TYPE, _AUDIENCE),
+    key=("user_id", "list_type"),
+)
+
+CURRENT_LIST_SLICE = TableContract(
+    name="current_list_slice",
+    layer="gold",
+    comment="The slice of item_topk and of audience_topk that readers should take: what the last run published.",
+    columns=(
+        Column("table_name", StringType(), "item_topk or audience_topk.", required=True),
+        Column("as_of_date", DateType(), "Date of its slice.", required=True),
+        Column("snapshot_id", StringType(), "Snapshot whose catalogue and date it was made for.", required=True),
+    ),
+    key=("table_name",),
+)
+
+GOLD = (
+    USER_TOPK,
+    ITEM_NEIGHBOR,
+    USER_VECTOR,
+    ITEM_VECTOR,
+    CURRENT_SLICE,
+    ITEM_TOPK,
+    AUDIENCE_TOPK,
+    USER_AUDIENCE,
+    CURRENT_LIST_SLICE,
+)

@@ -60,6 +60,7 @@ class TableContract:
         retention_days: Rows whose `retention_column` is older are deleted by maintenance; None keeps them.
         retention_column: Date or timestamp column that retention looks at.
         change_feed: True when Delta's change data feed is kept for consumers.
+        slices_in: Table that names the slice to read, of a table that is published in slices.
     """
 
     name: str
@@ -72,6 +73,7 @@ class TableContract:
     retention_days: int | None = None
     retention_column: str | None = None
     change_feed: bool = False
+    slices_in: str = "current_slice"
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
@@ -80,7 +82,7 @@ class TableContract:
 
     @property
     def has_slices(self) -> bool:
-        """True when it is published in slices by date, of which `current_slice` names the one to read."""
+        """True when it is published in slices by date, of which `slices_in` names the one to read."""
         return SLICE_COLUMN in self.partition_by
 
     @property

@@ -110,10 +110,10 @@ class Lakehouse:
     def current_slice(self, name: str) -> date | None:
         """Date of the slice that readers of a published table should take; None where nothing was published yet.
 
-        It is the one that the last run published. In a store of an earlier version, which has no table
-        `current_slice`, it is the newest one.
+        It is the one that the last run published. In a store of an earlier version, which has no table that names
+        it, it is the newest one.
         """
-        named = self.read("current_slice").where(F.col("table_name") == name).select(SLICE_COLUMN).collect()
+        named = self.read(CONTRACTS[name].slices_in).where(F.col("table_name") == name).select(SLICE_COLUMN).collect()
         found: date | None = (named or self.read(name).agg(F.max(SLICE_COLUMN)).collect())[0][0]
         return found
 

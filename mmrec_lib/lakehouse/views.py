@@ -9,14 +9,14 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 SUFFIX = "_current"
 
 
-def view_statement(name: str, view: str, table: str, current_slice: str) -> str:
+def view_statement(name: str, view: str, table: str, slices_in: str) -> str:
     """CREATE VIEW of the rows of a published table that readers should take.
 
     Args:
-        name: Published table, which `current_slice` names.
+        name: Published table.
         view: SQL identifier of the view.
         table: SQL identifier of the table.
-        current_slice: SQL identifier of the table current_slice.
+        slices_in: SQL identifier of the table that names its slice.
     """
     contract = CONTRACTS[name]
     (column,) = contract.partition_by
@@ -24,7 +24,7 @@ def view_statement(name: str, view: str, table: str, current_slice: str) -> str:
     return (
         f"CREATE OR REPLACE VIEW {view}\nCOMMENT {quoted(f'The current slice of {name}.')}\n"
         f"AS SELECT {columns} FROM {table}\n"
-        f"WHERE `{column}` = (SELECT `{column}` FROM {current_slice} WHERE table_name = {quoted(name)})"
+        f"WHERE `{column}` = (SELECT `{column}` FROM {slices_in} WHERE table_name = {quoted(name)})"
     )
 
 
@@ -41,15 +41,16 @@ def ensure_current_views(lakehouse: Lakehouse, names: tuple[str, ...]) -> list[s
         The views that were made or made anew.
     """
     store, spark = lakehouse.store, lakehouse.spark
-    if not store.catalog or not lakehouse.exists("current_slice"):
+    if not store.catalog:
         return []
     made = []
     for name in names:
         plain = f"`{store.catalog}`.`{store.schema_name}`.`{name}{SUFFIX}`"
-        if not lakehouse.exists(name):
+        slices_in = CONTRACTS[name].slices_in
+        if not lakehouse.exists(name) or not lakehouse.exists(slices_in):
             continue
         is_there = spark.catalog.tableExists(plain)
         if not is_there or spark.table(plain).columns != CONTRACTS[name].content_columns:
-            spark.sql(view_statement(name, plain, lakehouse.table(name), lakehouse.table("current_slice")))
+            spark.sql(view_statement(name, plain, lakehouse.table(name), lakehouse.table(slices_in)))
             made.append(f"{name}{SUFFIX}")
     return made

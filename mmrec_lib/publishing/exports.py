@@ -22,7 +22,7 @@ from mmrec_lib.location import absolute, is_uri
 from mmrec_lib.publishing.slices import current_rows
 
 MANIFEST, LATEST = "manifest.json", "latest.json"
-READS = ("user_topk", "item_neighbor", "current_slice")
+READS = ("user_topk", "item_neighbor", "current_slice", "item_topk", "audience_topk", "current_list_slice")
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,26 @@ class ListColumns:
     """Columns of a table that holds one entry of a list a row.
 
     Attributes:
-        prefix: Begins the keys of its lists, so that those of several tables share a store.
+        prefix: Begins the keys of its lists, so that those of several tables share a store; None where the list type
+            does.
         owner: Column of whom the list belongs to.
         item: Column of the listed item.
-        score: Column that the list is sorted by.
+        score: Score of an entry.
+        version: Column that names what the lists were made with.
     """
 
-    prefix: str
+    prefix: str | None
     owner: str
     item: str
-    score: str
+    score: str = "score"
+    version: str = "model_version"
 
 
 LISTS: Mapping[str, ListColumns] = {
-    "user_topk": ListColumns("user", "user_id", "item_id", "score"),
-    "item_neighbor": ListColumns("item", "item_id", "neighbor_id", "similarity"),
+    "user_topk": ListColumns("user", "user_id", "item_id"),
+    "item_neighbor": ListColumns("item", "item_id", "neighbor_id", score="similarity"),
+    "item_topk": ListColumns(None, "item_id", "related_item_id", version="snapshot_id"),
+    "audience_topk": ListColumns(None, "audience", "item_id", version="snapshot_id"),
 }
 
 
@@ -59,7 +64,7 @@ class ExportConfig(Section):
     """
 
     folder: str | None = None
-    tables: tuple[Literal["user_topk", "item_neighbor"], ...] = Field(
+    tables: tuple[Literal["user_topk", "item_neighbor", "item_topk", "audience_topk"], ...] = Field(
         default=("user_topk", "item_neighbor"), min_length=1
     )
     formats: tuple[Format, ...] = Field(default=("parquet", "jsonl"), min_length=1)
@@ -80,22 +85,24 @@ def lists_by_key(lakehouse: Lakehouse, name: str) -> DataFrame:
 
     Args:
         lakehouse: Tables.
-        name: user_topk or item_neighbor.
+        name: Table of `LISTS`.
 
     Returns:
-        key (such as `user:u1`), as_of_date, model_version, items (array of text), scores (array of float64).
+        key (such as `user:u1` or `trending:country=DE`), as_of_date, model_version (snapshot_id of lists without a
+        model), items (array of text), scores (array of float64).
     """
     columns = LISTS[name]
     entry = F.struct("rank", F.col(columns.item).alias("item"), F.col(columns.score).alias("score"))
+    prefix = F.col("list_type") if columns.prefix is None else F.lit(columns.prefix)
     grouped = (
         current_rows(lakehouse, name)
-        .groupBy(SLICE_COLUMN, "model_version", columns.owner)
+        .groupBy(F.concat(prefix, F.lit(":"), columns.owner).alias("key"), SLICE_COLUMN, columns.version)
         .agg(F.sort_array(F.collect_list(entry)).alias("entries"))
     )
     return grouped.select(
-        F.concat(F.lit(f"{columns.prefix}:"), F.col(columns.owner)).alias("key"),
+        "key",
         SLICE_COLUMN,
-        "model_version",
+        columns.version,
         F.col("entries.item").alias("items"),
         F.col("entries.score").alias("scores"),
     )
@@ -104,7 +111,7 @@ def lists_by_key(lakehouse: Lakehouse, name: str) -> DataFrame:
 def export_lists(lakehouse: Lakehouse, config: ExportConfig) -> dict[str, int]:
     """Write the current lists as files for others.
 
-    Each export is a folder `<folder>/<table>/<format>/<date>-<model version>-<run>` with its files and, written last,
+    Each export is a folder `<folder>/<table>/<format>/<date>-<version>-<run>` with its files and, written last,
     `manifest.json`; then `<folder>/<table>/<format>/latest.json`, a copy that also names the folder, is replaced in one
     step. Who reads `latest.json` first never meets half of an export, and older ones stay for a while.
 
@@ -118,10 +125,12 @@ def export_lists(lakehouse: Lakehouse, config: ExportConfig) -> dict[str, int]:
     for name in config.tables:
         day = lakehouse.current_slice(name)
         lists = lists_by_key(lakehouse, name)
-        version = None if day is None else _model_version(lists)
+        version_column = LISTS[name].version
+        version = None if day is None else _version(lists, version_column)
         if day is None or version is None:
             raise NoDataError(
-                f"{name}: nothing was published yet, so that there is nothing to export. Run score_topk first."
+                f"{name}: nothing was published yet, so that there is nothing to export. Run score_topk or "
+                "score_lists first."
             )
         # Computed once for all formats.
         staged = lakehouse.stage(f"export_{name}", lists)
@@ -131,10 +140,11 @@ def export_lists(lakehouse: Lakehouse, config: ExportConfig) -> dict[str, int]:
                 "table": name,
                 "format": form,
                 "as_of_date": str(day),
-                "model_version": version,
+                version_column: version,
                 "rows": counts[name],
             }
-            _export(staged, export_folder(lakehouse, config) / name / form, about, lakehouse.run_id, config.keep)
+            folder = export_folder(lakehouse, config) / name / form
+            _export(staged, folder, f"{day}-{version}-{lakehouse.run_id}", about, lakehouse.run_id, config.keep)
     return counts
 
 
@@ -156,14 +166,14 @@ def is_exported(lakehouse: Lakehouse, config: ExportConfig) -> bool:
     return all(_is_whole(root / name / form) for name in config.tables for form in config.formats)
 
 
-def _model_version(lists: DataFrame) -> str | None:
-    row = lists.select("model_version").limit(1).collect()
+def _version(lists: DataFrame, column: str) -> str | None:
+    row = lists.select(column).limit(1).collect()
     return str(row[0][0]) if row else None
 
 
-def _export(rows: DataFrame, root: Path, about: Mapping[str, Any], run_id: str, keep: int) -> None:
+def _export(rows: DataFrame, root: Path, name: str, about: Mapping[str, Any], run_id: str, keep: int) -> None:
     root.mkdir(parents=True, exist_ok=True)
-    folder = root / f"{about['as_of_date']}-{about['model_version']}-{run_id}"
+    folder = root / name
     # A run that exports once more, such as one that failed after this, begins anew.
     remove_folder(str(folder))
     files = write_files(rows, str(folder), about["format"])

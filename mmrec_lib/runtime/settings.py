@@ -12,6 +12,7 @@ from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig, IngestConfig, ItemsConfig, MediaConfig
 from mmrec_lib.lakehouse.config import MaintenanceConfig, SparkConfig, StoreConfig
+from mmrec_lib.listing.config import ListsConfig
 from mmrec_lib.location import is_uri
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.opinions.config import OpinionConfig
@@ -45,6 +46,7 @@ class Settings(Section):
     scoring: ScoringConfig = ScoringConfig()
     showing: ShowingConfig = ShowingConfig()
     reranking: RerankingConfig = RerankingConfig()
+    lists: ListsConfig = ListsConfig()
     export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,25 @@ class ItemRules:
                 "the values that the rules were built with. Build them with the values of all users."
             )
         return self.state_groups[at]
+
+    def for_users(self) -> ItemRules:
+        """The rules without their items: what is needed to tell the groups of users, small enough to be sent about."""
+        no_flags = np.zeros(0, dtype=np.bool_)
+        return replace(
+            self,
+            item_ids=self.item_ids[:0],
+            is_available=no_flags,
+            is_listed=no_flags,
+            allowed=None,
+            item_boosts=np.zeros((0, 0), dtype=np.float32),
+            pins=(),
+            exclusions=(),
+            boosted=(),
+            controls=None,
+            market_items=None,
+            is_sold_everywhere=None,
+            least_age=None,
+        )
 
     def save(self, folder: Path) -> None:
         """Write the rules to a folder, which is made where it is missing; without pickles."""

@@ -21,6 +21,7 @@ BUDGETS = {
     "evaluate_ranker": 12,
     "promote_ranker": 7,
     "score_topk": 34,
+    "score_lists": 40,
     "build_report": 26,
 }
 

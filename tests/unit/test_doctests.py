@@ -13,6 +13,10 @@ import pytest
 MODULES = (
     "mmrec_lib.evaluation.lists",
     "mmrec_lib.evaluation.metrics",
+    "mmrec_lib.listing.audiences",
+    "mmrec_lib.listing.measures",
+    "mmrec_lib.listing.related",
+    "mmrec_lib.listing.selection",
     "mmrec_lib.reranking.duplicates",
     "mmrec_lib.text.clauses",
     "mmrec_lib.text.tokenizer",

@@ -1,0 +1,1 @@
+"""List types over tables: counts by Spark → lists by item and by audience, checked and published."""
