@@ -99,7 +99,9 @@ def hit_lists(top: NDArray[np.int32], relevant: sparse.csr_matrix) -> NDArray[np
     """[n, k] True where the listed item is one of the user's relevant items; `top` as in `list_metrics`."""
     num_items = relevant.shape[1]
     rows = np.repeat(np.arange(relevant.shape[0], dtype=np.int64), np.diff(relevant.indptr))
-    wanted = rows * num_items + relevant.indices
+    # The end marker is larger than every pair, so that a place found by bisection always holds one.
+    wanted = np.append(np.sort(rows * num_items + relevant.indices), relevant.shape[0] * num_items)
     listed_NK = np.arange(top.shape[0], dtype=np.int64)[:, None] * num_items + top
     # -1 would name the last item of the user before.
-    return np.isin(listed_NK, wanted) & (top >= 0)
+    hits_NK: NDArray[np.bool_] = (wanted[np.searchsorted(wanted, listed_NK)] == listed_NK) & (top >= 0)
+    return hits_NK

@@ -13,7 +13,7 @@ from scipy import sparse
 from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Floats, Ints
 from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source, matrix_contributions
-from mmrec_lib.models.sources.ease import EaseSettings, ease_inverse, ease_weights, fit_ease, gram
+from mmrec_lib.models.sources.ease import EaseSettings, ease_inverse, ease_weights, fit_ease, gram, gram_unit
 
 GRIDS: dict[str, tuple[float, ...]] = {
     "regulariser": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
@@ -72,46 +72,45 @@ class EaseSource(Source[EaseT]):
 
     @classmethod
     def search(cls, inputs: SearchInputs, start: EaseT) -> SearchResult[EaseT]:
-        """Choose penalties, then weights of content blocks unless an earlier source found them."""
+        """Choose penalties, then weights of content blocks unless an earlier source found them.
+
+        All of it looks at the most frequent items, so that no matrix of the catalogue is inverted. Penalties are relative
+        to the interactions per item, of which frequent items have more: the chosen ones are kept as they are in all.
+        """
+        frequent = inputs.frequent
         has_content = bool(inputs.features.rows)
         weights = dict(inputs.content_weights or {})
         latest_inverse: dict[str, Floats] = {}
-
-        def kernel() -> Floats | None:
-            return inputs.features.kernel(weights, inputs.warm_items, inputs.warm_items) if has_content else None
-
-        kernel_WW = kernel()
+        kernel_FF = frequent.kernels.kernel(weights) if has_content else None
 
         def evaluate(candidate: EaseT) -> float:
             # The inverse does not depend on the exponent of the diagonal.
             key = candidate.model_copy(update={"diagonal_exponent": 1.0}).model_dump_json()
             if key not in latest_inverse:
-                gram_WW = inputs.gram(candidate.user_exponent)
                 latest_inverse.clear()
-                latest_inverse[key] = ease_inverse(gram_WW, kernel_WW, candidate)
-            return inputs.evaluate(
-                cls(ease_weights(latest_inverse[key], candidate.diagonal_exponent)).score(inputs.known)
+                latest_inverse[key] = ease_inverse(frequent.gram(candidate.user_exponent), kernel_FF, candidate)
+            return frequent.evaluate(
+                cls(ease_weights(latest_inverse[key], candidate.diagonal_exponent)).score(frequent.known)
             )
 
         grids = {"diagonal_exponent": cls.diagonal_exponents, **GRIDS}
         if not has_content:
             grids["content_scale"] = (0.0,)
         best, best_value = coordinate_search(start, grids, evaluate, inputs.rounds + 1)
-        if inputs.content_weights is not None or best.content_scale == 0:
-            return SearchResult(best, weights)
-        for block in inputs.features.rows:
-            best_weight = 1.0
-            for weight in BLOCK_WEIGHTS:
-                weights[block] = weight
-                latest_inverse.clear()
-                kernel_WW = kernel()
-                value = evaluate(best)
-                if value > best_value * (1 + _TOLERANCE):
-                    best_value, best_weight = value, weight
-            weights[block] = best_weight
-            if best_weight == 1.0:
-                del weights[block]
-        return SearchResult(best, weights)
+        if inputs.content_weights is None and best.content_scale > 0:
+            for block in inputs.features.rows:
+                tried = {**weights}
+                for weight in BLOCK_WEIGHTS:
+                    tried[block] = weight
+                    latest_inverse.clear()
+                    kernel_FF = frequent.kernels.kernel(tried)
+                    value = evaluate(best)
+                    if value > best_value * (1 + _TOLERANCE):
+                        best_value, weights = value, {**tried}
+        units = [gram_unit(x.histories, best.user_exponent) for x in (frequent, inputs)]
+        ratio = units[0] / units[1]
+        update = {"regulariser": best.regulariser * ratio, "content_scale": best.content_scale * ratio}
+        return SearchResult(best.model_copy(update=update), weights)
 
 
 class ContentEase(EaseSource[EaseSettings]):

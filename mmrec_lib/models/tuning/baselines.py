@@ -174,14 +174,21 @@ def possible_baselines(data: FitData, config: TrainingConfig) -> tuple[BaselineN
     return tuple(name for name in BASELINE_NAMES if name != "ease" or num_items <= config.max_dense_items)
 
 
-def fit_baseline(data: FitData, settings: BaselineSettings) -> FittedBaseline | FittedRanker:
+def fit_baseline(
+    data: FitData, settings: BaselineSettings, ranker: FittedRanker | None = None
+) -> FittedBaseline | FittedRanker:
     """Fit a baseline.
+
+    Args:
+        data: What to fit on.
+        settings: The baseline.
+        ranker: The ranker's fit on the same data, whose sources the ranker without content may share.
 
     Raises:
         ModelError: When there are no interactions at all.
     """
     if settings.name == "ranker_no_content":
-        return fit_ranker(data.without_content(), settings.ranker)
+        return fit_ranker(data.without_content(), settings.ranker, ranker)
     warm = data.interactions.item_counts() > 0
     if not warm.any():
         raise ModelError(
@@ -204,9 +211,22 @@ def fit_baseline(data: FitData, settings: BaselineSettings) -> FittedBaseline | 
 
 
 def choose_baseline(
-    name: BaselineName, train: FitData, valid: Interactions, config: TrainingConfig
+    name: BaselineName,
+    train: FitData,
+    valid: Interactions,
+    config: TrainingConfig,
+    ranker: RankerSettings | None = None,
 ) -> BaselineSettings:
-    """Choose a baseline's settings on validation, with the objective of the ranker."""
+    """Choose a baseline's settings on validation, with the objective of the ranker.
+
+    Args:
+        name: Which baseline.
+        train: The training part.
+        valid: The validation part.
+        config: Bounds of the search.
+        ranker: The ranker's settings, chosen on the same data; the ranker without content keeps what content has no
+            part in.
+    """
     base = BaselineSettings(
         name=name,
         max_groups=config.max_groups,
@@ -218,7 +238,8 @@ def choose_baseline(
         return base
     if name == "ranker_no_content":
         without_content = config.model_copy(update={"use_content": False})
-        return base.model_copy(update={"ranker": choose_settings(train.without_content(), valid, without_content)})
+        chosen = choose_settings(train.without_content(), valid, without_content, ranker)
+        return base.model_copy(update={"ranker": chosen})
     users = ValidationUsers.of(train, valid, config)
     if not len(users):
         return base

@@ -17,7 +17,7 @@ from mmrec_lib.models.coordinate_search import learn_weights
 from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows, sampled_rows
 from mmrec_lib.models.ranker.fusion import standardise
 from mmrec_lib.models.ranker.ranker import content_features, distilled_basis, fit_sources
-from mmrec_lib.models.sources.base import SearchInputs, Source
+from mmrec_lib.models.sources.base import FrequentItems, SearchInputs, Source
 from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.models.sources.graph_filter import GraphFilter, GraphSettings, fit_low_rank_filter
 from mmrec_lib.models.sources.ials import Ials, IalsSettings
@@ -38,13 +38,17 @@ _MIN_COLD_USERS = 30
 _TOLERANCE = 1e-3
 
 
-def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig) -> RankerSettings:
+def choose_settings(
+    train: FitData, valid: Interactions, config: TrainingConfig, chosen: RankerSettings | None = None
+) -> RankerSettings:
     """Choose all settings of the ranker.
 
     Args:
         train: The training part; the only thing that is fitted.
         valid: [U, I] the validation part; the objective is nDCG@10 of its users, with and without history.
         config: Sources, dimensions and bounds of the search.
+        chosen: Settings chosen on the same interactions with other content; what content has no part in is not searched
+            again.
 
     Returns:
         The settings; defaults where the validation part is empty.
@@ -72,9 +76,12 @@ def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig)
     warm_users = users.rows(np.flatnonzero(users.has_history))
     features = content_features(train, settings)
     if len(warm_users):
-        settings = _choose_weighting(train, warm_users, warm_items, settings, config)
+        if chosen is None:
+            settings = _choose_weighting(train, warm_users, warm_items, settings, config)
+        else:
+            settings = settings.model_copy(update={"weight_exponent": chosen.weight_exponent})
         stage = _SourceStage.of(train, warm_users, warm_items, features=features, settings=settings, config=config)
-        settings = stage.choose_sources(settings)
+        settings = stage.choose_sources(settings, chosen)
         settings, fused = stage.choose_fusion(settings)
     else:
         fused = np.zeros((0, int(warm_items.sum())), dtype=np.float32)
@@ -132,7 +139,7 @@ class _SourceStage:
         rows = sampled_rows(rows[np.diff(rows.indptr) > 0], config.max_search_fit_users, config.seed)
         return cls(rows, narrowed, known, warm_items, features, config)
 
-    def choose_sources(self, settings: RankerSettings) -> RankerSettings:
+    def choose_sources(self, settings: RankerSettings, chosen: RankerSettings | None) -> RankerSettings:
         """Choose the settings of each source by itself, and the weights of content blocks that the sources share."""
         num_items = self.interactions.shape[1]
         possible = [
@@ -147,16 +154,39 @@ class _SourceStage:
             seed=settings.seed,
             max_dense_items=settings.max_dense_items,
             rounds=self.config.search_rounds,
+            frequent=self._frequent_items(),
         )
-        chosen: dict[str, Section] = {}
+        found: dict[str, Section] = {}
         for name, source in SOURCES.items():
-            if name in possible:
+            if name not in possible:
+                continue
+            if chosen is not None and not source.uses_content:
+                found[name] = chosen.of(source)
+            else:
                 result = source.search(inputs, settings.of(source))
-                chosen[name] = result.settings
+                found[name] = result.settings
                 if result.content_weights is not None:
                     inputs = replace(inputs, content_weights=result.content_weights)
         update = {"content_weights": dict(inputs.content_weights or {}), "fusion": {name: 1.0 for name in possible}}
-        return settings.with_sources(chosen).model_copy(update=update)
+        return settings.with_sources(found).model_copy(update=update)
+
+    def _frequent_items(self) -> FrequentItems:
+        """The items with most interactions, ties by their order, and the users who have something to find among them."""
+        counts_W = np.bincount(self.interactions.indices, minlength=self.interactions.shape[1])
+        kept = np.zeros(len(counts_W), dtype=np.bool_)
+        kept[np.argsort(-counts_W, kind="stable")[: self.config.max_search_items]] = True
+        users = self.users.columns(kept)
+        found = np.flatnonzero(np.diff(users.relevant.indptr) > 0)
+        rows = self.interactions[:, np.flatnonzero(kept)]
+        items = np.zeros_like(self.warm_items)
+        items[np.flatnonzero(self.warm_items)[kept]] = True
+        return FrequentItems(
+            histories=rows[np.diff(rows.indptr) > 0],
+            known=self.known[found][:, np.flatnonzero(kept)],
+            evaluate=users.rows(found).ndcg,
+            features=self.features,
+            items=items,
+        )
 
     def choose_fusion(self, settings: RankerSettings) -> tuple[RankerSettings, Floats]:
         """Fusion weights and the length of the distilled vectors; with the distilled scores [n, W] of these users."""
