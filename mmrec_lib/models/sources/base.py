@@ -51,7 +51,7 @@ class FitInputs:
 
 @dataclass(frozen=True)
 class FrequentItems:
-    """The F items with most interactions, `training.max_search_items` at most: what item-by-item matrices are searched on.
+    """The F items with most interactions, `training.max_search_items` at most, for the search of item-by-item matrices.
 
     Attributes:
         histories: [U, F] histories to fit on.

@@ -74,8 +74,8 @@ class EaseSource(Source[EaseT]):
     def search(cls, inputs: SearchInputs, start: EaseT) -> SearchResult[EaseT]:
         """Choose penalties, then weights of content blocks unless an earlier source found them.
 
-        All of it looks at the most frequent items, so that no matrix of the catalogue is inverted. Penalties are relative
-        to the interactions per item, of which frequent items have more: the chosen ones are kept as they are in all.
+        All of it looks at the most frequent items, so that no matrix of the catalogue is inverted. Penalties are
+        relative to the interactions per item, of which frequent items have more: what was chosen counts absolutely.
         """
         frequent = inputs.frequent
         has_content = bool(inputs.features.rows)

@@ -1,11 +1,15 @@
 """Choosing a ranker's settings on train and validation: sources by themselves, fusion, length, popularity, cold items.
 
-The order follows what each choice needs. Nothing here reads a clock: the same data and config give the same settings.
+The order follows what each choice needs. No choice depends on a clock, which only the log tells: the same data and
+config give the same settings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,11 +26,12 @@ from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.models.sources.graph_filter import GraphFilter, GraphSettings, fit_low_rank_filter
 from mmrec_lib.models.sources.ials import Ials, IalsSettings
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
-from mmrec_lib.models.sources.registry import FALLBACK, SOURCES, source_type
+from mmrec_lib.models.sources.registry import SOURCES, possible_sources
 from mmrec_lib.models.tuning.choose_cold import choose_cold_items
 from mmrec_lib.models.tuning.validation import ValidationUsers
 from mmrec_lib.section import Section
 
+_log = logging.getLogger(__name__)
 WEIGHT_EXPONENTS = (0.0, 0.25, 0.5, 1.0)
 WARM_POPULARITY = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 GROUP_SHRINKAGES = (1.0, 3.0, 10.0, 30.0)
@@ -77,18 +82,30 @@ def choose_settings(
     features = content_features(train, settings)
     if len(warm_users):
         if chosen is None:
-            settings = _choose_weighting(train, warm_users, warm_items, settings, config)
+            with _timed("weights of interactions"):
+                settings = _choose_weighting(train, warm_users, warm_items, settings, config)
         else:
             settings = settings.model_copy(update={"weight_exponent": chosen.weight_exponent})
         stage = _SourceStage.of(train, warm_users, warm_items, features=features, settings=settings, config=config)
         settings = stage.choose_sources(settings, chosen)
-        settings, fused = stage.choose_fusion(settings)
+        with _timed("fusion"):
+            settings, fused = stage.choose_fusion(settings)
     else:
         fused = np.zeros((0, int(warm_items.sum())), dtype=np.float32)
-    settings = _choose_popularity(train, users, warm_items, fused, settings)
+    with _timed("popularity"):
+        settings = _choose_popularity(train, users, warm_items, fused, settings)
     if features.rows:
-        settings = choose_cold_items(train, valid, users=users, features=features, settings=settings, config=config)
+        with _timed("items without interactions"):
+            settings = choose_cold_items(train, valid, users=users, features=features, settings=settings, config=config)
     return settings
+
+
+@contextmanager
+def _timed(step: str) -> Iterator[None]:
+    """Log the processor time of a step of the search."""
+    started = time.process_time()
+    yield
+    _log.info("search: %s took %.1f processor seconds", step, time.process_time() - started)
 
 
 def _choose_weighting(
@@ -141,10 +158,7 @@ class _SourceStage:
 
     def choose_sources(self, settings: RankerSettings, chosen: RankerSettings | None) -> RankerSettings:
         """Choose the settings of each source by itself, and the weights of content blocks that the sources share."""
-        num_items = self.interactions.shape[1]
-        possible = [
-            name for name in settings.fusion if source_type(name).is_possible(num_items, settings.max_dense_items)
-        ] or [FALLBACK.name]
+        possible = possible_sources(settings.fusion, self.interactions.shape[1], settings.max_dense_items)
         inputs = SearchInputs(
             histories=self.interactions,
             known=self.known,
@@ -163,7 +177,8 @@ class _SourceStage:
             if chosen is not None and not source.uses_content:
                 found[name] = chosen.of(source)
             else:
-                result = source.search(inputs, settings.of(source))
+                with _timed(name):
+                    result = source.search(inputs, settings.of(source))
                 found[name] = result.settings
                 if result.content_weights is not None:
                     inputs = replace(inputs, content_weights=result.content_weights)
@@ -171,7 +186,7 @@ class _SourceStage:
         return settings.with_sources(found).model_copy(update=update)
 
     def _frequent_items(self) -> FrequentItems:
-        """The items with most interactions, ties by their order, and the users who have something to find among them."""
+        """The items with most interactions, ties by their order, and users who have something to find among them."""
         counts_W = np.bincount(self.interactions.indices, minlength=self.interactions.shape[1])
         kept = np.zeros(len(counts_W), dtype=np.bool_)
         kept[np.argsort(-counts_W, kind="stable")[: self.config.max_search_items]] = True
