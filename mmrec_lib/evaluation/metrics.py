@@ -74,8 +74,19 @@ def list_metrics(
         raise ModelError(
             f"metrics: lists and relevant items need the same users, got {top.shape[0]} and {relevant.shape[0]}"
         )
-    hits_NK = hit_lists(top[:, : max(ks)], relevant)
-    num_relevant_N = np.diff(relevant.indptr)
+    return hit_metrics(hit_lists(top[:, : max(ks)], relevant), np.diff(relevant.indptr), ks)
+
+
+def hit_metrics(
+    hits_NK: NDArray[np.bool_], num_relevant_N: NDArray[np.integer], ks: Sequence[int]
+) -> dict[str, NDArray[np.float64]]:
+    """Metrics of each user, from where the hits of a list are; see `list_metrics`.
+
+    Args:
+        hits_NK: [n, max(ks)] True where the item at this rank is relevant.
+        num_relevant_N: [n] relevant items of each user, also those that are in no list.
+        ks: Cut-offs.
+    """
     safe_N = np.maximum(num_relevant_N, 1)
 
     ranks_K = np.arange(1, max(ks) + 1)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from mmrec_lib.evaluation.metrics import list_metrics
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.coordinate_search import learn_weights
 from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows, sampled_rows
@@ -28,8 +29,9 @@ from mmrec_lib.models.sources.ials import Ials, IalsSettings
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
 from mmrec_lib.models.sources.registry import SOURCES, possible_sources
 from mmrec_lib.models.tuning.choose_cold import choose_cold_items
-from mmrec_lib.models.tuning.validation import ValidationUsers
+from mmrec_lib.models.tuning.validation import CUT_OFF, Candidates, ValidationUsers
 from mmrec_lib.section import Section
+from mmrec_lib.topk.selection import NO_ITEM, select_top
 
 _log = logging.getLogger(__name__)
 WEIGHT_EXPONENTS = (0.0, 0.25, 0.5, 1.0)
@@ -37,6 +39,8 @@ WARM_POPULARITY = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 GROUP_SHRINKAGES = (1.0, 3.0, 10.0, 30.0)
 GROUP_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 WARM_GROUP_WEIGHTS = (0.0, 0.25, 0.5)
+# Best items of each user by each source and by popularity among which sums of scores are evaluated.
+_NUM_CANDIDATES = 200
 # With fewer users without history in the validation part, all of them stand in, their histories unused.
 _MIN_COLD_USERS = 30
 # Relative gain that a choice against the simpler one needs.
@@ -207,17 +211,20 @@ class _SourceStage:
         """Fusion weights and the length of the distilled vectors; with the distilled scores [n, W] of these users."""
         sources = fit_sources(self.interactions, self.features, self.warm_items, settings)
         shares = {name: standardise(source.score(self.known), self.known)[0] for name, source in sources.items()}
+        equal: Floats = np.sum(list(shares.values()), axis=0)
+        lists = [self.users.top(scores, _NUM_CANDIDATES) for scores in (*shares.values(), equal)]
+        candidates = Candidates.of(self.users, lists)
+        picked = {name: candidates.scores(share) for name, share in shares.items()}
         order = np.random.default_rng(settings.seed).permutation(len(self.users))
         half = len(order) // 2
         parts = [np.sort(order[:half]), np.sort(order[half:]), np.arange(len(order))]
-        part_users = [self.users.rows(part) for part in parts]
+        part_candidates = [candidates.rows(part) for part in parts]
 
         def evaluate(weights: Mapping[str, float], part: int) -> float:
-            fused = np.zeros((len(parts[part]), self.known.shape[1]), dtype=np.float32)
-            for name, weight in weights.items():
-                if weight:
-                    fused += np.float32(weight) * shares[name][parts[part]]
-            return part_users[part].ndcg(fused)
+            fused: Floats = np.sum(
+                [np.float32(weight) * picked[name][parts[part]] for name, weight in weights.items() if weight], axis=0
+            )
+            return float(part_candidates[part].ndcg_by_user(fused).mean())
 
         weights = learn_weights(list(shares), evaluate)
         settings = settings.model_copy(update={"fusion": {name: weight for name, weight in weights.items() if weight}})
@@ -248,16 +255,22 @@ def _choose_popularity(
     warm_users, cold_users = users.rows(warm), users.rows(cold)
     personal = np.full((len(warm), len(train.item_ids)), -1e6, dtype=np.float32)
     personal[:, warm_items] = fused_NW
+    personal_top = warm_users.top(personal, _NUM_CANDIDATES)
 
     chosen, best_value = settings.popularity, -1.0
     for half_life in half_life_candidates(train):
         tried = settings.popularity.model_copy(update={"half_life_days": half_life})
         model = PopularityModel.fit(train, settings.model_copy(update={"popularity": tried, "max_groups": 0}))
-        cold_sum = float(cold_users.ndcg_by_user(_repeat(model.log_popularity, len(cold))).sum()) if len(cold) else 0.0
+        popular = select_top(model.log_popularity[None], _NUM_CANDIDATES).indices
+        # Without history everybody's list is the same.
+        cold_lists = np.repeat(popular[:, :CUT_OFF], len(cold), axis=0)
+        cold_sum = float(list_metrics(cold_lists, cold_users.relevant, (CUT_OFF,))[f"ndcg@{CUT_OFF}"].sum())
+        candidates = Candidates.of(warm_users, [personal_top, np.repeat(popular, len(warm), axis=0)])
+        own = candidates.scores(personal)
+        log_popularity = np.where(candidates.items == NO_ITEM, np.float32(0), model.log_popularity[candidates.items])
         for weight in WARM_POPULARITY:
-            scores: Floats = personal + np.float32(weight) * model.log_popularity
-            warm_sum = float(warm_users.ndcg_by_user(scores).sum()) if len(warm) else 0.0
-            value = warm_sum + cold_sum
+            scores: Floats = own + np.float32(weight) * log_popularity
+            value = float(candidates.ndcg_by_user(scores).sum()) + cold_sum
             if value > best_value * (1 + _TOLERANCE):
                 chosen, best_value = tried.model_copy(update={"warm_weight": weight}), value
     if not train.user_attributes or settings.max_groups == 0:
@@ -282,10 +295,6 @@ def _choose_popularity(
         if values[place] > values[0] * (1 + _TOLERANCE):
             best = best.model_copy(update={"warm_group_weight": WARM_GROUP_WEIGHTS[place]})
     return settings.model_copy(update={"popularity": best})
-
-
-def _repeat(values_I: Floats, num_rows: int) -> Floats:
-    return np.tile(values_I, (num_rows, 1))
 
 
 def _through(fused_NW: Floats, basis_WV: Floats) -> Floats:
