@@ -46,7 +46,7 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
     counts = {name: int(part.weights.nnz) for name, part in snapshot.parts.items()}
     counts |= {"items": len(snapshot.item_ids), "users": len(snapshot.user_ids), "gone": snapshot.num_gone}
     gone = f"; {snapshot.num_gone} pairs of users or items deleted since do not count" if snapshot.num_gone else ""
-    bounded = _bounds_note(snapshot, config)
+    bounded = bounds_note(snapshot, config)
     if bounded:
         _log.info("training: %s", bounded.removeprefix("; "))
     known = registry.by_fingerprint(fingerprint)
@@ -74,7 +74,7 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
     return counts, f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}{gone}{bounded}"
 
 
-def _bounds_note(snapshot: Snapshot, config: TrainingConfig) -> str:
+def bounds_note(snapshot: Snapshot, config: TrainingConfig) -> str:
     """The bounds that the users and items of train are above, for a person; empty where all is read."""
     train = snapshot.parts["train"]
     num_users = int((np.diff(train.weights.indptr) > 0).sum())

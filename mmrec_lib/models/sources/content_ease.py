@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,15 @@ from scipy import sparse
 from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Floats, Ints
 from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source, matrix_contributions
-from mmrec_lib.models.sources.ease import EaseSettings, ease_inverse, ease_weights, fit_ease, gram, gram_unit
+from mmrec_lib.models.sources.ease import (
+    EaseSettings,
+    EaseT,
+    ease_inverse,
+    ease_weights,
+    fit_ease,
+    gram,
+    rescale_penalties,
+)
 
 GRIDS: dict[str, tuple[float, ...]] = {
     "regulariser": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
@@ -23,8 +31,6 @@ GRIDS: dict[str, tuple[float, ...]] = {
 BLOCK_WEIGHTS = (0.0, 0.5, 2.0)
 # Relative gain that another weight of a block needs.
 _TOLERANCE = 1e-3
-
-EaseT = TypeVar("EaseT", bound=EaseSettings)
 
 
 @dataclass(frozen=True)
@@ -107,10 +113,7 @@ class EaseSource(Source[EaseT]):
                     value = evaluate(best)
                     if value > best_value * (1 + _TOLERANCE):
                         best_value, weights = value, {**tried}
-        units = [gram_unit(x.histories, best.user_exponent) for x in (frequent, inputs)]
-        ratio = units[0] / units[1]
-        update = {"regulariser": best.regulariser * ratio, "content_scale": best.content_scale * ratio}
-        return SearchResult(best.model_copy(update=update), weights)
+        return SearchResult(rescale_penalties(best, frequent.histories, inputs.histories), weights)
 
 
 class ContentEase(EaseSource[EaseSettings]):

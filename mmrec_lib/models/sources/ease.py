@@ -11,6 +11,8 @@ gives x(I - regulariser * P) up to a factor of the user alone, with the same inv
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from pydantic import Field
 from scipy import sparse
@@ -38,10 +40,21 @@ class EaseSettings(Section):
     diagonal_exponent: float = Field(default=0.75, ge=0)
 
 
+EaseT = TypeVar("EaseT", bound=EaseSettings)
+
+
 def gram_unit(x_UW: sparse.csr_matrix, user_exponent: float) -> float:
     """Mean of the Gram matrix' diagonal, which penalties are relative to, without the matrix."""
     rows = np.repeat(_activity(x_UW) ** np.float32(-user_exponent), np.diff(x_UW.indptr))
     return float((x_UW.data**2 * rows).sum(dtype=np.float64) / max(x_UW.shape[1], 1))
+
+
+def rescale_penalties(settings: EaseT, chosen_on: sparse.csr_matrix, fitted_on: sparse.csr_matrix) -> EaseT:
+    """The settings that make the penalties on some histories those that were chosen on others, as absolute numbers."""
+    units = [gram_unit(x_UW, settings.user_exponent) for x_UW in (chosen_on, fitted_on)]
+    ratio = units[0] / units[1]
+    update = {"regulariser": settings.regulariser * ratio, "content_scale": settings.content_scale * ratio}
+    return settings.model_copy(update=update)
 
 
 def gram(x_UW: sparse.csr_matrix, user_exponent: float) -> Floats:

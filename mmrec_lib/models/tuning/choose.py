@@ -22,16 +22,16 @@ from mmrec_lib.models.coordinate_search import learn_weights
 from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows, sampled_rows
 from mmrec_lib.models.ranker.fusion import standardise
 from mmrec_lib.models.ranker.ranker import content_features, distilled_basis, fit_sources
-from mmrec_lib.models.sources.base import FrequentItems, SearchInputs, Source
+from mmrec_lib.models.sources.base import SearchInputs, Source
 from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.models.sources.graph_filter import GraphFilter, GraphSettings, fit_low_rank_filter
 from mmrec_lib.models.sources.ials import Ials, IalsSettings
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
 from mmrec_lib.models.sources.registry import SOURCES, possible_sources
 from mmrec_lib.models.tuning.choose_cold import choose_cold_items
-from mmrec_lib.models.tuning.validation import CUT_OFF, Candidates, ValidationUsers
+from mmrec_lib.models.tuning.validation import CUT_OFF, Candidates, ValidationUsers, frequent_items
 from mmrec_lib.section import Section
-from mmrec_lib.topk.selection import NO_ITEM, select_top
+from mmrec_lib.topk.selection import select_top
 
 _log = logging.getLogger(__name__)
 WEIGHT_EXPONENTS = (0.0, 0.25, 0.5, 1.0)
@@ -172,7 +172,9 @@ class _SourceStage:
             seed=settings.seed,
             max_dense_items=settings.max_dense_items,
             rounds=self.config.search_rounds,
-            frequent=self._frequent_items(),
+            frequent=frequent_items(
+                self.interactions, self.users, self.known, self.warm_items, self.features, self.config.max_search_items
+            ),
         )
         found: dict[str, Section] = {}
         for name, source in SOURCES.items():
@@ -188,24 +190,6 @@ class _SourceStage:
                     inputs = replace(inputs, content_weights=result.content_weights)
         update = {"content_weights": dict(inputs.content_weights or {}), "fusion": {name: 1.0 for name in possible}}
         return settings.with_sources(found).model_copy(update=update)
-
-    def _frequent_items(self) -> FrequentItems:
-        """The items with most interactions, ties by their order, and users who have something to find among them."""
-        counts_W = np.bincount(self.interactions.indices, minlength=self.interactions.shape[1])
-        kept = np.zeros(len(counts_W), dtype=np.bool_)
-        kept[np.argsort(-counts_W, kind="stable")[: self.config.max_search_items]] = True
-        users = self.users.columns(kept)
-        found = np.flatnonzero(np.diff(users.relevant.indptr) > 0)
-        rows = self.interactions[:, np.flatnonzero(kept)]
-        items = np.zeros_like(self.warm_items)
-        items[np.flatnonzero(self.warm_items)[kept]] = True
-        return FrequentItems(
-            histories=rows[np.diff(rows.indptr) > 0],
-            known=self.known[found][:, np.flatnonzero(kept)],
-            evaluate=users.rows(found).ndcg,
-            features=self.features,
-            items=items,
-        )
 
     def choose_fusion(self, settings: RankerSettings) -> tuple[RankerSettings, Floats]:
         """Fusion weights and the length of the distilled vectors; with the distilled scores [n, W] of these users."""
@@ -266,8 +250,8 @@ def _choose_popularity(
         cold_lists = np.repeat(popular[:, :CUT_OFF], len(cold), axis=0)
         cold_sum = float(list_metrics(cold_lists, cold_users.relevant, (CUT_OFF,))[f"ndcg@{CUT_OFF}"].sum())
         candidates = Candidates.of(warm_users, [personal_top, np.repeat(popular, len(warm), axis=0)])
-        own = candidates.scores(personal)
-        log_popularity = np.where(candidates.items == NO_ITEM, np.float32(0), model.log_popularity[candidates.items])
+        # Where there is no candidate, the own score is -inf, whatever is added.
+        own, log_popularity = candidates.scores(personal), model.log_popularity[candidates.items]
         for weight in WARM_POPULARITY:
             scores: Floats = own + np.float32(weight) * log_popularity
             value = float(candidates.ndcg_by_user(scores).sum()) + cold_sum

@@ -15,6 +15,8 @@ from scipy import sparse
 from mmrec_lib.evaluation.metrics import hit_lists, hit_metrics, rank_metrics
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Histories, Interactions, Ints
+from mmrec_lib.models.sources.base import FrequentItems
+from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.topk.selection import NO_ITEM, select_top
 
 CUT_OFF = 10
@@ -124,6 +126,41 @@ class Candidates:
         hits = np.take_along_axis(self.hits, np.maximum(top, 0).astype(np.int64), axis=1) & (top != NO_ITEM)
         values: Doubles = hit_metrics(hits, self.num_relevant, (CUT_OFF,))[f"ndcg@{CUT_OFF}"]
         return values
+
+
+def frequent_items(
+    x_UW: sparse.csr_matrix,
+    users: ValidationUsers,
+    known_NW: sparse.csr_matrix,
+    warm_items: Bools,
+    features: ContentFeatures,
+    max_items: int,
+) -> FrequentItems:
+    """The items with most interactions, ties by their order, and the users who have something to find among them.
+
+    Args:
+        x_UW: Histories to fit on.
+        users: n users over the W items.
+        known_NW: Their histories in train.
+        warm_items: [I] the W items with interactions.
+        features: Contents as unit rows, over all items.
+        max_items: Items that are kept, at most.
+    """
+    counts_W = np.bincount(x_UW.indices, minlength=x_UW.shape[1])
+    kept = np.zeros(len(counts_W), dtype=np.bool_)
+    kept[np.argsort(-counts_W, kind="stable")[:max_items]] = True
+    narrowed = users.columns(kept)
+    found = np.flatnonzero(np.diff(narrowed.relevant.indptr) > 0)
+    histories = x_UW[:, np.flatnonzero(kept)]
+    items = np.zeros_like(warm_items)
+    items[np.flatnonzero(warm_items)[kept]] = True
+    return FrequentItems(
+        histories=histories[np.diff(histories.indptr) > 0],
+        known=known_NW[found][:, np.flatnonzero(kept)],
+        evaluate=narrowed.rows(found).ndcg,
+        features=features,
+        items=items,
+    )
 
 
 def without(matrix: sparse.csr_matrix, taken: sparse.csr_matrix) -> sparse.csr_matrix:
