@@ -118,7 +118,6 @@ class GraphFilter(Source[GraphSettings]):
         def score(candidate: GraphSettings) -> Floats:
             exponent = candidate.item_exponent
             if exponent not in smoothed:
-                smoothed.clear()
                 spectrum = Spectrum.of(rows, exponent, max(RANKS), inputs.seed)
                 known = sparse.csr_matrix(inputs.known @ sparse.diags_array(degrees_W**-exponent)).astype(np.float32)
                 linear_NW = np.asarray(known @ spectrum.linear()) if is_dense else None
