@@ -167,6 +167,16 @@ class RankerSettings(Section):
         """The same settings with others for some sources."""
         return self.model_copy(update={"sources": {**self.sources, **updates}})
 
+    def with_max_users(self, max_users: int) -> RankerSettings:
+        """The same settings with each source that reads a sample of users reading no more than these."""
+        return self.with_sources(
+            {
+                name: settings.model_copy(update={"max_users": min(settings.max_users, max_users)})
+                for name, settings in self.sources.items()
+                if hasattr(settings, "max_users")
+            }
+        )
+
     @model_validator(mode="before")
     @classmethod
     def _collect_sources(cls, values: Any) -> Any:

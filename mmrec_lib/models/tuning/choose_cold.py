@@ -63,7 +63,8 @@ def choose_cold_items(
         return settings
     ridge = simulation.choose_ridge(config).model_copy(update={"scale": 1.0, "shift": 0.0})
     settings = settings.model_copy(update={"cold_items": ridge})
-    contest = _real_contest(train, valid, users, settings) or simulation.contest(ridge)
+    few_users = settings.with_max_users(config.max_search_fit_users)
+    contest = _real_contest(train, valid, users, few_users) or simulation.contest(ridge)
     return settings if contest is None else settings.model_copy(update={"cold_items": _choose_scale(ridge, contest)})
 
 

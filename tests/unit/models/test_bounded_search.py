@@ -17,6 +17,7 @@ from mmrec_lib.models.sources.content import BlockKernels, ContentFeatures
 from mmrec_lib.models.sources.content_ease import ContentEase
 from mmrec_lib.models.sources.ease import EaseSettings, gram, gram_unit
 from mmrec_lib.models.sources.graph_filter import GraphFilter, GraphSettings, Spectrum, item_degrees
+from mmrec_lib.models.sources.ials import Ials
 from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.validation import Candidates, ValidationUsers
 from tests.unit.models.checkerboard import Checkerboard
@@ -147,3 +148,10 @@ def test_a_source_of_another_fit_is_not_taken(
     fitted = fit_ranker(board.train, settings)
     other = fit_ranker(board.train, settings.model_copy(update=update), fitted)
     assert not [name for name, source in other.sources.items() if source is fitted.sources[name]]
+
+
+def test_sources_that_sample_users_read_no_more_than_these(settings: RankerSettings) -> None:
+    few = settings.with_max_users(7)
+    assert (few.of(Ials).max_users, few.of(GraphFilter).max_users) == (7, 7)
+    assert few.with_max_users(9) == few
+    assert few.of(ContentEase) == settings.of(ContentEase)
