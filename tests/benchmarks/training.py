@@ -28,7 +28,6 @@ from tests.benchmarks.planted import Planted
 
 ResultT = TypeVar("ResultT")
 _NOISY_DIM = 384
-_CATEGORIES = 3
 
 
 def planted_parts(planted: Planted) -> tuple[FitData, Interactions, Interactions]:
