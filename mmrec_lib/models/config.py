@@ -68,7 +68,7 @@ class TrainingConfig(Section):
     max_dense_items: int = Field(default=10_000, ge=0)
     max_fit_users: int = Field(default=200_000, ge=1)
     max_search_fit_users: int = Field(default=50_000, ge=1)
-    max_search_items: int = Field(default=1_000, ge=1)
+    max_search_items: int = Field(default=2_000, ge=1)
     max_search_users: int = Field(default=4_000, ge=1)
     max_search_cells: int = Field(default=40_000_000, ge=1)
     user_block: int = Field(default=1_024, ge=1)
