@@ -19,7 +19,7 @@ from scipy import sparse
 from mmrec_lib.evaluation.metrics import list_metrics
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.coordinate_search import learn_weights
-from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Interactions, history_rows, sampled_rows
+from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows, sampled_rows
 from mmrec_lib.models.ranker.fusion import standardise
 from mmrec_lib.models.ranker.ranker import content_features, distilled_basis, fit_sources
 from mmrec_lib.models.sources.base import SearchInputs, Source
@@ -204,11 +204,11 @@ class _SourceStage:
         parts = [np.sort(order[:half]), np.sort(order[half:]), np.arange(len(order))]
         part_candidates = [candidates.rows(part) for part in parts]
 
-        def evaluate(weights: Mapping[str, float], part: int) -> Doubles:
+        def evaluate(weights: Mapping[str, float], part: int) -> float:
             fused: Floats = np.sum(
                 [np.float32(weight) * picked[name][parts[part]] for name, weight in weights.items() if weight], axis=0
             )
-            return part_candidates[part].ndcg_by_user(fused)
+            return float(part_candidates[part].ndcg_by_user(fused).mean())
 
         weights = learn_weights(list(shares), evaluate)
         settings = settings.model_copy(update={"fusion": {name: weight for name, weight in weights.items() if weight}})
