@@ -253,10 +253,10 @@ class _Simulation:
         mean = self.basis[chosen].mean(axis=0)
 
         def evaluate(candidate: ColdItemSettings) -> float:
-            weights = self.features.weighted(candidate.weights)
-            kernel, to_hidden = within.kernel(weights), across.kernel(weights)
+            kernel, to_hidden = within.kernel(candidate.weights), across.kernel(candidate.weights)
             assert kernel is not None and to_hidden is not None
-            dual = kernel_ridge(kernel, ridge_penalty(candidate, weights), self.basis[chosen] - mean)
+            penalty = ridge_penalty(candidate, self.features.weighted(candidate.weights))
+            dual = kernel_ridge(kernel, penalty, self.basis[chosen] - mean)
             return users.ndcg(projected @ (to_hidden @ dual + mean).T)
 
         best, value = coordinate_search(start, {"regulariser": REGULARISERS}, evaluate)

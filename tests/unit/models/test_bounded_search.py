@@ -13,11 +13,13 @@ from mmrec_lib.models.data import Histories
 from mmrec_lib.models.ranker.ranker import fit_ranker
 from mmrec_lib.models.sources import ease
 from mmrec_lib.models.sources.base import FitInputs, FrequentItems, SearchInputs
+from mmrec_lib.models.sources.cold_items import kernel_ridge
 from mmrec_lib.models.sources.content import BlockKernels, ContentFeatures
 from mmrec_lib.models.sources.content_ease import ContentEase
 from mmrec_lib.models.sources.ease import EaseSettings, gram, gram_unit
 from mmrec_lib.models.sources.graph_filter import GraphFilter, GraphSettings, Spectrum, item_degrees
 from mmrec_lib.models.sources.ials import Ials
+from mmrec_lib.models.tuning import choose_cold
 from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.validation import Candidates, ValidationUsers
 from tests.unit.models.checkerboard import Checkerboard
@@ -155,3 +157,20 @@ def test_sources_that_sample_users_read_no_more_than_these(settings: RankerSetti
     assert (few.of(Ials).max_users, few.of(GraphFilter).max_users) == (7, 7)
     assert few.with_max_users(9) == few
     assert few.of(ContentEase) == settings.of(ContentEase)
+
+
+def test_the_ridge_of_new_items_is_tried_on_blocks_of_positive_weight_alone(
+    board: Checkerboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[float] = []
+
+    def recorded(kernel: np.ndarray, penalty: float, target: np.ndarray) -> np.ndarray:
+        # Rows have length 1, so an item with every block has the sum of their weights on the diagonal.
+        tried.append(penalty / float(kernel.diagonal().max()))
+        return kernel_ridge(kernel, penalty, target)
+
+    monkeypatch.setattr(choose_cold, "kernel_ridge", recorded)
+    choose_settings(board.train, board.rest, CONFIG)
+    assert len(tried) > len(choose_cold.REGULARISERS)
+    distances = np.abs(np.array(tried)[:, None] / np.array(choose_cold.REGULARISERS) - 1).min(axis=1)
+    np.testing.assert_allclose(distances, 0, atol=1e-5)
