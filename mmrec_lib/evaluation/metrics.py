@@ -74,8 +74,19 @@ def list_metrics(
         raise ModelError(
             f"metrics: lists and relevant items need the same users, got {top.shape[0]} and {relevant.shape[0]}"
         )
-    hits_NK = hit_lists(top[:, : max(ks)], relevant)
-    num_relevant_N = np.diff(relevant.indptr)
+    return hit_metrics(hit_lists(top[:, : max(ks)], relevant), np.diff(relevant.indptr), ks)
+
+
+def hit_metrics(
+    hits_NK: NDArray[np.bool_], num_relevant_N: NDArray[np.integer], ks: Sequence[int]
+) -> dict[str, NDArray[np.float64]]:
+    """Metrics of each user, from where the hits of a list are; see `list_metrics`.
+
+    Args:
+        hits_NK: [n, max(ks)] True where the item at this rank is relevant.
+        num_relevant_N: [n] relevant items of each user, also those that are in no list.
+        ks: Cut-offs.
+    """
     safe_N = np.maximum(num_relevant_N, 1)
 
     ranks_K = np.arange(1, max(ks) + 1)
@@ -99,7 +110,9 @@ def hit_lists(top: NDArray[np.int32], relevant: sparse.csr_matrix) -> NDArray[np
     """[n, k] True where the listed item is one of the user's relevant items; `top` as in `list_metrics`."""
     num_items = relevant.shape[1]
     rows = np.repeat(np.arange(relevant.shape[0], dtype=np.int64), np.diff(relevant.indptr))
-    wanted = rows * num_items + relevant.indices
+    # The end marker is larger than every pair, so that a place found by bisection always holds one.
+    wanted = np.append(np.sort(rows * num_items + relevant.indices), relevant.shape[0] * num_items)
     listed_NK = np.arange(top.shape[0], dtype=np.int64)[:, None] * num_items + top
     # -1 would name the last item of the user before.
-    return np.isin(listed_NK, wanted) & (top >= 0)
+    hits_NK: NDArray[np.bool_] = (wanted[np.searchsorted(wanted, listed_NK)] == listed_NK) & (top >= 0)
+    return hits_NK

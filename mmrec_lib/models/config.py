@@ -47,6 +47,8 @@ class TrainingConfig(Section):
         max_fit_users: Users whose histories factors, graph filters and item kNN are fitted on, at most (a seeded sample
             above); popularity counts everybody.
         max_search_fit_users: The same while settings are chosen.
+        max_search_items: Items with interactions whose item-by-item matrices the search inverts, at most (the most
+            frequent above), and items that simulate new ones; the fit takes all.
         max_search_users: Users of the validation part that the search looks at, at most (a seeded sample above).
         max_search_cells: Users times items whose scores the search holds at once, at most, for each source.
         user_block: Users scored at once; scores of a block are user_block * items * 4 bytes for each source.
@@ -66,6 +68,7 @@ class TrainingConfig(Section):
     max_dense_items: int = Field(default=10_000, ge=0)
     max_fit_users: int = Field(default=200_000, ge=1)
     max_search_fit_users: int = Field(default=50_000, ge=1)
+    max_search_items: int = Field(default=2_000, ge=1)
     max_search_users: int = Field(default=4_000, ge=1)
     max_search_cells: int = Field(default=40_000_000, ge=1)
     user_block: int = Field(default=1_024, ge=1)
@@ -163,6 +166,16 @@ class RankerSettings(Section):
     def with_sources(self, updates: Mapping[str, Section]) -> RankerSettings:
         """The same settings with others for some sources."""
         return self.model_copy(update={"sources": {**self.sources, **updates}})
+
+    def with_max_users(self, max_users: int) -> RankerSettings:
+        """The same settings with each source that reads a sample of users reading no more than these."""
+        return self.with_sources(
+            {
+                name: settings.model_copy(update={"max_users": min(settings.max_users, max_users)})
+                for name, settings in self.sources.items()
+                if hasattr(settings, "max_users")
+            }
+        )
 
     @model_validator(mode="before")
     @classmethod

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from mmrec_lib.section import Section
 
+_log = logging.getLogger(__name__)
 SectionT = TypeVar("SectionT", bound=Section)
 
 
@@ -34,7 +37,9 @@ def coordinate_search(
     def value_of(section: SectionT) -> float:
         key = section.model_dump_json()
         if key not in known:
+            started = time.process_time()
             known[key] = evaluate(section)
+            _log.debug("search: %s: %.5f, %.2f processor seconds", key, known[key], time.process_time() - started)
         return known[key]
 
     best = start

@@ -39,10 +39,8 @@ def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
     """Choose settings of the ranker and the baselines; sees train and valid only."""
     train, valid = snapshot.fit_data("fit1"), snapshot.parts["valid"]
     names = possible_baselines(train, config)
-    return ChosenSettings(
-        choose_settings(train, valid, config),
-        {name: choose_baseline(name, train, valid, config) for name in names},
-    )
+    ranker = choose_settings(train, valid, config)
+    return ChosenSettings(ranker, {name: choose_baseline(name, train, valid, config, ranker) for name in names})
 
 
 def evaluated_fits(config: TrainingConfig) -> dict[str, str]:
@@ -63,10 +61,11 @@ def save_fits(snapshot: Snapshot, chosen: ChosenSettings, config: TrainingConfig
     fits = evaluated_fits(config)
     for fit in sorted(set(fits.values())):
         data = snapshot.fit_data(fit)
-        fit_ranker(data, chosen.ranker).save(folder / fit / RANKER)
+        ranker = fit_ranker(data, chosen.ranker)
+        ranker.save(folder / fit / RANKER)
         index[fit] = {RANKER: "ranker"}
         for name, settings in chosen.baselines.items():
-            model = fit_baseline(data, settings)
+            model = fit_baseline(data, settings, ranker)
             model.save(folder / fit / name)
             index[fit][name] = "ranker" if isinstance(model, FittedRanker) else "baseline"
     document = {"fits": fits, "models": index}

@@ -16,6 +16,7 @@ from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.ranker.ranker import fit_ranker
+from mmrec_lib.models.sources.registry import possible_sources
 from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
 from mmrec_lib.training.fits import choose_all, published_fit, save_fits
@@ -45,9 +46,9 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
     counts = {name: int(part.weights.nnz) for name, part in snapshot.parts.items()}
     counts |= {"items": len(snapshot.item_ids), "users": len(snapshot.user_ids), "gone": snapshot.num_gone}
     gone = f"; {snapshot.num_gone} pairs of users or items deleted since do not count" if snapshot.num_gone else ""
-    sampled = _sampling_note(snapshot, config)
-    if sampled:
-        _log.info("training: %s", sampled.removeprefix("; "))
+    bounded = bounds_note(snapshot, config)
+    if bounded:
+        _log.info("training: %s", bounded.removeprefix("; "))
     known = registry.by_fingerprint(fingerprint)
     if known is not None:
         registry.set_alias(CANDIDATE, known.version)
@@ -70,15 +71,30 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
     )
     registry.set_alias(CANDIDATE, model.version)
     counts[VERSION_COUNT] = int(model.version)
-    return counts, f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}{gone}{sampled}"
+    return counts, f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}{gone}{bounded}"
 
 
-def _sampling_note(snapshot: Snapshot, config: TrainingConfig) -> str:
-    """The bounds that this many users are above, for a person; empty where everybody is read."""
-    num_users = int((np.diff(snapshot.parts["train"].weights.indptr) > 0).sum())
-    bounds = {"max_fit_users": config.max_fit_users, "max_search_fit_users": config.max_search_fit_users}
-    told = [f"training.{name} = {limit:,}" for name, limit in bounds.items() if num_users > limit]
-    return f"; of {num_users:,} users of train a sample is read: {', '.join(told)}" if told else ""
+def bounds_note(snapshot: Snapshot, config: TrainingConfig) -> str:
+    """The bounds that the users and items of train are above, for a person; empty where all is read."""
+    train = snapshot.parts["train"]
+    num_users = int((np.diff(train.weights.indptr) > 0).sum())
+    num_items = int((train.item_counts() > 0).sum())
+    note = ""
+    if told := _exceeded(config, num_users, "max_fit_users", "max_search_fit_users"):
+        note += f"; of {num_users:,} users of train a sample is read: {told}"
+    if num_items > config.max_dense_items:
+        scalable = ", ".join(possible_sources(config.sources, num_items, config.max_dense_items))
+        limit = _exceeded(config, num_items, "max_dense_items")
+        note += f"; {num_items:,} items are too many for item-by-item matrices: {limit}, so the sources are {scalable}"
+    elif told := _exceeded(config, num_items, "max_search_items"):
+        note += f"; of {num_items:,} items the most frequent choose settings of item-by-item matrices: {told}"
+    return note
+
+
+def _exceeded(config: TrainingConfig, number: int, *bounds: str) -> str:
+    """The bounds below a number, by their keys."""
+    limits = {name: getattr(config, name) for name in bounds}
+    return ", ".join(f"training.{name} = {limit:,}" for name, limit in limits.items() if number > limit)
 
 
 def is_registered(registry: Registry, counts: Mapping[str, int] | None) -> bool:

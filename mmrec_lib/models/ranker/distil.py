@@ -3,13 +3,12 @@
 The fused scores F [users, W] are projected on their leading right singular vectors V [W, dim]: a user's vector is
 fused(history) @ V, an item's vector its row of V. F is seen in blocks of users only, by a randomised range finder
 (Halko, Martinsson and Tropp, 2011). It is F that is factored, never an item-to-item matrix alone: that keeps what
-users' scores really use. `sklearn.utils.extmath.randomized_svd` takes arrays and sparse matrices only, and F need
-not fit in memory.
+users' scores really use. `sklearn.utils.extmath.randomized_svd` takes one array, which would be a second copy of F.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,11 +18,11 @@ OVERSAMPLING = 16
 NUM_PASSES = 3
 
 
-def leading_items_basis(blocks: Callable[[], Iterable[Floats]], num_items: int, dim: int, seed: int) -> Floats:
+def leading_items_basis(blocks: Sequence[Floats], num_items: int, dim: int, seed: int) -> Floats:
     """Orthonormal leading right singular vectors of stacked blocks, [W, dim] float32, strongest first.
 
     Args:
-        blocks: Gives the blocks [n, W] of F anew at each call; called a few times.
+        blocks: The blocks [n, W] of F.
         num_items: W.
         dim: Number of vectors; fewer real ones are followed by zeros.
         seed: Seed of the sketch.
@@ -32,11 +31,11 @@ def leading_items_basis(blocks: Callable[[], Iterable[Floats]], num_items: int, 
     sketch = np.random.default_rng(seed).standard_normal((num_items, width)).astype(np.float32)
     for _ in range(NUM_PASSES):
         product = np.zeros((num_items, width), dtype=np.float64)
-        for block in blocks():
+        for block in blocks:
             product += block.T @ (block @ sketch)
         sketch = np.linalg.qr(product)[0].astype(np.float32)
     small = np.zeros((width, width), dtype=np.float64)
-    for block in blocks():
+    for block in blocks:
         projected = block @ sketch
         small += projected.T @ projected
     _, vectors = np.linalg.eigh(small)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings
-from mmrec_lib.models.data import Bools, Content, FitData, Floats, Histories, Ints, history_rows
+from mmrec_lib.models.data import Bools, Content, FitData, Floats, Histories, Ints, history_rows, sampled_rows
 from mmrec_lib.models.ids import IdIndex
 from mmrec_lib.models.ranker.distil import leading_items_basis
 from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers
@@ -37,8 +38,10 @@ from mmrec_lib.models.sources.registry import SOURCES, source_type
 
 # Users whose fused scores shape the distilled vectors, at most; a seeded sample above.
 MAX_BASIS_USERS = 20_000
-# Fused scores are kept between the passes of the distillation up to this many numbers, else computed again.
-_KEPT_CELLS = 50_000_000
+# Users times items of these scores, at most, as long as there are `_MIN_BASIS_USERS`; they are kept between passes.
+_MAX_BASIS_CELLS = 100_000_000
+# Sources of a large catalogue have low rank: the scores of more users than that span nothing new.
+_MIN_BASIS_USERS = 1_000
 # Pairs of an entry of a history and an item without interactions that are compared at once.
 _EXPLAINED_PAIRS = 200_000
 
@@ -281,8 +284,13 @@ class FittedRanker:
         return has
 
 
-def fit_ranker(data: FitData, settings: RankerSettings) -> FittedRanker:
+def fit_ranker(data: FitData, settings: RankerSettings, fitted: FittedRanker | None = None) -> FittedRanker:
     """Fit the ranker: sources, popularity, distilled vectors, and vectors from content for items without interactions.
+
+    Args:
+        data: What to fit on.
+        settings: Settings of the fit.
+        fitted: A fit on the same interactions, whose sources are taken over where theirs would be the same.
 
     Raises:
         ModelError: When there are no interactions at all.
@@ -293,7 +301,7 @@ def fit_ranker(data: FitData, settings: RankerSettings) -> FittedRanker:
     features = content_features(data, settings)
     x_UW = history_rows(data.interactions.weights[:, np.flatnonzero(warm)], settings.weight_exponent)
     x_UW = x_UW[np.diff(x_UW.indptr) > 0]
-    sources = fit_sources(x_UW, features, warm, settings)
+    sources = fit_sources(x_UW, features, warm, settings, _same_sources(fitted, settings))
     basis = distilled_basis(sources, x_UW, settings)
     return assemble_ranker(data, settings, features, sources, basis)
 
@@ -305,10 +313,26 @@ def content_features(data: FitData, settings: RankerSettings) -> ContentFeatures
     return ContentFeatures.learn(allowed if settings.use_content else {})
 
 
+def _same_sources(fitted: FittedRanker | None, settings: RankerSettings) -> dict[str, Source[Any]]:
+    """The sources of a fit that these settings make again on the same interactions: those without content."""
+    shared = ("seed", "weight_exponent", "max_dense_items")
+    if fitted is None or any(getattr(fitted.settings, name) != getattr(settings, name) for name in shared):
+        return {}
+    return {
+        name: source
+        for name, source in fitted.sources.items()
+        if not source.uses_content and fitted.settings.sources[name] == settings.sources[name]
+    }
+
+
 def fit_sources(
-    x_UW: sparse.csr_matrix, features: ContentFeatures, warm: Bools, settings: RankerSettings
+    x_UW: sparse.csr_matrix,
+    features: ContentFeatures,
+    warm: Bools,
+    settings: RankerSettings,
+    known: Mapping[str, Source[Any]] = MappingProxyType({}),
 ) -> dict[str, Source[Any]]:
-    """Fit every source of positive weight that the number of items allows."""
+    """Fit every source of positive weight that the number of items allows; those that are known already are taken."""
     chosen = {
         name: source
         for name, source in SOURCES.items()
@@ -317,25 +341,17 @@ def fit_sources(
     needs_kernel = any(source.uses_content for source in chosen.values())
     kernel = features.kernel(settings.content_weights, warm, warm) if needs_kernel else None
     inputs = FitInputs(x_UW, kernel, settings.seed, settings.max_dense_items)
-    return {name: source.fit(inputs, settings.of(source)) for name, source in chosen.items()}
+    return {name: known.get(name) or source.fit(inputs, settings.of(source)) for name, source in chosen.items()}
 
 
 def distilled_basis(sources: Mapping[str, Source[Any]], x_UW: sparse.csr_matrix, settings: RankerSettings) -> Floats:
     """Distilled vectors of the items with interactions, [W, dim] float32."""
     if not sources:
         return np.zeros((x_UW.shape[1], settings.dim), dtype=np.float32)
-    if x_UW.shape[0] > MAX_BASIS_USERS:
-        chosen = np.random.default_rng(settings.seed).choice(x_UW.shape[0], MAX_BASIS_USERS, replace=False)
-        x_UW = x_UW[np.sort(chosen)]
-
-    def computed() -> Iterator[Floats]:
-        for rows in _blocks(x_UW.shape[0], settings.user_block):
-            yield fuse(sources, settings.fusion, x_UW[rows])
-
-    if x_UW.shape[0] * x_UW.shape[1] <= _KEPT_CELLS:
-        kept = list(computed())
-        return leading_items_basis(lambda: kept, x_UW.shape[1], settings.dim, settings.seed)
-    return leading_items_basis(computed, x_UW.shape[1], settings.dim, settings.seed)
+    num_users = min(MAX_BASIS_USERS, max(_MAX_BASIS_CELLS // x_UW.shape[1], _MIN_BASIS_USERS))
+    x_UW = sampled_rows(x_UW, num_users, settings.seed)
+    fused = [fuse(sources, settings.fusion, x_UW[rows]) for rows in _blocks(x_UW.shape[0], settings.user_block)]
+    return leading_items_basis(fused, x_UW.shape[1], settings.dim, settings.seed)
 
 
 def assemble_ranker(

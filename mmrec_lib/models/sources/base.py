@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.data import Bools, Floats, Ints
-from mmrec_lib.models.sources.content import ContentFeatures
+from mmrec_lib.models.sources.content import BlockKernels, ContentFeatures
 from mmrec_lib.models.sources.ease import gram
 from mmrec_lib.section import Section
 
@@ -49,6 +50,37 @@ class FitInputs:
 
 
 @dataclass(frozen=True)
+class FrequentItems:
+    """The F items with most interactions, `training.max_search_items` at most, for the search of item-by-item matrices.
+
+    Attributes:
+        histories: [U, F] histories to fit on.
+        known: [n, F] histories in train of the users that `evaluate` looks at.
+        evaluate: Objective of scores [n, F], higher is better.
+        features: Contents as unit rows, over all items.
+        items: [I] the F items.
+    """
+
+    histories: sparse.csr_matrix
+    known: sparse.csr_matrix
+    evaluate: Callable[[Floats], float]
+    features: ContentFeatures
+    items: Bools
+    _grams: dict[float, Floats] = field(default_factory=dict)
+
+    def gram(self, user_exponent: float) -> Floats:
+        """[F, F] Gram matrix of the histories, computed once for all sources."""
+        if user_exponent not in self._grams:
+            self._grams[user_exponent] = gram(self.histories, user_exponent)
+        return self._grams[user_exponent]
+
+    @cached_property
+    def kernels(self) -> BlockKernels:
+        """[F, F] content kernels, computed once for all sources."""
+        return BlockKernels.of(self.features, self.items, self.items)
+
+
+@dataclass(frozen=True)
 class SearchInputs:
     """Inputs of a source's search: train to fit on, and users of the validation part to evaluate on.
 
@@ -62,6 +94,7 @@ class SearchInputs:
         max_dense_items: Largest W for item-by-item matrices.
         rounds: Rounds of the coordinate search.
         content_weights: Weight of each content block that an earlier source found; None before the first.
+        frequent: The part of it that a search looks at which inverts item-by-item matrices.
     """
 
     histories: sparse.csr_matrix
@@ -72,18 +105,12 @@ class SearchInputs:
     seed: int
     max_dense_items: int
     rounds: int
+    frequent: FrequentItems
     content_weights: Mapping[str, float] | None = None
-    _grams: dict[float, Floats] = field(default_factory=dict)
 
     def fit_inputs(self) -> FitInputs:
         """Inputs of a fit without content, for a search that fits and evaluates."""
         return FitInputs(self.histories, None, self.seed, self.max_dense_items)
-
-    def gram(self, user_exponent: float) -> Floats:
-        """[W, W] Gram matrix of the histories, computed once for all sources."""
-        if user_exponent not in self._grams:
-            self._grams[user_exponent] = gram(self.histories, user_exponent)
-        return self._grams[user_exponent]
 
 
 @dataclass(frozen=True)

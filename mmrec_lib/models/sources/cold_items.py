@@ -58,15 +58,14 @@ class ColdItemModel:
         mean = vectors_WV.mean(axis=0).astype(np.float32)
         weights = features.weighted(settings.weights)
         rows = {name: features.rows[name][warm_I] for name in weights}
-        penalty = settings.regulariser * max(sum(weights.values()), 1e-12)
+        penalty = ridge_penalty(settings, weights)
         target = vectors_WV - mean
         if not weights:
             dual = np.zeros_like(target)
         elif len(vectors_WV) <= max_dense_items:
             kernel = features.kernel(settings.weights, warm_I, warm_I)
             assert kernel is not None
-            kernel[np.diag_indices_from(kernel)] += np.float32(penalty)
-            dual = cho_solve(cho_factor(kernel, lower=True, overwrite_a=True), target)
+            dual = kernel_ridge(kernel, penalty, target)
         else:
             dual = _conjugate_gradients(rows, weights, penalty, target)
         coefficients = {
@@ -82,6 +81,18 @@ class ColdItemModel:
             if name in contents:
                 predicted += np.asarray(self.transforms[name].apply(contents[name]) @ coefficients)
         return predicted * np.float32(self.settings.scale)
+
+
+def ridge_penalty(settings: ColdItemSettings, weights: Mapping[str, float]) -> float:
+    """The penalty on the kernel of blocks with these weights."""
+    return settings.regulariser * max(sum(weights.values()), 1e-12)
+
+
+def kernel_ridge(kernel_WW: Floats, penalty: float, target_WV: Floats) -> Floats:
+    """Solve (kernel + penalty) @ dual = target, [W, dim] float32; the kernel is overwritten."""
+    kernel_WW[np.diag_indices_from(kernel_WW)] += np.float32(penalty)
+    dual: Floats = cho_solve(cho_factor(kernel_WW, lower=True, overwrite_a=True), target_WV)
+    return dual
 
 
 def _conjugate_gradients(

@@ -9,7 +9,7 @@ Shape letters: I items, D feature columns of a block.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -134,8 +134,34 @@ class ContentFeatures:
 
     def kernel(self, weights: Mapping[str, float], left: Bools, right: Bools) -> Floats | None:
         """[left items, right items] float32 weighted sum of the block kernels, None without a block."""
-        total: Floats | None = None
-        for name, weight in self.weighted(weights).items():
-            part = self.block_kernel(name, left, right) * np.float32(weight)
-            total = part if total is None else total + part
-        return total
+        return _weighted_sum(self.weighted(weights), lambda name: self.block_kernel(name, left, right))
+
+
+@dataclass(frozen=True)
+class BlockKernels:
+    """Kernels of every block between the same items, computed once for a search that tries many weights.
+
+    Attributes:
+        features: The blocks.
+        parts: [left items, right items] float32 linear kernel of each block.
+    """
+
+    features: ContentFeatures
+    parts: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, features: ContentFeatures, left: Bools, right: Bools) -> BlockKernels:
+        """Compute the kernels; left and right are [I] masks."""
+        return cls(features, {name: features.block_kernel(name, left, right) for name in features.rows})
+
+    def kernel(self, weights: Mapping[str, float]) -> Floats | None:
+        """Their weighted sum, as `ContentFeatures.kernel`."""
+        return _weighted_sum(self.features.weighted(weights), self.parts.__getitem__)
+
+
+def _weighted_sum(weights: Mapping[str, float], part: Callable[[str], Floats]) -> Floats | None:
+    total: Floats | None = None
+    for name, weight in weights.items():
+        weighted = part(name) * np.float32(weight)
+        total = weighted if total is None else total + weighted
+    return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,15 @@ from scipy import sparse
 from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Floats, Ints
 from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source, matrix_contributions
-from mmrec_lib.models.sources.ease import EaseSettings, ease_inverse, ease_weights, fit_ease, gram
+from mmrec_lib.models.sources.ease import (
+    EaseSettings,
+    EaseT,
+    ease_inverse,
+    ease_weights,
+    fit_ease,
+    gram,
+    rescale_penalties,
+)
 
 GRIDS: dict[str, tuple[float, ...]] = {
     "regulariser": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
@@ -23,8 +31,6 @@ GRIDS: dict[str, tuple[float, ...]] = {
 BLOCK_WEIGHTS = (0.0, 0.5, 2.0)
 # Relative gain that another weight of a block needs.
 _TOLERANCE = 1e-3
-
-EaseT = TypeVar("EaseT", bound=EaseSettings)
 
 
 @dataclass(frozen=True)
@@ -72,46 +78,42 @@ class EaseSource(Source[EaseT]):
 
     @classmethod
     def search(cls, inputs: SearchInputs, start: EaseT) -> SearchResult[EaseT]:
-        """Choose penalties, then weights of content blocks unless an earlier source found them."""
+        """Choose penalties, then weights of content blocks unless an earlier source found them.
+
+        All of it looks at the most frequent items, so that no matrix of the catalogue is inverted. Penalties are
+        relative to the interactions per item, of which frequent items have more: what was chosen counts absolutely.
+        """
+        frequent = inputs.frequent
         has_content = bool(inputs.features.rows)
         weights = dict(inputs.content_weights or {})
         latest_inverse: dict[str, Floats] = {}
-
-        def kernel() -> Floats | None:
-            return inputs.features.kernel(weights, inputs.warm_items, inputs.warm_items) if has_content else None
-
-        kernel_WW = kernel()
+        kernel_FF = frequent.kernels.kernel(weights) if has_content else None
 
         def evaluate(candidate: EaseT) -> float:
             # The inverse does not depend on the exponent of the diagonal.
             key = candidate.model_copy(update={"diagonal_exponent": 1.0}).model_dump_json()
             if key not in latest_inverse:
-                gram_WW = inputs.gram(candidate.user_exponent)
                 latest_inverse.clear()
-                latest_inverse[key] = ease_inverse(gram_WW, kernel_WW, candidate)
-            return inputs.evaluate(
-                cls(ease_weights(latest_inverse[key], candidate.diagonal_exponent)).score(inputs.known)
+                latest_inverse[key] = ease_inverse(frequent.gram(candidate.user_exponent), kernel_FF, candidate)
+            return frequent.evaluate(
+                cls(ease_weights(latest_inverse[key], candidate.diagonal_exponent)).score(frequent.known)
             )
 
         grids = {"diagonal_exponent": cls.diagonal_exponents, **GRIDS}
         if not has_content:
             grids["content_scale"] = (0.0,)
         best, best_value = coordinate_search(start, grids, evaluate, inputs.rounds + 1)
-        if inputs.content_weights is not None or best.content_scale == 0:
-            return SearchResult(best, weights)
-        for block in inputs.features.rows:
-            best_weight = 1.0
-            for weight in BLOCK_WEIGHTS:
-                weights[block] = weight
-                latest_inverse.clear()
-                kernel_WW = kernel()
-                value = evaluate(best)
-                if value > best_value * (1 + _TOLERANCE):
-                    best_value, best_weight = value, weight
-            weights[block] = best_weight
-            if best_weight == 1.0:
-                del weights[block]
-        return SearchResult(best, weights)
+        if inputs.content_weights is None and best.content_scale > 0:
+            for block in inputs.features.rows:
+                tried = {**weights}
+                for weight in BLOCK_WEIGHTS:
+                    tried[block] = weight
+                    latest_inverse.clear()
+                    kernel_FF = frequent.kernels.kernel(tried)
+                    value = evaluate(best)
+                    if value > best_value * (1 + _TOLERANCE):
+                        best_value, weights = value, {**tried}
+        return SearchResult(rescale_penalties(best, frequent.histories, inputs.histories), weights)
 
 
 class ContentEase(EaseSource[EaseSettings]):

@@ -11,6 +11,8 @@ gives x(I - regulariser * P) up to a factor of the user alone, with the same inv
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from pydantic import Field
 from scipy import sparse
@@ -38,12 +40,33 @@ class EaseSettings(Section):
     diagonal_exponent: float = Field(default=0.75, ge=0)
 
 
+EaseT = TypeVar("EaseT", bound=EaseSettings)
+
+
+def gram_unit(x_UW: sparse.csr_matrix, user_exponent: float) -> float:
+    """Mean of the Gram matrix' diagonal, which penalties are relative to, without the matrix."""
+    rows = np.repeat(_activity(x_UW) ** np.float32(-user_exponent), np.diff(x_UW.indptr))
+    return float((x_UW.data**2 * rows).sum(dtype=np.float64) / max(x_UW.shape[1], 1))
+
+
+def rescale_penalties(settings: EaseT, chosen_on: sparse.csr_matrix, fitted_on: sparse.csr_matrix) -> EaseT:
+    """The settings that make the penalties on some histories those that were chosen on others, as absolute numbers."""
+    units = [gram_unit(x_UW, settings.user_exponent) for x_UW in (chosen_on, fitted_on)]
+    ratio = units[0] / units[1]
+    update = {"regulariser": settings.regulariser * ratio, "content_scale": settings.content_scale * ratio}
+    return settings.model_copy(update=update)
+
+
 def gram(x_UW: sparse.csr_matrix, user_exponent: float) -> Floats:
     """[W, W] float32 Gram matrix of items over users scaled by their activity."""
-    activity_U = np.maximum(np.diff(x_UW.indptr), 1).astype(np.float32)
-    scaled = sparse.csr_matrix(sparse.diags_array(activity_U ** np.float32(-user_exponent)) @ x_UW)
+    scaled = sparse.csr_matrix(sparse.diags_array(_activity(x_UW) ** np.float32(-user_exponent)) @ x_UW)
     product: Floats = (x_UW.T @ scaled).toarray().astype(np.float32)
     return product
+
+
+def _activity(x_UW: sparse.csr_matrix) -> Floats:
+    """[U] number of entries of each row, at least 1."""
+    return np.maximum(np.diff(x_UW.indptr), 1).astype(np.float32)
 
 
 def fit_ease(gram_WW: Floats, kernel_WW: Floats | None, settings: EaseSettings) -> Floats:

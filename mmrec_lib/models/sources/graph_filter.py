@@ -110,20 +110,23 @@ class GraphFilter(Source[GraphSettings]):
     @classmethod
     def search(cls, inputs: SearchInputs, start: GraphSettings) -> SearchResult[GraphSettings]:
         """Choose exponents, low-pass part and rank; one spectrum serves all candidates of an item exponent."""
-        fit_inputs = inputs.fit_inputs()
-        spectra: dict[float, Spectrum] = {}
+        is_dense = inputs.fit_inputs().is_dense
+        rows = inputs.histories if is_dense else sampled_rows(inputs.histories, start.max_users, inputs.seed)
+        degrees_W = item_degrees(rows)
+        smoothed: dict[float, tuple[Spectrum, Floats | None, Floats]] = {}
 
-        def fitted(candidate: GraphSettings) -> GraphFilter:
-            if not fit_inputs.is_dense:
-                return cls.fit(fit_inputs, candidate)
+        def score(candidate: GraphSettings) -> Floats:
             exponent = candidate.item_exponent
-            if exponent not in spectra:
-                spectra.clear()
-                spectra[exponent] = Spectrum.of(inputs.histories, exponent, max(RANKS), inputs.seed)
-            return cls((fit_graph_filter(inputs.histories, candidate, inputs.seed, spectra[exponent]),))
+            if exponent not in smoothed:
+                spectrum = Spectrum.of(rows, exponent, max(RANKS), inputs.seed)
+                known = sparse.csr_matrix(inputs.known @ sparse.diags_array(degrees_W**-exponent)).astype(np.float32)
+                linear_NW = np.asarray(known @ spectrum.linear()) if is_dense else None
+                smoothed[exponent] = (spectrum, linear_NW, np.asarray(known @ spectrum.vectors))
+            spectrum, linear_NW, low_NK = smoothed[exponent]
+            return spectrum.filtered(linear_NW, low_NK, degrees_W, candidate)
 
         def evaluate(candidate: GraphSettings) -> float:
-            return inputs.evaluate(fitted(candidate).score(inputs.known))
+            return inputs.evaluate(score(candidate))
 
         return SearchResult(coordinate_search(start, GRIDS, evaluate, inputs.rounds + 1)[0])
 
@@ -145,47 +148,63 @@ def item_degrees(x_UW: sparse.csr_matrix) -> Floats:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The item-to-item graph of one normalisation with its leading eigenvectors, [W, W] and [W, K], strongest first."""
+    """The leading eigenvectors of the item-to-item graph of one normalisation.
 
-    linear: Floats
+    Attributes:
+        graph: [U, W] the normalised interactions over their largest singular value.
+        vectors: [W, K] float32, strongest first.
+        response: [K] float32 eigenvalues of graph.T @ graph, the largest 1.
+    """
+
+    graph: sparse.csr_matrix
     vectors: Floats
+    response: Floats
 
     @classmethod
     def of(cls, x_UW: sparse.csr_matrix, item_exponent: float, rank: int, seed: int) -> Spectrum:
-        """Propagate once from items to items over users, and find the leading vectors."""
+        """Normalise the interactions and find the leading vectors."""
         graph = normalised(x_UW, item_exponent)
         vectors_WK, singular_K = top_right_vectors(graph, rank, seed)
-        linear: Floats = (graph.T @ graph).toarray().astype(np.float32)
-        return cls(linear / np.float32(max(float(singular_K.max(initial=0.0)) ** 2, 1e-12)), vectors_WK)
+        largest = max(float(singular_K.max(initial=0.0)), 1e-12)
+        return cls(graph / np.float32(largest), vectors_WK, ((singular_K / largest) ** 2).astype(np.float32))
+
+    def linear(self) -> Floats:
+        """[W, W] float32 one step from items to items over users."""
+        step: Floats = (self.graph.T @ self.graph).toarray().astype(np.float32)
+        return step
+
+    def filtered(self, linear_NW: Floats | None, low_NK: Floats, degrees_W: Floats, settings: GraphSettings) -> Floats:
+        """Rows through the filter, [n, W] float32: history rows give scores, rows of the identity the filter itself.
+
+        Args:
+            linear_NW: The rows over degrees, times graph.T @ graph; None takes its leading vectors alone.
+            low_NK: The rows over degrees, times the vectors.
+            degrees_W: Degrees of the items.
+            settings: Rank, weight of the low-pass part and exponent of the output.
+        """
+        low_NR, vectors_WR = low_NK[:, : settings.rank], self.vectors[:, : settings.rank]
+        if linear_NW is None:
+            smooth = (low_NR * (self.response[: settings.rank] + np.float32(settings.low_pass))) @ vectors_WR.T
+        else:
+            smooth = linear_NW + np.float32(settings.low_pass) * (low_NR @ vectors_WR.T)
+        smooth *= degrees_W ** np.float32(settings.output_exponent)
+        return smooth
 
 
-def fit_graph_filter(
-    x_UW: sparse.csr_matrix, settings: GraphSettings, seed: int, spectrum: Spectrum | None = None
-) -> Floats:
-    """The filter as an item-to-item matrix, [W, W] float32: a user's scores are history @ filter.
-
-    Args:
-        x_UW: [U, W] interactions.
-        settings: Exponents, rank and weight of the low-pass part.
-        seed: Seed of the range finder.
-        spectrum: The spectrum of the same item exponent and at least the same rank, where it is known already.
-    """
-    known = spectrum or Spectrum.of(x_UW, settings.item_exponent, settings.rank, seed)
-    low_WK = known.vectors[:, : settings.rank]
+def fit_graph_filter(x_UW: sparse.csr_matrix, settings: GraphSettings, seed: int) -> Floats:
+    """The filter as an item-to-item matrix, [W, W] float32: a user's scores are history @ filter."""
+    spectrum = Spectrum.of(x_UW, settings.item_exponent, settings.rank, seed)
     degrees_W = item_degrees(x_UW)
     before = (degrees_W ** np.float32(-settings.item_exponent))[:, None]
-    smooth = known.linear + np.float32(settings.low_pass) * (low_WK @ low_WK.T)
-    around: Floats = before * smooth * degrees_W ** np.float32(settings.output_exponent)
-    return around.astype(np.float32)
+    return spectrum.filtered(before * spectrum.linear(), before * spectrum.vectors, degrees_W, settings)
 
 
 def fit_low_rank_filter(x_UW: sparse.csr_matrix, settings: GraphSettings, seed: int) -> tuple[Floats, Floats]:
     """The filter through its leading vectors only, as factors [W, rank] and [rank, W] float32, for large catalogues."""
     x_UW = sampled_rows(x_UW, settings.max_users, seed)
-    graph = normalised(x_UW, settings.item_exponent)
-    vectors_WK, singular_K = top_right_vectors(graph, settings.rank, seed)
-    response_K = (singular_K / max(float(singular_K.max(initial=0.0)), 1e-12)) ** 2 + settings.low_pass
+    spectrum = Spectrum.of(x_UW, settings.item_exponent, settings.rank, seed)
+    response_K = spectrum.response + np.float32(settings.low_pass)
     degrees_W = item_degrees(x_UW)
-    left = (degrees_W ** np.float32(-settings.item_exponent))[:, None] * vectors_WK * response_K.astype(np.float32)
-    right = vectors_WK.T * degrees_W ** np.float32(settings.output_exponent)
-    return left.astype(np.float32), right.astype(np.float32)
+    left = (degrees_W ** np.float32(-settings.item_exponent))[:, None] * spectrum.vectors * response_K
+    right = spectrum.vectors.T * degrees_W ** np.float32(settings.output_exponent)
+    return left, right

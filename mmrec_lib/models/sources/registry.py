@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from mmrec_lib.errors import ModelError
@@ -28,6 +29,12 @@ FALLBACK: type[Source[Any]] = Ials
 def searched_names() -> tuple[str, ...]:
     """Names of the sources that a search chooses among: the default of `training.sources`."""
     return tuple(name for name, source in SOURCES.items() if source.is_searched)
+
+
+def possible_sources(names: Iterable[str], num_items: int, max_dense_items: int) -> tuple[str, ...]:
+    """Those of the sources that can be fitted on that many items with interactions; the fallback where none can."""
+    possible = tuple(name for name in names if source_type(name).is_possible(num_items, max_dense_items))
+    return possible or (FALLBACK.name,)
 
 
 def source_type(name: str) -> type[Source[Any]]:

@@ -35,13 +35,14 @@ from mmrec_lib.models.data import Bools, FitData, Floats, Histories, Interaction
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
 from mmrec_lib.models.sources.base import SettingsT, Source
+from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.models.sources.content_ease import ContentEase
-from mmrec_lib.models.sources.ease import EaseSettings, fit_ease, gram
+from mmrec_lib.models.sources.ease import EaseSettings, fit_ease, gram, rescale_penalties
 from mmrec_lib.models.sources.groups import Group
 from mmrec_lib.models.sources.item_knn import ItemKnn, KnnSettings, nearest_items
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
 from mmrec_lib.models.tuning.choose import choose_settings
-from mmrec_lib.models.tuning.validation import ValidationUsers
+from mmrec_lib.models.tuning.validation import ValidationUsers, frequent_items
 from mmrec_lib.section import Section
 
 KIND = "baseline"
@@ -174,14 +175,21 @@ def possible_baselines(data: FitData, config: TrainingConfig) -> tuple[BaselineN
     return tuple(name for name in BASELINE_NAMES if name != "ease" or num_items <= config.max_dense_items)
 
 
-def fit_baseline(data: FitData, settings: BaselineSettings) -> FittedBaseline | FittedRanker:
+def fit_baseline(
+    data: FitData, settings: BaselineSettings, ranker: FittedRanker | None = None
+) -> FittedBaseline | FittedRanker:
     """Fit a baseline.
+
+    Args:
+        data: What to fit on.
+        settings: The baseline.
+        ranker: The ranker's fit on the same data, whose sources the ranker without content may share.
 
     Raises:
         ModelError: When there are no interactions at all.
     """
     if settings.name == "ranker_no_content":
-        return fit_ranker(data.without_content(), settings.ranker)
+        return fit_ranker(data.without_content(), settings.ranker, ranker)
     warm = data.interactions.item_counts() > 0
     if not warm.any():
         raise ModelError(
@@ -204,9 +212,22 @@ def fit_baseline(data: FitData, settings: BaselineSettings) -> FittedBaseline | 
 
 
 def choose_baseline(
-    name: BaselineName, train: FitData, valid: Interactions, config: TrainingConfig
+    name: BaselineName,
+    train: FitData,
+    valid: Interactions,
+    config: TrainingConfig,
+    ranker: RankerSettings | None = None,
 ) -> BaselineSettings:
-    """Choose a baseline's settings on validation, with the objective of the ranker."""
+    """Choose a baseline's settings on validation, with the objective of the ranker.
+
+    Args:
+        name: Which baseline.
+        train: The training part.
+        valid: The validation part.
+        config: Bounds of the search.
+        ranker: The ranker's settings, chosen on the same data; the ranker without content keeps what content has no
+            part in.
+    """
     base = BaselineSettings(
         name=name,
         max_groups=config.max_groups,
@@ -218,7 +239,8 @@ def choose_baseline(
         return base
     if name == "ranker_no_content":
         without_content = config.model_copy(update={"use_content": False})
-        return base.model_copy(update={"ranker": choose_settings(train.without_content(), valid, without_content)})
+        chosen = choose_settings(train.without_content(), valid, without_content, ranker)
+        return base.model_copy(update={"ranker": chosen})
     users = ValidationUsers.of(train, valid, config)
     if not len(users):
         return base
@@ -232,16 +254,30 @@ def choose_baseline(
     if name == "item_knn":
         return coordinate_search(base, _KNN_GRIDS, evaluate)[0]
     if name == "ease":
-        inner = _nested(base, "ease", evaluate)
-        return base.model_copy(
-            update={"ease": coordinate_search(base.ease, {"regulariser": _EASE_REGULARISERS}, inner)[0]}
-        )
+        return base.model_copy(update={"ease": _choose_ease(base.ease, train, users, config)})
     inner_popularity = _nested(base, "popularity", evaluate)
     half_lives = [base.popularity.model_copy(update={"half_life_days": days}) for days in half_life_candidates(train)]
     best = max(half_lives, key=inner_popularity)
     if train.user_attributes and not users.has_history.all():
         best = coordinate_search(best, _GROUP_GRIDS, inner_popularity)[0]
     return base.model_copy(update={"popularity": best})
+
+
+def _choose_ease(start: EaseSettings, train: FitData, users: ValidationUsers, config: TrainingConfig) -> EaseSettings:
+    """The penalty of EASE, searched on the most frequent items."""
+    warm = train.interactions.item_counts() > 0
+    x_UW = history_rows(train.interactions.weights[:, np.flatnonzero(warm)], 0.0)
+    narrowed = users.rows(np.flatnonzero(users.has_history)).columns(warm)
+    known = history_rows(narrowed.histories.weights, 0.0)
+    nothing = ContentFeatures.learn({})
+    frequent = frequent_items(x_UW, narrowed, known, warm, nothing, config.max_search_items)
+
+    def evaluate(candidate: EaseSettings) -> float:
+        weights = fit_ease(frequent.gram(candidate.user_exponent), None, candidate)
+        return frequent.evaluate(np.asarray(frequent.known @ weights))
+
+    chosen = coordinate_search(start, {"regulariser": _EASE_REGULARISERS}, evaluate)[0]
+    return rescale_penalties(chosen, frequent.histories, x_UW)
 
 
 def load_model(folder: Path, kind: str) -> FittedBaseline | FittedRanker:

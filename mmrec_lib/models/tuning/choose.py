@@ -1,17 +1,22 @@
 """Choosing a ranker's settings on train and validation: sources by themselves, fusion, length, popularity, cold items.
 
-The order follows what each choice needs. Nothing here reads a clock: the same data and config give the same settings.
+The order follows what each choice needs. No choice depends on a clock, which only the log tells: the same data and
+config give the same settings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from mmrec_lib.evaluation.metrics import list_metrics
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.coordinate_search import learn_weights
 from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows, sampled_rows
@@ -22,29 +27,37 @@ from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.models.sources.graph_filter import GraphFilter, GraphSettings, fit_low_rank_filter
 from mmrec_lib.models.sources.ials import Ials, IalsSettings
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
-from mmrec_lib.models.sources.registry import FALLBACK, SOURCES, source_type
+from mmrec_lib.models.sources.registry import SOURCES, possible_sources
 from mmrec_lib.models.tuning.choose_cold import choose_cold_items
-from mmrec_lib.models.tuning.validation import ValidationUsers
+from mmrec_lib.models.tuning.validation import CUT_OFF, Candidates, ValidationUsers, frequent_items
 from mmrec_lib.section import Section
+from mmrec_lib.topk.selection import select_top
 
+_log = logging.getLogger(__name__)
 WEIGHT_EXPONENTS = (0.0, 0.25, 0.5, 1.0)
 WARM_POPULARITY = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 GROUP_SHRINKAGES = (1.0, 3.0, 10.0, 30.0)
 GROUP_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 WARM_GROUP_WEIGHTS = (0.0, 0.25, 0.5)
+# Best items of each user by each source and by popularity among which sums of scores are evaluated.
+_NUM_CANDIDATES = 200
 # With fewer users without history in the validation part, all of them stand in, their histories unused.
 _MIN_COLD_USERS = 30
 # Relative gain that a choice against the simpler one needs.
 _TOLERANCE = 1e-3
 
 
-def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig) -> RankerSettings:
+def choose_settings(
+    train: FitData, valid: Interactions, config: TrainingConfig, chosen: RankerSettings | None = None
+) -> RankerSettings:
     """Choose all settings of the ranker.
 
     Args:
         train: The training part; the only thing that is fitted.
         valid: [U, I] the validation part; the objective is nDCG@10 of its users, with and without history.
         config: Sources, dimensions and bounds of the search.
+        chosen: Settings chosen on the same interactions with other content; what content has no part in is not searched
+            again.
 
     Returns:
         The settings; defaults where the validation part is empty.
@@ -72,16 +85,31 @@ def choose_settings(train: FitData, valid: Interactions, config: TrainingConfig)
     warm_users = users.rows(np.flatnonzero(users.has_history))
     features = content_features(train, settings)
     if len(warm_users):
-        settings = _choose_weighting(train, warm_users, warm_items, settings, config)
+        if chosen is None:
+            with _timed("weights of interactions"):
+                settings = _choose_weighting(train, warm_users, warm_items, settings, config)
+        else:
+            settings = settings.model_copy(update={"weight_exponent": chosen.weight_exponent})
         stage = _SourceStage.of(train, warm_users, warm_items, features=features, settings=settings, config=config)
-        settings = stage.choose_sources(settings)
-        settings, fused = stage.choose_fusion(settings)
+        settings = stage.choose_sources(settings, chosen)
+        with _timed("fusion"):
+            settings, fused = stage.choose_fusion(settings)
     else:
         fused = np.zeros((0, int(warm_items.sum())), dtype=np.float32)
-    settings = _choose_popularity(train, users, warm_items, fused, settings)
+    with _timed("popularity"):
+        settings = _choose_popularity(train, users, warm_items, fused, settings)
     if features.rows:
-        settings = choose_cold_items(train, valid, users=users, features=features, settings=settings, config=config)
+        with _timed("items without interactions"):
+            settings = choose_cold_items(train, valid, users=users, features=features, settings=settings, config=config)
     return settings
+
+
+@contextmanager
+def _timed(step: str) -> Iterator[None]:
+    """Log the processor time of a step of the search."""
+    started = time.process_time()
+    yield
+    _log.info("search: %s took %.1f processor seconds", step, time.process_time() - started)
 
 
 def _choose_weighting(
@@ -132,12 +160,9 @@ class _SourceStage:
         rows = sampled_rows(rows[np.diff(rows.indptr) > 0], config.max_search_fit_users, config.seed)
         return cls(rows, narrowed, known, warm_items, features, config)
 
-    def choose_sources(self, settings: RankerSettings) -> RankerSettings:
+    def choose_sources(self, settings: RankerSettings, chosen: RankerSettings | None) -> RankerSettings:
         """Choose the settings of each source by itself, and the weights of content blocks that the sources share."""
-        num_items = self.interactions.shape[1]
-        possible = [
-            name for name in settings.fusion if source_type(name).is_possible(num_items, settings.max_dense_items)
-        ] or [FALLBACK.name]
+        possible = possible_sources(settings.fusion, self.interactions.shape[1], settings.max_dense_items)
         inputs = SearchInputs(
             histories=self.interactions,
             known=self.known,
@@ -147,32 +172,43 @@ class _SourceStage:
             seed=settings.seed,
             max_dense_items=settings.max_dense_items,
             rounds=self.config.search_rounds,
+            frequent=frequent_items(
+                self.interactions, self.users, self.known, self.warm_items, self.features, self.config.max_search_items
+            ),
         )
-        chosen: dict[str, Section] = {}
+        found: dict[str, Section] = {}
         for name, source in SOURCES.items():
-            if name in possible:
-                result = source.search(inputs, settings.of(source))
-                chosen[name] = result.settings
+            if name not in possible:
+                continue
+            if chosen is not None and not source.uses_content:
+                found[name] = chosen.of(source)
+            else:
+                with _timed(name):
+                    result = source.search(inputs, settings.of(source))
+                found[name] = result.settings
                 if result.content_weights is not None:
                     inputs = replace(inputs, content_weights=result.content_weights)
         update = {"content_weights": dict(inputs.content_weights or {}), "fusion": {name: 1.0 for name in possible}}
-        return settings.with_sources(chosen).model_copy(update=update)
+        return settings.with_sources(found).model_copy(update=update)
 
     def choose_fusion(self, settings: RankerSettings) -> tuple[RankerSettings, Floats]:
         """Fusion weights and the length of the distilled vectors; with the distilled scores [n, W] of these users."""
         sources = fit_sources(self.interactions, self.features, self.warm_items, settings)
         shares = {name: standardise(source.score(self.known), self.known)[0] for name, source in sources.items()}
+        equal: Floats = np.sum(list(shares.values()), axis=0)
+        lists = [self.users.top(scores, _NUM_CANDIDATES) for scores in (*shares.values(), equal)]
+        candidates = Candidates.of(self.users, lists)
+        picked = {name: candidates.scores(share) for name, share in shares.items()}
         order = np.random.default_rng(settings.seed).permutation(len(self.users))
         half = len(order) // 2
         parts = [np.sort(order[:half]), np.sort(order[half:]), np.arange(len(order))]
-        part_users = [self.users.rows(part) for part in parts]
+        part_candidates = [candidates.rows(part) for part in parts]
 
         def evaluate(weights: Mapping[str, float], part: int) -> float:
-            fused = np.zeros((len(parts[part]), self.known.shape[1]), dtype=np.float32)
-            for name, weight in weights.items():
-                if weight:
-                    fused += np.float32(weight) * shares[name][parts[part]]
-            return part_users[part].ndcg(fused)
+            fused: Floats = np.sum(
+                [np.float32(weight) * picked[name][parts[part]] for name, weight in weights.items() if weight], axis=0
+            )
+            return float(part_candidates[part].ndcg_by_user(fused).mean())
 
         weights = learn_weights(list(shares), evaluate)
         settings = settings.model_copy(update={"fusion": {name: weight for name, weight in weights.items() if weight}})
@@ -203,16 +239,22 @@ def _choose_popularity(
     warm_users, cold_users = users.rows(warm), users.rows(cold)
     personal = np.full((len(warm), len(train.item_ids)), -1e6, dtype=np.float32)
     personal[:, warm_items] = fused_NW
+    personal_top = warm_users.top(personal, _NUM_CANDIDATES)
 
     chosen, best_value = settings.popularity, -1.0
     for half_life in half_life_candidates(train):
         tried = settings.popularity.model_copy(update={"half_life_days": half_life})
         model = PopularityModel.fit(train, settings.model_copy(update={"popularity": tried, "max_groups": 0}))
-        cold_sum = float(cold_users.ndcg_by_user(_repeat(model.log_popularity, len(cold))).sum()) if len(cold) else 0.0
+        popular = select_top(model.log_popularity[None], _NUM_CANDIDATES).indices
+        # Without history everybody's list is the same.
+        cold_lists = np.repeat(popular[:, :CUT_OFF], len(cold), axis=0)
+        cold_sum = float(list_metrics(cold_lists, cold_users.relevant, (CUT_OFF,))[f"ndcg@{CUT_OFF}"].sum())
+        candidates = Candidates.of(warm_users, [personal_top, np.repeat(popular, len(warm), axis=0)])
+        # Where there is no candidate, the own score is -inf, whatever is added.
+        own, log_popularity = candidates.scores(personal), model.log_popularity[candidates.items]
         for weight in WARM_POPULARITY:
-            scores: Floats = personal + np.float32(weight) * model.log_popularity
-            warm_sum = float(warm_users.ndcg_by_user(scores).sum()) if len(warm) else 0.0
-            value = warm_sum + cold_sum
+            scores: Floats = own + np.float32(weight) * log_popularity
+            value = float(candidates.ndcg_by_user(scores).sum()) + cold_sum
             if value > best_value * (1 + _TOLERANCE):
                 chosen, best_value = tried.model_copy(update={"warm_weight": weight}), value
     if not train.user_attributes or settings.max_groups == 0:
@@ -237,10 +279,6 @@ def _choose_popularity(
         if values[place] > values[0] * (1 + _TOLERANCE):
             best = best.model_copy(update={"warm_group_weight": WARM_GROUP_WEIGHTS[place]})
     return settings.model_copy(update={"popularity": best})
-
-
-def _repeat(values_I: Floats, num_rows: int) -> Floats:
-    return np.tile(values_I, (num_rows, 1))
 
 
 def _through(fused_NW: Floats, basis_WV: Floats) -> Floats:

@@ -17,8 +17,8 @@ from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Histories, Interactions, history_rows, sampled_rows
 from mmrec_lib.models.ranker.fusion import fuse
 from mmrec_lib.models.ranker.ranker import distilled_basis, fit_ranker, fit_sources
-from mmrec_lib.models.sources.cold_items import ColdItemModel
-from mmrec_lib.models.sources.content import ContentFeatures
+from mmrec_lib.models.sources.cold_items import ColdItemModel, kernel_ridge, ridge_penalty
+from mmrec_lib.models.sources.content import BlockKernels, ContentFeatures
 from mmrec_lib.models.sources.popularity import PopularityModel
 from mmrec_lib.models.tuning.validation import CUT_OFF, ValidationUsers, without
 from mmrec_lib.topk.selection import NO_ITEM, TopItems, select_top
@@ -53,7 +53,7 @@ def choose_cold_items(
         users: The users of the objective.
         features: Contents as unit rows.
         settings: All other settings, chosen before.
-        config: Share of items to hide, seed.
+        config: Share of items to hide, bounds of the search, seed.
     """
     hidden = _hide(train, features, config)
     if hidden is None or not settings.fusion:
@@ -61,9 +61,10 @@ def choose_cold_items(
     simulation = _Simulation.of(train, valid, hidden=hidden, features=features, settings=settings, config=config)
     if simulation is None:
         return settings
-    ridge = simulation.choose_ridge(settings.cold_items).model_copy(update={"scale": 1.0, "shift": 0.0})
+    ridge = simulation.choose_ridge(config).model_copy(update={"scale": 1.0, "shift": 0.0})
     settings = settings.model_copy(update={"cold_items": ridge})
-    contest = _real_contest(train, valid, users, settings) or simulation.contest(ridge)
+    few_users = settings.with_max_users(config.max_search_fit_users)
+    contest = _real_contest(train, valid, users, few_users) or simulation.contest(ridge)
     return settings if contest is None else settings.model_copy(update={"cold_items": _choose_scale(ridge, contest)})
 
 
@@ -143,7 +144,7 @@ def _real_contest(
 def _hide(train: FitData, features: ContentFeatures, config: TrainingConfig) -> Bools | None:
     """[I] a seeded share of the items that have interactions and content; None where they are too few."""
     eligible = np.flatnonzero((train.interactions.item_counts() > 0) & features.has_any({}))
-    number = round(config.cold_item_share * len(eligible))
+    number = min(round(config.cold_item_share * len(eligible)), config.max_search_items)
     if number < _MIN_HIDDEN:
         return None
     hidden = np.zeros(len(train.item_ids), dtype=np.bool_)
@@ -235,16 +236,28 @@ class _Simulation:
             settings=settings,
         )
 
-    def choose_ridge(self, start: ColdItemSettings) -> ColdItemSettings:
-        """Penalty and block weights by the ranking of hidden items among themselves."""
+    def choose_ridge(self, config: TrainingConfig) -> ColdItemSettings:
+        """Penalty and block weights by the ranking of hidden items among themselves, fitted on some of the others."""
+        start = self.settings.cold_items
         evaluated = np.flatnonzero(np.diff(self.only_hidden.relevant.indptr) > 0)
         if not len(evaluated):
             return start
         users = self.only_hidden.rows(evaluated)
         projected = self.projected[evaluated]
+        warm = np.flatnonzero(self.warm)
+        number = min(config.max_search_items, len(warm))
+        chosen = np.sort(np.random.default_rng(config.seed).choice(len(warm), number, replace=False))
+        fitted = np.zeros_like(self.warm)
+        fitted[warm[chosen]] = True
+        within, across = (BlockKernels.of(self.features, items, fitted) for items in (fitted, self.hidden))
+        mean = self.basis[chosen].mean(axis=0)
 
         def evaluate(candidate: ColdItemSettings) -> float:
-            return users.ndcg(projected @ self._predicted(candidate, self.hidden).T)
+            kernel, to_hidden = within.kernel(candidate.weights), across.kernel(candidate.weights)
+            assert kernel is not None and to_hidden is not None
+            penalty = ridge_penalty(candidate, self.features.weighted(candidate.weights))
+            dual = kernel_ridge(kernel, penalty, self.basis[chosen] - mean)
+            return users.ndcg(projected @ (to_hidden @ dual + mean).T)
 
         best, value = coordinate_search(start, {"regulariser": REGULARISERS}, evaluate)
         for name in self.features.rows:
@@ -266,16 +279,17 @@ class _Simulation:
         scores = np.full((len(evaluated), len(self.warm)), -np.inf, dtype=np.float32)
         scores[:, self.warm] = projected @ self.basis.T
         scores += self.popularity
-        predicted = projected @ self._predicted(ridge, self.hidden).T
+        predicted = projected @ self._predicted(ridge).T
         # Items that really have no interactions are neither: they stay at the bottom here.
         floor = float(self.popularity[self.hidden].max())
         return _Contest.of(
             scores, self.hidden, cold_scores=predicted, floor=floor, users=self.among_all.rows(evaluated)
         )
 
-    def _predicted(self, candidate: ColdItemSettings, wanted: Bools) -> Floats:
-        model = ColdItemModel.fit(self.features, self.warm, self.basis, candidate, self.settings.max_dense_items)
-        rows = np.tile(model.mean, (int(wanted.sum()), 1))
+    def _predicted(self, ridge: ColdItemSettings) -> Floats:
+        """Vectors of the hidden items by a fit on all others."""
+        model = ColdItemModel.fit(self.features, self.warm, self.basis, ridge, self.settings.max_dense_items)
+        rows = np.tile(model.mean, (int(self.hidden.sum()), 1))
         for name, coefficients in model.coefficients.items():
-            rows += np.asarray(self.features.rows[name][wanted] @ coefficients)
+            rows += np.asarray(self.features.rows[name][self.hidden] @ coefficients)
         return rows

@@ -116,13 +116,13 @@ def test_range_finder_finds_leading_singular_vectors() -> None:
 def test_distillation_keeps_scores_of_low_rank() -> None:
     generator = np.random.default_rng(7)
     fused = (generator.standard_normal((50, 3)) @ generator.standard_normal((3, 30))).astype(np.float32)
-    basis = leading_items_basis(lambda: [fused[:20], fused[20:]], 30, 3, seed=0)
+    basis = leading_items_basis([fused[:20], fused[20:]], 30, 3, seed=0)
     np.testing.assert_allclose(fused @ basis @ basis.T, fused, atol=1e-3)
     np.testing.assert_allclose(basis.T @ basis, np.eye(3), atol=1e-4)
 
 
 def test_more_dimensions_than_items_are_filled_with_zeros() -> None:
-    basis = leading_items_basis(lambda: [np.eye(4, dtype=np.float32)], 4, 6, seed=0)
+    basis = leading_items_basis([np.eye(4, dtype=np.float32)], 4, 6, seed=0)
     assert basis.shape == (4, 6)
     assert not basis[:, 4:].any()
 
