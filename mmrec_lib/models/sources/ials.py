@@ -163,7 +163,7 @@ class _Basis:
 
 @dataclass(frozen=True)
 class _AlikeRows:
-    """Rows of alike length, padded to the longest: b rows of L entries.
+    """Rows of alike length, padded to one width, whatever other rows there are: b rows of L entries.
 
     With D the diagonal of shared eigenvalues plus penalty, and B the entries' factors times the roots of their
     confidence c, a row's matrix is D + B'B. Its inverse times B' is D^-1 B' (I + B D^-1 B')^-1 (the push-through
@@ -224,26 +224,32 @@ class _AlikeRows:
 
 def _alike_rows(x_NW: sparse.csr_matrix, rank: int, settings: IalsSettings) -> Iterator[_AlikeRows]:
     lengths = np.diff(x_NW.indptr)
-    order = np.argsort(lengths, kind="stable")
+    widths = _widths(int(lengths.max(initial=0)))
+    width_of = np.searchsorted(widths, lengths)
+    order = np.argsort(width_of, kind="stable")
     order = order[lengths[order] > 0]
-    start = 0
-    while start < len(order):
-        # Rows of alike length share a batch, so that padding is small.
-        stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * int(lengths[order[stop]]) * rank <= _BATCH_NUMBERS // 4:
-            if lengths[order[stop]] > 1.5 * lengths[order[start]] + 8:
-                break
-            stop += 1
-        rows = order[start:stop]
-        place = np.arange(int(lengths[rows[-1]]))[None, :]
-        filled = place < lengths[rows][:, None]
-        position = np.where(filled, x_NW.indptr[rows][:, None] + place, 0)
-        yield _AlikeRows(
-            rows=rows,
-            roots=np.sqrt(np.where(filled, x_NW.data[position], 0)).astype(np.float32),
-            columns=x_NW.indices[position].astype(np.int64),
-            position=position,
-            filled=filled,
-            penalty=(settings.regulariser * (lengths[rows] + settings.unobserved * x_NW.shape[1])).astype(np.float32),
-        )
-        start = stop
+    for at, width in enumerate(widths):
+        alike = order[slice(*np.searchsorted(width_of[order], [at, at + 1]))]
+        size = max(1, _BATCH_NUMBERS // 4 // (width * rank))
+        for start in range(0, len(alike), size):
+            rows = alike[start : start + size]
+            place = np.arange(width)[None, :]
+            filled = place < lengths[rows][:, None]
+            position = np.where(filled, x_NW.indptr[rows][:, None] + place, 0)
+            penalty = settings.regulariser * (lengths[rows] + settings.unobserved * x_NW.shape[1])
+            yield _AlikeRows(
+                rows=rows,
+                roots=np.sqrt(np.where(filled, x_NW.data[position], 0)).astype(np.float32),
+                columns=x_NW.indices[position].astype(np.int64),
+                position=position,
+                filled=filled,
+                penalty=penalty.astype(np.float32),
+            )
+
+
+def _widths(longest: int) -> list[int]:
+    """Lengths that rows are padded to, so that padding is small and follows from a row's own length alone."""
+    widths = [8]
+    while widths[-1] < longest:
+        widths.append(widths[-1] * 3 // 2 + 8)
+    return widths
