@@ -145,8 +145,8 @@ class FittedRanker:
         x_NW = self._known(histories)
         scales: list[Mapping[str, Scale]] = []
         for rows in _blocks(len(histories), users_at_once or self.settings.user_block):
-            block, num_users = x_NW[rows], rows.stop - rows.start
-            block.resize(users_at_once or num_users, block.shape[1])
+            num_users = rows.stop - rows.start
+            block = _filled_up(x_NW[rows], users_at_once or num_users)
             projected, of_block = self._projector.project(block, search)
             vectors[rows, :dim] = projected[:num_users]
             scales.append({name: scale.first(num_users) for name, scale in of_block.items()})
@@ -380,6 +380,12 @@ def assemble_ranker(
 
 def _rows_of(content: Content, rows: Ints) -> Content:
     return Content(content.name, content.kind, content.matrix[rows], content.has[rows], content.tokens)
+
+
+def _filled_up(x_NW: sparse.csr_matrix, num_rows: int) -> sparse.csr_matrix:
+    """The same rows, followed by empty ones up to a number."""
+    indptr = np.pad(x_NW.indptr, (0, num_rows - x_NW.shape[0]), mode="edge")
+    return sparse.csr_matrix((x_NW.data, x_NW.indices, indptr), shape=(num_rows, x_NW.shape[1]))
 
 
 def _in_parts(entries: Ints, places: Ints) -> Iterator[tuple[Ints, Ints]]:
