@@ -171,7 +171,7 @@ def test_random_changes_of_users_score_them_alone_and_equal_a_full_run(shop: Sho
     changed = rng.choice(users, 5, replace=False).tolist()
     acting, turned, gone, controlling, renamed = changed
     if seed == 1:
-        shop.reranking = {"diversity": None, "quotas": [{"attribute": "category", "max_items": 3}]}
+        shop.reranking = {"quotas": [{"by": "category", "at_most": 3}]}
     shop.score()
     shop.histories[acting] = rng.choice(shop.item_ids, 25, replace=False).tolist()
     shop.histories[turned] = []
