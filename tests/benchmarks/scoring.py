@@ -92,6 +92,7 @@ def users_of(ids: NDArray[np.str_], num_users: int, rng: np.random.Generator) ->
             "history_items": history,
             "history_weights": lists_of_rows(pa.array(np.ones(lengths.sum())), lengths),
             "seen_item_ids": history,
+            "input_hash": pa.array(np.arange(num_users), pa.int64()),
             "seed": pa.array(np.arange(num_users), pa.int64()),
         }
     )

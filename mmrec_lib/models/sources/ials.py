@@ -72,7 +72,8 @@ class Ials(Source[IalsSettings]):
 
     def score(self, x_NW: sparse.csr_matrix) -> Floats:
         """[n, W] float32."""
-        product: Floats = fold_in(x_NW, self.items, self.settings) @ self.items.T
+        codes, factors = self.low_rank(x_NW)
+        product: Floats = codes @ factors.T
         return product
 
     def contributions(self, x_NW: sparse.csr_matrix, items_NK: Ints) -> Floats:
@@ -82,12 +83,9 @@ class Ials(Source[IalsSettings]):
             parts[rows.position[rows.filled]] = rows.contributions(self._basis, items_NK)[rows.filled]
         return parts
 
-    def low_rank(self, x_NW: sparse.csr_matrix) -> tuple[Floats, Floats] | None:
+    def low_rank(self, x_NW: sparse.csr_matrix) -> tuple[Floats, Floats]:
         """The factors of users and items, along axes of their own."""
-        codes = np.zeros((x_NW.shape[0], self.items.shape[1]), dtype=np.float32)
-        for rows in _alike_rows(x_NW, self.items.shape[1], self.settings):
-            codes[rows.rows] = rows.solve(self._basis)
-        return codes, self._basis.factors
+        return _codes(x_NW, self._basis, self.settings), self._basis.factors
 
     @cached_property
     def _basis(self) -> _Basis:
@@ -133,10 +131,16 @@ def fold_in(x_NW: sparse.csr_matrix, items_WK: Floats, settings: IalsSettings) -
     A row minimises sum over its entries c(1 - s)^2 + unobserved * sum over all s^2 + penalty * |factor|^2.
     """
     basis = _Basis.of(items_WK, settings)
-    out = np.zeros((x_NW.shape[0], items_WK.shape[1]), dtype=np.float32)
-    for rows in _alike_rows(x_NW, items_WK.shape[1], settings):
-        out[rows.rows] = rows.solve(basis) @ basis.axes.T
-    return out
+    factors: Floats = _codes(x_NW, basis, settings) @ basis.axes.T
+    return factors
+
+
+def _codes(x_NW: sparse.csr_matrix, basis: _Basis, settings: IalsSettings) -> Floats:
+    """Factors of rows along the axes of a basis, [n, rank] float32; those of a row follow from that row alone."""
+    codes = np.zeros((x_NW.shape[0], len(basis.spread)), dtype=np.float32)
+    for rows in _alike_rows(x_NW, len(basis.spread), settings):
+        codes[rows.rows] = rows.solve(basis)
+    return codes
 
 
 @dataclass(frozen=True)
