@@ -5,12 +5,9 @@ The tests run in order on one store, whose tables are written straight: a model,
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,13 +18,13 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.ranker import fit_ranker
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.checks import ChecksConfig
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.score import SLICED, ScoringResult, ScoringSettings, score_all
 from mmrec_lib.showing.config import ShowingConfig
-from mmrec_lib.tracking.registry import SNAPSHOT_TAG
+from tests.champion import Champion
 from tests.unit.models.checkerboard import SETTINGS, checkerboard
 
 pytestmark = pytest.mark.slow
@@ -43,28 +40,19 @@ class Shop:
 
     Attributes:
         lakehouse: Tables.
-        folder: The champion's files.
-        histories: Items of each user, the latest first.
         registry: Gives the champion.
+        item_ids: Items of the champion's fit.
+        histories: Items of each user, the latest first.
         showing: Rules.
         reranking: Steps after the search.
     """
 
     lakehouse: Lakehouse
-    folder: Path
+    registry: Champion
     item_ids: list[str]
     histories: dict[str, list[str]] = field(default_factory=dict)
     showing: dict[str, Any] = field(default_factory=dict)
     reranking: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def registry(self) -> Any:
-        champion = SimpleNamespace(version="1", tags={SNAPSHOT_TAG: "s1"})
-
-        def copy(model: object, name: str, target: Path) -> Path:
-            return Path(shutil.copytree(self.folder, target / name))
-
-        return SimpleNamespace(model_name="ranker", by_alias=lambda alias: champion, model_artifact=copy)
 
     def put(self, table: str, rows: Sequence[Mapping[str, object]]) -> None:
         schema = CONTRACTS[table].input_schema
@@ -130,11 +118,10 @@ class Shop:
 def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("again")
     board = checkerboard()
-    ranker: FittedRanker = fit_ranker(board.train, SETTINGS)
-    ranker.save(folder / "ranker")
+    ranker = fit_ranker(board.train, SETTINGS)
     lakehouse = Lakehouse(spark, StoreConfig(out=str(folder / "out")), "run-1", datetime(2026, 1, 1, tzinfo=UTC))
     ids = [str(item) for item in ranker.item_ids]
-    made = Shop(lakehouse, folder / "ranker", ids)
+    made = Shop(lakehouse, Champion.of(ranker, folder / "ranker"), ids)
     weights = board.train.interactions.weights
     for row in range(weights.shape[0]):
         made.histories[f"u{row:02d}"] = [ids[column] for column in weights[row].indices]
