@@ -22,7 +22,7 @@ from mmrec_lib.contracts.gold import ITEM_VECTOR
 from mmrec_lib.errors import ModelError, ShowingError
 from mmrec_lib.features.load import SnapshotItems, load_fit_contents, load_items, present_profiles
 from mmrec_lib.lakehouse.actions import side_by_side
-from mmrec_lib.lakehouse.merging import Staged, WriteResult
+from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.lakehouse.views import ensure_current_views
 from mmrec_lib.models.data import Content
@@ -35,7 +35,7 @@ from mmrec_lib.scoring.checks import NewLists, check_before_publishing, check_ca
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.list_rules import LISTS, SHORT
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
-from mmrec_lib.scoring.published import name_slices
+from mmrec_lib.scoring.published import PublishedSlice, name_slices, published_slices
 from mmrec_lib.scoring.shown_items import item_columns, item_facts, load_controls, load_rules
 from mmrec_lib.scoring.users import SCORED, SHARES, ScoringTask, score_profiles
 from mmrec_lib.showing.config import ShowingConfig
@@ -114,7 +114,8 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
             f"The catalogue has {num_items} items, more than scoring.max_catalogue_items = "
             f"{config.max_catalogue_items}. Raise it where the driver has the memory."
         )
-    check_catalogue(lakehouse, num_items, config.checks)
+    published = published_slices(lakehouse)
+    check_catalogue(lakehouse, num_items, published.get("item_vector"), config.checks)
     rules, profiles = load_rules(items, profiles, controls, settings.showing)
     if rules.pins and settings.reranking.exploration is not None:
         raise ShowingError(
@@ -132,7 +133,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
     attributes = {*catalogue.ranker.attribute_names, *user_attributes_of(settings.showing, day)}
     profiles = with_input_hash(profiles, sorted(attributes))
     if config.only_affected:
-        affected = find_affected(lakehouse, SLICED, profiles, day, version, hashes, k=config.k)
+        affected = find_affected(lakehouse, published, profiles, PublishedSlice(day, version, hashes), k=config.k)
     else:
         affected = score_everyone(profiles, "scoring.only_affected is off")
     num_tasks = 2 * (1 + affected.num_scored // config.users_per_task)
@@ -154,7 +155,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
             writes.append(lambda: _write_items(lakehouse, catalogue, uri, scored, champion, config, day))
         side_by_side(writes)
     # Last and in one commit: a reader that follows it never meets a table that is not there yet.
-    name_slices(lakehouse, SLICED, day, version, hashes)
+    name_slices(lakehouse, SLICED, PublishedSlice(day, version, hashes))
     ensure_current_views(lakehouse, SLICED)
     counts = {
         "users": checked[LISTS],
@@ -203,14 +204,16 @@ def _writes_of_users(
     lists = _topk_rows(scored).select(F.lit(day).alias("as_of_date"), "*", F.lit(version).alias("model_version"))
     vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector", "input_hash")
 
-    def write(name: str, rows: DataFrame, where: Mapping[str, str | date]) -> WriteResult:
-        if affected.replaced is None:
-            return lakehouse.replace_slice(name, Staged(rows), where)
-        return lakehouse.replace_keys(name, Staged(rows), where, affected.replaced)
-
+    of_day, of_version = {"as_of_date": day}, {"model_version": version}
+    replaced = affected.replaced
+    if replaced is None:
+        return [
+            lambda: lakehouse.replace_slice("user_topk", Staged(lists), of_day),
+            lambda: lakehouse.replace_slice("user_vector", Staged(vectors), of_version),
+        ]
     return [
-        lambda: write("user_topk", lists, {"as_of_date": day}),
-        lambda: write("user_vector", vectors, {"model_version": version}),
+        lambda: lakehouse.replace_keys("user_topk", Staged(lists), of_day, replaced),
+        lambda: lakehouse.replace_keys("user_vector", Staged(vectors), of_version, replaced),
     ]
 
 

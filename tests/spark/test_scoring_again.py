@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import PublishingError
@@ -59,8 +60,8 @@ class Shop:
         full = [{**dict.fromkeys(schema.names), **row} for row in rows]
         self.lakehouse.merge(table, self.lakehouse.spark.createDataFrame(full, schema))
 
-    def delete(self, table: str, key: str, value: str) -> None:
-        gone = self.lakehouse.read(table).where(f"{key} = '{value}'")
+    def delete(self, table: str, key: str, *values: str) -> None:
+        gone = self.lakehouse.read(table).where(F.col(key).isin(*values))
         self.lakehouse.merge(table, gone.limit(0), delete_keys=gone)
 
     def put_items(self, gone: Sequence[str] = ()) -> None:
@@ -221,7 +222,6 @@ def test_a_catalogue_that_shrank_is_refused_before_anybody_is_scored(
         raise AssertionError("scored before the catalogue was checked")
 
     monkeypatch.setattr("mmrec_lib.scoring.score.score_profiles", refuse)
-    for item in shop.item_ids[:20]:
-        shop.delete("item", "item_id", item)
+    shop.delete("item", "item_id", *shop.item_ids[:20])
     with pytest.raises(PublishingError, match="the catalogue has 20 items, and had 40"):
         shop.score()
