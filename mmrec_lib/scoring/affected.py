@@ -7,9 +7,8 @@ are scored whose own hash differs. A run that was killed leaves other tables, so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -17,7 +16,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.contracts.table import SLICE_COLUMN
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.scoring.checks import NONE_KEPT, KeptLists
-from mmrec_lib.scoring.published import published_slices
+from mmrec_lib.scoring.published import PublishedSlice
 
 _KEPT, _SCORED, _GONE = "kept", "scored", "gone"
 
@@ -64,11 +63,9 @@ def score_everyone(profiles: DataFrame, reason: str) -> Affected:
 
 def find_affected(
     lakehouse: Lakehouse,
-    names: Iterable[str],
+    published: Mapping[str, PublishedSlice],
     profiles: DataFrame,
-    day: date,
-    version: str,
-    input_hashes: Mapping[str, str],
+    new: Mapping[str, PublishedSlice],
     *,
     k: int,
 ) -> Affected:
@@ -76,17 +73,15 @@ def find_affected(
 
     Args:
         lakehouse: The store.
-        names: The published tables.
+        published: The slices that were published last, by table.
         profiles: See `with_input_hash`.
-        day: Date of the lists.
-        version: Version of the model.
-        input_hashes: Hashes of what all lists share, by name.
+        new: The slices of this run, by table.
         k: Items of a list.
     """
-    reason = _reason_for_all(lakehouse, names, day, version, input_hashes)
+    reason = _reason_for_all(lakehouse, published, new)
     if reason is not None:
         return score_everyone(profiles, reason)
-    before = lakehouse.read("user_vector").where(F.col("model_version") == version)
+    before = lakehouse.read("user_vector").where(F.col("model_version") == new["user_vector"].version)
     both = profiles.select("user_id", "input_hash").join(
         before.select("user_id", F.col("input_hash").alias("_before")), "user_id", "full"
     )
@@ -95,7 +90,11 @@ def find_affected(
     states = lakehouse.stage("user_state", both.select("user_id", state.alias("state")))
     counts = {row["state"]: int(row["count"]) for row in states.groupBy("state").count().collect()}
     replaced = states.where(F.col("state") != _KEPT).select("user_id")
-    lists = lakehouse.read("user_topk").where(F.col(SLICE_COLUMN) == F.lit(day)).join(replaced, "user_id", "left_anti")
+    lists = (
+        lakehouse.read("user_topk")
+        .where(F.col(SLICE_COLUMN) == F.lit(new["user_topk"].day))
+        .join(replaced, "user_id", "left_anti")
+    )
     num_entries, num_full = lists.agg(F.count(F.lit(1)), F.count_if(F.col("rank") == k)).collect()[0]
     num_kept = counts.get(_KEPT, 0)
     to_score = states.where(F.col("state") == _SCORED).select("user_id")
@@ -108,21 +107,21 @@ def find_affected(
 
 
 def _reason_for_all(
-    lakehouse: Lakehouse, names: Iterable[str], day: date, version: str, input_hashes: Mapping[str, str]
+    lakehouse: Lakehouse, published: Mapping[str, PublishedSlice], new: Mapping[str, PublishedSlice]
 ) -> str | None:
     """Reason why anyone's list may differ from the published one; None where that follows from the user alone."""
-    published = published_slices(lakehouse)
-    for name in names:
-        if name not in published:
+    for name, current in new.items():
+        before = published.get(name)
+        if before is None:
             return f"no {name} was published yet"
-        if published[name].day != day:
-            return f"the published {name} is of {published[name].day}"
-        if published[name].version != version:
-            return f"the published {name} is of model version {published[name].version}"
-        before = published[name].input_hashes
-        changed = [part for part in sorted({*input_hashes, *before}) if input_hashes.get(part) != before.get(part)]
+        if before.day != current.day:
+            return f"the published {name} is of {before.day}"
+        if before.version != current.version:
+            return f"the published {name} is of model version {before.version}"
+        parts = sorted({*current.input_hashes, *before.input_hashes})
+        changed = [part for part in parts if current.input_hashes.get(part) != before.input_hashes.get(part)]
         if changed:
             return f"changed: {', '.join(changed)}"
-        if published[name].table_version != lakehouse.data_version(name):
+        if before.table_version != lakehouse.data_version(name):
             return f"{name} is not as the last run that ended left it"
     return None

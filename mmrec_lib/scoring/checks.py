@@ -31,7 +31,7 @@ from mmrec_lib.scoring.list_rules import (
     KnownItems,
     check_all,
 )
-from mmrec_lib.scoring.published import published_slices
+from mmrec_lib.scoring.published import PublishedSlice, published_slices
 
 _FOUND = StructType(
     [
@@ -160,21 +160,21 @@ def _told(text: str, finding: Finding, what: str) -> str:
     return f"{finding.num_rows} {what} {text} ({shown}{more})"
 
 
-def check_catalogue(lakehouse: Lakehouse, num_items: int, config: ChecksConfig) -> None:
+def check_catalogue(
+    lakehouse: Lakehouse, num_items: int, published: PublishedSlice | None, config: ChecksConfig
+) -> None:
     """Check the size of a catalogue against that of the published one, before anybody is scored.
 
     Args:
-        lakehouse: Reads the published slices: item_vector and current_slice.
+        lakehouse: Reads item_vector.
         num_items: Items of the catalogue.
+        published: The published slice of item_vector; None where none was published.
         config: Bounds.
 
     Raises:
         PublishingError: When it lost more than the configured share of its items.
     """
-    if config.max_catalogue_shrink >= 1:
-        return
-    published = published_slices(lakehouse).get("item_vector")
-    if published is None:
+    if config.max_catalogue_shrink >= 1 or published is None:
         return
     before = lakehouse.read("item_vector").where(F.col("model_version") == published.version).count()
     if before - num_items > config.max_catalogue_shrink * before:

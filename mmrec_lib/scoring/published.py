@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -21,13 +21,13 @@ class PublishedSlice:
         day: Its date.
         version: Version of the model.
         input_hashes: See the table current_slice; empty where an earlier version of the library published it.
-        table_version: Version of the table after it was written; None where it was not written down.
+        table_version: Version of the table after it was written; None where it was not written down, or not yet.
     """
 
     day: date
     version: str
     input_hashes: Mapping[str, str]
-    table_version: int | None
+    table_version: int | None = None
 
 
 def published_slices(lakehouse: Lakehouse) -> dict[str, PublishedSlice]:
@@ -41,9 +41,10 @@ def published_slices(lakehouse: Lakehouse) -> dict[str, PublishedSlice]:
     return found
 
 
-def name_slices(
-    lakehouse: Lakehouse, names: Iterable[str], day: date, version: str, input_hashes: Mapping[str, str]
-) -> None:
+def name_slices(lakehouse: Lakehouse, slices: Mapping[str, PublishedSlice]) -> None:
     """Name the slices that readers should take, in one commit; to be called after all of them were written."""
-    rows = [(name, day, version, {**input_hashes, _TABLE_VERSION: str(lakehouse.data_version(name))}) for name in names]
+    rows = [
+        (name, new.day, new.version, {**new.input_hashes, _TABLE_VERSION: str(lakehouse.data_version(name))})
+        for name, new in slices.items()
+    ]
     lakehouse.merge("current_slice", lakehouse.spark.createDataFrame(rows, CURRENT_SLICE.input_schema))

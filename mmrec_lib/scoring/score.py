@@ -132,8 +132,9 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
         hashes = save_catalogue(catalogue, folder, uri) | _hashes_of(settings)
     attributes = {*catalogue.ranker.attribute_names, *user_attributes_of(settings.showing, day)}
     profiles = with_input_hash(profiles, sorted(attributes))
+    new_slices = dict.fromkeys(SLICED, PublishedSlice(day, version, hashes))
     if config.only_affected:
-        affected = find_affected(lakehouse, published, profiles, PublishedSlice(day, version, hashes), k=config.k)
+        affected = find_affected(lakehouse, published, profiles, new_slices, k=config.k)
     else:
         affected = score_everyone(profiles, "scoring.only_affected is off")
     num_tasks = 2 * (1 + affected.num_scored // config.users_per_task)
@@ -155,7 +156,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
             writes.append(lambda: _write_items(lakehouse, catalogue, uri, scored, champion, config, day))
         side_by_side(writes)
     # Last and in one commit: a reader that follows it never meets a table that is not there yet.
-    name_slices(lakehouse, SLICED, PublishedSlice(day, version, hashes))
+    name_slices(lakehouse, new_slices)
     ensure_current_views(lakehouse, SLICED)
     counts = {
         "users": checked[LISTS],

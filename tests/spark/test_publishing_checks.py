@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.scoring.checks import ChecksConfig, KeptLists, NewLists, check_before_publishing, check_catalogue
+from mmrec_lib.scoring.published import published_slices
 from tests.published import publish
 
 DAY, NEXT = date(2026, 1, 1), date(2026, 1, 2)
@@ -70,9 +71,9 @@ def test_bounds_of_short_lists_and_of_the_catalogue(lakehouse: Lakehouse, new: N
     with pytest.raises(
         PublishingError, match=r"has 4 items, and had 8 when it was last published, which is 50.0% less"
     ):
-        check_catalogue(lakehouse, 4, ChecksConfig())
-    check_catalogue(lakehouse, 4, ChecksConfig(max_catalogue_shrink=0.5))
-    check_catalogue(lakehouse, 4, ChecksConfig(max_catalogue_shrink=1))
+        check_catalogue(lakehouse, 4, published_slices(lakehouse)["item_vector"], ChecksConfig())
+    check_catalogue(lakehouse, 4, published_slices(lakehouse)["item_vector"], ChecksConfig(max_catalogue_shrink=0.5))
+    check_catalogue(lakehouse, 4, published_slices(lakehouse)["item_vector"], ChecksConfig(max_catalogue_shrink=1))
 
 
 def test_the_share_of_changed_entries_is_compared_only_when_asked(lakehouse: Lakehouse, new: NewLists) -> None:
