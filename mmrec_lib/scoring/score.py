@@ -204,7 +204,6 @@ def _writes_of_users(
     """Write lists and vectors: whole slices, or those of some users."""
     lists = _topk_rows(scored).select(F.lit(day).alias("as_of_date"), "*", F.lit(version).alias("model_version"))
     vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector", "input_hash")
-
     of_day, of_version = {"as_of_date": day}, {"model_version": version}
     replaced = affected.replaced
     if replaced is None:
