@@ -1,4 +1,4 @@
-"""The whole pipeline in one Spark session: runs the job graph of resources/ that Databricks runs as tasks."""
+"""A job graph of resources/ in one Spark session, as Databricks runs it as tasks: by default the whole pipeline."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from mmrec_lib.runtime.graph import Task, load_graph, load_jobs, run_graph
 from mmrec_lib.runtime.main import Command, conf_root_of, open_context, run_program, summary_of
 
 NAME = "run_pipeline"
+# The whole pipeline, and scoring without training.
+GRAPHS = ("pipeline", "score")
 # `make models` prepares models once for all stores; on a cluster it is the first task of the graph.
 LEFT_OUT = ("prepare_models",)
 
@@ -23,11 +25,11 @@ def local_tasks(tasks: Sequence[Task]) -> list[Task]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run all jobs in order; returns the exit status."""
+    """Run all jobs of a graph in order; returns the exit status."""
     root = conf_root_of(main).parent
 
     def work(command: Command) -> dict[str, Any]:
-        tasks = local_tasks(load_graph(root / "resources" / "pipeline.job.yml"))
+        tasks = local_tasks(load_graph(root / "resources" / f"{command.graph}.job.yml"))
         jobs = load_jobs(tasks, root / "resources")
         with open_context(command) as context:
             runs = run_graph(tasks, jobs, context, command.settings, force=command.force, dry_run=command.dry_run)
@@ -39,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 context.progress.line(line)
         return {"job": NAME, "status": "succeeded", "jobs": [summary_of(run) for run in runs]}
 
-    return run_program(NAME, "runs the whole pipeline", argv, root / "conf", work, lambda command: command.settings)
+    summary = "runs the whole pipeline, or another job graph"
+    return run_program(NAME, summary, argv, root / "conf", work, lambda command: command.settings, GRAPHS)
 
 
 if __name__ == "__main__":

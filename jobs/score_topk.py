@@ -23,10 +23,12 @@ class Config(Section):
 
 
 def run(context: Context, config: Config) -> Outcome:
-    """Replace the slice of the date with exact top-k lists for every known user."""
+    """Bring the exact top-k lists of all known users to the champion's, by scoring those whom a change concerns."""
     settings = ScoringSettings(config.scoring, config.showing, config.reranking)
-    counts = score_all(context.lakehouse, context.registry, settings)
-    return Outcome(counts, f"lists for {counts['users']} users over {counts['items']} items")
+    result = score_all(context.lakehouse, context.registry, settings)
+    counts, reason = result.counts, result.reason
+    told = f"scored {counts['users.scored']} again" if reason is None else f"scored everyone ({reason})"
+    return Outcome(counts, f"lists for {counts['users']} users over {counts['items']} items, {told}")
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:

@@ -13,7 +13,7 @@
 import pyspark.sql.functions as F
 
 from mmrec_lib import current_rows, open_notebook
-from mmrec_lib.training.register import SNAPSHOT_TAG
+from mmrec_lib.tracking.registry import SNAPSHOT_TAG
 
 store = open_notebook(globals())
 lakehouse = store.lakehouse

@@ -45,5 +45,5 @@ def publish(
         frame = spark.createDataFrame(near, f"{columns}, model_version string")
         lakehouse.replace_slice("item_neighbor", frame, {"as_of_date": day})
         names.append("item_neighbor")
-    named = [(name, day, version) for name in names]
+    named = [(name, day, version, None) for name in names]
     lakehouse.merge("current_slice", spark.createDataFrame(named, CURRENT_SLICE.input_schema))

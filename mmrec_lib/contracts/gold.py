@@ -74,6 +74,12 @@ USER_VECTOR = TableContract(
         Column("model_version", StringType(), "Version of the registered ranker.", required=True),
         Column("user_id", StringType(), "The user.", required=True),
         Column("vector", VECTOR, "float32.", required=True),
+        Column(
+            "input_hash",
+            LongType(),
+            "Hash of what is known of the user; a user for whom it is the same is not scored again while model and "
+            "catalogue stay.",
+        ),
     ),
     key=("model_version", "user_id"),
     partition_by=("model_version",),
@@ -102,6 +108,12 @@ CURRENT_SLICE = TableContract(
             "as_of_date", DateType(), "Date of its slice; of vectors, the date they were computed for.", required=True
         ),
         Column("model_version", StringType(), "Version of the registered ranker that made it.", required=True),
+        Column(
+            "input_hashes",
+            MapType(StringType(), StringType()),
+            "Hash of each part of what all rows of the slice follow from, such as vectors, rules and settings; and the "
+            "version of the table that they are in.",
+        ),
     ),
     key=("table_name",),
 )

@@ -136,24 +136,34 @@ class SnapshotItems:
         snapshot_id: See the table training_snapshot.
         cuts: Where its parts end.
         item_ids: [I] sorted.
-        is_available: [I] whether the item may be recommended now.
+        table: item_id and available, whether the item may be recommended now, and the other columns that were asked
+            for, in that order.
     """
 
     snapshot_id: str
     cuts: Cuts
     item_ids: npt.NDArray[np.str_]
-    is_available: npt.NDArray[np.bool_]
+    table: pa.Table
+
+    @cached_property
+    def is_available(self) -> npt.NDArray[np.bool_]:
+        """[I] whether the item may be recommended now."""
+        return np.asarray(self.table["available"].to_numpy(), dtype=np.bool_)
 
 
-def load_items(lakehouse: Lakehouse) -> SnapshotItems:
+def load_items(lakehouse: Lakehouse, columns: Sequence[str] = ()) -> SnapshotItems:
     """Read the catalogue of the latest snapshot.
+
+    Args:
+        lakehouse: The store.
+        columns: Columns of the table item to read besides item_id and available.
 
     Raises:
         NoDataError: When there is no snapshot, or it has no items.
     """
     snapshot_id, cuts = current_snapshot(lakehouse)
     own = lakehouse.read("training_item").where(F.col("snapshot_id") == snapshot_id).select("item_id")
-    present = lakehouse.read("item").select("item_id", "available")
+    present = lakehouse.read("item").select(*dict.fromkeys(("item_id", "available", *columns)))
     items = _sorted_table(lakehouse, "item_id", own.join(present, "item_id"))
     if not len(items):
         raise NoDataError(
@@ -164,7 +174,7 @@ def load_items(lakehouse: Lakehouse) -> SnapshotItems:
         snapshot_id=snapshot_id,
         cuts=cuts,
         item_ids=np.array(items["item_id"].to_pylist(), dtype=np.str_),
-        is_available=np.asarray(items["available"].to_numpy(), dtype=np.bool_),
+        table=items,
     )
 
 

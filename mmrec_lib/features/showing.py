@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -18,7 +16,8 @@ MAX_VALUES = 10_000
 """Distinct values of one attribute of users; more are no market, age or segment but an id."""
 
 _SOFT = ("less", "boost")
-_ITEM_COLUMNS = ("item_id", "available", "categories", "price", "markets", "attributes")
+ITEM_COLUMNS = ("categories", "price", "markets", "attributes")
+"""Columns of items that rules look at."""
 
 
 def load_user_controls(lakehouse: Lakehouse, soft_targets: Mapping[str, Sequence[str]]) -> DataFrame | None:
@@ -99,15 +98,3 @@ def user_attribute_values(profiles: DataFrame, names: Sequence[str]) -> dict[str
                 "more. Use a coarser one, such as a country for a postcode."
             )
     return {name: sorted(found) for name, found in values.items()}
-
-
-def load_rule_items(lakehouse: Lakehouse, item_ids: pa.Array) -> pa.Table:
-    """Columns of items that rules look at, in the order of a catalogue.
-
-    Args:
-        lakehouse: The store.
-        item_ids: Ids of the catalogue; all are in the table item.
-    """
-    rows = lakehouse.read("item").select(*_ITEM_COLUMNS)
-    table = pa.Table.from_batches(list(lakehouse.stream_arrow("rule_items", rows.coalesce(1))))
-    return table.take(pc.index_in(item_ids.cast(table["item_id"].type), value_set=table["item_id"].combine_chunks()))

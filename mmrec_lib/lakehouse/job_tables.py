@@ -78,6 +78,13 @@ class JobTables(Lakehouse):
         self._require(name, self._writes, "writes")
         return super().merge(name, rows, delete_keys=delete_keys)
 
+    def replace_keys(
+        self, name: str, rows: Staged, where: Mapping[str, str | date], replaced: DataFrame
+    ) -> WriteResult:
+        """See `Lakehouse.replace_keys`."""
+        self._require(name, self._writes, "writes")
+        return super().replace_keys(name, rows, where, replaced)
+
     def append(self, name: str, rows: DataFrame) -> None:
         """See `Lakehouse.append`."""
         self._require(name, self._writes, "writes")

@@ -133,16 +133,18 @@ def _counted_in_files(path: str, keys: Sequence[str]) -> dict[str, tuple[int, in
     return counts
 
 
-def merge_statement(contract: TableContract, identifier: str, view: str) -> str:
+def merge_statement(contract: TableContract, identifier: str, view: str, where: Mapping[str, str | date]) -> str:
     """MERGE of changes into a table.
 
     Args:
         contract: The table.
         identifier: Its SQL identifier.
         view: View of the changes; see `differing`.
+        where: Slice that they lie in; the files of others are not looked at. Empty is the whole table.
     """
     names = contract.schema.names
-    on = " AND ".join(f"t.`{key}` = s.`{key}`" for key in contract.key)
+    in_slice = [f"t.`{column}` = {quoted(str(value))}" for column, value in where.items()]
+    on = " AND ".join([*(f"t.`{key}` = s.`{key}`" for key in contract.key), *in_slice])
     columns = ", ".join(f"`{name}`" for name in names)
     values = ", ".join(f"s.`{name}`" for name in names)
     updates = ", ".join(f"t.`{name}` = s.`{name}`" for name in names)

@@ -76,7 +76,8 @@ def _work(spark: SparkSession, out: str) -> None:
     """Do what jobs do, with a row or two: the classes that this loads are those that go into the archive."""
     tables = Lakehouse(spark, StoreConfig(out=out), "setup", datetime.now(UTC))
     ids = spark.createDataFrame(pa.table({"table_name": ["a", "b"]})).mapInArrow(_same, "table_name string")
-    rows = ids.select("table_name", F.lit(date(2026, 1, 1)).alias("as_of_date"), F.lit("1").alias("model_version"))
+    columns = {"as_of_date": F.lit(date(2026, 1, 1)), "model_version": F.lit("1"), "input_hashes": F.lit(None)}
+    rows = ids.withColumns(columns)
     tables.merge("current_slice", rows)
     changed = rows.where("table_name = 'a'").withColumn("model_version", F.lit("2"))
     tables.merge("current_slice", changed, delete_keys=tables.read("current_slice").where("table_name = 'b'"))

@@ -210,6 +210,37 @@ class Lakehouse:
         Raises:
             ValueError: When `rows` holds a key twice.
         """
+        return self._merge(name, rows, stored=self.read(name), delete_keys=delete_keys, where={})
+
+    def replace_keys(
+        self, name: str, rows: Staged, where: Mapping[str, str | date], replaced: DataFrame
+    ) -> WriteResult:
+        """Make a slice hold exactly `rows` of some users or items and leave all others, in one commit or none.
+
+        Only files that hold a row that changes are written again.
+
+        Args:
+            name: Table.
+            rows: The contract's content columns; every row lies in the slice and has one of the keys.
+            where: The slice, see `replace_slice`.
+            replaced: Some columns of the table's key, such as user_id, one row for each user.
+
+        Raises:
+            ValueError: When `rows` holds a key twice.
+        """
+        stored = self.read(name).where(in_slice(where)).join(replaced, replaced.columns, "left_semi")
+        return self._merge(name, rows, stored=stored, delete_keys=stored, where=where)
+
+    def _merge(
+        self,
+        name: str,
+        rows: DataFrame | Staged,
+        *,
+        stored: DataFrame,
+        delete_keys: DataFrame | None,
+        where: Mapping[str, str | date],
+    ) -> WriteResult:
+        """Write the difference between rows and stored ones, which lie in a slice where one is given."""
         contract, is_staged = CONTRACTS[name], isinstance(rows, Staged)
         new = conform(rows.rows if isinstance(rows, Staged) else rows, contract)
         is_fresh = self.data_version(name) is None
@@ -218,7 +249,7 @@ class Lakehouse:
         else:
             # What changed is little; counting it, and a MERGE that reads its source twice, must not compare again.
             compared = new.select(*contract.key, "row_hash") if is_staged else new
-            changed = differing(compared, hashes(self.read(name), contract), contract, delete_keys)
+            changed = differing(compared, hashes(stored, contract), contract, delete_keys)
             path = self.stage_path(f"changes_{name}", changed)
             changed = read_parquet(self.spark, _nullable(changed.schema), [path])
         result = count_changes(changed, contract, path)
@@ -229,7 +260,7 @@ class Lakehouse:
         if is_fresh or result == WriteResult(inserted=result.inserted):
             self._append(name, stamped.drop(OPERATION))
         else:
-            self._merge_changes(contract, stamped)
+            self._merge_changes(contract, stamped, where)
         self._versions.pop(name, None)
         return result
 
@@ -253,11 +284,11 @@ class Lakehouse:
     def _append(self, name: str, rows: DataFrame) -> None:
         self._location.save(rows.select(*CONTRACTS[name].schema.names).write.format("delta").mode("append"), name)
 
-    def _merge_changes(self, contract: TableContract, changes: DataFrame) -> None:
+    def _merge_changes(self, contract: TableContract, changes: DataFrame, where: Mapping[str, str | date]) -> None:
         view = f"mmrec_{contract.name}_{uuid.uuid4().hex}"
         changes.createOrReplaceTempView(view)
         try:
-            self.spark.sql(merge_statement(contract, self.table(contract.name), view))
+            self.spark.sql(merge_statement(contract, self.table(contract.name), view, where))
         finally:
             self.spark.catalog.dropTempView(view)
 

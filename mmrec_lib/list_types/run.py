@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.features.acts import NO_TIME
 from mmrec_lib.features.load import SnapshotItems, load_items, present_profiles
-from mmrec_lib.features.showing import load_rule_items, user_attribute_values
+from mmrec_lib.features.showing import ITEM_COLUMNS, user_attribute_values
 from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.lakehouse.actions import union
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -67,8 +67,8 @@ def make_lists(
         PublishingError: When new lists break a rule; the published ones stay.
     """
     types = counted_types(config, event_types)
-    items, profiles = load_items(lakehouse), present_profiles(lakehouse)
-    rules, known, placement = _placement(lakehouse, items, profiles, config, showing)
+    items, profiles = load_items(lakehouse, ITEM_COLUMNS), present_profiles(lakehouse)
+    rules, known, placement = _placement(items, profiles, config, showing)
     attribute = None if config.bought_together is None else config.bought_together.basket_attribute
     names = {name for own in types.values() for name in own}
     events = lakehouse.stage("list_event", list_events(lakehouse, event_types, names, items.cuts, attribute))
@@ -92,20 +92,19 @@ def _nothing(lakehouse: Lakehouse) -> DataFrame:
 
 
 def _placement(
-    lakehouse: Lakehouse, items: SnapshotItems, profiles: DataFrame, config: ListsConfig, showing: ShowingConfig
+    items: SnapshotItems, profiles: DataFrame, config: ListsConfig, showing: ShowingConfig
 ) -> tuple[ItemRules, RuleItems, Placement]:
     """Rules of the day, the items as they see them, and how users are placed into audiences."""
     day, popular_config = items.cuts.as_of, config.popular_like_you
     of_rules = user_attributes_of(showing, day)
     asked = () if popular_config is None else popular_config.attributes or DEFAULT_ATTRIBUTES
     values = user_attribute_values(profiles, sorted({*of_rules, *asked}))
-    table = load_rule_items(lakehouse, pa.array(items.item_ids, pa.string()))
-    rules = build_rules(table, showing, day, {name: values[name] for name in of_rules})
+    rules = build_rules(items.table, showing, day, {name: values[name] for name in of_rules})
     attributes: tuple[str, ...] = ()
     if popular_config is not None:
         groups = {name: len({group_value(value) for value in values[name]} - {None}) for name in asked}
         attributes = checked_attributes(popular_config, groups)
-    return rules, RuleItems(table, showing.brand_attribute), Placement(attributes, rules.for_users())
+    return rules, RuleItems(items.table, showing.brand_attribute), Placement(attributes, rules.for_users())
 
 
 def _audience_lists(

@@ -51,6 +51,7 @@ class Command:
         dry_run: Say what would run, write nothing.
         print_config: Print the configuration and stop.
         log_level: Messages from this level on are shown; see `LOG_LEVELS`.
+        graph: Job graph to run, where the program runs one.
     """
 
     settings: Settings
@@ -59,11 +60,17 @@ class Command:
     dry_run: bool
     print_config: bool
     log_level: str = "info"
+    graph: str | None = None
 
 
-def make_parser(name: str, summary: str) -> argparse.ArgumentParser:
-    """Parser of the flags that all jobs share."""
+def make_parser(name: str, summary: str, graphs: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Parser of the flags that all jobs share, and of `--graph` where there are graphs to choose from."""
     parser = argparse.ArgumentParser(prog=name, description=summary)
+    parser.set_defaults(graph=None)
+    if graphs:
+        parser.add_argument(
+            "--graph", choices=graphs, default=graphs[0], help=f"job graph of resources/ (default: {graphs[0]})"
+        )
     parser.add_argument(
         "--conf", action="append", default=[], metavar="FILE", help="further YAML configuration; repeatable"
     )
@@ -115,7 +122,7 @@ def parse_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None, c
     flags = parser.parse_args(argv)
     overrides = [override for group in flags.overrides for override in group]
     settings = load_config(Settings, conf_root, flags.env, flags.conf, overrides)
-    return Command(settings, flags.as_of, flags.force, flags.dry_run, flags.print_config, flags.log_level)
+    return Command(settings, flags.as_of, flags.force, flags.dry_run, flags.print_config, flags.log_level, flags.graph)
 
 
 def conf_root_of(function: Callable[..., Any]) -> Path:
@@ -203,6 +210,7 @@ def run_program(
     conf_root: Path,
     work: Callable[[Command], dict[str, Any]],
     shown: Callable[[Command], Section],
+    graphs: Sequence[str] = (),
 ) -> int:
     """Run a program of this project: whatever happens, the last line of its output is JSON.
 
@@ -213,6 +221,7 @@ def run_program(
         conf_root: The conf folder.
         work: What the program does; returns what it prints.
         shown: The configuration that --print-config prints.
+        graphs: Job graphs that --graph chooses from, the default first; none takes no such flag.
 
     Returns:
         0 when it succeeded, 1 when it failed; the failure is one sentence for a person and JSON for a program.
@@ -224,7 +233,7 @@ def run_program(
     command: Command | None = None
     try:
         with ending_on_signals():
-            command = parse_command(make_parser(name, summary), argv, conf_root)
+            command = parse_command(make_parser(name, summary, graphs), argv, conf_root)
             configure_logging(command.log_level)
             if command.print_config:
                 print_config(shown(command))

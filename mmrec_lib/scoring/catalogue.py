@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.topk.items import PreparedItems, prepare_items
 
 _VECTORS, _ITEMS, _MODEL, _RULES, _FACTS = "item_vectors.npy", "items.arrow", "model", "rules", "facts"
+_READ_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,17 @@ class Catalogue:
         """The items as exact top-k searches them, prepared once for all users of a worker."""
         return self._prepared(slice(0, len(self.item_ids)))
 
+    def is_cut(self, num_items: int) -> bool:
+        """True where the catalogue is searched in several blocks of at most so many items."""
+        return len(self.item_ids) > num_items
+
     def blocks(self, num_items: int) -> Iterator[tuple[slice, PreparedItems]]:
         """The items in blocks of at most so many, each prepared for exact search.
 
         A catalogue of one block stays prepared for all users of a worker. The others are prepared one after the other,
         so that a worker holds one block and the pages of the vectors' file that the system keeps.
         """
-        if len(self.item_ids) <= num_items:
+        if not self.is_cut(num_items):
             yield slice(0, len(self.item_ids)), self.prepared
             return
         for start in range(0, len(self.item_ids), num_items):
@@ -112,30 +118,37 @@ def build_catalogue(
     load_contents: Callable[[], Mapping[str, Content]],
     rules: ItemRules,
     facts: ItemFacts | None = None,
+    *,
+    is_of_fit: bool = False,
 ) -> Catalogue:
-    """Vectors of today's items: the model's own, and for items that came after its fit vectors from their content.
+    """Vectors of today's items: of those with interactions at the fit the model's own, else those of today's content.
 
     Args:
         ranker: The model.
         items: The catalogue.
-        load_contents: Loads the contents of all its items; called only where some came after the fit.
+        load_contents: Loads the contents of all its items; called only where an item needs them.
         rules: What may be shown to whom, in the catalogue's order.
         facts: Facts for re-ranking.
+        is_of_fit: True where the snapshot is that of the fit, so that the model's vectors are those of today's content.
     """
     known = Mapped(items.item_ids, ranker.item_index)
+    places = known.of(np.flatnonzero(known.known))
     vectors = np.zeros((len(items.item_ids), ranker.vector_dim), dtype=np.float32)
-    vectors[known.known] = ranker.item_vectors()[known.of(np.flatnonzero(known.known))]
-    late = np.flatnonzero(~known.known)
-    if len(late):
+    vectors[known.known] = ranker.item_vectors()[places]
+    by_content = ~known.known
+    if not is_of_fit:
+        by_content[known.known] = ~ranker.warm[places]
+    if by_content.any():
+        rows = np.flatnonzero(by_content)
         contents = {
-            name: Content(name, c.kind, c.matrix[late], c.has[late], c.tokens) for name, c in load_contents().items()
+            name: Content(name, c.kind, c.matrix[rows], c.has[rows], c.tokens) for name, c in load_contents().items()
         }
-        vectors[late] = ranker.item_vectors_from_content(contents, len(late))
+        vectors[rows] = ranker.item_vectors_from_content(contents, len(rows))
     return Catalogue(ranker, items.item_ids, vectors, rules, facts)
 
 
-def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> None:
-    """Write a catalogue where every worker can read it."""
+def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> dict[str, str]:
+    """Write a catalogue where every worker can read it; returns the hash of each of its parts."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         shutil.copytree(model_folder, folder / _MODEL)
@@ -147,6 +160,18 @@ def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> None:
             (folder / _FACTS).mkdir()
             catalogue.facts.save(folder / _FACTS)
         pyarrow.fs.copy_files(str(folder), uri)
+        return {path.stem: _hash_of(path) for path in folder.iterdir()}
+
+
+def _hash_of(path: Path) -> str:
+    """Hash of a file, or of all files of a folder."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(_READ_AT_ONCE):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=1)

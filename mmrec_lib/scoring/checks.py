@@ -20,7 +20,18 @@ from mmrec_lib.contracts.table import SLICE_COLUMN
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.location import filesystem_of
-from mmrec_lib.scoring.list_rules import COUNTED, LIST_RULES, LISTS, NUM_EXAMPLES, SHORT, Finding, KnownItems, check_all
+from mmrec_lib.scoring.list_rules import (
+    COUNTED,
+    ENTRIES,
+    LIST_RULES,
+    LISTS,
+    NUM_EXAMPLES,
+    SHORT,
+    Finding,
+    KnownItems,
+    check_all,
+)
+from mmrec_lib.scoring.published import PublishedSlice, published_slices
 
 _FOUND = StructType(
     [
@@ -63,58 +74,77 @@ class ChecksConfig(Section):
 
 
 @dataclass(frozen=True)
+class KeptLists:
+    """Published lists that stay as they are.
+
+    Attributes:
+        num_lists: Lists, also empty ones.
+        num_entries: Their entries.
+        num_short: Lists with fewer than k items.
+    """
+
+    num_lists: int = 0
+    num_entries: int = 0
+    num_short: int = 0
+
+
+NONE_KEPT = KeptLists()
+
+
+@dataclass(frozen=True)
 class NewLists:
     """Lists that were computed and are not published yet.
 
     Attributes:
         lists: One row a user: user_id, item_ids and scores (arrays, best first). Staged, because it is read twice. With
             a column seen_item_ids that the scoring carried along, the lists need no join, which is most of the cost.
-        profiles: The known users: user_id and seen_item_ids.
+        profiles: The known users whose lists these are: user_id and seen_item_ids.
         items: The table item: item_id and available.
         as_of: Date of their slice.
-        num_items: Items in the catalogue that was scored.
         k: Items a user.
         is_sorted: False for lists that a second stage or re-ranking put into another order than that of their scores.
+        kept: Published lists of the same date that stay beside them.
     """
 
     lists: DataFrame
     profiles: DataFrame
     items: DataFrame
     as_of: date
-    num_items: int
     k: int
     is_sorted: bool = True
+    kept: KeptLists = NONE_KEPT
 
 
 def check_before_publishing(lakehouse: Lakehouse, new: NewLists, config: ChecksConfig) -> dict[str, int]:
     """Check new lists of user_topk as a whole; to be called after they were staged and before the first table changes.
 
     Args:
-        lakehouse: Reads the published slices: user_topk, item_vector and current_slice.
+        lakehouse: Reads the published slices: user_topk and current_slice.
         new: What would be published.
         config: Bounds.
 
     Returns:
-        `lists`, `entries`, and how many lists are `short` (fewer than k items) and `empty`.
+        `lists`, `entries`, and how many lists are `short` (fewer than k items) and `empty`, those that stay included.
 
     Raises:
         PublishingError: When a rule is broken. It names each rule, how many rows break it and the first of them.
     """
-    _require_catalogue(lakehouse, new.num_items, config)
     broken = [_told(sentence, finding, "users") for sentence, finding in _check_users(new).items()]
     found = _check_lists(lakehouse, new)
     broken += [_told(text, found[rule], "lists") for rule, text in LIST_RULES.items() if rule in found]
     counts = {name: found[name].num_rows if name in found else 0 for name in COUNTED}
+    kept = {LISTS: new.kept.num_lists, ENTRIES: new.kept.num_entries, SHORT: new.kept.num_short}
+    counts |= {name: counts[name] + number for name, number in kept.items()}
     short = counts[SHORT] / max(counts[LISTS], 1)
     if short > config.max_short_share:
         broken.append(
             f"{counts[SHORT]} of {counts[LISTS]} lists ({short:.1%}) have fewer than k = {new.k} items, "
             f"{counts['empty']} of them none; scoring.checks.max_short_share allows {config.max_short_share:.1%}"
         )
-    if counts[LISTS] and not counts["entries"] and _published(lakehouse, "user_topk") is not None:
+    if counts[LISTS] and not counts[ENTRIES] and published_slices(lakehouse).get("user_topk") is not None:
         broken.append(f"all of {counts[LISTS]} lists are empty, and lists with items are published")
     if not broken:
-        broken = _check_changes(lakehouse, new, counts["entries"], config)
+        broken = _check_changes(lakehouse, new, counts[ENTRIES], config)
     if broken:
         raise PublishingError(
             f"The new lists were not published, and the published ones stay: {'; '.join(broken)}. Every known user "
@@ -130,18 +160,23 @@ def _told(text: str, finding: Finding, what: str) -> str:
     return f"{finding.num_rows} {what} {text} ({shown}{more})"
 
 
-def _require_catalogue(lakehouse: Lakehouse, num_items: int, config: ChecksConfig) -> None:
-    """Check the size of the catalogue against that of the published one.
+def check_catalogue(
+    lakehouse: Lakehouse, num_items: int, published: PublishedSlice | None, config: ChecksConfig
+) -> None:
+    """Check the size of a catalogue against that of the published one, before anybody is scored.
+
+    Args:
+        lakehouse: Reads item_vector.
+        num_items: Items of the catalogue.
+        published: The published slice of item_vector; None where none was published.
+        config: Bounds.
 
     Raises:
         PublishingError: When it lost more than the configured share of its items.
     """
-    if config.max_catalogue_shrink >= 1:
+    if config.max_catalogue_shrink >= 1 or published is None:
         return
-    published = _published(lakehouse, "item_vector")
-    if published is None:
-        return
-    before = lakehouse.read("item_vector").where(F.col("model_version") == published[1]).count()
+    before = lakehouse.read("item_vector").where(F.col("model_version") == published.version).count()
     if before - num_items > config.max_catalogue_shrink * before:
         raise PublishingError(
             f"The new lists were not published, and the published ones stay: the catalogue has {num_items} items, and "
@@ -149,13 +184,6 @@ def _require_catalogue(lakehouse: Lakehouse, num_items: int, config: ChecksConfi
             f"scoring.checks.max_catalogue_shrink allows {config.max_catalogue_shrink:.1%}. Deliver the items again if "
             "some are missing, or set the key to 1 for one run if they are gone for good."
         )
-
-
-def _published(lakehouse: Lakehouse, name: str) -> tuple[str, str] | None:
-    """Date and model version of the published slice of a table."""
-    rows = lakehouse.read("current_slice").where(F.col("table_name") == name)
-    row = rows.select(F.col(SLICE_COLUMN).cast("string"), "model_version").collect()
-    return (str(row[0][0]), str(row[0][1])) if row else None
 
 
 def _check_users(new: NewLists) -> dict[str, Finding]:
@@ -214,23 +242,23 @@ def _check_changes(lakehouse: Lakehouse, new: NewLists, num_entries: int, config
     """Compare entries with the published ones, where a bound asks for it."""
     if config.min_changed_share is None and config.max_changed_share is None:
         return []
-    published = _published(lakehouse, "user_topk")
+    published = published_slices(lakehouse).get("user_topk")
     if published is None:
         return []
-    day, version = published
-    before = lakehouse.read("user_topk").where(F.col(SLICE_COLUMN) == F.lit(day).cast("date"))
+    day, version = published.day, published.version
+    before = lakehouse.read("user_topk").where(F.col(SLICE_COLUMN) == F.lit(day))
     lists_before = before.groupBy("user_id").agg(F.collect_list("item_id").alias("before"))
     both = new.lists.select("user_id", "item_ids").join(lists_before, "user_id", "right")
     sums = both.agg(
         F.sum(F.coalesce(F.size(F.array_intersect("item_ids", "before")), F.lit(0))), F.sum(F.size("before"))
     ).collect()[0]
-    common, num_before = sums[0] or 0, sums[1] or 0
+    common, num_before = (sums[0] or 0) + new.kept.num_entries, sums[1] or 0
     # Of the longer side, so that entries that are gone count as those that came.
     changed = 1 - common / max(num_entries, num_before, 1)
     told = f"{changed:.1%} of the entries are not in the published lists (of {day}, model version {version}) as well; "
     if config.max_changed_share is not None and changed > config.max_changed_share:
         return [f"{told}scoring.checks.max_changed_share allows {config.max_changed_share:.1%}"]
-    is_other_day = day != str(new.as_of)
+    is_other_day = day != new.as_of
     if config.min_changed_share is not None and changed < config.min_changed_share and is_other_day:
         return [f"{told}scoring.checks.min_changed_share asks for {config.min_changed_share:.1%}"]
     return []

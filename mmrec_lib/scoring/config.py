@@ -33,10 +33,13 @@ class ScoringConfig(ListConfig):
         num_neighbors: Neighbours an item.
         users_per_task: Users that one task scores.
         max_catalogue_items: Largest catalogue that the driver makes vectors of (4 bytes a dimension and item).
+        only_affected: While model, catalogue, rules and settings are those of the published lists, score only users of
+            whom something changed. False scores everyone in each run; the lists are the same.
         checks: Bounds of what may take the place of the published lists.
     """
 
     num_neighbors: int = Field(default=20, ge=1)
     users_per_task: int = Field(default=20_000, ge=1)
     max_catalogue_items: int = Field(default=5_000_000, ge=1)
+    only_affected: bool = True
     checks: ChecksConfig = ChecksConfig()

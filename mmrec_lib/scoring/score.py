@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -16,7 +18,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.contracts.gold import CURRENT_SLICE, ITEM_VECTOR
+from mmrec_lib.contracts.gold import ITEM_VECTOR
 from mmrec_lib.errors import ModelError, ShowingError
 from mmrec_lib.features.load import SnapshotItems, load_fit_contents, load_items, present_profiles
 from mmrec_lib.lakehouse.actions import side_by_side
@@ -26,16 +28,21 @@ from mmrec_lib.lakehouse.views import ensure_current_views
 from mmrec_lib.models.data import Content
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.scoring.affected import Affected, find_affected, score_everyone, with_input_hash
 from mmrec_lib.scoring.arrow_lists import vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
-from mmrec_lib.scoring.checks import NewLists, check_before_publishing
+from mmrec_lib.scoring.checks import NewLists, check_before_publishing, check_catalogue
 from mmrec_lib.scoring.config import ScoringConfig
+from mmrec_lib.scoring.list_rules import LISTS, SHORT
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
-from mmrec_lib.scoring.shown_items import load_item_facts, load_rules
+from mmrec_lib.scoring.published import PublishedSlice, name_slices, published_slices
+from mmrec_lib.scoring.shown_items import item_columns, item_facts, load_controls, load_rules
 from mmrec_lib.scoring.users import SCORED, SHARES, ScoringTask, score_profiles
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.item_rules import ItemRules
-from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
+from mmrec_lib.showing.rules_file import user_attributes_of
+from mmrec_lib.source_version import source_version
+from mmrec_lib.tracking.registry import CHAMPION, SNAPSHOT_TAG, RegisteredModel, Registry
 
 READS = (
     "item",
@@ -67,19 +74,30 @@ class ScoringSettings:
     reranking: RerankingConfig
 
 
-def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSettings) -> dict[str, int]:
-    """Score every known user and item with the champion, replace the slices of its date and version, and name them.
+@dataclass(frozen=True)
+class ScoringResult:
+    """Result of a scoring run.
 
-    Users and items that were deleted after the snapshot was made are in none of the tables. New lists are checked
+    Attributes:
+        counts: For job_run.
+        reason: Reason why everyone was scored; None where only those were whom a change concerns.
+    """
+
+    counts: dict[str, int]
+    reason: str | None
+
+
+def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSettings) -> ScoringResult:
+    """Bring the lists of all known users and items to what the champion says, and name their slices.
+
+    Where nothing changed that all lists follow from, only users are scored of whom something changed, and item tables
+    stay. Users and items that were deleted after the snapshot was made are in none of the tables. New lists are checked
     before the first table changes.
-
-    Returns:
-        Counts for job_run.
 
     Raises:
         ModelError: When there is no champion, or the catalogue is larger than configured.
         ShowingError: When a rule is wrong or removes too much.
-        PublishingError: When new lists break a rule; the published ones stay.
+        PublishingError: When the catalogue shrank too much or new lists break a rule; the published ones stay.
     """
     config = settings.scoring
     champion = registry.by_alias(CHAMPION)
@@ -87,13 +105,18 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
         raise ModelError(
             f"There is no {CHAMPION} of {registry.model_name}. Run promote_ranker first, or set the alias yourself."
         )
-    items, profiles = load_items(lakehouse), present_profiles(lakehouse)
-    if len(items.item_ids) > config.max_catalogue_items:
+    controls = load_controls(lakehouse, settings.showing)
+    items = load_items(lakehouse, item_columns(settings.showing, settings.reranking, controls))
+    profiles = present_profiles(lakehouse)
+    num_items = len(items.item_ids)
+    if num_items > config.max_catalogue_items:
         raise ModelError(
-            f"The catalogue has {len(items.item_ids)} items, more than scoring.max_catalogue_items = "
+            f"The catalogue has {num_items} items, more than scoring.max_catalogue_items = "
             f"{config.max_catalogue_items}. Raise it where the driver has the memory."
         )
-    rules, profiles_with_controls = load_rules(lakehouse, items, profiles, settings.showing)
+    published = published_slices(lakehouse)
+    check_catalogue(lakehouse, num_items, published.get("item_vector"), config.checks)
+    rules, profiles = load_rules(items, profiles, controls, settings.showing)
     if rules.pins and settings.reranking.exploration is not None:
         raise ShowingError(
             "rules: pins move items from the places that reranking.exploration drew, so that the probabilities written "
@@ -102,47 +125,68 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
     day, version = items.cuts.as_of, champion.version
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.model_artifact(champion, "ranker", Path(scratch))
-        catalogue = _catalogue(lakehouse, FittedRanker.load(folder), items, rules, settings)
+        is_of_fit = champion.tags.get(SNAPSHOT_TAG) == items.snapshot_id
+        catalogue = _catalogue(lakehouse, FittedRanker.load(folder), items, rules, settings, is_of_fit=is_of_fit)
         # A place of its own: workers keep what they read from a place, maybe another catalogue of this run.
         uri = lakehouse.staging_path(f"catalogue-{uuid.uuid4().hex}")
-        save_catalogue(catalogue, folder, uri)
-    num_users = profiles.count()
-    num_tasks = 2 * (1 + num_users // config.users_per_task)
+        hashes = save_catalogue(catalogue, folder, uri) | _hashes_of(settings)
+    attributes = {*catalogue.ranker.attribute_names, *user_attributes_of(settings.showing, day)}
+    profiles = with_input_hash(profiles, sorted(attributes))
+    new_slices = dict.fromkeys(SLICED, PublishedSlice(day, version, hashes))
+    if config.only_affected:
+        affected = find_affected(lakehouse, published, profiles, new_slices, k=config.k)
+    else:
+        affected = score_everyone(profiles, "scoring.only_affected is off")
+    num_tasks = 2 * (1 + affected.num_scored // config.users_per_task)
     task = ScoringTask(uri, config, settings.reranking)
-    scored = lakehouse.stage("scored", score_profiles(profiles_with_controls, task, day, num_tasks))
-    topk = _topk_rows(scored).select(
-        F.lit(day).alias("as_of_date"),
-        "user_id",
-        "rank",
-        "item_id",
-        "score",
-        "source_shares",
-        "because_item_ids",
-        "propensity",
-        F.lit(version).alias("model_version"),
+    scored = lakehouse.stage("scored", score_profiles(affected.profiles, task, day, num_tasks))
+    new = NewLists(
+        lists=scored,
+        profiles=affected.profiles,
+        items=lakehouse.read("item"),
+        as_of=day,
+        k=config.k,
+        is_sorted=not settings.reranking.is_on,
+        kept=affected.kept,
     )
-    vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector")
-    is_sorted = not settings.reranking.is_on
-    new = NewLists(scored, profiles, lakehouse.read("item"), day, len(items.item_ids), config.k, is_sorted)
-    with lakehouse.many_rows(num_users * config.k):
+    with lakehouse.many_rows((affected.num_scored + affected.kept.num_lists) * config.k):
         checked = check_before_publishing(lakehouse, new, config.checks)
-        side_by_side(
-            [
-                lambda: lakehouse.replace_slice("user_topk", Staged(topk), {"as_of_date": day}),
-                lambda: lakehouse.replace_slice("user_vector", Staged(vectors), {"model_version": version}),
-                lambda: _write_items(lakehouse, catalogue, uri, scored, champion, config, day),
-            ]
-        )
+        writes = _writes_of_users(lakehouse, scored, affected, day, version)
+        if affected.replaced is None:
+            writes.append(lambda: _write_items(lakehouse, catalogue, uri, scored, champion, config, day))
+        side_by_side(writes)
     # Last and in one commit: a reader that follows it never meets a table that is not there yet.
-    current = [(name, day, version) for name in SLICED]
-    lakehouse.merge("current_slice", lakehouse.spark.createDataFrame(current, CURRENT_SLICE.input_schema))
+    name_slices(lakehouse, new_slices)
     ensure_current_views(lakehouse, SLICED)
-    counts = {"users": num_users, "items": len(catalogue.item_ids), "short_lists": checked["short"]}
-    return counts | {"items_kept_out": int((items.is_available & ~rules.is_listed).sum())}
+    counts = {
+        "users": checked[LISTS],
+        "users.scored": affected.num_scored,
+        "users.kept": affected.kept.num_lists,
+        "items": num_items,
+        "short_lists": checked[SHORT],
+        "items_kept_out": int((items.is_available & ~rules.is_listed).sum()),
+    }
+    return ScoringResult(counts, affected.reason)
+
+
+def _hashes_of(settings: ScoringSettings) -> dict[str, str]:
+    """Hashes of what lists follow from besides the catalogue: settings of lists, and the code that makes them."""
+    chosen = {
+        "lists": settings.scoring.model_dump(include={"k", "explained_ranks", "num_reasons", "num_neighbors"}),
+        "reranking": settings.reranking.model_dump(mode="json"),
+    }
+    text = json.dumps(chosen, sort_keys=True)
+    return {"settings": hashlib.sha256(text.encode()).hexdigest(), "library": source_version([Path(__file__)])}
 
 
 def _catalogue(
-    lakehouse: Lakehouse, ranker: FittedRanker, items: SnapshotItems, rules: ItemRules, settings: ScoringSettings
+    lakehouse: Lakehouse,
+    ranker: FittedRanker,
+    items: SnapshotItems,
+    rules: ItemRules,
+    settings: ScoringSettings,
+    *,
+    is_of_fit: bool,
 ) -> Catalogue:
     @cache
     def contents() -> Mapping[str, Content]:
@@ -150,9 +194,27 @@ def _catalogue(
 
     facts = None
     if settings.reranking.is_on:
-        brand = settings.showing.brand_attribute
-        facts = load_item_facts(lakehouse, items, ranker, contents, settings.reranking, brand)
-    return build_catalogue(ranker, items, contents, rules, facts)
+        facts = item_facts(items, ranker, contents, settings.reranking, settings.showing.brand_attribute)
+    return build_catalogue(ranker, items, contents, rules, facts, is_of_fit=is_of_fit)
+
+
+def _writes_of_users(
+    lakehouse: Lakehouse, scored: DataFrame, affected: Affected, day: date, version: str
+) -> list[Callable[[], object]]:
+    """Write lists and vectors: whole slices, or those of some users."""
+    lists = _topk_rows(scored).select(F.lit(day).alias("as_of_date"), "*", F.lit(version).alias("model_version"))
+    vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector", "input_hash")
+    of_day, of_version = {"as_of_date": day}, {"model_version": version}
+    replaced = affected.replaced
+    if replaced is None:
+        return [
+            lambda: lakehouse.replace_slice("user_topk", Staged(lists), of_day),
+            lambda: lakehouse.replace_slice("user_vector", Staged(vectors), of_version),
+        ]
+    return [
+        lambda: lakehouse.replace_keys("user_topk", Staged(lists), of_day, replaced),
+        lambda: lakehouse.replace_keys("user_vector", Staged(vectors), of_version, replaced),
+    ]
 
 
 def _topk_rows(scored: DataFrame) -> DataFrame:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import SnapshotItems
 from mmrec_lib.features.showing import (
-    load_rule_items,
+    ITEM_COLUMNS,
     load_user_controls,
     soft_control_targets,
     user_attribute_values,
@@ -31,33 +30,55 @@ from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.showing.rules_file import all_rules, user_attributes_of
 
 
+@dataclass(frozen=True)
+class Controls:
+    """Controls of users; see `load_user_controls` and `soft_control_targets`.
+
+    Attributes:
+        of_users: user_id and controls; None where no user has one.
+        soft_targets: Categories and brands that may be boosted or lessened.
+    """
+
+    of_users: DataFrame | None
+    soft_targets: Mapping[str, Sequence[str]]
+
+
+def load_controls(lakehouse: Lakehouse, config: ShowingConfig) -> Controls:
+    """Read what users set."""
+    soft = soft_control_targets(lakehouse, config.max_control_dimensions)
+    return Controls(load_user_controls(lakehouse, soft), soft)
+
+
+def item_columns(showing: ShowingConfig, reranking: RerankingConfig, controls: Controls) -> tuple[str, ...]:
+    """Columns of items that a run looks at; none without rules, markets, age limits, controls and re-ranking."""
+    limits = all_rules(showing).rules or showing.market_attribute or showing.age_rating_attribute
+    columns = ITEM_COLUMNS if limits or controls.of_users is not None or reranking.is_on else ()
+    compares_titles = reranking.duplicates is not None and reranking.duplicates.same_title
+    return (*columns, "title") if compares_titles else columns
+
+
 def load_rules(
-    lakehouse: Lakehouse, items: SnapshotItems, profiles: DataFrame, config: ShowingConfig
+    items: SnapshotItems, profiles: DataFrame, controls: Controls, config: ShowingConfig
 ) -> tuple[ItemRules, DataFrame]:
     """Rules of the run's day, and the profiles with a column `controls` where any user has some.
 
-    Without rules, markets, age limits and controls nothing is read for them.
+    Args:
+        items: The catalogue with `item_columns`.
+        profiles: Profiles of all users.
+        controls: What users set.
+        config: Rules.
 
     Raises:
         ShowingError: When rules are wrong, contradict each other or remove too much.
     """
     day = items.cuts.as_of
-    soft = soft_control_targets(lakehouse, config.max_control_dimensions)
-    controls = load_user_controls(lakehouse, soft)
-    names = user_attributes_of(config, day)
-    ids = pa.array(items.item_ids, type=pa.string())
-    asks_items = bool(all_rules(config).rules or config.market_attribute or config.age_rating_attribute)
-    if asks_items or controls is not None:
-        table = load_rule_items(lakehouse, ids)
-    else:
-        table = pa.table({"item_id": ids, "available": pa.array(items.is_available)})
-    values = user_attribute_values(profiles, names)
-    rules = build_rules(table, config, day, values, soft_controls=None if controls is None else soft)
-    return rules, profiles if controls is None else profiles.join(controls, "user_id", "left")
+    values = user_attribute_values(profiles, user_attributes_of(config, day))
+    soft = None if controls.of_users is None else controls.soft_targets
+    rules = build_rules(items.table, config, day, values, soft_controls=soft)
+    return rules, profiles if controls.of_users is None else profiles.join(controls.of_users, "user_id", "left")
 
 
-def load_item_facts(
-    lakehouse: Lakehouse,
+def item_facts(
     items: SnapshotItems,
     ranker: FittedRanker,
     load_contents: Callable[[], Mapping[str, Content]],
@@ -69,12 +90,18 @@ def load_item_facts(
     The content space is that of the dense contents side by side, each of length 1, as far as an item has them. New
     items are those without interactions at the fit.
 
+    Args:
+        items: The catalogue with `item_columns`.
+        ranker: The model.
+        load_contents: Loads the contents of all its items; called only where a step compares them.
+        config: The steps.
+        brand_attribute: Attribute that names the brand.
+
     Raises:
         ModelError: When a step needs content vectors and there are none.
     """
-    ids = pa.array(items.item_ids, type=pa.string())
-    known = RuleItems(load_rule_items(lakehouse, ids), brand_attribute)
-    brands = np.full(len(ids), -1, dtype=np.int32)
+    known = RuleItems(items.table, brand_attribute)
+    brands = np.full(len(known), -1, dtype=np.int32)
     by_brand = known.brands.items.tocoo()
     brands[by_brand.col] = by_brand.row
     compares = bool(config.second_stage or config.duplicates or config.diversity)
@@ -92,11 +119,11 @@ def load_item_facts(
             vectors,
             config.duplicates.threshold,
             brands=brands if config.duplicates.same_brand else None,
-            titles=title_codes(_titles(lakehouse, ids)) if config.duplicates.same_title else None,
+            titles=title_codes(items.table["title"].to_pylist()) if config.duplicates.same_title else None,
             max_neighbors=config.duplicates.max_neighbors,
         )
     return ItemFacts.of(
-        len(ids),
+        len(known),
         vectors=vectors,
         categories=sparse.csr_matrix(known.categories.items.T),
         brands=brands,
@@ -105,9 +132,3 @@ def load_item_facts(
         category_names=tuple(known.categories.names.to_pylist()),
         brand_names=tuple(known.brands.names.to_pylist()),
     )
-
-
-def _titles(lakehouse: Lakehouse, ids: pa.Array) -> list[str | None]:
-    rows = lakehouse.read("item").select("item_id", F.col("title")).collect()
-    titles = {row["item_id"]: row["title"] for row in rows}
-    return [titles.get(item) for item in ids.to_pylist()]

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, DoubleType, FloatType, MapType, StringType, StructField, StructType
+from pyspark.sql.types import ArrayType, DoubleType, FloatType, LongType, MapType, StringType, StructField, StructType
 from scipy import sparse
 
 from mmrec_lib.models.data import Histories
@@ -30,6 +30,7 @@ from mmrec_lib.scoring.arrow_lists import groups_of_maps, list_offsets, lists_of
 from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue
 from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.showing.controls import user_blocks
+from mmrec_lib.showing.item_rules import UserLimits
 from mmrec_lib.showing.pins import place_pins
 from mmrec_lib.topk.exact import search
 from mmrec_lib.topk.items import PreparedItems
@@ -43,6 +44,7 @@ SCORED = StructType(
         StructField("user_id", StringType()),
         StructField("vector", ArrayType(FloatType())),
         StructField("seen_item_ids", ArrayType(StringType())),
+        StructField("input_hash", LongType()),
         StructField("item_ids", ArrayType(StringType())),
         StructField("scores", ArrayType(DoubleType())),
         StructField("propensities", ArrayType(DoubleType())),
@@ -50,11 +52,18 @@ SCORED = StructType(
         StructField("reasons", ArrayType(ArrayType(StringType()))),
     ]
 )
-"""One row a user: vector, items and scores best first, and for the first of them shares and items of the history."""
+"""One row a user: vector, items and scores best first, and for the first of them shares and items of the history.
+
+Of the input pass through: seen_item_ids, which checks look at, and input_hash, see `affected`.
+"""
 
 RULES_SHARE = "rules"
 # Items that the users of one search keep out, at most: a muted category may be thousands of items a user.
 _MAX_BLOCKED = 20_000_000
+# Users that a task gathers before it searches a catalogue of several blocks, at most.
+_MAX_GATHERED = 20_000
+# Users of each matrix product of their vectors: enough to be quick, few enough that filling up the last costs little.
+USERS_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -75,11 +84,11 @@ class ScoringTask:
 def score_profiles(profiles: DataFrame, task: ScoringTask, day: date, num_tasks: int) -> DataFrame:
     """The best items of every user, rows of `SCORED`.
 
-    Users are laid out by a hash of their id and sorted, so that the same users are always scored in the same batches:
-    matrix products of other batches differ in the last bits, and a second run must find nothing to change.
+    A user's row depends on that user and the catalogue alone, to the last bit: not on who is scored in the same batch.
 
     Args:
-        profiles: user_profile: user_id, attributes, history, seen_item_ids; and controls, where users have some.
+        profiles: user_profile: user_id, attributes, history, seen_item_ids; input_hash; and controls, where users have
+            some.
         task: Settings.
         day: Chance, where re-ranking uses it, follows from user and day alone.
         num_tasks: Tasks to divide the users into.
@@ -90,6 +99,7 @@ def score_profiles(profiles: DataFrame, task: ScoringTask, day: date, num_tasks:
         F.col("history.item_id").alias("history_items"),
         F.col("history.weight").alias("history_weights"),
         "seen_item_ids",
+        "input_hash",
         F.xxhash64("user_id", F.lit(day.isoformat())).alias("seed"),
         *(["controls"] if "controls" in profiles.columns else []),
     )
@@ -98,13 +108,23 @@ def score_profiles(profiles: DataFrame, task: ScoringTask, day: date, num_tasks:
 
 
 def score_partition(batches: Iterator[pa.RecordBatch], task: ScoringTask) -> Iterator[pa.RecordBatch]:
-    """Work of one task; a task without users, of which small stores have many, loads no catalogue."""
+    """Work of one task; a task without users, of which small stores have many, loads no catalogue.
+
+    Where the catalogue is searched in blocks, users are gathered first, so that each block is prepared once for many.
+    """
+    gathered: list[_Projected] = []
     for batch in batches:
-        if batch.num_rows:
-            catalogue = load_catalogue(task.catalogue_uri)
-            controls = _controls(batch)
-            for start, end in user_blocks(controls, catalogue.rules.controls, batch.num_rows, _MAX_BLOCKED):
-                yield score_batch(batch.slice(start, end - start), catalogue, task.lists, task.reranking)
+        if not batch.num_rows:
+            continue
+        catalogue = load_catalogue(task.catalogue_uri)
+        controls = _controls(batch)
+        for start, end in user_blocks(controls, catalogue.rules.controls, batch.num_rows, _MAX_BLOCKED):
+            gathered.append(_project(batch.slice(start, end - start), catalogue))
+            if not catalogue.is_cut(task.lists.items_per_block) or _are_enough(gathered):
+                yield from _score(gathered, catalogue, task.lists, task.reranking)
+                gathered = []
+    if gathered:
+        yield from _score(gathered, load_catalogue(task.catalogue_uri), task.lists, task.reranking)
 
 
 def score_batch(
@@ -113,40 +133,90 @@ def score_batch(
     """Score the users of a batch.
 
     Args:
-        batch: user_id, attributes, history_items, history_weights, seen_item_ids, seed, and controls if any.
+        batch: user_id, attributes, history_items, history_weights, seen_item_ids, input_hash, seed, and controls if
+            any.
         catalogue: Items, model and rules.
         config: Lengths of lists and explanations.
         reranking: Steps after the search.
     """
+    return next(_score([_project(batch, catalogue)], catalogue, config, reranking))
+
+
+@dataclass(frozen=True)
+class _Projected:
+    """Users of a batch before the search.
+
+    Attributes:
+        batch: See `score_batch`.
+        users: Their vectors, and what an explanation needs.
+        vectors: [n, dim] their vectors with what rules add.
+        limits: Rules for each of them.
+        hidden: [n, I] items that each of them must not get.
+    """
+
+    batch: pa.RecordBatch
+    users: ProjectedUsers
+    vectors: NDArray[np.float32]
+    limits: UserLimits
+    hidden: sparse.csr_matrix
+
+
+def _project(batch: pa.RecordBatch, catalogue: Catalogue) -> _Projected:
     ranker, rules = catalogue.ranker, catalogue.rules
     histories = Histories(_histories(batch, catalogue), groups_of_maps(batch["attributes"], ranker.attribute_names))
-    users = ranker.project(histories, _search)
+    users = ranker.project(histories, _search, USERS_AT_ONCE)
     limits = rules.of_users(batch["attributes"], _controls(batch))
     seen = _seen(batch, catalogue)
     hidden = seen if limits.blocked is None else sparse.csr_matrix(seen + limits.blocked)
     vectors = np.hstack([users.vectors, limits.user_boosts]) if limits.user_boosts.shape[1] else users.vectors
+    return _Projected(batch, users, vectors, limits, hidden)
+
+
+def _are_enough(gathered: list[_Projected]) -> bool:
+    return (
+        sum(len(one.users) for one in gathered) >= _MAX_GATHERED
+        or sum(one.hidden.nnz for one in gathered) >= _MAX_BLOCKED
+    )
+
+
+def _score(
+    gathered: list[_Projected], catalogue: Catalogue, config: ListConfig, reranking: RerankingConfig
+) -> Iterator[pa.RecordBatch]:
+    """Search each block of the catalogue once for all gathered users, then finish the lists of each batch."""
     num_candidates = max(config.k, reranking.num_candidates) if reranking.is_on else config.k
-    # A task has one core.
-    parts = [
-        (
-            rows.start,
-            search(items, vectors, num_candidates, seen=own, group_of_user=limits.group_of_user, num_threads=1),
-        )
-        for rows, items, own in _blocks(catalogue, hidden, config.items_per_block)
-    ]
-    top = merge_lists([part for _, part in parts], num_candidates, first_items=[start for start, _ in parts])
+    is_cut = catalogue.is_cut(config.items_per_block)
+    by_item = [sparse.csc_matrix(one.hidden) for one in gathered] if is_cut else []
+    tops: list[TopItems | None] = [None] * len(gathered)
+    for rows, items in catalogue.blocks(config.items_per_block):
+        for at, one in enumerate(gathered):
+            seen = sparse.csr_matrix(by_item[at][:, rows]) if is_cut else one.hidden
+            # A task has one core.
+            part = search(
+                items, one.vectors, num_candidates, seen=seen, group_of_user=one.limits.group_of_user, num_threads=1
+            )
+            before = tops[at]
+            parts, firsts = ([part], [rows.start]) if before is None else ([before, part], [0, rows.start])
+            tops[at] = merge_lists(parts, num_candidates, first_items=firsts)
+    for one, top in zip(gathered, tops, strict=True):
+        assert top is not None, "a catalogue has items"
+        yield _finished(one, top, catalogue, config, reranking)
+
+
+def _finished(
+    projected: _Projected, top: TopItems, catalogue: Catalogue, config: ListConfig, reranking: RerankingConfig
+) -> pa.RecordBatch:
+    """Rows of `SCORED` of candidates: re-ranked, with pins and explanations."""
+    batch, users, limits, rules = projected.batch, projected.users, projected.limits, catalogue.rules
     propensity = None
     reranker = _reranker(reranking)
     if reranker is not None:
         assert catalogue.facts is not None
-        pool = None
-        if reranking.exploration is not None:
-            pool = _new_items(catalogue, vectors, hidden, limits.group_of_user, num_candidates)
+        pool = _new_items(catalogue, projected, top.k) if reranking.exploration is not None else None
         facts = UserFacts(_history_of_today(batch, catalogue), batch["seed"].to_numpy().view(np.uint64), pool)
         lists = reranker(Candidates(top.indices, top.scores), catalogue.facts, facts, config.k)
         top, propensity = TopItems(lists.indices, lists.scores), lists.propensity
     if rules.pins:
-        pinned = place_pins(top.indices, top.scores, limits, rules, config.k, hidden=hidden)
+        pinned = place_pins(top.indices, top.scores, limits, rules, config.k, hidden=projected.hidden)
         top = TopItems(pinned.indices, pinned.scores)
     is_filled = top.indices != NO_ITEM
     lengths = is_filled.sum(axis=1)
@@ -161,6 +231,7 @@ def score_batch(
             batch["user_id"],
             vectors_to_arrow(users.vectors),
             batch["seen_item_ids"],
+            batch["input_hash"],
             lists_of_rows(catalogue.arrow_ids.take(pa.array(top.indices[is_filled])), lengths),
             lists_of_rows(pa.array(top.scores[is_filled].astype(np.float64)), lengths),
             propensities,
@@ -182,25 +253,18 @@ def _reranker(config: RerankingConfig) -> Reranker | None:
     return _reranker_of(config.model_dump_json()) if config.is_on else None
 
 
-def _new_items(
-    catalogue: Catalogue,
-    vectors: NDArray[np.float32],
-    hidden: sparse.csr_matrix,
-    group_of_user: NDArray[np.int32],
-    num_candidates: int,
-) -> Candidates:
+def _new_items(catalogue: Catalogue, projected: _Projected, num_candidates: int) -> Candidates:
     """The best new items of each user, which would seldom be among the best of all items."""
     places = catalogue.new_places
     if not len(places):
-        empty = empty_top(len(vectors), 1)
+        empty = empty_top(len(projected.users), 1)
         return Candidates(empty.indices, empty.scores)
-    seen = sparse.csr_matrix(sparse.csc_matrix(hidden)[:, places])
     top = search(
         catalogue.prepared_new,
-        vectors,
+        projected.vectors,
         min(num_candidates, len(places)),
-        seen=seen,
-        group_of_user=group_of_user,
+        seen=sparse.csr_matrix(sparse.csc_matrix(projected.hidden)[:, places]),
+        group_of_user=projected.limits.group_of_user,
         num_threads=1,
     )
     indices = np.where(top.indices == NO_ITEM, NO_ITEM, places[top.indices]).astype(np.int32)
@@ -256,12 +320,6 @@ def _csr(
     )
     matrix.sum_duplicates()
     return matrix
-
-
-def _blocks(catalogue: Catalogue, seen: sparse.csr_matrix, num_items: int) -> Iterator[tuple[slice, Any, Any]]:
-    by_column = sparse.csc_matrix(seen) if len(catalogue.item_ids) > num_items else None
-    for rows, items in catalogue.blocks(num_items):
-        yield rows, items, seen if by_column is None else sparse.csr_matrix(by_column[:, rows])
 
 
 def _explained(

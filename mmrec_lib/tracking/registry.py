@@ -32,12 +32,14 @@ from mmrec_lib.tracking.files import seal
 from mmrec_lib.tracking.local import DATABASE, artifact_place, check_database, is_unfinished, make_database, move_places
 from mmrec_lib.tracking.names import decode_key, restore, sqlite_uri
 
-__all__ = ["CHALLENGER", "CHAMPION", "FINGERPRINT_TAG", "ActiveRun", "RegisteredModel", "Registry"]
+__all__ = ["CHALLENGER", "CHAMPION", "FINGERPRINT_TAG", "SNAPSHOT_TAG", "ActiveRun", "RegisteredModel", "Registry"]
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 CANDIDATE = "candidate"
 FINGERPRINT_TAG = "mmrec.fit_fingerprint"
+SNAPSHOT_TAG = "mmrec.snapshot_id"
+"""Tag of a version: the snapshot that it was trained on."""
 _FOLDERS_TAG = "mmrec.run_folders"
 _IDENTITY_CHARS = 16
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")

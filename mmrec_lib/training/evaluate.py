@@ -18,12 +18,12 @@ from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.data import Histories
 from mmrec_lib.reporting.plots import plot_metric
-from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
+from mmrec_lib.tracking.registry import CHAMPION, SNAPSHOT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.fallback import INSTEAD_OF_TAG, is_baseline, register_baseline
 from mmrec_lib.training.fits import RANKER, load_fits
 from mmrec_lib.training.gate import best_baseline, decide_first, gate_values
-from mmrec_lib.training.register import DATA_TAG, FITS_FOLDER, SNAPSHOT_TAG
+from mmrec_lib.training.register import DATA_TAG, FITS_FOLDER
 from mmrec_lib.training.train import READS as TRAIN_READS
 
 READS = (*TRAIN_READS, "registry:candidate")

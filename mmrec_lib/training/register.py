@@ -13,9 +13,8 @@ import pandas as pd
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.ranker import FittedRanker
-from mmrec_lib.tracking.registry import RegisteredModel, Registry
+from mmrec_lib.tracking.registry import SNAPSHOT_TAG, RegisteredModel, Registry
 
-SNAPSHOT_TAG = "mmrec.snapshot_id"
 DATA_TAG = "mmrec.data_hash"
 PUBLISHED_FIT_TAG = "mmrec.published_fit"
 FITS_FOLDER = "fits"

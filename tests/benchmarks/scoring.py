@@ -1,13 +1,15 @@
 """The work of the scoring job on a batch of users against the kernel alone, in the same run.
 
-    python -m tests.benchmarks.scoring [--items 100000] [--users 4000] [--rounds 3] [--spark] [--out bench]
+    python -m tests.benchmarks.scoring [--items 100000] [--users 4000] [--rounds 3] [--spark] [--again] [--out bench]
 
 The batch goes the whole way: Arrow in, histories, vectors from two sources of low rank, seen items, exact top-k,
 explanations, Arrow out. Against it stands `search` of the same users' vectors among the same items. All of it on one
 core, in seconds of the processor; a ratio is the median over rounds. Figures with rules have 10 rules, five markets and
 a block list for each tenth user. The served model answers one user at a time. With `--spark`, also the job over
 partitions (read vectors, search, write Delta) against `ALSModel.recommendForAllUsers` of Spark ML on the same factors,
-20,000 users by 50,000 items, each once, in seconds of the clock. Writes `scoring.json`.
+20,000 users by 50,000 items, each once, in seconds of the clock. With `--again`, also the whole scoring of a store of
+20,000 users by 20,000 items: everyone, nobody, and the users of whom something changed, 1 % of all. What a run costs in
+which nobody changed is fixed. Writes `scoring.json`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,13 @@ import pandas as pd
 import pyarrow as pa
 import threadpoolctl
 from numpy.typing import NDArray
+from pyspark.sql.pandas.types import to_arrow_schema
 
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.lakehouse.config import SparkConfig, StoreConfig
+from mmrec_lib.lakehouse.merging import Staged
+from mmrec_lib.lakehouse.session import build_session
+from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.ranker.pyfunc_file import recommend
 from mmrec_lib.models.ranker.ranker import FittedRanker
@@ -40,19 +48,22 @@ from mmrec_lib.models.sources.popularity import PopularityModel
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.arrow_lists import lists_of_rows, vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue
-from mmrec_lib.scoring.config import ListConfig
+from mmrec_lib.scoring.config import ListConfig, ScoringConfig
+from mmrec_lib.scoring.score import ScoringSettings, score_all
 from mmrec_lib.scoring.users import score_batch
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.controls import CONTROLS_TYPE
 from mmrec_lib.topk.exact import search
 from mmrec_lib.topk.items import prepare_items
+from tests.champion import Champion
 from tests.conftest import PROJECT
 
 TARGETS = {
     "kernel / whole batch": ("at least", 0.5),
     "rules on / none": ("at most", 1.3),
     "ALS / our job": ("at least", 15),
+    "(again - nobody) / everyone": ("at most", 0.05),
 }
 DIM, RANK, K = 128, 64, 50
 MARKETS = ("at", "ch", "de", "es", "fr")
@@ -92,6 +103,7 @@ def users_of(ids: NDArray[np.str_], num_users: int, rng: np.random.Generator) ->
             "history_items": history,
             "history_weights": lists_of_rows(pa.array(np.ones(lengths.sum())), lengths),
             "seen_item_ids": history,
+            "input_hash": pa.array(np.arange(num_users), pa.int64()),
             "seed": pa.array(np.arange(num_users), pa.int64()),
         }
     )
@@ -193,9 +205,6 @@ def measure_job(num_users: int = 20_000, num_items: int = 50_000) -> dict[str, A
     from pyspark.sql import functions as F
     from pyspark.sql.types import ArrayType, FloatType, IntegerType, LongType, StructField, StructType
 
-    from mmrec_lib.lakehouse.config import SparkConfig
-    from mmrec_lib.lakehouse.session import build_session
-
     spark = build_session(SparkConfig(master="local[2]", driver_memory="4g"))
     pairs = spark.range(400_000).select(
         F.expr(f"cast(rand(1) * {num_users} as int)").alias("user"),
@@ -257,6 +266,62 @@ def measure_job(num_users: int = 20_000, num_items: int = 50_000) -> dict[str, A
     return {"seconds": seconds, "ratios": {"ALS / our job": seconds["ALS"] / seconds["our job"]}, "common": min(same)}
 
 
+def measure_again(num_users: int = 20_000, num_items: int = 20_000, rounds: int = 3) -> dict[str, Any]:
+    """Scoring everyone, nobody, and 1 % of the users, whose histories changed."""
+    rng = np.random.default_rng(0)
+    ranker = ranker_of(num_items, rng)
+    spark = build_session(SparkConfig(master="local[2]", driver_memory="4g"))
+    now = datetime(2025, 12, 31, tzinfo=UTC)
+    with tempfile.TemporaryDirectory() as scratch:
+        lakehouse = Lakehouse(spark, StoreConfig(out=f"{scratch}/out"), "bench", now)
+        champion = Champion.of(ranker, Path(scratch) / "ranker")
+
+        def put(name: str, rows: Mapping[str, Any]) -> None:
+            contract = CONTRACTS[name]
+            fields = to_arrow_schema(contract.input_schema)
+            length = len(next(iter(rows.values())))
+            columns = [pa.array(rows.get(f.name, [None] * length), f.type) for f in fields]
+            table = pa.table(columns, names=fields.names)
+            lakehouse.merge(name, Staged(lakehouse.from_arrow(table, contract)))
+
+        def put_users(users: NDArray[np.int64]) -> None:
+            ids = [f"u{n:06d}" for n in users]
+            seen = ranker.item_ids[rng.integers(0, num_items, (len(users), 10))].tolist()
+            put("user", {"user_id": ids, "updated_at": [now] * len(ids), "is_declared": [True] * len(ids)})
+            histories = [[{"item_id": item, "weight": 1.0, "last_ts": now} for item in items] for items in seen]
+            known = {"num_events": [10] * len(ids), "event_counts": [[]] * len(ids)}
+            put("user_profile", {"user_id": ids, "history": histories, "seen_item_ids": seen, **known})
+
+        items = ranker.item_ids.tolist()
+        put("item", {"item_id": items, "available": [True] * num_items, "updated_at": [now] * num_items})
+        put("training_item", {"snapshot_id": ["s1"] * num_items, "item_id": items})
+        about = {"snapshot_id": "s1", "as_of_date": DAY, "split_source": "given", "is_current": True}
+        counts = {"num_users": num_users, "num_items": num_items, "num_interactions": 10 * num_users}
+        put("training_snapshot", {name: [v] for name, v in {**about, **counts, "table_versions": []}.items()})
+        put_users(np.arange(num_users))
+
+        def score(*, only_affected: bool) -> float:
+            settings = ScoringSettings(ScoringConfig(only_affected=only_affected), ShowingConfig(), RerankingConfig())
+            start = time.perf_counter()
+            counts = score_all(lakehouse, champion, settings).counts
+            took = time.perf_counter() - start
+            print(f"scored {counts['users.scored']:>6} of {counts['users']} users in {took:6.1f} s", flush=True)
+            return took
+
+        score(only_affected=True)
+        seconds: dict[str, list[float]] = {"everyone": [], "nobody": [], "again": []}
+        for _ in range(rounds):
+            seconds["nobody"].append(score(only_affected=True))
+            put_users(rng.choice(num_users, num_users // 100, replace=False))
+            seconds["again"].append(score(only_affected=True))
+            seconds["everyone"].append(score(only_affected=False))
+    spark.stop()
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    share = (medians["again"] - medians["nobody"]) / medians["everyone"]
+    ratios = {"(again - nobody) / everyone": share, "again / everyone": medians["again"] / medians["everyone"]}
+    return {"seconds": seconds, "ratios": ratios, "users": num_users, "items": num_items}
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -264,6 +329,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=4_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--spark", action="store_true")
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--out", type=Path, default=PROJECT / "bench")
     arguments = parser.parse_args()
     with threadpoolctl.threadpool_limits(1):
@@ -273,6 +339,10 @@ def main() -> None:
         job = measure_job()
         found["ratios"] |= job.pop("ratios")
         found["job"] = job
+    if arguments.again:
+        again = measure_again()
+        found["ratios"] |= again.pop("ratios")
+        found["again"] = again
     for name, value in found["users_a_second"].items():
         print(f"{name:<34} {value:10,.0f} users a second")
     print(f"{'one user of the served model':<34} {found['served_user_ms']:10.1f} ms at most 20")

@@ -6,7 +6,7 @@ import os
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import DataQualityError, LandingError
-from mmrec_lib.features.showing import load_rule_items, load_user_controls, soft_control_targets
+from mmrec_lib.features.showing import load_user_controls, soft_control_targets
 from mmrec_lib.ingest.config import IngestConfig, ItemsConfig, LandingConfig, MediaConfig
 from mmrec_lib.ingest.media.media import plain_path
 from mmrec_lib.ingest.records.parse import landing_path
@@ -29,8 +29,6 @@ from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import has_commits
 from mmrec_lib.lakehouse.merging import WriteResult
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.showing.build import build_rules
-from mmrec_lib.showing.config import ShowingConfig
 from tests.compare import table_rows
 
 TS = "2025-07-01T12:00:00Z"
@@ -206,9 +204,6 @@ def check_first_controls(store: Store) -> None:
     kept = {row["user_id"]: [one["target"] for one in row["controls"]] for row in few.collect()}
     assert kept == {"u1": ["Acme"], "uc": ["i1"]}, "more than the limit does not stop a run"
     assert soft_control_targets(store.lakehouse(), 64) == {"brand": ["Acme"], "category": ["Hats"]}
-    table = load_rule_items(store.lakehouse(), pa.array(["i4", "i1", "3"]))
-    assert table["item_id"].to_pylist() == ["i4", "i1", "3"] and table["available"].to_pylist() == [True] * 3
-    assert build_rules(table, ShowingConfig(), date(2025, 7, 1), {}).is_listed.all()
 
 
 def check_first_day(store: Store, summary: IngestSummary) -> None:

@@ -114,7 +114,7 @@ def test_maintenance_never_removes_the_slice_that_readers_are_led_to(lakehouse: 
     for day in ("2020-01-01", "2020-01-02", "2020-01-03"):
         lakehouse.replace_slice("user_topk", lists(lakehouse, day, ["u"]), {"as_of_date": date.fromisoformat(day)})
     # A repair run published an earlier date than the newest.
-    current = [("user_topk", date(2020, 1, 2), "1"), ("item_neighbor", date(2020, 1, 3), "1")]
+    current = [("user_topk", date(2020, 1, 2), "1", None), ("item_neighbor", date(2020, 1, 3), "1", None)]
     named = lakehouse.spark.createDataFrame(current, CONTRACTS["current_slice"].input_schema)
     lakehouse.merge("current_slice", named)
     assert lakehouse.maintain("user_topk", 168, datetime(2025, 1, 1, tzinfo=UTC))["rows_expired"] == 2

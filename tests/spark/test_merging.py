@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.lakehouse.merging import OPERATION, Staged, WriteResult
@@ -60,8 +61,23 @@ def test_a_slice_is_replaced_by_staged_rows_as_they_are(lakehouse: Lakehouse) ->
     assert {row["user_id"] for row in lakehouse.read("user_topk").collect()} == {"u1", "u2"}
 
 
-def test_of_a_key_that_staged_rows_hold_as_it_is_and_changed_the_change_is_written(lakehouse: Lakehouse) -> None:
-    lakehouse.merge("graph_edge", edges(lakehouse, {"a": "x", "b": "x"}))
-    both = edges(lakehouse, {"a": "x", "b": "x"}).unionByName(edges(lakehouse, {"a": "y"}))
-    assert lakehouse.merge("graph_edge", Staged(lakehouse.stage("edges", both))) == WriteResult(updated=1)
-    assert stored(lakehouse) == {"a": "y", "b": "x"}
+def test_rows_of_some_users_are_replaced_in_a_slice_and_all_others_stay(lakehouse: Lakehouse) -> None:
+    days = ("2026-01-01", "2026-01-02")
+    for day in days:
+        before = lists(lakehouse, day, ["u1", "u2", "u3"])
+        lakehouse.replace_slice("user_topk", before, {"as_of_date": date.fromisoformat(day)})
+    later = Lakehouse(lakehouse.spark, lakehouse.store, "run-2", datetime(2026, 1, 3, tzinfo=UTC))
+    new = lists(later, days[1], ["u1", "u4"]).withColumn("score", F.lit(0.5))
+    staged = Staged(later.stage("lists", new))
+    replaced = later.spark.createDataFrame([("u1",), ("u3",), ("u4",)], "user_id string")
+    where = {"as_of_date": date.fromisoformat(days[1])}
+    assert later.replace_keys("user_topk", staged, where, replaced) == WriteResult(inserted=1, updated=1, deleted=1)
+    rows = later.read("user_topk").collect()
+    found = {(str(row["as_of_date"]), row["user_id"], row["score"], row["run_id"]) for row in rows}
+    assert found == {
+        *((days[0], user, 1.0, "run-1") for user in ("u1", "u2", "u3")),
+        (days[1], "u1", 0.5, "run-2"),
+        (days[1], "u2", 1.0, "run-1"),
+        (days[1], "u4", 0.5, "run-2"),
+    }
+    assert not later.replace_keys("user_topk", staged, where, replaced).committed

@@ -32,14 +32,14 @@ from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.score import SLICED, ScoringSettings, score_all
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.tracking.config import TrackingConfig
-from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
+from mmrec_lib.tracking.registry import CHAMPION, SNAPSHOT_TAG, RegisteredModel, Registry
 from mmrec_lib.training import evaluate as evaluating
 from mmrec_lib.training import promote as promoting
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.fallback import BASELINE_TAG
 from mmrec_lib.training.fits import RANKER, load_fits
 from mmrec_lib.training.gate import Decision
-from mmrec_lib.training.register import FITS_FOLDER, SNAPSHOT_TAG
+from mmrec_lib.training.register import FITS_FOLDER
 from mmrec_lib.training.train import train
 from tests.compare import table_rows
 
@@ -61,7 +61,7 @@ def history() -> list[Row]:
 
 def score(store: Store, scoring: ScoringConfig, showing: ShowingConfig | None = None) -> dict[str, int]:
     settings = ScoringSettings(scoring, showing or ShowingConfig(), RerankingConfig())
-    return score_all(store.lakehouse, store.registry, settings)
+    return score_all(store.lakehouse, store.registry, settings).counts
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.scoring.checks import ChecksConfig, NewLists, check_before_publishing
+from mmrec_lib.scoring.checks import ChecksConfig, KeptLists, NewLists, check_before_publishing, check_catalogue
+from mmrec_lib.scoring.published import published_slices
 from tests.published import publish
 
 DAY, NEXT = date(2026, 1, 1), date(2026, 1, 2)
@@ -32,7 +33,7 @@ def new(lakehouse: Lakehouse) -> NewLists:
     profiles = spark.createDataFrame(list(SEEN.items()), "user_id string, seen_item_ids array<string>")
     items = [("a", True), ("b", True), ("c", True), ("gone", False)]
     frame = spark.createDataFrame(items, "item_id string, available boolean")
-    return NewLists(lists_of(lakehouse, LISTS), profiles, frame, DAY, 4, 2)
+    return NewLists(lists_of(lakehouse, LISTS), profiles, frame, DAY, 2)
 
 
 def test_good_lists_pass_and_short_and_empty_ones_are_counted(lakehouse: Lakehouse, new: NewLists) -> None:
@@ -70,9 +71,9 @@ def test_bounds_of_short_lists_and_of_the_catalogue(lakehouse: Lakehouse, new: N
     with pytest.raises(
         PublishingError, match=r"has 4 items, and had 8 when it was last published, which is 50.0% less"
     ):
-        check_before_publishing(lakehouse, new, ChecksConfig())
-    check_before_publishing(lakehouse, new, ChecksConfig(max_catalogue_shrink=0.5))
-    check_before_publishing(lakehouse, new, ChecksConfig(max_catalogue_shrink=1))
+        check_catalogue(lakehouse, 4, published_slices(lakehouse)["item_vector"], ChecksConfig())
+    check_catalogue(lakehouse, 4, published_slices(lakehouse)["item_vector"], ChecksConfig(max_catalogue_shrink=0.5))
+    check_catalogue(lakehouse, 4, published_slices(lakehouse)["item_vector"], ChecksConfig(max_catalogue_shrink=1))
 
 
 def test_the_share_of_changed_entries_is_compared_only_when_asked(lakehouse: Lakehouse, new: NewLists) -> None:
@@ -90,6 +91,17 @@ def test_the_share_of_changed_entries_is_compared_only_when_asked(lakehouse: Lak
     with pytest.raises(PublishingError, match=r"min_changed_share asks for 51.0%"):
         check_before_publishing(lakehouse, later, frozen)
     check_before_publishing(lakehouse, new, frozen)  # the same date once more: a repair may change nothing
+
+    # Two published lists of four entries stay beside the new ones: seven of ten published entries are there again.
+    kept_lists = {"u8": ["a"], "u9": ["a", "b", "c"]}
+    publish(lakehouse, DAY, {"u1": ["a", "c"], "u2": ["a", "b"], "u3": ["b"], "u7": ["c"]} | kept_lists)
+    beside = replace(later, kept=KeptLists(num_lists=2, num_entries=4, num_short=1))
+    counts = check_before_publishing(lakehouse, beside, ChecksConfig(max_changed_share=0.31))
+    assert counts == {"lists": 6, "entries": 9, "short": 3, "empty": 1}
+    with pytest.raises(PublishingError, match=r"30.0% of the entries"):
+        check_before_publishing(lakehouse, beside, ChecksConfig(max_changed_share=0.29))
+    with pytest.raises(PublishingError, match=r"3 of 6 lists \(50.0%\) have fewer"):
+        check_before_publishing(lakehouse, beside, ChecksConfig(max_short_share=0.4))
 
     # Lists that lost their items differ as much as those that gained other ones, and never replace full ones.
     emptied = {name: F.array().cast(new.lists.schema[name].dataType) for name in ("item_ids", "scores")}

@@ -230,6 +230,22 @@ def test_models_are_prepared_before_a_task_needs_them_and_not_by_the_local_runne
     assert [task.key for task in run_pipeline.local_tasks(tasks)] == [task.key for task in tasks[1:]]
 
 
+@pytest.mark.parametrize("name", run_pipeline.GRAPHS)
+def test_the_local_runner_runs_each_of_its_graphs(name: str) -> None:
+    assert run_pipeline.local_tasks(load_graph(PROJECT / "resources" / f"{name}.job.yml"))
+
+
+def test_scoring_without_training_is_a_part_of_the_pipeline_in_its_order() -> None:
+    score, pipeline = load_graph(PROJECT / "resources" / "score.job.yml"), load_graph(PIPELINE)
+    keys = [task.key for task in score]
+    assert keys == [task.key for task in pipeline if task.key in keys]
+    assert (keys[0], keys[-1]) == ("ingest_landing", "score_topk")
+    assert not {"train_ranker", "evaluate_ranker", "promote_ranker"} & set(keys)
+    for task in score[1:]:
+        inside = {name for name in load_job(task).reads if not name.startswith("landing:")}
+        assert {name for name in inside - written_before(score, task) if name in CONTRACTS} == set(), task.key
+
+
 # what is installed where
 
 

@@ -33,6 +33,10 @@ class Scale:
         parts = ([scale.mean for scale in scales], [scale.deviation for scale in scales], [s.top for s in scales])
         return cls(*(np.concatenate(part) if part else np.zeros(0, np.float32) for part in parts))
 
+    def first(self, num_users: int) -> Scale:
+        """The scale of the first users."""
+        return Scale(self.mean[:num_users], self.deviation[:num_users], self.top[:num_users])
+
     def apply(self, scores_NK: Floats, is_seen_NK: Bools) -> Floats:
         """Standardised scores of some items of each user, [n, K] float32; see `standardise`."""
         scaled = (scores_NK - self.mean[:, None]) / self.deviation[:, None]

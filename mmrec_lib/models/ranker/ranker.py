@@ -127,12 +127,17 @@ class FittedRanker:
         """Vectors of users from histories and attributes, [n, V] float32."""
         return self.project(histories).vectors
 
-    def project(self, histories: Histories, search: Search = plain_search) -> ProjectedUsers:
+    def project(
+        self, histories: Histories, search: Search = plain_search, users_at_once: int | None = None
+    ) -> ProjectedUsers:
         """Vectors of users with what an explanation of their scores needs.
 
         Args:
             histories: n users.
             search: Exact top-k, for sources of low rank over large catalogues.
+            users_at_once: Users of each matrix product, the last filled up with users without history, so that a user's
+                vector is the same to the last bit whoever else is asked for: products of another shape round
+                differently. Where not given, as many as the settings say and no others.
 
         Raises:
             ModelError: When histories are not over the catalogue of the fit.
@@ -142,9 +147,12 @@ class FittedRanker:
         vectors = np.zeros((len(histories), self.vector_dim), dtype=np.float32)
         x_NW = self._known(histories)
         scales: list[Mapping[str, Scale]] = []
-        for rows in _blocks(len(histories), self.settings.user_block):
-            vectors[rows, :dim], of_block = self._projector.project(x_NW[rows], search)
-            scales.append(of_block)
+        for rows in _blocks(len(histories), users_at_once or self.settings.user_block):
+            num_users = rows.stop - rows.start
+            block = _filled_up(x_NW[rows], users_at_once or num_users)
+            projected, of_block = self._projector.project(block, search)
+            vectors[rows, :dim] = projected[:num_users]
+            scales.append({name: scale.first(num_users) for name, scale in of_block.items()})
         warm_users = self._has_history(x_NW)
         vectors[~warm_users, :dim] = 0.0
         chosen = self.settings.popularity
@@ -388,6 +396,12 @@ def assemble_ranker(
 
 def _rows_of(content: Content, rows: Ints) -> Content:
     return Content(content.name, content.kind, content.matrix[rows], content.has[rows], content.tokens)
+
+
+def _filled_up(x_NW: sparse.csr_matrix, num_rows: int) -> sparse.csr_matrix:
+    """The same rows, followed by empty ones up to a number."""
+    indptr = np.pad(x_NW.indptr, (0, num_rows - x_NW.shape[0]), mode="edge")
+    return sparse.csr_matrix((x_NW.data, x_NW.indices, indptr), shape=(num_rows, x_NW.shape[1]))
 
 
 def _in_parts(entries: Ints, places: Ints) -> Iterator[tuple[Ints, Ints]]:

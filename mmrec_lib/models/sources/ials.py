@@ -72,7 +72,8 @@ class Ials(Source[IalsSettings]):
 
     def score(self, x_NW: sparse.csr_matrix) -> Floats:
         """[n, W] float32."""
-        product: Floats = fold_in(x_NW, self.items, self.settings) @ self.items.T
+        codes, factors = self.low_rank(x_NW)
+        product: Floats = codes @ factors.T
         return product
 
     def contributions(self, x_NW: sparse.csr_matrix, items_NK: Ints) -> Floats:
@@ -82,12 +83,9 @@ class Ials(Source[IalsSettings]):
             parts[rows.position[rows.filled]] = rows.contributions(self._basis, items_NK)[rows.filled]
         return parts
 
-    def low_rank(self, x_NW: sparse.csr_matrix) -> tuple[Floats, Floats] | None:
+    def low_rank(self, x_NW: sparse.csr_matrix) -> tuple[Floats, Floats]:
         """The factors of users and items, along axes of their own."""
-        codes = np.zeros((x_NW.shape[0], self.items.shape[1]), dtype=np.float32)
-        for rows in _alike_rows(x_NW, self.items.shape[1], self.settings):
-            codes[rows.rows] = rows.solve(self._basis)
-        return codes, self._basis.factors
+        return _codes(x_NW, self._basis, self.settings), self._basis.factors
 
     @cached_property
     def _basis(self) -> _Basis:
@@ -133,10 +131,16 @@ def fold_in(x_NW: sparse.csr_matrix, items_WK: Floats, settings: IalsSettings) -
     A row minimises sum over its entries c(1 - s)^2 + unobserved * sum over all s^2 + penalty * |factor|^2.
     """
     basis = _Basis.of(items_WK, settings)
-    out = np.zeros((x_NW.shape[0], items_WK.shape[1]), dtype=np.float32)
-    for rows in _alike_rows(x_NW, items_WK.shape[1], settings):
-        out[rows.rows] = rows.solve(basis) @ basis.axes.T
-    return out
+    factors: Floats = _codes(x_NW, basis, settings) @ basis.axes.T
+    return factors
+
+
+def _codes(x_NW: sparse.csr_matrix, basis: _Basis, settings: IalsSettings) -> Floats:
+    """Factors of rows along the axes of a basis, [n, rank] float32; those of a row follow from that row alone."""
+    codes = np.zeros((x_NW.shape[0], len(basis.spread)), dtype=np.float32)
+    for rows in _alike_rows(x_NW, len(basis.spread), settings):
+        codes[rows.rows] = rows.solve(basis)
+    return codes
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ class _Basis:
 
 @dataclass(frozen=True)
 class _AlikeRows:
-    """Rows of alike length, padded to the longest: b rows of L entries.
+    """Rows of alike length, padded to one width, whatever other rows there are: b rows of L entries.
 
     With D the diagonal of shared eigenvalues plus penalty, and B the entries' factors times the roots of their
     confidence c, a row's matrix is D + B'B. Its inverse times B' is D^-1 B' (I + B D^-1 B')^-1 (the push-through
@@ -224,26 +228,32 @@ class _AlikeRows:
 
 def _alike_rows(x_NW: sparse.csr_matrix, rank: int, settings: IalsSettings) -> Iterator[_AlikeRows]:
     lengths = np.diff(x_NW.indptr)
-    order = np.argsort(lengths, kind="stable")
+    widths = _widths(int(lengths.max(initial=0)))
+    width_of = np.searchsorted(widths, lengths)
+    order = np.argsort(width_of, kind="stable")
     order = order[lengths[order] > 0]
-    start = 0
-    while start < len(order):
-        # Rows of alike length share a batch, so that padding is small.
-        stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * int(lengths[order[stop]]) * rank <= _BATCH_NUMBERS // 4:
-            if lengths[order[stop]] > 1.5 * lengths[order[start]] + 8:
-                break
-            stop += 1
-        rows = order[start:stop]
-        place = np.arange(int(lengths[rows[-1]]))[None, :]
-        filled = place < lengths[rows][:, None]
-        position = np.where(filled, x_NW.indptr[rows][:, None] + place, 0)
-        yield _AlikeRows(
-            rows=rows,
-            roots=np.sqrt(np.where(filled, x_NW.data[position], 0)).astype(np.float32),
-            columns=x_NW.indices[position].astype(np.int64),
-            position=position,
-            filled=filled,
-            penalty=(settings.regulariser * (lengths[rows] + settings.unobserved * x_NW.shape[1])).astype(np.float32),
-        )
-        start = stop
+    for at, width in enumerate(widths):
+        alike = order[slice(*np.searchsorted(width_of[order], [at, at + 1]))]
+        size = max(1, _BATCH_NUMBERS // 4 // (width * rank))
+        for start in range(0, len(alike), size):
+            rows = alike[start : start + size]
+            place = np.arange(width)[None, :]
+            filled = place < lengths[rows][:, None]
+            position = np.where(filled, x_NW.indptr[rows][:, None] + place, 0)
+            penalty = settings.regulariser * (lengths[rows] + settings.unobserved * x_NW.shape[1])
+            yield _AlikeRows(
+                rows=rows,
+                roots=np.sqrt(np.where(filled, x_NW.data[position], 0)).astype(np.float32),
+                columns=x_NW.indices[position].astype(np.int64),
+                position=position,
+                filled=filled,
+                penalty=penalty.astype(np.float32),
+            )
+
+
+def _widths(longest: int) -> list[int]:
+    """Lengths that rows are padded to, so that padding is small and follows from a row's own length alone."""
+    widths = [8]
+    while widths[-1] < longest:
+        widths.append(widths[-1] * 3 // 2 + 8)
+    return widths

@@ -21,7 +21,7 @@ from mmrec_lib.scoring.arrow_lists import groups_of_maps, list_offsets, lists_of
 from mmrec_lib.scoring.catalogue import Catalogue
 from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.scoring.neighbors import neighbor_rows
-from mmrec_lib.scoring.users import score_batch
+from mmrec_lib.scoring.users import ScoringTask, score_batch, score_partition
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.controls import CONTROLS_TYPE
@@ -70,6 +70,7 @@ def batch_of(ranker: FittedRanker) -> pa.RecordBatch:
             "history_items": pa.array(histories, pa.list_(pa.string())),
             "history_weights": pa.array([[1.0] * len(h) if h is not None else None for h in histories]),
             "seen_item_ids": pa.array([h and [i for i in h if i != ids[4]] for h in histories], pa.list_(pa.string())),
+            "input_hash": pa.array(range(5), pa.int64()),
             "seed": pa.array(range(5), pa.int64()),
         }
     )
@@ -111,6 +112,41 @@ def test_lists_are_those_of_brute_force_in_any_number_of_blocks(
         assert row["item_ids"] == [item for item, _ in expected]
         np.testing.assert_allclose(row["scores"], [score for _, score in expected], atol=1e-5)
     assert len(rows[4]["item_ids"]) == min(k, 2), "one user has seen all but one item of the fit and the late one"
+
+
+def test_a_task_that_gathers_its_users_searches_each_block_once(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, prepared = batch_of(catalogue.ranker), []
+    monkeypatch.setattr("mmrec_lib.scoring.users.load_catalogue", lambda uri: catalogue)
+    prepare = Catalogue._prepared
+    monkeypatch.setattr(Catalogue, "_prepared", lambda self, rows: prepared.append(rows) or prepare(self, rows))
+    lists = ListConfig(k=4, items_per_block=7)
+    batches = [batch.slice(0, 2), batch.slice(0, 0), batch.slice(2)]
+    found = list(score_partition(iter(batches), ScoringTask("", lists, RerankingConfig())))
+    assert [one.num_rows for one in found] == [2, 3]
+    assert len(prepared) == -(-len(catalogue.item_ids) // 7)
+    assert pa.Table.from_batches(found).to_pylist() == scored(batch, catalogue, lists)
+
+    prepared.clear()
+    monkeypatch.setattr("mmrec_lib.scoring.users._MAX_GATHERED", 2)
+    bounded = list(score_partition(iter(batches), ScoringTask("", lists, RerankingConfig())))
+    assert pa.Table.from_batches(bounded) == pa.Table.from_batches(found)
+    assert len(prepared) == 2 * -(-len(catalogue.item_ids) // 7), "no more users are gathered than memory allows"
+
+
+@pytest.mark.parametrize("users_at_once", [2, 128])
+def test_a_user_s_row_does_not_depend_on_who_else_is_scored(
+    catalogue: Catalogue, users_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmrec_lib.scoring.users.USERS_AT_ONCE", users_at_once)
+    batch = batch_of(catalogue.ranker)
+    many = pa.Table.from_batches([batch] * 9).combine_chunks().to_batches()[0]
+    whole = scored(many, catalogue, ListConfig(k=4))
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 7, 30):
+        chosen = rng.choice(many.num_rows, size, replace=False)
+        assert scored(many.take(pa.array(chosen)), catalogue, ListConfig(k=4)) == [whole[row] for row in chosen]
 
 
 def test_the_first_ranks_are_explained_and_add_up(catalogue: Catalogue) -> None:
