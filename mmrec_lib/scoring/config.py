@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mmrec_lib.config import Section
 from mmrec_lib.scoring.checks import ChecksConfig
@@ -13,7 +13,8 @@ class ListConfig(Section):
 
     Attributes:
         k: Items a user.
-        explained_ranks: First items of a list that are explained, by default those that the report shows; 0 is none.
+        explained_ranks: First items of a list that are explained, by default those that the report shows; all k where
+            that is less, 0 is none.
         num_reasons: Items of the history that an explanation names, at most.
         items_per_block: Items that a worker prepares for search at once (about 10 bytes a dimension and item, beside
             the model and the vectors themselves). A larger catalogue is cut into blocks whose lists are merged; the
@@ -24,6 +25,15 @@ class ListConfig(Section):
     explained_ranks: int = Field(default=12, ge=0)
     num_reasons: int = Field(default=3, ge=0)
     items_per_block: int = Field(default=1_000_000, ge=1)
+
+    @model_validator(mode="after")
+    def _reasons_have_places(self) -> ListConfig:
+        if not self.explained_ranks and self.num_reasons != type(self).model_fields["num_reasons"].default:
+            raise ValueError(
+                f"scoring.num_reasons has an effect only where scoring.explained_ranks is above 0, got "
+                f"{self.num_reasons} reasons for none"
+            )
+        return self
 
 
 class ScoringConfig(ListConfig):

@@ -93,7 +93,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
             f"The catalogue has {len(items.item_ids)} items, more than scoring.max_catalogue_items = "
             f"{config.max_catalogue_items}. Raise it where the driver has the memory."
         )
-    rules, profiles_with_controls = load_rules(lakehouse, items, profiles, settings.showing)
+    rules, profiles_with_controls = load_rules(lakehouse, items, profiles, settings.showing, config.k)
     if rules.pins and settings.reranking.exploration is not None:
         raise ShowingError(
             "rules: pins move items from the places that reranking.exploration drew, so that the probabilities written "

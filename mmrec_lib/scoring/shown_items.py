@@ -28,18 +28,26 @@ from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.catalogue import RuleItems
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.item_rules import ItemRules
+from mmrec_lib.showing.pins import check_positions
 from mmrec_lib.showing.rules_file import all_rules, user_attributes_of
 
 
 def load_rules(
-    lakehouse: Lakehouse, items: SnapshotItems, profiles: DataFrame, config: ShowingConfig
+    lakehouse: Lakehouse, items: SnapshotItems, profiles: DataFrame, config: ShowingConfig, k: int
 ) -> tuple[ItemRules, DataFrame]:
     """Rules of the run's day, and the profiles with a column `controls` where any user has some.
 
     Without rules, markets, age limits and controls nothing is read for them.
 
+    Args:
+        lakehouse: The store.
+        items: The catalogue.
+        profiles: The users.
+        config: Markets, ages, segments and rules.
+        k: Length of the lists.
+
     Raises:
-        ShowingError: When rules are wrong, contradict each other or remove too much.
+        ShowingError: When rules are wrong, contradict each other, remove too much or pin items beyond the lists' end.
     """
     day = items.cuts.as_of
     soft = soft_control_targets(lakehouse, config.max_control_dimensions)
@@ -53,6 +61,7 @@ def load_rules(
         table = pa.table({"item_id": ids, "available": pa.array(items.is_available)})
     values = user_attribute_values(profiles, names)
     rules = build_rules(table, config, day, values, soft_controls=None if controls is None else soft)
+    check_positions(rules.pins, k)
     return rules, profiles if controls is None else profiles.join(controls, "user_id", "left")
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.errors import ShowingError
-from mmrec_lib.showing.item_rules import NO_GROUP, ItemRules, UserLimits
+from mmrec_lib.showing.item_rules import NO_GROUP, ItemRules, Pin, UserLimits
 
 Flags = npt.NDArray[np.bool_]
 
@@ -29,6 +29,23 @@ class PinnedLists:
     indices: npt.NDArray[np.int32]
     scores: npt.NDArray[np.float32]
     is_pinned: Flags
+
+
+def check_positions(pins: Sequence[Pin], k: int) -> None:
+    """Refuse pins beyond the end of lists, which nobody would see.
+
+    Args:
+        pins: The pins.
+        k: Length of the lists.
+
+    Raises:
+        ShowingError: When a position is above k.
+    """
+    if beyond := [pin for pin in pins if pin.position > k]:
+        raise ShowingError(
+            f"rule `{beyond[0].rule}`: positions of 1 to {k} (scoring.k) are needed, but an item is pinned at "
+            f"{beyond[0].position}."
+        )
 
 
 def place_pins(
