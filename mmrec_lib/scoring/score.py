@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -31,7 +31,7 @@ from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalog
 from mmrec_lib.scoring.checks import NewLists, check_before_publishing
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
-from mmrec_lib.scoring.shown_items import load_item_facts, load_rules
+from mmrec_lib.scoring.shown_items import content_space, load_item_facts, load_rules, new_items
 from mmrec_lib.scoring.users import SCORED, SHARES, ScoringTask, score_profiles
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.item_rules import ItemRules
@@ -151,7 +151,8 @@ def _catalogue(
     facts = None
     if settings.reranking.is_on:
         brand = settings.showing.brand_attribute
-        facts = load_item_facts(lakehouse, items, ranker, contents, settings.reranking, brand)
+        facts = load_item_facts(lakehouse, items, lambda: content_space(contents()), settings.reranking, brand)
+        facts = replace(facts, is_new=new_items(items.item_ids, ranker))
     return build_catalogue(ranker, items, contents, rules, facts)
 
 

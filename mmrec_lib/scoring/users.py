@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, MapType, StringType, StructField, StructType
 from scipy import sparse
@@ -90,11 +90,16 @@ def score_profiles(profiles: DataFrame, task: ScoringTask, day: date, num_tasks:
         F.col("history.item_id").alias("history_items"),
         F.col("history.weight").alias("history_weights"),
         "seen_item_ids",
-        F.xxhash64("user_id", F.lit(day.isoformat())).alias("seed"),
+        user_seed(day).alias("seed"),
         *(["controls"] if "controls" in profiles.columns else []),
     )
     laid_out = named.repartition(num_tasks, "user_id").sortWithinPartitions("user_id")
     return laid_out.mapInArrow(lambda batches: score_partition(batches, task), SCORED)
+
+
+def user_seed(day: date) -> Column:
+    """Seed of what chance decides for a user on a day: a hash of `user_id` and the day."""
+    return F.xxhash64("user_id", F.lit(day.isoformat()))
 
 
 def score_partition(batches: Iterator[pa.RecordBatch], task: ScoringTask) -> Iterator[pa.RecordBatch]:

@@ -48,6 +48,15 @@ def all_rules(config: ShowingConfig) -> RuleSet:
     return rules
 
 
+def asks_items(config: ShowingConfig) -> bool:
+    """Tell whether rules, markets or age limits look at the items at all.
+
+    Raises:
+        ShowingError: See `all_rules`.
+    """
+    return bool(config.market_attribute or config.age_rating_attribute or all_rules(config).rules)
+
+
 def active_rules(config: ShowingConfig, as_of: date) -> RuleSet:
     """Rules that hold on a day, with the segments that they name.
 
