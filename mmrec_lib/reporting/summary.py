@@ -38,8 +38,8 @@ def build_summary(
     Returns:
         `{tables: {name: rows}, quarantine: {reason: rows}, metrics: {fit: {"ndcg@10": value, "warm:ndcg@10": …}},
         baselines: {name: {…}}, lists: {name: {…}}, seconds: {job: s}, model: {name, version, alias}, versions: {…}}`.
-        Baselines are those of fit2, or of fit1 where there is no fit2; so are lists, which are there where rules or re-ranking make
-        other lists than the ranker.
+        Baselines are those of fit2, or of fit1 where there is no fit2; so are lists, which are there where rules or
+        re-ranking make other lists than the ranker.
     """
     evaluated = metrics.get("fit2") or metrics.get("fit1") or ()
     others = [row for row in evaluated if row.model != RANKER]

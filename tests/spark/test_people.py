@@ -28,7 +28,8 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.checks import ChecksConfig
-from mmrec_lib.scoring.config import ScoringConfig
+from mmrec_lib.scoring.config import ListConfig, ScoringConfig
+from mmrec_lib.scoring.effects import ListEffects, ListSettings
 from mmrec_lib.scoring.score import SLICED, ScoringSettings, score_all
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.tracking.config import TrackingConfig
@@ -212,6 +213,43 @@ def test_deleted_users_and_items_are_in_nothing_that_is_trained_measured_or_publ
 def test_every_published_table_has_its_current_slice(store: Store) -> None:
     last = max(START + timedelta(hours=hours) for _, _, hours in history()).date() + timedelta(days=1)
     assert store.slices() == dict.fromkeys(SLICED, (last, "1"))
+
+
+def test_lists_are_measured_as_users_get_them_beside_all_other_metrics(store: Store) -> None:
+    def metrics() -> dict[tuple[str, ...], dict[str, Any]]:
+        key = ("model", "segment", "metric", "fit", "part")
+        return {tuple(row[name] for name in key): row for row in store.rows("model_metric")}
+
+    before = metrics()
+    rule = {"name": "out", "kind": "exclude", "items": {"item_ids": ["i00", "i01", "i02"]}}
+    quota = {"by": "category", "at_most": 1, "first": 3}
+    lists = ListSettings(
+        ListConfig(k=5),
+        ShowingConfig.model_validate({"rules": [rule]}),
+        RerankingConfig.model_validate({"quotas": [quota]}),
+    )
+    assert lists.change_lists and not ListSettings(ListConfig(), ShowingConfig(), RerankingConfig()).change_lists
+    evaluating.evaluate_candidate(
+        store.lakehouse,
+        store.registry,
+        EVALUATION,
+        PromotionConfig(),
+        effects=lambda snapshot: ListEffects(store.lakehouse, snapshot, lists),
+    )
+    after = metrics()
+    measured = {key: row for key, row in after.items() if key[1] == "lists"}
+    assert {key: row["value"] for key, row in after.items() if key not in measured} == {
+        key: row["value"] for key, row in before.items()
+    }
+    assert {key[0] for key in measured} == {"ranker", "with_rules", "reranked"}
+    for part in (("fit1", "valid"), ("fit1", "test"), ("fit2", "test")):
+        own, whole = after["ranker", "lists", "ndcg", *part], after["ranker", "all", "ndcg", *part]
+        assert own["value"] == pytest.approx(whole["value"]) and own["num_users"] == whole["num_users"]
+        shown = after["with_rules", "lists", "coverage", *part]["value"]
+        assert shown <= (NUM_ITEMS - 3) / NUM_ITEMS, "excluded items are in no list"
+        # Of the four categories each user has two, and lists of five show both from their third place on.
+        evener = after["reranked", "lists", "miscalibration", *part]
+        assert evener["diff"] is not None and evener["num_users"] == own["num_users"]
 
 
 def test_a_snapshot_older_than_a_deletion_loses_what_was_deleted_and_nothing_else(store: Store) -> None:
