@@ -135,7 +135,7 @@ def _control(row: int, value: Any) -> Control:
         raise ModelError(f"{subject} must be a mapping with action, target_kind and target, got {str(value)[:80]!r}")
     for name, allowed in _NEEDED.items():
         if value.get(name) not in allowed:
-            raise ModelError(f"{subject} needs a {name} of {', '.join(allowed)}, got {value.get(name)!r:.80}")
+            raise ModelError(f"{subject} needs as {name} one of {', '.join(allowed)}, got {value.get(name)!r:.80}")
     if value["target_kind"] == "item" and value["action"] not in KEEP_OUT:
         raise ModelError(f"{subject} on an item must be {' or '.join(KEEP_OUT)}, got {value['action']!r}")
     strength = value.get("strength")
