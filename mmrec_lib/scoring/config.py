@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from mmrec_lib.config import Section
 from mmrec_lib.scoring.checks import ChecksConfig
+from mmrec_lib.topk.approximate import ApproximateConfig
 
 
 class ListConfig(Section):
@@ -43,10 +46,23 @@ class ScoringConfig(ListConfig):
         num_neighbors: Neighbours an item.
         users_per_task: Users that one task scores.
         max_catalogue_items: Largest catalogue that the driver makes vectors of (4 bytes a dimension and item).
+        search: `exact`, or an index of faiss for very large catalogues: `ivf` (inverted lists), `hnsw` (a graph) or
+            `pq` (inverted lists of product-quantized vectors). Rules hold, and scores are exact all the same.
+        approximate: Effort of an index, and the recall that it must reach.
         checks: Bounds of what may take the place of the published lists.
     """
 
     num_neighbors: int = Field(default=20, ge=1)
     users_per_task: int = Field(default=20_000, ge=1)
     max_catalogue_items: int = Field(default=5_000_000, ge=1)
+    search: Literal["exact", "ivf", "hnsw", "pq"] = "exact"
+    approximate: ApproximateConfig = ApproximateConfig()
     checks: ChecksConfig = ChecksConfig()
+
+    @model_validator(mode="after")
+    def _effort_has_an_index(self) -> ScoringConfig:
+        if self.search == "exact" and self.approximate != ApproximateConfig():
+            raise ValueError(
+                "scoring.approximate has an effect only where scoring.search is ivf, hnsw or pq, got exact"
+            )
+        return self

@@ -23,7 +23,7 @@ from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.reranking.facts import ItemFacts
 from mmrec_lib.scoring.arrow_lists import lists_of_rows
-from mmrec_lib.scoring.catalogue import Catalogue
+from mmrec_lib.scoring.catalogue import Catalogue, listed_places
 from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.scoring.shown_items import content_space, load_item_facts, load_item_rules, new_items
 from mmrec_lib.scoring.users import score_batch, user_seed
@@ -32,7 +32,6 @@ from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.showing.rules_file import asks_items
 from mmrec_lib.topk.exact import search
 from mmrec_lib.topk.items import prepare_items
-from mmrec_lib.topk.selection import NO_ITEM
 
 Places = npt.NDArray[np.int32]
 
@@ -128,7 +127,7 @@ class ListEffects:
             batch = self._batch(rows, data)
             for name, reranking in steps.items():
                 scored = score_batch(batch, catalogue, unexplained, reranking)
-                blocks[name].append(_places(scored["item_ids"], catalogue, length))
+                blocks[name].append(listed_places(scored["item_ids"], catalogue, length))
         return {name: np.concatenate(parts) for name, parts in blocks.items()}
 
     @cached_property
@@ -180,11 +179,3 @@ class ListEffects:
                 "seed": seeds,
             }
         )
-
-
-def _places(item_ids: pa.ListArray, catalogue: Catalogue, length: int) -> Places:
-    """[n, length] positions in the catalogue of the items of lists."""
-    lengths = item_ids.value_lengths().to_numpy(zero_copy_only=False)
-    places = np.full((len(item_ids), length), NO_ITEM, dtype=np.int32)
-    places[np.arange(length) < lengths[:, None]] = catalogue.listed(item_ids.flatten())[1]
-    return places

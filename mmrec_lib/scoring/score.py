@@ -26,6 +26,7 @@ from mmrec_lib.lakehouse.views import ensure_current_views
 from mmrec_lib.models.data import Content
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.scoring.approximate import index_catalogue, load_sample, measured_recall
 from mmrec_lib.scoring.arrow_lists import vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
 from mmrec_lib.scoring.checks import NewLists, check_before_publishing
@@ -79,7 +80,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
     Raises:
         ModelError: When there is no champion, or the catalogue is larger than configured.
         ShowingError: When a rule is wrong or removes too much.
-        PublishingError: When new lists break a rule; the published ones stay.
+        PublishingError: When new lists break a rule, or approximate search finds too little; the published ones stay.
     """
     config = settings.scoring
     champion = registry.by_alias(CHAMPION)
@@ -103,6 +104,13 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.model_artifact(champion, "ranker", Path(scratch))
         catalogue = _catalogue(lakehouse, FittedRanker.load(folder), items, rules, settings)
+        catalogue = index_catalogue(catalogue, config)
+        search_counts = {}
+        if catalogue.index is not None:
+            sample = load_sample(lakehouse, profiles_with_controls, day, config.approximate.sample_users)
+            share = measured_recall(catalogue, sample, config)
+            registry.log_metrics(champion, {f"scoring.recall@{config.k}": share})
+            search_counts["recall_percent"] = int(100 * share)
         # A place of its own: workers keep what they read from a place, maybe another catalogue of this run.
         uri = lakehouse.staging_path(f"catalogue-{uuid.uuid4().hex}")
         save_catalogue(catalogue, folder, uri)
@@ -138,7 +146,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
     lakehouse.merge("current_slice", lakehouse.spark.createDataFrame(current, CURRENT_SLICE.input_schema))
     ensure_current_views(lakehouse, SLICED)
     counts = {"users": num_users, "items": len(catalogue.item_ids), "short_lists": checked["short"]}
-    return counts | {"items_kept_out": int((items.is_available & ~rules.is_listed).sum())}
+    return counts | search_counts | {"items_kept_out": int((items.is_available & ~rules.is_listed).sum())}
 
 
 def _catalogue(

@@ -84,7 +84,13 @@ def score_profiles(profiles: DataFrame, task: ScoringTask, day: date, num_tasks:
         day: Chance, where re-ranking uses it, follows from user and day alone.
         num_tasks: Tasks to divide the users into.
     """
-    named = profiles.select(
+    laid_out = scored_columns(profiles, day).repartition(num_tasks, "user_id").sortWithinPartitions("user_id")
+    return laid_out.mapInArrow(lambda batches: score_partition(batches, task), SCORED)
+
+
+def scored_columns(profiles: DataFrame, day: date) -> DataFrame:
+    """Columns of profiles as `score_batch` takes them."""
+    return profiles.select(
         "user_id",
         "attributes",
         F.col("history.item_id").alias("history_items"),
@@ -93,8 +99,6 @@ def score_profiles(profiles: DataFrame, task: ScoringTask, day: date, num_tasks:
         user_seed(day).alias("seed"),
         *(["controls"] if "controls" in profiles.columns else []),
     )
-    laid_out = named.repartition(num_tasks, "user_id").sortWithinPartitions("user_id")
-    return laid_out.mapInArrow(lambda batches: score_partition(batches, task), SCORED)
 
 
 def user_seed(day: date) -> Column:
@@ -131,15 +135,7 @@ def score_batch(
     hidden = seen if limits.blocked is None else sparse.csr_matrix(seen + limits.blocked)
     vectors = np.hstack([users.vectors, limits.user_boosts]) if limits.user_boosts.shape[1] else users.vectors
     num_candidates = max(config.k, reranking.num_candidates) if reranking.is_on else config.k
-    # A task has one core.
-    parts = [
-        (
-            rows.start,
-            search(items, vectors, num_candidates, seen=own, group_of_user=limits.group_of_user, num_threads=1),
-        )
-        for rows, items, own in _blocks(catalogue, hidden, config.items_per_block)
-    ]
-    top = merge_lists([part for _, part in parts], num_candidates, first_items=[start for start, _ in parts])
+    top = _candidates(catalogue, vectors, hidden, limits.group_of_user, num_candidates, config.items_per_block)
     propensity = None
     reranker = _reranker(reranking)
     if reranker is not None:
@@ -174,6 +170,24 @@ def score_batch(
         ],
         names=SCORED.names,
     )
+
+
+def _candidates(
+    catalogue: Catalogue,
+    vectors: NDArray[np.float32],
+    hidden: sparse.csr_matrix,
+    group_of_user: NDArray[np.int32],
+    k: int,
+    items_per_block: int,
+) -> TopItems:
+    """The k best items of each user, by the catalogue's index or exactly; a task has one core."""
+    if catalogue.index is not None:
+        return catalogue.index.search(catalogue.prepared, vectors, k, seen=hidden, group_of_user=group_of_user)
+    parts = [
+        (rows.start, search(items, vectors, k, seen=own, group_of_user=group_of_user, num_threads=1))
+        for rows, items, own in _blocks(catalogue, hidden, items_per_block)
+    ]
+    return merge_lists([part for _, part in parts], k, first_items=[start for start, _ in parts])
 
 
 @lru_cache(maxsize=1)
