@@ -1,13 +1,14 @@
 """Exact top-k against named references in the same run.
 
-    python -m tests.benchmarks.topk [--data <folder>] [--items 100000] [--users 2048] [--rounds 5] [--out bench] [--approximate]
+    python -m tests.benchmarks.topk [--data <folder>] [--items 100000] [--users 2048] [--rounds 5] [--out bench]
+        [--approximate]
 
 Sides of a ratio run one after the other in each round; a ratio is the median over rounds. Figures of one core are
 seconds of the processor, figures of two are seconds of the clock. Real item vectors are those that the linear sources
 learn from the events of a landing folder; as public folders are small, they are also drawn with replacement up to the
 number of items, each scaled by .5 to 1, with noise of .3 standard deviations a dimension. implicit is measured where
-it is installed (`pip install implicit`). Writes `topk.json` and `topk.png`; with `--approximate` recall and speed of the
-indexes of faiss against exact search, in `approximate.json`.
+it is installed (`pip install implicit`). Writes `topk.json` and `topk.png`; with `--approximate` instead recall and
+speed of the indexes of faiss against exact search, in `approximate.json`.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from mmrec_lib.scoring.config import ListConfig, ScoringConfig
 from mmrec_lib.scoring.effects import ListEffects, ListSettings
 from mmrec_lib.scoring.score import SLICED, ScoringSettings, score_all
 from mmrec_lib.showing.config import ShowingConfig
+from mmrec_lib.topk import approximate
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.registry import CHAMPION, RegisteredModel, Registry
 from mmrec_lib.training import evaluate as evaluating
@@ -287,6 +288,23 @@ def test_scoring_with_an_older_snapshot_and_model_leaves_out_what_was_deleted_si
         else:
             assert not row["source_shares"]
             assert row["because_item_ids"] is None
+
+
+def test_an_index_publishes_the_lists_of_exact_search_and_its_recall_is_counted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss")
+
+    def lists() -> set[tuple[str, int, str, float]]:
+        return {(row["user_id"], row["rank"], row["item_id"], row["score"]) for row in store.current("user_topk")}
+
+    exact = lists()
+    indexed = ScoringConfig(k=50, num_neighbors=50, search="ivf")
+    with pytest.raises(ModelError, match="at least 256 items"):
+        score(store, indexed)
+    monkeypatch.setattr(approximate, "MIN_ITEMS", 1)
+    assert score(store, indexed)["recall_percent"] == 100
+    assert lists() == exact
 
 
 def test_rules_and_controls_hold_in_published_lists(store: Store) -> None:
