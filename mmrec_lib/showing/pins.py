@@ -103,11 +103,14 @@ def _may_get(item: int, limits: UserLimits, rules: ItemRules) -> Flags:
 
 def _kept_out(items: Sequence[int], limits: UserLimits, hidden: sparse.csr_matrix | None) -> Flags:
     """[n, items] True where a user must not get an item; one pass over the entries for all items."""
-    found = np.zeros((len(limits), len(items)), dtype=np.bool_)
+    distinct, place = np.unique(np.array(items, dtype=np.int64), return_inverse=True)
+    found = np.zeros((len(limits), len(distinct)), dtype=np.bool_)
     for matrix in (limits.blocked, hidden):
         if matrix is not None:
-            found |= matrix[:, list(items)].toarray() != 0
-    return found
+            at = np.flatnonzero(np.isin(matrix.indices, distinct) & (matrix.data != 0))
+            rows = np.searchsorted(matrix.indptr, at, side="right") - 1
+            found[rows, np.searchsorted(distinct, matrix.indices[at])] = True
+    return found[:, place]
 
 
 def _merged(

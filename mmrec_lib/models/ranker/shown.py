@@ -79,10 +79,12 @@ def select_shown(
     hidden = seen
     if any(controls):
         flat, index = FlatControls.of(pa.array(controls, CONTROLS_TYPE)), rules.require_controls()
-        scores_NI += soft_scores(flat, index, len(people)).toarray()
+        soft = soft_scores(flat, index, len(people))
+        if soft is not None:
+            scores_NI += soft.toarray()
         blocked = blocked_items(flat, index, rules.item_ids, len(people))
         if blocked is not None:
-            scores_NI[blocked.nonzero()] = -np.inf
+            scores_NI[np.repeat(np.arange(len(people)), np.diff(blocked.indptr)), blocked.indices] = -np.inf
             hidden = sparse.csr_matrix(seen + blocked)
     scores_NI[:, ~rules.is_listed] = -np.inf
     if own_rules.allowed is not None:
