@@ -15,6 +15,8 @@ import pandas as pd
 from fastapi import FastAPI, HTTPException
 from pydantic import Field
 
+from mmrec_lib.errors import ModelError
+from mmrec_lib.models.ranker.shown import RULES_KEY
 from mmrec_lib.section import Section
 
 _ERROR = "MmrecError"
@@ -82,8 +84,17 @@ def create_app(model_uri: str, rules_folder: str | None = None) -> FastAPI:
     Args:
         model_uri: Model in MLflow, such as `models:/mmrec_ranker@champion`.
         rules_folder: Rules that `ItemRules.save` wrote; None shows everything to everybody.
+
+    Raises:
+        ModelError: When rules are asked of a model that was registered before models took some.
     """
-    model: Any = mlflow.pyfunc.load_model(model_uri, model_config={"rules": rules_folder})
+    model: Any = mlflow.pyfunc.load_model(model_uri, model_config={RULES_KEY: rules_folder})
+    # MLflow only warns of keys that a model does not have.
+    if rules_folder is not None and (model.model_config or {}).get(RULES_KEY) != rules_folder:
+        raise ModelError(
+            f"model {model_uri}: a model that takes rules is needed, but it was registered before models did. Run "
+            "train_ranker, evaluate_ranker and promote_ranker, or serve it without rules."
+        )
     application = FastAPI(title="mmrec")
 
     @application.post("/lists")

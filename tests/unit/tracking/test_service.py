@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mlflow
 import pytest
 from fastapi.testclient import TestClient
 
+from mmrec_lib.errors import ModelError
+from mmrec_lib.models.ranker import pyfunc_file
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.tracking.registry import CHAMPION
@@ -96,3 +99,16 @@ def test_a_folder_without_rules_is_refused(made_store: Path, tmp_path: Path) -> 
     open_registry(made_store).by_alias(CHAMPION)
     with pytest.raises(Exception, match=r"there is no showing\.json"):
         create_app(MODEL, str(tmp_path))
+
+
+def test_rules_of_a_model_that_takes_none_are_refused(tmp_path: Path, rules_folder: Path) -> None:
+    small_ranker().save(tmp_path / "ranker")
+    mlflow.pyfunc.save_model(
+        tmp_path / "old",
+        python_model=pyfunc_file.__file__,
+        artifacts={"ranker": str(tmp_path / "ranker")},
+        signature=pyfunc_file.signature(),
+        pip_requirements=["numpy"],
+    )
+    with pytest.raises(ModelError, match="a model that takes rules is needed"):
+        create_app(str(tmp_path / "old"), str(rules_folder))
