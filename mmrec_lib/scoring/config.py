@@ -60,7 +60,7 @@ class ScoringConfig(ListConfig):
     checks: ChecksConfig = ChecksConfig()
 
     @model_validator(mode="after")
-    def _effort_has_an_index(self) -> ScoringConfig:
+    def _keys_are_of_the_search(self) -> ScoringConfig:
         if self.search == "exact" and self.approximate != ApproximateConfig():
             raise ValueError(
                 "scoring.approximate has an effect only where scoring.search is ivf, hnsw or pq, got exact"
