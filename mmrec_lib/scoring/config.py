@@ -65,4 +65,9 @@ class ScoringConfig(ListConfig):
             raise ValueError(
                 "scoring.approximate has an effect only where scoring.search is ivf, hnsw or pq, got exact"
             )
+        if self.search != "exact" and self.items_per_block != type(self).model_fields["items_per_block"].default:
+            raise ValueError(
+                "scoring.items_per_block has an effect only where scoring.search is exact: an index is never cut, got "
+                f"{self.items_per_block} with {self.search}"
+            )
         return self
