@@ -290,7 +290,7 @@ def test_an_index_finds_what_exact_search_finds_and_its_recall_has_a_floor(tmp_p
 
 
 def test_keys_of_another_search_are_refused() -> None:
-    with pytest.raises(ValueError, match="items_per_block has an effect only where .* is exact: .* got 7 with hnsw"):
+    with pytest.raises(ValueError, match=r"items_per_block has an effect only where .* is exact: .* got 7 with hnsw"):
         ScoringConfig(search="hnsw", items_per_block=7)
     with pytest.raises(ValueError, match=r"approximate has an effect only where scoring\.search is ivf, hnsw or pq"):
         ScoringConfig(approximate=ApproximateConfig(effort=3))
