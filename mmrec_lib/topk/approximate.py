@@ -28,6 +28,7 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.section import Section
 from mmrec_lib.topk.exact import search
 from mmrec_lib.topk.items import NO_GROUP, PreparedItems, UserBatch, check_users
+from mmrec_lib.topk.numpy_search import lowest_candidates, screening_errors
 from mmrec_lib.topk.scores import NO_KEY, exact_scores, lists_of_keys, order_keys, pad_dimensions
 from mmrec_lib.topk.selection import NO_ITEM, TopItems
 
@@ -100,9 +101,14 @@ class ApproximateIndex:
         # Users who saw more than most are searched for exactly where that is too little.
         usual = int(np.quantile(num_seen, 0.9)) if len(users) else 0
         num_proposed = min(len(self.places), math.ceil(k * self.over_fetch) + usual)
-        found = self._proposed(users, num_proposed, num_threads)
+        found, products = self._proposed(users, num_proposed, num_threads)
         found[users.norms == 0] = NO_ITEM
         found[_is_filtered(items, users, found)] = NO_ITEM
+        if not hasattr(self.index, "pq"):  # whole vectors: what is surely below the list need not be scored exactly
+            errors = screening_errors(users.vectors.shape[1], users.norms, items.largest_norm)
+            products[found == NO_ITEM] = -np.inf
+            nothing = np.full(len(users), -np.inf, np.float32)
+            found[products < lowest_candidates(products, nothing, errors, k)[:, None]] = NO_ITEM
         rows, columns = np.nonzero(found != NO_ITEM)
         keys = np.full(found.shape, NO_KEY, dtype=np.uint64)
         chosen = found[rows, columns]
@@ -129,16 +135,18 @@ class ApproximateIndex:
         else:
             self.index.nprobe = min(effort, self.index.nlist)
 
-    def _proposed(self, users: UserBatch, num_proposed: int, num_threads: int) -> NDArray[np.int32]:
-        """[n, F] positions in the catalogue, NO_ITEM where the index proposes less."""
+    def _proposed(
+        self, users: UserBatch, num_proposed: int, num_threads: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """[n, F] positions in the catalogue, NO_ITEM where the index proposes less, and the index's scores of them."""
         faiss = _faiss()
         before = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(num_threads)
         try:
-            _, found = self.index.search(_padded(users.vectors), num_proposed)
+            products, found = self.index.search(_padded(users.vectors), num_proposed)
         finally:
             faiss.omp_set_num_threads(before)
-        return np.where(found >= 0, self.places[found], NO_ITEM).astype(np.int32)
+        return np.where(found >= 0, self.places[found], NO_ITEM).astype(np.int32), products
 
     def save(self, folder: Path) -> None:
         """Write the index into a folder, which is made where it is missing."""
