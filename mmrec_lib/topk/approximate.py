@@ -104,7 +104,7 @@ class ApproximateIndex:
         found, products = self._proposed(users, num_proposed, num_threads)
         found[users.norms == 0] = NO_ITEM
         found[_is_filtered(items, users, found)] = NO_ITEM
-        if not hasattr(self.index, "pq"):  # whole vectors: what is surely below the list need not be scored exactly
+        if _gives_products(self.index):  # what is surely below the list need not be scored exactly
             errors = screening_errors(users.vectors.shape[1], users.norms, items.largest_norm)
             products[found == NO_ITEM] = -np.inf
             nothing = np.full(len(users), -np.inf, np.float32)
@@ -143,7 +143,7 @@ class ApproximateIndex:
         before = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(num_threads)
         try:
-            products, found = self.index.search(_padded(users.vectors), num_proposed)
+            products, found = self.index.search(_padded(users.vectors, self.index.d), num_proposed)
         finally:
             faiss.omp_set_num_threads(before)
         return np.where(found >= 0, self.places[found], NO_ITEM).astype(np.int32), products
@@ -183,13 +183,16 @@ def build_index(items: PreparedItems, kind: IndexKind, config: ApproximateConfig
             f"scoring.search {kind}: approximate search needs at least {MIN_ITEMS} items that may be listed, got "
             f"{len(places)}. Use exact."
         )
-    vectors = _padded(items.vectors[places])
-    dim, metric = vectors.shape[1], faiss.METRIC_INNER_PRODUCT
+    vectors, metric = items.vectors[places], faiss.METRIC_INNER_PRODUCT
+    if kind == "hnsw":
+        vectors = _of_one_length(vectors)
+    dim = -(-vectors.shape[1] // _SUBSPACE) * _SUBSPACE
+    vectors = _padded(vectors, dim)
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
         if kind == "hnsw":
-            index = faiss.IndexHNSWFlat(dim, _HNSW_LINKS, metric)
+            index = faiss.IndexHNSWFlat(dim, _HNSW_LINKS, faiss.METRIC_L2)
         else:
             num_lists = max(1, min(int(_LISTS_PER_ROOT * math.sqrt(len(places))), len(places) // 39))
             coarse = faiss.IndexFlatIP(dim)
@@ -240,9 +243,28 @@ def _is_filtered(items: PreparedItems, users: UserBatch, found: NDArray[np.int32
     return filtered
 
 
-def _padded(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors of a length that the product quantizer can divide; the added dimensions are 0."""
-    return pad_dimensions(np.asarray(vectors, dtype=np.float32))
+def _gives_products(index: Any) -> bool:
+    """True where an index scores by products of whole vectors, neither by distances nor by quantized ones."""
+    return not hasattr(index, "hnsw") and not hasattr(index, "pq")
+
+
+def _of_one_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors with one more dimension, which makes all as long as the longest.
+
+    The nearest of them to a user's vector, which is 0 there, is the one of the largest product. A graph over products
+    of vectors of different lengths has few ways out of the longest ones.
+
+    Source: Y. Bachrach et al. 2014, Speeding Up the Xbox Recommender System Using a Euclidean Transformation for
+    Inner-Product Spaces.
+    """
+    squares = np.einsum("md,md->m", vectors, vectors, dtype=np.float64)
+    missing = np.sqrt(np.maximum(squares.max(initial=0.0) - squares, 0.0)).astype(np.float32)
+    return np.hstack([vectors, missing[:, None]])
+
+
+def _padded(vectors: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
+    """Contiguous vectors with zeros up to the dimensions of an index."""
+    return np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, dim - vectors.shape[1]))), dtype=np.float32)
 
 
 def _faiss() -> Any:

@@ -77,6 +77,13 @@ def test_full_effort_finds_the_exact_lists(items: PreparedItems, users: np.ndarr
         assert found.indices.tolist() == exact.indices.tolist() and found.scores.tolist() == exact.scores.tolist()
 
 
+def test_a_graph_finds_items_of_different_lengths(items: PreparedItems, users: np.ndarray) -> None:
+    lengths = np.random.default_rng(3).lognormal(0, 1, (NUM_ITEMS, 1)).astype(np.float32)
+    varied = prepare_items(items.vectors * lengths)
+    found = build_index(varied, "hnsw", ApproximateConfig(effort=64)).search(varied, users, K)
+    assert recall(found.indices, search(varied, users, K).indices) > 0.9
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_index_is_the_same_each_time_and_from_its_files(
     items: PreparedItems, users: np.ndarray, kind: IndexKind, tmp_path: Path
