@@ -28,7 +28,7 @@ from mmrec_lib.showing.controls import (
     blocked_items,
     soft_scores,
 )
-from mmrec_lib.showing.item_rules import NO_GROUP, ItemRules
+from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.showing.pins import place_pins
 from mmrec_lib.topk.selection import TopItems, select_top
 
@@ -86,10 +86,9 @@ def select_shown(
         if blocked is not None:
             scores_NI[np.repeat(np.arange(len(people)), np.diff(blocked.indptr)), blocked.indices] = -np.inf
             hidden = sparse.csr_matrix(seen + blocked)
-    scores_NI[:, ~rules.is_listed] = -np.inf
-    if own_rules.allowed is not None:
-        in_group = limits.group_of_user != NO_GROUP
-        scores_NI[in_group] = np.where(own_rules.allowed[limits.group_of_user[in_group]], scores_NI[in_group], -np.inf)
+    # Groups of these users alone: each has one, and what it may get is listed.
+    may_get = rules.is_listed if own_rules.allowed is None else own_rules.allowed[limits.group_of_user]
+    np.copyto(scores_NI, -np.inf, where=~may_get)
     top = select_top(scores_NI, k)
     if not rules.pins:
         return top
