@@ -46,12 +46,17 @@ ENCODERS = [
     "transformers>=4.57",
 ]
 TRACKING = ["mlflow>=3.8,<3.19"]
+# The example of serving lists over HTTP.
+SERVE = ["fastapi>=0.115", "uvicorn>=0.30"]
+# Approximate search of very large catalogues.
+SEARCH = ["faiss-cpu>=1.10"]
 DEV = [
     "build>=1.2",
     "coverage>=7.6",
     "databricks-bundles>=0.260",
     "deltalake>=1.0",
     "duckdb>=1.4",
+    "httpx2>=2",
     "hypothesis>=6.100",
     "import-linter>=2.1",
     "mypy>=1.13",
@@ -89,7 +94,9 @@ setup(
         "cluster": CLUSTER,
         "encoders": ENCODERS,
         "tracking": TRACKING,
+        "serve": TRACKING + SERVE,
+        "search": SEARCH,
         "all": SPARK + ENCODERS + TRACKING,
-        "dev": SPARK + ENCODERS + TRACKING + DEV,
+        "dev": SPARK + ENCODERS + TRACKING + SERVE + SEARCH + DEV,
     },
 )

@@ -6,27 +6,49 @@ import sys
 
 from mmrec_lib.config import Section
 from mmrec_lib.evaluation.config import EvaluationConfig
+from mmrec_lib.features.load import Snapshot
+from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
+from mmrec_lib.scoring.config import ListConfig
+from mmrec_lib.scoring.effects import ListEffects, ListSettings
+from mmrec_lib.showing.config import ShowingConfig
+from mmrec_lib.showing.rules_file import rules_version
 from mmrec_lib.training.config import PromotionConfig
-from mmrec_lib.training.evaluate import FEEDBACK, READS, evaluate_candidate, is_evaluated
+from mmrec_lib.training.evaluate import FEEDBACK, READS, MeasureLists, evaluate_candidate, is_evaluated
 
 
 class Config(Section):
-    """Settings of evaluation, and of the gate that follows."""
+    """Settings of evaluation, of the gate that follows, and of the lists that users get."""
 
     evaluation: EvaluationConfig
     promotion: PromotionConfig
+    scoring: ListConfig
+    showing: ShowingConfig
+    reranking: RerankingConfig
+
+    @property
+    def lists(self) -> ListSettings:
+        """Settings of the lists that users get."""
+        return ListSettings(self.scoring, self.showing, self.reranking)
 
 
 def run(context: Context, config: Config) -> Outcome:
     """Rank the whole catalogue for every user with something to find; register a baseline where no ranker passes."""
-    return Outcome(*evaluate_candidate(context.lakehouse, context.registry, config.evaluation, config.promotion))
+    lakehouse, lists = context.lakehouse, config.lists
+
+    def effects(snapshot: Snapshot) -> MeasureLists:
+        return ListEffects(lakehouse, snapshot, lists)
+
+    measured = effects if lists.change_lists else None
+    return Outcome(
+        *evaluate_candidate(lakehouse, context.registry, config.evaluation, config.promotion, effects=measured)
+    )
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Version of the candidate."""
-    return {"newest": context.registry.state()["newest"]}
+    """Versions of the candidate and of the rules."""
+    return {"newest": context.registry.state()["newest"], "rules": rules_version(config.showing)}
 
 
 def is_complete(context: Context, config: Config) -> bool:

@@ -1,7 +1,7 @@
 """Full-ranking evaluation: metrics by user, segments, confidence intervals, paired differences, effects on lists."""
 
 from mmrec_lib.evaluation.config import EvaluationConfig
-from mmrec_lib.evaluation.effects import LIST_METRICS, ListFacts, reranking_effects
+from mmrec_lib.evaluation.effects import LIST_METRICS, ListFacts, list_effects
 from mmrec_lib.evaluation.evaluate import Scorer, SliceableHistories, evaluate, user_values
 from mmrec_lib.evaluation.lists import catalogue_coverage, gini, intra_list_diversity, miscalibration, novelty
 from mmrec_lib.evaluation.metrics import METRICS, list_metrics, rank_metrics
@@ -24,11 +24,11 @@ __all__ = [
     "flat_metrics",
     "gini",
     "intra_list_diversity",
+    "list_effects",
     "list_metrics",
     "miscalibration",
     "novelty",
     "rank_metrics",
-    "reranking_effects",
     "summarise",
     "user_values",
 ]

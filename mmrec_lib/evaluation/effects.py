@@ -1,10 +1,11 @@
-"""Effects of re-ranking: metrics of lists before and after it, as rows of `model_metric`."""
+"""Effects of rules and re-ranking: metrics of lists as users get them, as rows of `model_metric`."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,10 @@ from mmrec_lib.evaluation.metrics import list_metrics
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.evaluation.significance import mean_intervals
 
-BEFORE, AFTER = "ranker", "reranked"
+OWN_ORDER, WITH_RULES, RERANKED = "ranker", "with_rules", "reranked"
+"""Models of the rows: the ranker's own order, that order under the rules, and the lists as users get them."""
+LISTS = "lists"
+"""Segment of the rows: the users of `all`, whose lists are looked at in other ways."""
 LIST_METRICS = ("ndcg", "diversity", "novelty", "miscalibration", "coverage", "gini")
 
 
@@ -32,62 +36,57 @@ class ListFacts:
         relevant: [n, I] what they turned to later; None leaves nDCG out.
     """
 
-    popularity: NDArray[np.floating]
+    popularity: NDArray[Any]
     vectors: NDArray[np.float32] | None = None
     categories: sparse.csr_matrix | None = None
     history: sparse.csr_matrix | None = None
     relevant: sparse.csr_matrix | None = None
 
 
-def reranking_effects(
-    before: NDArray[np.int32],
-    after: NDArray[np.int32],
+def list_effects(
+    lists: Mapping[str, NDArray[np.int32]],
     facts: ListFacts,
     *,
     ks: Sequence[int] = (10, 20),
-    segment: str = "all",
     num_bootstrap: int = 1000,
     seed: int = 0,
 ) -> list[MetricRow]:
-    """Metrics of the first stage's lists (model `ranker`) and of the re-ranked ones (model `reranked`).
+    """Metrics of several lists of the same users, as rows of the segment `lists`.
 
-    Rows of `reranked` have the paired difference to `ranker`, ranker minus reranked as everywhere in the table. A
-    metric by user is averaged over the users for whom it is defined in both lists; nDCG over those with a relevant
-    item.
+    Rows of all lists but the first have the paired difference to it, first minus other as everywhere in the table. A
+    metric by user is averaged over the users for whom it is defined in all lists; nDCG over those with a relevant item.
 
     Args:
-        before: [n, at least max(ks)] item indices, best first, -1 where a list ends early.
-        after: [n, at least max(ks)] of the same users.
+        lists: [n, at least max(ks)] item indices by model, best first, -1 where a list ends early.
         facts: What the metrics need; those that lack something are left out.
         ks: Cut-offs.
-        segment: Name of the users.
         num_bootstrap: Resamples of users.
         seed: Same seed, same intervals.
 
     Raises:
         ModelError: When the numbers of users differ or a cut-off is longer than the lists.
     """
-    if before.shape[0] != after.shape[0]:
-        raise ModelError(f"re-ranking effects: both lists need the same users, got {len(before)} and {len(after)}")
-    if not ks or min(ks) < 1 or max(ks) > min(before.shape[1], after.shape[1]):
-        length = min(before.shape[1], after.shape[1])
-        raise ModelError(f"re-ranking effects: cut-offs must lie between 1 and {length}, got {list(ks)}")
+    if len({len(top) for top in lists.values()}) != 1:
+        raise ModelError(f"effects: all lists need the same users, got {[len(top) for top in lists.values()]}")
+    length = min(top.shape[1] for top in lists.values())
+    if not ks or min(ks) < 1 or max(ks) > length:
+        raise ModelError(f"effects: cut-offs must lie between 1 and {length}, got {list(ks)}")
     rows: list[MetricRow] = []
     num_items = len(facts.popularity)
     for k in ks:
-        for (metric, old), new in zip(
-            _values_by_user(before, facts, k).items(), _values_by_user(after, facts, k).values(), strict=True
-        ):
-            is_defined = ~(np.isnan(old) | np.isnan(new))
-            if is_defined.any():
-                draw = zlib.crc32(f"{seed}:{segment}:{metric}@{k}".encode())
-                rows += _paired_rows(metric, k, segment, old[is_defined], new[is_defined], num_bootstrap, draw)
-        for model, top in ((BEFORE, before), (AFTER, after)):
+        by_model = [_values_by_user(top, facts, k) for top in lists.values()]
+        for metric in by_model[0]:
+            values_NM = np.stack([values[metric] for values in by_model], axis=1)
+            defined = values_NM[~np.isnan(values_NM).any(axis=1)]
+            if len(defined):
+                draw = zlib.crc32(f"{seed}:{LISTS}:{metric}@{k}".encode())
+                rows += _paired_rows(tuple(lists), metric, k, defined, num_bootstrap, draw)
+        for model, top in lists.items():
             for metric, value in (
                 ("coverage", catalogue_coverage(top, num_items, k)),
                 ("gini", gini(top, num_items, k)),
             ):
-                rows.append(MetricRow(model, segment, metric, k, value, num_users=len(top)))
+                rows.append(MetricRow(model, LISTS, metric, k, value, num_users=len(top)))
     return rows
 
 
@@ -106,18 +105,17 @@ def _values_by_user(top: NDArray[np.int32], facts: ListFacts, k: int) -> dict[st
 
 
 def _paired_rows(
-    metric: str,
-    k: int,
-    segment: str,
-    old: NDArray[np.float64],
-    new: NDArray[np.float64],
-    num_bootstrap: int,
-    seed: int,
+    models: tuple[str, ...], metric: str, k: int, values_NM: NDArray[np.float64], num_bootstrap: int, seed: int
 ) -> list[MetricRow]:
-    columns = np.stack([old, new, old - new], axis=1)
+    differences = values_NM[:, :1] - values_NM[:, 1:]
+    columns = np.concatenate([values_NM, differences], axis=1)
     low, high = (ends.tolist() for ends in mean_intervals(columns, num_bootstrap, seed))
-    mean, num_users = columns.mean(axis=0).tolist(), int(old.size)
-    return [
-        MetricRow(BEFORE, segment, metric, k, mean[0], low[0], high[0], num_users=num_users),
-        MetricRow(AFTER, segment, metric, k, mean[1], low[1], high[1], mean[2], low[2], high[2], num_users),
-    ]
+    mean, num_users = columns.mean(axis=0).tolist(), len(values_NM)
+    rows = []
+    for at, model in enumerate(models):
+        row = MetricRow(model, LISTS, metric, k, mean[at], low[at], high[at], num_users=num_users)
+        if at:
+            other = len(models) + at - 1
+            row = replace(row, diff=mean[other], diff_low=low[other], diff_high=high[other])
+        rows.append(row)
+    return rows

@@ -97,7 +97,7 @@ def user_values(
     """Values by user behind `evaluate`, for pooling over seeds or tests of one's own; arguments as there."""
     num_items = relevant.shape[1]
     _check_shapes(seen, relevant, warm_users, cold_items)
-    wanted = _without(relevant, seen)
+    wanted = without_seen(relevant, seen)
     has_relevant = np.diff(wanted.indptr) > 0
     has_cold_relevant = np.diff(wanted[:, cold_items].indptr) > 0
     cold_columns = np.flatnonzero(cold_items).astype(np.int32)
@@ -155,7 +155,7 @@ def relevant_of_some(
     """
     if relevant.shape != seen.shape:
         raise ModelError(f"evaluate: seen must have shape {relevant.shape}, got {seen.shape}")
-    users = np.flatnonzero(np.diff(_without(relevant, seen).indptr) > 0)
+    users = np.flatnonzero(np.diff(without_seen(relevant, seen).indptr) > 0)
     if len(users) <= max_users:
         return relevant
     _log.info("evaluation looks at a seeded sample of %d of %d users (evaluation.max_users)", max_users, len(users))
@@ -188,8 +188,8 @@ def _pattern(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     return ones
 
 
-def _without(relevant: sparse.csr_matrix, seen: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Relevant entries that are not seen."""
+def without_seen(relevant: sparse.csr_matrix, seen: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Relevant entries that are not seen, as ones."""
     wanted = _pattern(relevant)
     left = sparse.csr_matrix(wanted - wanted.multiply(_pattern(seen)))
     left.eliminate_zeros()

@@ -18,9 +18,9 @@ class MetricRow:
     """One metric of one model on one segment; the metric columns of the table `model_metric`.
 
     Attributes:
-        model: ranker, or the name of a baseline.
-        segment: See `segments.SEGMENTS`.
-        metric: ndcg, recall, precision, map or coverage; of re-ranked lists see `effects.LIST_METRICS`.
+        model: ranker, or the name of a baseline; on lists those of `effects`.
+        segment: See `segments.SEGMENTS`; `lists` for effects of rules and re-ranking.
+        metric: ndcg, recall, precision, map or coverage; on lists see `effects.LIST_METRICS`.
         k: Cut-off.
         value: Mean over users; for coverage the share of the candidate items.
         ci_low: Lower end of the 95 % interval; None for coverage, which is no mean over users.

@@ -94,6 +94,18 @@ class EventTypeConfig(Section):
     low_value_means: Literal["positive", "ignore", "negative"] = "positive"
     act: str | None = None
 
+    @model_validator(mode="after")
+    def _each_key_has_an_effect(self) -> EventTypeConfig:
+        if self.seen_days is not None and not self.counts_as_seen:
+            raise ValueError(
+                f"seen_days has an effect only where counts_as_seen is true, got {self.seen_days:g} days without"
+            )
+        if self.low_value_means != "positive" and self.low_value_below is None:
+            raise ValueError(
+                f"low_value_means has an effect only beside low_value_below, got {self.low_value_means!r} without"
+            )
+        return self
+
 
 DEFAULT_EVENT_TYPES: dict[str, EventTypeConfig] = {
     "view": EventTypeConfig(weight=1.0),

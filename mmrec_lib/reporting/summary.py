@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmrec_lib.evaluation.effects import LISTS
 from mmrec_lib.evaluation.rows import MetricRow, flat_metrics
 from mmrec_lib.files import write_text_atomic
 from mmrec_lib.reporting.data import ModelInfo
@@ -36,16 +37,20 @@ def build_summary(
 
     Returns:
         `{tables: {name: rows}, quarantine: {reason: rows}, metrics: {fit: {"ndcg@10": value, "warm:ndcg@10": …}},
-        baselines: {name: {…}}, seconds: {job: s}, model: {name, version, alias}, versions: {…}}`. Baselines are
-        those of fit2, or of fit1 where there is no fit2.
+        baselines: {name: {…}}, lists: {name: {…}}, seconds: {job: s}, model: {name, version, alias}, versions: {…}}`.
+        Baselines are those of fit2, or of fit1 where there is no fit2; so are lists, which are there where rules or
+        re-ranking make other lists than the ranker.
     """
     evaluated = metrics.get("fit2") or metrics.get("fit1") or ()
-    baselines = dict.fromkeys(row.model for row in evaluated if row.model != RANKER)
+    others = [row for row in evaluated if row.model != RANKER]
+    baselines = dict.fromkeys(row.model for row in others if row.segment != LISTS)
+    lists = dict.fromkeys(row.model for row in others if row.segment == LISTS)
     return {
         "tables": dict(tables),
         "quarantine": dict(quarantine),
         "metrics": {fit: _finite(flat_metrics(rows, RANKER)) for fit, rows in metrics.items()},
         "baselines": {name: _finite(flat_metrics(evaluated, name)) for name in baselines},
+        **({"lists": {name: _finite(flat_metrics(evaluated, name)) for name in lists}} if lists else {}),
         "seconds": {job: round(float(value), 3) for job, value in seconds.items()},
         "model": {
             "name": model.name if model else None,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from mmrec_lib.evaluation.effects import LISTS
 from mmrec_lib.evaluation.metrics import METRICS
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.evaluation.segments import SEGMENTS
@@ -118,6 +119,8 @@ class MetricTable:
     """One segment of one fit: a line a metric and cut-off, a column a model."""
 
     title: str
+    caption: str
+    caption_of_differences: str
     num_users: int
     models: Sequence[tuple[str, bool]]
     lines: Sequence[tuple[str, Sequence[Cell]]]
@@ -275,9 +278,34 @@ def _fit_view(fit: str, rows: Sequence[MetricRow]) -> FitView:
         charts=charts,
         differences=differences,
         tables=[
-            _metric_table(segment.title, [row for row in rows if row.segment == segment.name]) for segment in segments
+            *(
+                _metric_table(segment.title, [row for row in rows if row.segment == segment.name])
+                for segment in segments
+            ),
+            *_effects_tables([row for row in rows if row.segment == LISTS]),
         ],
     )
+
+
+def _effects_tables(rows: Sequence[MetricRow]) -> list[MetricTable]:
+    """Effects of rules and re-ranking; more of such a metric is no better, so that nothing is marked."""
+    if not rows:
+        return []
+    table = _metric_table("Lists as users get them", rows)
+    return [
+        replace(
+            table,
+            caption="The ranker's own order, that order under the rules, and the re-ranked lists. Mean over users; "
+            "below it the 95 % interval.",
+            caption_of_differences="The ranker's own order minus the lists, paired by user, with the 95 % interval.",
+            lines=[(name, _unmarked(cells)) for name, cells in table.lines],
+            differences=[(name, _unmarked(cells)) for name, cells in table.differences],
+        )
+    ]
+
+
+def _unmarked(cells: Sequence[Cell]) -> list[Cell]:
+    return [replace(cell, mark="") for cell in cells]
 
 
 def _metric_table(title: str, rows: Sequence[MetricRow]) -> MetricTable:
@@ -297,6 +325,9 @@ def _metric_table(title: str, rows: Sequence[MetricRow]) -> MetricTable:
             difference_lines.append((name, [_difference(row) for model, row in some.items() if model != RANKER]))
     return MetricTable(
         title=title,
+        caption="Mean over users; below it the 95 % interval. The best value of a line is bold.",
+        caption_of_differences="Ranker minus baseline, paired by user, with the 95 % interval; coloured where zero "
+        "lies outside.",
         num_users=rows[0].num_users,
         models=[(names[model], model == RANKER) for model in models],
         lines=value_lines,

@@ -67,6 +67,8 @@ class QuotaConfig(Section):
             raise ValueError(f"{subject}: at_least must not exceed at_most, got {self.at_least} and {self.at_most}")
         if self.first is not None and self.at_least is not None and self.at_least > self.first:
             raise ValueError(f"{subject}: at_least must not exceed first, got {self.at_least} and {self.first}")
+        if self.first is not None and self.at_most is not None and self.at_most >= self.first:
+            raise ValueError(f"{subject}: at_most has an effect only below first, got {self.at_most} and {self.first}")
         return self
 
 
@@ -129,8 +131,8 @@ class RerankingConfig(Section):
     """Steps between the candidates of a user and the list; all are off by default.
 
     Attributes:
-        num_candidates: Candidates a user that the first stage hands over.
-        relevance: Scale of scores beside diversity and calibration: minmax (0 for a user's worst candidate, 1 for the
+        num_candidates: Candidates a user that the first stage hands over; `scoring.k` where that is more.
+        relevance: Scale of scores beside diversity or calibration: minmax (0 for a user's worst candidate, 1 for the
             best), rank (the same by place) or score (as the model gives it, for scores that lie between 0 and 1).
         second_stage: Model that scores the candidates again; None keeps the first stage's scores.
         duplicates: Collapse of near-duplicates; None shows them all.
@@ -161,6 +163,40 @@ class RerankingConfig(Section):
                 f"{calibration:g}; relevance has the rest"
             )
         return self
+
+    @model_validator(mode="after")
+    def _each_key_has_an_effect(self) -> RerankingConfig:
+        needs = {
+            "num_candidates": (self.is_on, "a step"),
+            "relevance": (bool(self.diversity or self.calibration), "diversity or calibration"),
+            "fill": (bool(self.quotas), "quotas"),
+        }
+        for name, (is_met, needed) in needs.items():
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default and not is_met:
+                raise ValueError(f"reranking.{name} has an effect only beside {needed}, got {value!r} without")
+        return self
+
+    def check_length(self, k: int) -> None:
+        """Refuse slots and quotas that lists of k items cannot have.
+
+        Raises:
+            ValueError: When a slot lies beyond the end, or a quota asks for more places or limits no list.
+        """
+        beyond = [slot for slot in self.exploration.slots if slot > k] if self.exploration is not None else []
+        if beyond:
+            raise ValueError(f"reranking.exploration.slots: places of 1 to scoring.k = {k} are needed, got {beyond}")
+        for quota in self.quotas:
+            for name, value, limit in (
+                ("first", quota.first, k),
+                ("at_least", quota.at_least, k),
+                ("at_most", quota.at_most, k - 1),
+            ):
+                if value is not None and value > limit:
+                    raise ValueError(
+                        f"reranking.quotas by {quota.by}: {name} must be at most {limit} for lists of scoring.k = {k} "
+                        f"items to have any effect, got {value}"
+                    )
 
     @property
     def diversity_strength(self) -> float:

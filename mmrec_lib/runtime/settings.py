@@ -61,6 +61,11 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _reranking_fits_the_lists(self) -> Settings:
+        self.reranking.check_length(self.scoring.k)
+        return self
+
+    @model_validator(mode="after")
     def _report_goes_into_a_folder(self) -> Settings:
         if is_uri(self.store.report_folder or self.store.out or ""):
             raise ValueError(

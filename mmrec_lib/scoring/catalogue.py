@@ -25,9 +25,12 @@ from mmrec_lib.models.ids import IdIndex, Mapped
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reranking.facts import ItemFacts
 from mmrec_lib.showing.item_rules import ItemRules
+from mmrec_lib.topk.approximate import ApproximateIndex
 from mmrec_lib.topk.items import PreparedItems, prepare_items
+from mmrec_lib.topk.selection import NO_ITEM
 
 _VECTORS, _ITEMS, _MODEL, _RULES, _FACTS = "item_vectors.npy", "items.arrow", "model", "rules", "facts"
+_INDEX = "index"
 _READ_AT_ONCE = 1 << 20
 
 
@@ -41,6 +44,7 @@ class Catalogue:
         item_vectors: [I, dim] float32.
         rules: What may be shown to whom.
         facts: Facts for re-ranking; None where lists are not re-ranked.
+        index: Index of approximate search; None where search is exact.
     """
 
     ranker: FittedRanker
@@ -48,6 +52,7 @@ class Catalogue:
     item_vectors: npt.NDArray[np.float32]
     rules: ItemRules
     facts: ItemFacts | None = None
+    index: ApproximateIndex | None = None
 
     @cached_property
     def arrow_ids(self) -> pa.StringArray:
@@ -159,6 +164,8 @@ def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> dict[s
         if catalogue.facts is not None:
             (folder / _FACTS).mkdir()
             catalogue.facts.save(folder / _FACTS)
+        if catalogue.index is not None:
+            catalogue.index.save(folder / _INDEX)
         pyarrow.fs.copy_files(str(folder), uri)
         return {path.stem: _hash_of(path) for path in folder.iterdir()}
 
@@ -198,4 +205,19 @@ def load_catalogue(uri: str) -> Catalogue:
         item_vectors=np.load(local / _VECTORS, mmap_mode="r"),
         rules=ItemRules.load(local / _RULES),
         facts=ItemFacts.load(local / _FACTS) if (local / _FACTS).exists() else None,
+        index=ApproximateIndex.load(local / _INDEX) if (local / _INDEX).exists() else None,
     )
+
+
+def listed_places(item_ids: pa.ListArray, catalogue: Catalogue, length: int) -> npt.NDArray[np.int32]:
+    """[n, length] positions in the catalogue of the items of lists, NO_ITEM where a list ends.
+
+    Args:
+        item_ids: [n] lists of at most `length` items of the catalogue.
+        catalogue: The items.
+        length: Width of the result.
+    """
+    lengths = item_ids.value_lengths().to_numpy(zero_copy_only=False)
+    places = np.full((len(item_ids), length), NO_ITEM, dtype=np.int32)
+    places[np.arange(length) < lengths[:, None]] = catalogue.listed(item_ids.flatten())[1]
+    return places

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from mmrec_lib.config import Section
 from mmrec_lib.scoring.checks import ChecksConfig
+from mmrec_lib.topk.approximate import ApproximateConfig
 
 
 class ListConfig(Section):
@@ -13,7 +16,8 @@ class ListConfig(Section):
 
     Attributes:
         k: Items a user.
-        explained_ranks: First items of a list that are explained, by default those that the report shows; 0 is none.
+        explained_ranks: First items of a list that are explained, by default those that the report shows; all k where
+            that is less, 0 is none.
         num_reasons: Items of the history that an explanation names, at most.
         items_per_block: Items that a worker prepares for search at once (about 10 bytes a dimension and item, beside
             the model and the vectors themselves). A larger catalogue is cut into blocks whose lists are merged; the
@@ -25,6 +29,15 @@ class ListConfig(Section):
     num_reasons: int = Field(default=3, ge=0)
     items_per_block: int = Field(default=1_000_000, ge=1)
 
+    @model_validator(mode="after")
+    def _reasons_have_places(self) -> ListConfig:
+        if not self.explained_ranks and self.num_reasons != type(self).model_fields["num_reasons"].default:
+            raise ValueError(
+                f"scoring.num_reasons has an effect only where scoring.explained_ranks is above 0, got "
+                f"{self.num_reasons} reasons for none"
+            )
+        return self
+
 
 class ScoringConfig(ListConfig):
     """Sizes of the published tables and of the tasks that make them.
@@ -35,6 +48,9 @@ class ScoringConfig(ListConfig):
         max_catalogue_items: Largest catalogue that the driver makes vectors of (4 bytes a dimension and item).
         only_affected: While model, catalogue, rules and settings are those of the published lists, score only users of
             whom something changed. False scores everyone in each run; the lists are the same.
+        search: `exact`, or an index of faiss for very large catalogues: `ivf` (inverted lists), `hnsw` (a graph) or
+            `pq` (inverted lists of product-quantized vectors). Rules hold, and scores are exact all the same.
+        approximate: Effort of an index, and the recall that it must reach.
         checks: Bounds of what may take the place of the published lists.
     """
 
@@ -42,4 +58,19 @@ class ScoringConfig(ListConfig):
     users_per_task: int = Field(default=20_000, ge=1)
     max_catalogue_items: int = Field(default=5_000_000, ge=1)
     only_affected: bool = True
+    search: Literal["exact", "ivf", "hnsw", "pq"] = "exact"
+    approximate: ApproximateConfig = ApproximateConfig()
     checks: ChecksConfig = ChecksConfig()
+
+    @model_validator(mode="after")
+    def _keys_are_of_the_search(self) -> ScoringConfig:
+        if self.search == "exact" and self.approximate != ApproximateConfig():
+            raise ValueError(
+                "scoring.approximate has an effect only where scoring.search is ivf, hnsw or pq, got exact"
+            )
+        if self.search != "exact" and self.items_per_block != type(self).model_fields["items_per_block"].default:
+            raise ValueError(
+                "scoring.items_per_block has an effect only where scoring.search is exact: an index is never cut, got "
+                f"{self.items_per_block} with {self.search}"
+            )
+        return self

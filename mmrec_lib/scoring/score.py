@@ -7,7 +7,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from mmrec_lib.models.data import Content
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.affected import Affected, find_affected, score_everyone, with_input_hash
+from mmrec_lib.scoring.approximate import index_catalogue, load_sample, measured_recall
 from mmrec_lib.scoring.arrow_lists import vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
 from mmrec_lib.scoring.checks import NewLists, check_before_publishing, check_catalogue
@@ -36,7 +37,7 @@ from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.list_rules import LISTS, SHORT
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
 from mmrec_lib.scoring.published import PublishedSlice, name_slices, published_slices
-from mmrec_lib.scoring.shown_items import item_columns, item_facts, load_controls, load_rules
+from mmrec_lib.scoring.shown_items import content_space, item_columns, item_facts, load_controls, load_rules, new_items
 from mmrec_lib.scoring.users import SCORED, SHARES, ScoringTask, score_profiles
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.item_rules import ItemRules
@@ -97,7 +98,8 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
     Raises:
         ModelError: When there is no champion, or the catalogue is larger than configured.
         ShowingError: When a rule is wrong or removes too much.
-        PublishingError: When the catalogue shrank too much or new lists break a rule; the published ones stay.
+        PublishingError: When the catalogue shrank too much, new lists break a rule, or approximate search finds too
+            little; the published ones stay.
     """
     config = settings.scoring
     champion = registry.by_alias(CHAMPION)
@@ -116,7 +118,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
         )
     published = published_slices(lakehouse)
     check_catalogue(lakehouse, num_items, published.get("item_vector"), config.checks)
-    rules, profiles = load_rules(items, profiles, controls, settings.showing)
+    rules, profiles = load_rules(items, profiles, controls, settings.showing, config.k)
     if rules.pins and settings.reranking.exploration is not None:
         raise ShowingError(
             "rules: pins move items from the places that reranking.exploration drew, so that the probabilities written "
@@ -127,6 +129,12 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
         folder = registry.model_artifact(champion, "ranker", Path(scratch))
         is_of_fit = champion.tags.get(SNAPSHOT_TAG) == items.snapshot_id
         catalogue = _catalogue(lakehouse, FittedRanker.load(folder), items, rules, settings, is_of_fit=is_of_fit)
+        catalogue = index_catalogue(catalogue, config)
+        of_search = {}
+        if catalogue.index is not None:
+            share = measured_recall(catalogue, load_sample(lakehouse, profiles, day, config.approximate), config)
+            registry.log_metrics(champion, {f"scoring.recall@{config.k}": share})
+            of_search["recall_percent"] = int(100 * share)
         # A place of its own: workers keep what they read from a place, maybe another catalogue of this run.
         uri = lakehouse.staging_path(f"catalogue-{uuid.uuid4().hex}")
         hashes = save_catalogue(catalogue, folder, uri) | _hashes_of(settings)
@@ -163,6 +171,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
         "users.scored": affected.num_scored,
         "users.kept": affected.kept.num_lists,
         "items": num_items,
+        **of_search,
         "short_lists": checked[SHORT],
         "items_kept_out": int((items.is_available & ~rules.is_listed).sum()),
     }
@@ -172,7 +181,10 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
 def _hashes_of(settings: ScoringSettings) -> dict[str, str]:
     """Hashes of what lists follow from besides the catalogue: settings of lists, and the code that makes them."""
     chosen = {
-        "lists": settings.scoring.model_dump(include={"k", "explained_ranks", "num_reasons", "num_neighbors"}),
+        "lists": settings.scoring.model_dump(
+            include={"k", "explained_ranks", "num_reasons", "num_neighbors", "search"}
+        ),
+        "approximate": settings.scoring.approximate.model_dump(),
         "reranking": settings.reranking.model_dump(mode="json"),
     }
     text = json.dumps(chosen, sort_keys=True)
@@ -194,7 +206,9 @@ def _catalogue(
 
     facts = None
     if settings.reranking.is_on:
-        facts = item_facts(items, ranker, contents, settings.reranking, settings.showing.brand_attribute)
+        brand = settings.showing.brand_attribute
+        facts = item_facts(items, lambda: content_space(contents()), settings.reranking, brand)
+        facts = replace(facts, is_new=new_items(items.item_ids, ranker))
     return build_catalogue(ranker, items, contents, rules, facts, is_of_fit=is_of_fit)
 
 

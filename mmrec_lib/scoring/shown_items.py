@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from pyspark.sql import DataFrame
 from scipy import sparse
 
@@ -26,8 +27,10 @@ from mmrec_lib.reranking.facts import ItemFacts, unit_rows
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.catalogue import RuleItems
 from mmrec_lib.showing.config import ShowingConfig
+from mmrec_lib.showing.controls import SoftTargets
 from mmrec_lib.showing.item_rules import ItemRules
-from mmrec_lib.showing.rules_file import all_rules, user_attributes_of
+from mmrec_lib.showing.pins import check_positions
+from mmrec_lib.showing.rules_file import asks_items, user_attributes_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Controls:
     soft_targets: Mapping[str, Sequence[str]]
 
 
+NO_CONTROLS = Controls(None, {})
+
+
 def load_controls(lakehouse: Lakehouse, config: ShowingConfig) -> Controls:
     """Read what users set."""
     soft = soft_control_targets(lakehouse, config.max_control_dimensions)
@@ -51,14 +57,14 @@ def load_controls(lakehouse: Lakehouse, config: ShowingConfig) -> Controls:
 
 def item_columns(showing: ShowingConfig, reranking: RerankingConfig, controls: Controls) -> tuple[str, ...]:
     """Columns of items that a run looks at; none without rules, markets, age limits, controls and re-ranking."""
-    limits = all_rules(showing).rules or showing.market_attribute or showing.age_rating_attribute
-    columns = ITEM_COLUMNS if limits or controls.of_users is not None or reranking.is_on else ()
+    is_asked = asks_items(showing) or controls.of_users is not None or reranking.is_on
+    columns = ITEM_COLUMNS if is_asked else ()
     compares_titles = reranking.duplicates is not None and reranking.duplicates.same_title
     return (*columns, "title") if compares_titles else columns
 
 
 def load_rules(
-    items: SnapshotItems, profiles: DataFrame, controls: Controls, config: ShowingConfig
+    items: SnapshotItems, profiles: DataFrame, controls: Controls, config: ShowingConfig, k: int
 ) -> tuple[ItemRules, DataFrame]:
     """Rules of the run's day, and the profiles with a column `controls` where any user has some.
 
@@ -66,35 +72,51 @@ def load_rules(
         items: The catalogue with `item_columns`.
         profiles: Profiles of all users.
         controls: What users set.
-        config: Rules.
+        config: Markets, ages, segments and rules.
+        k: Length of the lists.
 
     Raises:
-        ShowingError: When rules are wrong, contradict each other or remove too much.
+        ShowingError: When rules are wrong, contradict each other, remove too much or pin items beyond the lists' end.
+    """
+    soft = None if controls.of_users is None else controls.soft_targets
+    rules = item_rules(items, profiles, config, k, soft)
+    return rules, profiles if controls.of_users is None else profiles.join(controls.of_users, "user_id", "left")
+
+
+def item_rules(
+    items: SnapshotItems, users: DataFrame, config: ShowingConfig, k: int, soft_controls: SoftTargets | None = None
+) -> ItemRules:
+    """Rules of the run's day, without the controls of users where none are given.
+
+    Args:
+        items: The catalogue with `item_columns`.
+        users: The users' `attributes`.
+        config: Markets, ages, segments and rules.
+        k: Length of the lists.
+        soft_controls: See `build_rules`.
+
+    Raises:
+        ShowingError: When rules are wrong, contradict each other, remove too much or pin items beyond the lists' end.
     """
     day = items.cuts.as_of
-    values = user_attribute_values(profiles, user_attributes_of(config, day))
-    soft = None if controls.of_users is None else controls.soft_targets
-    rules = build_rules(items.table, config, day, values, soft_controls=soft)
-    return rules, profiles if controls.of_users is None else profiles.join(controls.of_users, "user_id", "left")
+    values = user_attribute_values(users, user_attributes_of(config, day))
+    rules = build_rules(items.table, config, day, values, soft_controls=soft_controls)
+    check_positions(rules.pins, k)
+    return rules
 
 
 def item_facts(
     items: SnapshotItems,
-    ranker: FittedRanker,
-    load_contents: Callable[[], Mapping[str, Content]],
+    load_space: Callable[[], npt.NDArray[np.float32] | None],
     config: RerankingConfig,
     brand_attribute: str,
 ) -> ItemFacts:
-    """Facts of the items for the steps of re-ranking.
-
-    The content space is that of the dense contents side by side, each of length 1, as far as an item has them. New
-    items are those without interactions at the fit.
+    """Facts of the items for the steps of re-ranking; none is new, see `new_items`.
 
     Args:
         items: The catalogue with `item_columns`.
-        ranker: The model.
-        load_contents: Loads the contents of all its items; called only where a step compares them.
-        config: The steps.
+        load_space: Loads the items' vectors, see `content_space`; called only where a step compares them.
+        config: Steps of re-ranking.
         brand_attribute: Attribute that names the brand.
 
     Raises:
@@ -105,9 +127,7 @@ def item_facts(
     by_brand = known.brands.items.tocoo()
     brands[by_brand.col] = by_brand.row
     compares = bool(config.second_stage or config.duplicates or config.diversity)
-    matrices = [content.matrix for content in load_contents().values()] if compares else []
-    dense = [unit_rows(matrix) for matrix in matrices if isinstance(matrix, np.ndarray)]
-    vectors = unit_rows(np.hstack(dense)) if dense else None
+    vectors = load_space() if compares else None
     if vectors is None and compares:
         raise ModelError(
             "reranking: second_stage, duplicates and diversity compare content vectors, but no item has any. Encode "
@@ -127,8 +147,19 @@ def item_facts(
         vectors=vectors,
         categories=sparse.csr_matrix(known.categories.items.T),
         brands=brands,
-        is_new=~np.isin(items.item_ids, ranker.item_ids[ranker.warm]),
         duplicate_group=groups,
         category_names=tuple(known.categories.names.to_pylist()),
         brand_names=tuple(known.brands.names.to_pylist()),
     )
+
+
+def content_space(contents: Mapping[str, Content]) -> npt.NDArray[np.float32] | None:
+    """[I, d] dense contents side by side, each of length 1 as far as an item has it; None where there are none."""
+    matrices = [content.matrix for content in contents.values()]
+    dense = [unit_rows(matrix) for matrix in matrices if isinstance(matrix, np.ndarray)]
+    return unit_rows(np.hstack(dense)) if dense else None
+
+
+def new_items(item_ids: npt.NDArray[np.str_], ranker: FittedRanker) -> npt.NDArray[np.bool_]:
+    """[I] items without interactions at the fit of a ranker."""
+    return ~np.isin(item_ids, ranker.item_ids[ranker.warm])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, LongType, MapType, StringType, StructField, StructType
 from scipy import sparse
@@ -93,18 +93,27 @@ def score_profiles(profiles: DataFrame, task: ScoringTask, day: date, num_tasks:
         day: Chance, where re-ranking uses it, follows from user and day alone.
         num_tasks: Tasks to divide the users into.
     """
-    named = profiles.select(
+    laid_out = scored_columns(profiles, day).repartition(num_tasks, "user_id").sortWithinPartitions("user_id")
+    return laid_out.mapInArrow(lambda batches: score_partition(batches, task), SCORED)
+
+
+def scored_columns(profiles: DataFrame, day: date) -> DataFrame:
+    """Columns of profiles as `score_batch` takes them."""
+    return profiles.select(
         "user_id",
         "attributes",
         F.col("history.item_id").alias("history_items"),
         F.col("history.weight").alias("history_weights"),
         "seen_item_ids",
         "input_hash",
-        F.xxhash64("user_id", F.lit(day.isoformat())).alias("seed"),
+        user_seed(day).alias("seed"),
         *(["controls"] if "controls" in profiles.columns else []),
     )
-    laid_out = named.repartition(num_tasks, "user_id").sortWithinPartitions("user_id")
-    return laid_out.mapInArrow(lambda batches: score_partition(batches, task), SCORED)
+
+
+def user_seed(day: date) -> Column:
+    """Seed of what chance decides for a user on a day: a hash of `user_id` and the day."""
+    return F.xxhash64("user_id", F.lit(day.isoformat()))
 
 
 def score_partition(batches: Iterator[pa.RecordBatch], task: ScoringTask) -> Iterator[pa.RecordBatch]:
@@ -184,22 +193,32 @@ def _score(
 ) -> Iterator[pa.RecordBatch]:
     """Search each block of the catalogue once for all gathered users, then finish the lists of each batch."""
     num_candidates = max(config.k, reranking.num_candidates) if reranking.is_on else config.k
-    is_cut = catalogue.is_cut(config.items_per_block)
+    tops = _candidates(gathered, catalogue, num_candidates, config.items_per_block)
+    for one, top in zip(gathered, tops, strict=True):
+        yield _finished(one, top, catalogue, config, reranking)
+
+
+def _candidates(gathered: list[_Projected], catalogue: Catalogue, k: int, items_per_block: int) -> list[TopItems]:
+    """The k best items of the users of each batch, by the catalogue's index or exactly; a task has one core."""
+    if catalogue.index is not None:
+        return [
+            catalogue.index.search(
+                catalogue.prepared, one.vectors, k, seen=one.hidden, group_of_user=one.limits.group_of_user
+            )
+            for one in gathered
+        ]
+    is_cut = catalogue.is_cut(items_per_block)
     by_item = [sparse.csc_matrix(one.hidden) for one in gathered] if is_cut else []
-    tops: list[TopItems | None] = [None] * len(gathered)
-    for rows, items in catalogue.blocks(config.items_per_block):
+    tops: list[TopItems] = []
+    for rows, items in catalogue.blocks(items_per_block):
         for at, one in enumerate(gathered):
             seen = sparse.csr_matrix(by_item[at][:, rows]) if is_cut else one.hidden
-            # A task has one core.
-            part = search(
-                items, one.vectors, num_candidates, seen=seen, group_of_user=one.limits.group_of_user, num_threads=1
-            )
-            before = tops[at]
-            parts, firsts = ([part], [rows.start]) if before is None else ([before, part], [0, rows.start])
-            tops[at] = merge_lists(parts, num_candidates, first_items=firsts)
-    for one, top in zip(gathered, tops, strict=True):
-        assert top is not None, "a catalogue has items"
-        yield _finished(one, top, catalogue, config, reranking)
+            part = search(items, one.vectors, k, seen=seen, group_of_user=one.limits.group_of_user, num_threads=1)
+            if rows.start == 0:
+                tops.append(merge_lists([part], k, first_items=[0]))
+            else:
+                tops[at] = merge_lists([tops[at], part], k, first_items=[0, rows.start])
+    return tops
 
 
 def _finished(

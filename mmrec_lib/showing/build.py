@@ -15,7 +15,7 @@ from mmrec_lib.showing.config import ExcludeRule, PinRule, RuleSet, ShowingConfi
 from mmrec_lib.showing.conflicts import check_pins
 from mmrec_lib.showing.controls import ControlIndex, SoftTargets
 from mmrec_lib.showing.guards import check_removed_share
-from mmrec_lib.showing.item_rules import NO_GROUP, Exclusion, ItemRules, Pin
+from mmrec_lib.showing.item_rules import NO_GROUP, Exclusion, ItemRules, Pin, allowed_items
 from mmrec_lib.showing.labels import Labels, positions
 from mmrec_lib.showing.rules_file import active_rules
 from mmrec_lib.showing.user_tests import MAX_EXCLUDING_SEGMENTS, UserTests
@@ -170,20 +170,8 @@ def _allowed(
     known: dict[bytes, int] = {}
     if not tests.has_groups:
         return None, groups
-    limits = np.array([0.0, *tests.age_limits])
-    for number, (market, age, *segments) in enumerate(states.tolist()):
-        row = np.ones(len(is_listed), dtype=np.bool_)
-        if market_items is not None and everywhere is not None:
-            row = everywhere.copy()
-            if market < len(tests.markets):
-                row[market_items.items[market].indices] = True
-        if least_age is not None:
-            row &= least_age <= limits[age]
-        inside = {name for name, is_in in zip(tests.excluding, segments, strict=True) if is_in}
-        for exclusion in exclusions:
-            if exclusion.segment in inside:
-                row[exclusion.items] = False
-        row &= is_listed
+    for number, state in enumerate(states.tolist()):
+        row = allowed_items(state, tests, exclusions, market_items, everywhere, least_age, is_listed)
         if np.array_equal(row, is_listed):
             continue
         key = np.packbits(row).tobytes()

@@ -229,3 +229,23 @@ class ShowingConfig(RuleSet):
     max_control_dimensions: int = Field(default=64, ge=0)
     max_groups: int = Field(default=256, ge=1)
     max_removed_share: float = Field(default=0.5, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _defaults_have_an_attribute(self) -> ShowingConfig:
+        if self.default_market is not None and self.market_attribute is None:
+            raise ValueError(
+                "showing.default_market has an effect only where showing.market_attribute names an attribute of users, "
+                f"got {self.default_market!r} without one"
+            )
+        given = {
+            "age_ratings": bool(self.age_ratings),
+            "age_attribute": self.age_attribute != type(self).model_fields["age_attribute"].default,
+            "default_age": self.default_age is not None,
+        }
+        idle = [f"showing.{name}" for name, is_given in given.items() if is_given]
+        if idle and self.age_rating_attribute is None:
+            raise ValueError(
+                f"{' and '.join(idle)}: ages have an effect only where showing.age_rating_attribute names an attribute "
+                "of items, got none"
+            )
+        return self

@@ -180,3 +180,22 @@ def add_soft_controls(controls: FlatControls, index: ControlIndex, boosts: npt.N
             there = chosen & (at >= 0)
             columns = np.array(list(dimensions.values()), dtype=np.int64)[at[there]]
             np.add.at(boosts, (controls.users[there], columns), (sign * amounts[there]).astype(np.float32))
+
+
+def soft_scores(controls: FlatControls, index: ControlIndex, num_users: int) -> sparse.csr_matrix | None:
+    """[n, I] what users add to scores of items by boosting and lessening categories and brands; None where nobody does.
+
+    The same amounts as `add_soft_controls` times the boosts of items, whatever targets the rules were built with.
+    """
+    is_less = pc.equal(controls.actions, "less").to_numpy(zero_copy_only=False)
+    amounts = np.where(np.isnan(controls.strengths), index.default_strength, controls.strengths)
+    parts = []
+    for kind, labels in index.labels.items():
+        soft = controls.are(kind, ("boost", "less"))
+        if soft.any():
+            codes = labels.codes(controls.targets)
+            there = soft & (codes >= 0)
+            signed = np.where(is_less, -amounts, amounts)[there].astype(np.float32)
+            entries = (signed, (controls.users[there], codes[there]))
+            parts.append(sparse.csr_matrix(entries, shape=(num_users, len(labels.names))) @ labels.items)
+    return sparse.csr_matrix(sum(parts[1:], parts[0])) if parts else None

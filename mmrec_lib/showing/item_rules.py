@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mmrec_lib.errors import ShowingError
 from mmrec_lib.showing.attributes import Attributes, one_array
 from mmrec_lib.showing.config import Condition
 from mmrec_lib.showing.controls import ControlIndex, FlatControls, add_soft_controls, blocked_items
-from mmrec_lib.showing.labels import Labels
+from mmrec_lib.showing.labels import Labels, positions
 from mmrec_lib.showing.user_tests import UserTests
 
 Flags = npt.NDArray[np.bool_]
@@ -142,13 +142,96 @@ class ItemRules:
         blocked = None
         flat = None if controls is None else FlatControls.of(one_array(controls))
         if flat is not None and len(flat):
-            if self.controls is None:
-                raise ShowingError("controls: users have some, but the rules were built without. Build them with.")
-            blocked = blocked_items(flat, self.controls, self.item_ids, len(users))
-            add_soft_controls(flat, self.controls, boosts)
+            index = self.require_controls()
+            blocked = blocked_items(flat, index, self.item_ids, len(users))
+            add_soft_controls(flat, index, boosts)
         pinned = {pin.segment for pin in self.pins if pin.segment is not None}
         in_segment = {name: self.tests.in_segment(name, users) for name in sorted(pinned)}
         return UserLimits(self._groups(users), blocked, boosts, in_segment)
+
+    def require_controls(self) -> ControlIndex:
+        """The catalogue as controls see it.
+
+        Raises:
+            ShowingError: When the rules were built without.
+        """
+        if self.controls is None:
+            raise ShowingError("controls: users have some, but the rules were built without. Build them with.")
+        return self.controls
+
+    def regrouped(self, attributes: pa.Array | pa.ChunkedArray) -> ItemRules:
+        """The same rules with the groups of these users alone, whatever their attributes are.
+
+        `build_rules` knows the values that occur among all users; a served model meets users with others.
+
+        Args:
+            attributes: [n] map<string, string> attributes of the users; null is none.
+        """
+        if not self.tests.has_groups:
+            return self
+        states = np.unique(self.tests.states(Attributes(attributes)), axis=0)
+        found = [
+            allowed_items(
+                state,
+                self.tests,
+                self.exclusions,
+                self.market_items,
+                self.is_sold_everywhere,
+                self.least_age,
+                self.is_listed,
+            )
+            for state in states.tolist()
+        ]
+        codes = self.tests.codes(states)
+        order = np.argsort(codes)
+        groups = np.arange(len(states), dtype=np.int32)
+        return replace(self, allowed=np.stack(found), state_codes=codes[order], state_groups=groups[order])
+
+    def of_items(self, item_ids: pa.Array) -> ItemRules:
+        """The same rules in the order of another catalogue; items that they do not know are not listed.
+
+        Args:
+            item_ids: [J] ids; items of the rules that are not among them are left out.
+        """
+        at = positions(item_ids, self.item_ids)
+        known, place = at >= 0, np.full(self.num_items, -1, dtype=np.int64)
+        place[at[known]] = np.flatnonzero(known)
+
+        def of(array: npt.NDArray[Any] | None) -> Any:
+            """Values [..., I] as [..., J], 0 where unknown."""
+            if array is None:
+                return None
+            taken = np.zeros((*array.shape[:-1], len(at)), dtype=array.dtype)
+            taken[..., known] = array[..., at[known]]
+            return taken
+
+        def labels(label: Labels) -> Labels:
+            columns = place[label.items.indices]
+            rows = np.repeat(np.arange(len(label.names)), np.diff(label.items.indptr))[columns >= 0]
+            ones = np.ones(len(rows), dtype=np.uint8)
+            shape = (len(label.names), len(at))
+            return Labels(label.names, sparse.csr_matrix((ones, (rows, columns[columns >= 0])), shape=shape))
+
+        index = self.controls
+        return replace(
+            self,
+            item_ids=item_ids,
+            is_available=of(self.is_available),
+            is_listed=of(self.is_listed),
+            allowed=of(self.allowed),
+            item_boosts=np.ascontiguousarray(of(self.item_boosts.T).T),
+            pins=tuple(replace(pin, item=int(place[pin.item])) for pin in self.pins if place[pin.item] >= 0),
+            exclusions=tuple(
+                replace(exclusion, items=np.sort(places[places >= 0]))
+                for exclusion, places in ((exclusion, place[exclusion.items]) for exclusion in self.exclusions)
+            ),
+            controls=None
+            if index is None
+            else replace(index, labels={kind: labels(label) for kind, label in index.labels.items()}),
+            market_items=None if self.market_items is None else labels(self.market_items),
+            is_sold_everywhere=of(self.is_sold_everywhere),
+            least_age=of(self.least_age),
+        )
 
     def _groups(self, users: Attributes) -> npt.NDArray[np.int32]:
         if not self.tests.has_groups:
@@ -268,6 +351,32 @@ class ItemRules:
             is_sold_everywhere=arrays.get("everywhere"),
             least_age=arrays.get("least_age"),
         )
+
+
+def allowed_items(
+    state: Sequence[int],
+    tests: UserTests,
+    exclusions: Sequence[Exclusion],
+    market_items: Labels | None,
+    everywhere: Flags | None,
+    least_age: npt.NDArray[np.float64] | None,
+    is_listed: Flags,
+) -> Flags:
+    """[I] items that users of one state may get; see `UserTests.states` and the attributes of `ItemRules`."""
+    market, age, *segments = state
+    row = is_listed.copy()
+    if market_items is not None and everywhere is not None:
+        sold = everywhere.copy()
+        if market < len(tests.markets):
+            sold[market_items.items[market].indices] = True
+        row &= sold
+    if least_age is not None:
+        row &= least_age <= (0.0, *tests.age_limits)[age]
+    inside = {name for name, is_in in zip(tests.excluding, segments, strict=True) if is_in}
+    for exclusion in exclusions:
+        if exclusion.segment in inside:
+            row[exclusion.items] = False
+    return row
 
 
 def _read_names(folder: Path, name: str) -> pa.Array:

@@ -13,6 +13,9 @@ from scipy import sparse
 
 from mmrec_lib.showing.attributes import one_array, rows_and_entries
 
+# So many times fewer texts than names are looked up the other way round.
+_FEW = 8
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -66,6 +69,15 @@ class Labels:
 
 def positions(texts: pa.Array, names: pa.Array) -> npt.NDArray[np.int64]:
     """[n] position of each text among distinct names, -1 where it is none of them or null."""
+    if len(texts) * _FEW < len(names):
+        # A table of the few texts instead of all names.
+        of_texts = texts.cast(pa.string()).dictionary_encode()
+        place = pc.fill_null(pc.index_in(names, value_set=of_texts.dictionary), -1).to_numpy(zero_copy_only=False)
+        of_distinct = np.full(len(of_texts.dictionary) + 1, -1, dtype=np.int64)
+        known = np.flatnonzero(place >= 0)
+        of_distinct[place[known]] = known
+        codes = np.asarray(pc.fill_null(of_texts.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+        return np.asarray(of_distinct[codes], dtype=np.int64)
     found = pc.fill_null(pc.index_in(texts.cast(pa.string()), value_set=names), -1)
     result = np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
     return np.where(texts.is_valid().to_numpy(zero_copy_only=False), result, -1)

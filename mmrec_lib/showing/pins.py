@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.errors import ShowingError
-from mmrec_lib.showing.item_rules import NO_GROUP, ItemRules, UserLimits
+from mmrec_lib.showing.item_rules import NO_GROUP, ItemRules, Pin, UserLimits
 
 Flags = npt.NDArray[np.bool_]
 
@@ -29,6 +29,23 @@ class PinnedLists:
     indices: npt.NDArray[np.int32]
     scores: npt.NDArray[np.float32]
     is_pinned: Flags
+
+
+def check_positions(pins: Sequence[Pin], k: int) -> None:
+    """Refuse pins beyond the end of lists, which nobody would see.
+
+    Args:
+        pins: The pins.
+        k: Length of the lists.
+
+    Raises:
+        ShowingError: When a position is above k.
+    """
+    if beyond := [pin for pin in pins if pin.position > k]:
+        raise ShowingError(
+            f"rule `{beyond[0].rule}`: positions of 1 to {k} (scoring.k) are needed, but an item is pinned at "
+            f"{beyond[0].position}."
+        )
 
 
 def place_pins(
@@ -86,11 +103,14 @@ def _may_get(item: int, limits: UserLimits, rules: ItemRules) -> Flags:
 
 def _kept_out(items: Sequence[int], limits: UserLimits, hidden: sparse.csr_matrix | None) -> Flags:
     """[n, items] True where a user must not get an item; one pass over the entries for all items."""
-    found = np.zeros((len(limits), len(items)), dtype=np.bool_)
+    distinct, place = np.unique(np.array(items, dtype=np.int64), return_inverse=True)
+    found = np.zeros((len(limits), len(distinct)), dtype=np.bool_)
     for matrix in (limits.blocked, hidden):
         if matrix is not None:
-            found |= matrix[:, list(items)].toarray() != 0
-    return found
+            at = np.flatnonzero(np.isin(matrix.indices, distinct) & (matrix.data != 0))
+            rows = np.searchsorted(matrix.indptr, at, side="right") - 1
+            found[rows, np.searchsorted(distinct, matrix.indices[at])] = True
+    return found[:, place]
 
 
 def _merged(

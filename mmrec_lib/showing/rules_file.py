@@ -18,8 +18,8 @@ def all_rules(config: ShowingConfig) -> RuleSet:
     """Rules and segments of the configuration and of its file.
 
     Raises:
-        ShowingError: When the file cannot be read or is wrong, a name stands twice, or a rule names a segment that
-            nobody declares.
+        ShowingError: When the file cannot be read or is wrong, a name stands twice, a rule names a segment that
+            nobody declares, or no rule names one that is declared.
     """
     from_file = RuleSet() if config.rules_file is None else read_rules_file(config.rules_file)
     if twice := sorted(set(config.segments) & set(from_file.segments)):
@@ -40,7 +40,21 @@ def all_rules(config: ShowingConfig) -> RuleSet:
                 f"rule `{rule.name}`: a declared segment is needed, got `{rule.segment}`. Declared are: "
                 f"{', '.join(sorted(rules.segments)) or 'none'}."
             )
+    if unused := sorted(set(rules.segments) - {rule.segment for rule in rules.rules}):
+        raise ShowingError(
+            f"segment `{unused[0]}`: a rule that names it is needed, got none. Give a rule `segment: {unused[0]}`, or "
+            "leave the segment out."
+        )
     return rules
+
+
+def asks_items(config: ShowingConfig) -> bool:
+    """Tell whether rules, markets or age limits look at the items at all.
+
+    Raises:
+        ShowingError: See `all_rules`.
+    """
+    return bool(config.market_attribute or config.age_rating_attribute or all_rules(config).rules)
 
 
 def active_rules(config: ShowingConfig, as_of: date) -> RuleSet:

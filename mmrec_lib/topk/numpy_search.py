@@ -45,7 +45,7 @@ def _search_block(items: PreparedItems, users: UserBatch, rows: slice, item_bloc
             inside = (seen.indices >= first) & (seen.indices < last)
             scores[owners[inside], seen.indices[inside] - first] = -np.inf
         errors = screening_errors(vectors.shape[1], users.norms[rows], items.largest_norm)
-        lowest = _lowest_candidates(scores, top.scores[:, -1], errors, k)
+        lowest = lowest_candidates(scores, top.scores[:, -1], errors, k)
         chosen_rows, chosen = np.nonzero((scores >= lowest[:, None]) & (scores > -np.inf))
         if chosen.size:
             found = exact_scores(exact_users, items.padded, chosen_rows, chosen + first)
@@ -60,7 +60,7 @@ def screening_errors(dim: int, norms: NDArray[np.float64], largest: float) -> ND
     return norms * largest * rounding + (dim + 8) * 2.0**-148
 
 
-def _lowest_candidates(
+def lowest_candidates(
     scores: NDArray[np.float32], listed: NDArray[np.float32], errors: NDArray[np.float64], k: int
 ) -> NDArray[np.float32]:
     """The lowest screened score [n] that can belong to an item of the list."""

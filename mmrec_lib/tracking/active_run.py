@@ -148,6 +148,7 @@ class ActiveRun:
         import mlflow
 
         from mmrec_lib.models.ranker.pyfunc_file import signature
+        from mmrec_lib.models.ranker.shown import RULES_KEY
 
         with tempfile.TemporaryDirectory() as scratch:
             code = ship_code(_MODEL_MODULE, Path(scratch))
@@ -156,6 +157,7 @@ class ActiveRun:
                     name="ranker",
                     python_model=str(code.model_file),
                     artifacts={"ranker": str(model_folder)},
+                    model_config={RULES_KEY: None},
                     code_paths=[str(code.folder)],
                     signature=signature(),
                     input_example=example,

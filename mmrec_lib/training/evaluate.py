@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,11 +12,13 @@ import numpy as np
 from mmrec_lib.contracts.runs import MODEL_METRIC
 from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.config import EvaluationConfig
+from mmrec_lib.evaluation.effects import LISTS
 from mmrec_lib.evaluation.evaluate import Scorer, evaluate
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.data import Histories
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reporting.plots import plot_metric
 from mmrec_lib.tracking.registry import CHAMPION, SNAPSHOT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
@@ -33,13 +35,28 @@ PLOTS_FOLDER = "plots"
 PLOTS_TAG = "mmrec.plots"
 
 
+MeasureLists = Callable[[str, str, FittedRanker, EvaluationConfig], list[MetricRow]]
+"""Effects of rules and re-ranking on the lists of a ranker: fit, part, ranker and settings → rows."""
+
+
 def evaluate_candidate(
-    lakehouse: Lakehouse, registry: Registry, config: EvaluationConfig, promotion: PromotionConfig
+    lakehouse: Lakehouse,
+    registry: Registry,
+    config: EvaluationConfig,
+    promotion: PromotionConfig,
+    effects: Callable[[Snapshot], MeasureLists] | None = None,
 ) -> tuple[dict[str, int], str]:
     """Write model_metric for the candidate, and log the figures to its run.
 
     Where no ranker is published and the gate will refuse this one too, its best baseline is registered and evaluated as
     well, so that there is something to publish.
+
+    Args:
+        lakehouse: The store.
+        registry: The candidate and where its figures go.
+        config: Cut-offs and bootstrap.
+        promotion: The gate that follows.
+        effects: Measures lists of a snapshot as users get them; None where these are the ranker's own.
 
     Returns:
         Counts and a message for job_run.
@@ -51,10 +68,11 @@ def evaluate_candidate(
     candidate = require_candidate(registry, snapshot.snapshot_id)
     require_same_data(candidate, snapshot)
     config = config.model_copy(update={"ks": tuple(sorted({*config.ks, promotion.k}))})
+    measure_lists = None if effects is None else effects(snapshot)
     champion = registry.by_alias(CHAMPION)
     with tempfile.TemporaryDirectory() as scratch:
         fits = registry.artifact_folder(candidate, FITS_FOLDER, Path(scratch) / "candidate")
-        metrics = _evaluate_version(lakehouse, registry, snapshot, candidate, fits, config)
+        metrics = _evaluate_version(lakehouse, registry, snapshot, candidate, fits, config, measure_lists)
         message = f"version {candidate.version}: {_headline(metrics, config)}"
         num_rows = sum(map(len, metrics.values()))
         values = gate_values(metrics["fit1", "valid"], promotion)
@@ -64,7 +82,7 @@ def evaluate_candidate(
         if needs_baseline and name is not None and not decide_first(values, promotion).passed:
             version = register_baseline(lakehouse, registry, snapshot, candidate, name, fits)
             own_fits = registry.artifact_folder(version, FITS_FOLDER, Path(scratch) / "baseline")
-            of_baseline = _evaluate_version(lakehouse, registry, snapshot, version, own_fits, config)
+            of_baseline = _evaluate_version(lakehouse, registry, snapshot, version, own_fits, config, measure_lists)
             num_rows += sum(map(len, of_baseline.values()))
             message += f"; version {version.version}, the baseline {name}: {_headline(of_baseline, config)}"
     return {"metrics": num_rows}, message
@@ -77,12 +95,17 @@ def _evaluate_version(
     version: RegisteredModel,
     fits_folder: Path,
     config: EvaluationConfig,
+    measure_lists: MeasureLists | None,
 ) -> dict[tuple[str, str], list[MetricRow]]:
     """Evaluate the fits of a version, write its slice of model_metric and its figures; metrics by fit and part."""
     fits, models = load_fits(fits_folder)
-    metrics = {("fit1", "valid"): evaluate_part(snapshot, "fit1", "valid", models["fit1"], config)}
-    for fit, data in fits.items():
-        metrics[fit, "test"] = evaluate_part(snapshot, data, "test", models[data], config)
+    metrics: dict[tuple[str, str], list[MetricRow]] = {}
+    for fit, part, data in (("fit1", "valid", "fit1"), *((fit, "test", data) for fit, data in fits.items())):
+        metrics[fit, part] = evaluate_part(snapshot, data, part, models[data], config)
+        if measure_lists is not None:
+            ranker = models[data][RANKER]
+            assert isinstance(ranker, FittedRanker)
+            metrics[fit, part] += measure_lists(data, part, ranker, config)
     rows = [
         (version.version, fit, part, *(asdict(row)[name] for name in METRIC_FIELDS))
         for (fit, part), found in metrics.items()
@@ -91,8 +114,7 @@ def _evaluate_version(
     frame = lakehouse.spark.createDataFrame(rows, MODEL_METRIC.input_schema)
     lakehouse.replace_slice("model_metric", frame, {"model_version": version.version})
     for (fit, part), found in metrics.items():
-        own = [row for row in found if row.model == RANKER]
-        registry.log_metrics(version, {f"{fit}.{part}.{row.segment}.{row.name}": row.value for row in own})
+        registry.log_metrics(version, {f"{fit}.{part}.{name}": value for name, value in _logged(found)})
         if found:
             with tempfile.TemporaryDirectory() as scratch:
                 plot = Path(scratch) / f"{fit}-{part}.png"
@@ -100,6 +122,15 @@ def _evaluate_version(
                 registry.log_artifact(version, plot, PLOTS_FOLDER)
     registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
     return metrics
+
+
+def _logged(rows: Sequence[MetricRow]) -> Iterator[tuple[str, float]]:
+    """Names and values for the run: the ranker's, and on lists those of the others too."""
+    for row in rows:
+        if row.model == RANKER:
+            yield f"{row.segment}.{row.name}", row.value
+        elif row.segment == LISTS:
+            yield f"{row.segment}.{row.model}.{row.name}", row.value
 
 
 def _headline(metrics: Mapping[tuple[str, str], list[MetricRow]], config: EvaluationConfig) -> str:

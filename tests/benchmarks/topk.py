@@ -1,12 +1,14 @@
 """Exact top-k against named references in the same run.
 
     python -m tests.benchmarks.topk [--data <folder>] [--items 100000] [--users 2048] [--rounds 5] [--out bench]
+        [--approximate]
 
 Sides of a ratio run one after the other in each round; a ratio is the median over rounds. Figures of one core are
 seconds of the processor, figures of two are seconds of the clock. Real item vectors are those that the linear sources
 learn from the events of a landing folder; as public folders are small, they are also drawn with replacement up to the
 number of items, each scaled by .5 to 1, with noise of .3 standard deviations a dimension. implicit is measured where
-it is installed (`pip install implicit`). Writes `topk.json` and `topk.png`.
+it is installed (`pip install implicit`). Writes `topk.json` and `topk.png`; with `--approximate` instead recall and
+speed of the indexes of faiss against exact search, in `approximate.json`.
 """
 
 from __future__ import annotations
@@ -33,12 +35,14 @@ from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import FitData, Interactions
 from mmrec_lib.models.ranker.ranker import fit_ranker
 from mmrec_lib.topk import exact_top
+from mmrec_lib.topk.approximate import ApproximateConfig, IndexKind, build_index, recall
 from mmrec_lib.topk.compiled_search import has_int8, search_compiled
 from mmrec_lib.topk.items import PreparedItems, UserBatch, check_users, prepare_items
 from mmrec_lib.topk.numpy_search import search_with_numpy
 from tests.conftest import PROJECT
 
 SAMPLE_STORE = PROJECT / "tests" / "data" / "store"
+EFFORTS: dict[IndexKind, tuple[int, ...]] = {"ivf": (16, 64, 256), "hnsw": (64, 256, 1024), "pq": (16, 64, 256)}
 Work = Callable[[], object]
 TARGETS: dict[str, tuple[str, float]] = {
     "seconds: blocked numpy / exact_top, items prepared anew": ("at least", 3.5),
@@ -202,14 +206,10 @@ def measure_filters(bench: Bench, users: np.ndarray, items: np.ndarray, k: int) 
 
 def measure_real(bench: Bench, folder: Path, num_users: int, num_items: int) -> None:
     """Vectors of a fit: as they are, and drawn up to a large catalogue."""
-    users, items = fitted_vectors(folder)
-    users = np.resize(users, (num_users, users.shape[1]))
-    rng = np.random.default_rng(2)
-    drawn = items[rng.integers(0, len(items), num_items)] * rng.uniform(0.5, 1.0, (num_items, 1))
-    drawn += 0.3 * items.std(axis=0) * rng.standard_normal(drawn.shape)
+    users, items, drawn = drawn_vectors(folder, num_users, num_items)
     bench.results["real"] = {"data": folder.name, "items": len(items), "drawn": num_items, "dim": items.shape[1]}
     with threadpoolctl.threadpool_limits(1):
-        for label, vectors, k in (("real", items, 20), ("drawn from real", drawn.astype(np.float32), 100)):
+        for label, vectors, k in (("real", items, 20), ("drawn from real", drawn, 100)):
             prepared = prepare_items(vectors)
             own = batch(prepared, users, k)
             sides = {
@@ -243,6 +243,41 @@ def fitted_vectors(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     data = FitData(item_ids, interactions, {}, {}, float("inf"))
     fitted = fit_ranker(data, RankerSettings(use_content=False))
     return fitted.user_vectors(data.histories()), fitted.item_vectors()
+
+
+def drawn_vectors(folder: Path, num_users: int, num_items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Users and items of a fit, the users repeated, and items drawn from these up to a large catalogue."""
+    users, items = fitted_vectors(folder)
+    rng = np.random.default_rng(2)
+    drawn = items[rng.integers(0, len(items), num_items)] * rng.uniform(0.5, 1.0, (num_items, 1))
+    drawn += 0.3 * items.std(axis=0) * rng.standard_normal(drawn.shape)
+    return np.resize(users, (num_users, users.shape[1])), items, drawn.astype(np.float32)
+
+
+def measure_approximate(bench: Bench, name: str, users: np.ndarray, items: np.ndarray, k: int) -> None:
+    """Recall and speed of each index of faiss at several efforts, against exact search; one core."""
+    prepared = prepare_items(items)
+    exact = batch(prepared, users, k)
+    wanted = search_compiled(prepared, exact, num_threads=1)
+    seconds = timed(lambda: search_compiled(prepared, exact, num_threads=1))
+    found = bench.results.setdefault("approximate", {}).setdefault(name, {})
+    for kind, efforts in EFFORTS.items():
+        start = time.process_time()
+        index = build_index(prepared, kind, ApproximateConfig(effort=max(efforts)))
+        built = time.process_time() - start
+        for effort in efforts:
+            index.set_effort(effort)
+            top = index.search(prepared, users, k)
+            own = timed(lambda: index.search(prepared, users, k))  # noqa: B023 called at once
+            found[f"{kind} {effort}"] = {
+                "recall": recall(top.indices, wanted.indices),
+                "exact / approximate seconds": seconds / own,
+                "users_a_second": len(users) / own,
+                "build_seconds": built,
+            }
+            print(
+                f"  {name}, {kind} {effort}: " + ", ".join(f"{n} {v:.4g}" for n, v in found[f"{kind} {effort}"].items())
+            )
 
 
 def load_implicit() -> Callable[..., object] | None:
@@ -283,6 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, default in (("items", 100_000), ("users", 2048), ("dim", 128), ("k", 100), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--data", type=Path, default=SAMPLE_STORE, help="landing folder whose events are fitted")
+    parser.add_argument("--approximate", action="store_true", help="only the indexes of faiss (extra mmrec[search])")
     parser.add_argument("--out", type=Path, default=PROJECT / "bench")
     options = parser.parse_args(arguments)
     rng = np.random.default_rng(0)
@@ -290,9 +326,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     items = rng.standard_normal((options.items, options.dim)).astype(np.float32)
     bench = Bench(options.rounds)
     print(f"{options.users:,} users x {options.items:,} items, {options.dim} dimensions, k = {options.k}", flush=True)
-    measure_random(bench, users, items, options.k)
-    measure_filters(bench, users, items, options.k)
-    measure_real(bench, options.data, options.users, options.items)
+    if options.approximate:
+        measure_approximate(bench, "random", users, items, options.k)
+        real_users, _, drawn = drawn_vectors(options.data, options.users, options.items)
+        measure_approximate(bench, "drawn from real", real_users, drawn, options.k)
+    else:
+        measure_random(bench, users, items, options.k)
+        measure_filters(bench, users, items, options.k)
+        measure_real(bench, options.data, options.users, options.items)
     bench.results["machine"] = {
         "processor": platform.processor() or platform.machine(),
         "int8": has_int8(),
@@ -301,9 +342,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     bench.results["inputs"] = {name: getattr(options, name) for name in ("items", "users", "dim", "k", "rounds")}
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "topk.json").write_text(json.dumps(bench.results, indent=1), encoding="utf-8")
-    plot(bench.results, options.out / "topk.png")
-    print(f"{options.out / 'topk.json'} and {options.out / 'topk.png'}")
+    name = "approximate" if options.approximate else "topk"
+    (options.out / f"{name}.json").write_text(json.dumps(bench.results, indent=1), encoding="utf-8")
+    if not options.approximate:
+        plot(bench.results, options.out / "topk.png")
+    print(f"results in {options.out}")
     return 0
 
 

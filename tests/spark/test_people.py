@@ -28,9 +28,11 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.checks import ChecksConfig
-from mmrec_lib.scoring.config import ScoringConfig
+from mmrec_lib.scoring.config import ListConfig, ScoringConfig
+from mmrec_lib.scoring.effects import ListEffects, ListSettings
 from mmrec_lib.scoring.score import SLICED, ScoringSettings, score_all
 from mmrec_lib.showing.config import ShowingConfig
+from mmrec_lib.topk import approximate
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.registry import CHAMPION, SNAPSHOT_TAG, RegisteredModel, Registry
 from mmrec_lib.training import evaluate as evaluating
@@ -214,6 +216,43 @@ def test_every_published_table_has_its_current_slice(store: Store) -> None:
     assert store.slices() == dict.fromkeys(SLICED, (last, "1"))
 
 
+def test_lists_are_measured_as_users_get_them_beside_all_other_metrics(store: Store) -> None:
+    def metrics() -> dict[tuple[str, ...], dict[str, Any]]:
+        key = ("model", "segment", "metric", "fit", "part")
+        return {tuple(row[name] for name in key): row for row in store.rows("model_metric")}
+
+    before = metrics()
+    rule = {"name": "out", "kind": "exclude", "items": {"item_ids": ["i00", "i01", "i02"]}}
+    quota = {"by": "category", "at_most": 1, "first": 3}
+    lists = ListSettings(
+        ListConfig(k=5),
+        ShowingConfig.model_validate({"rules": [rule]}),
+        RerankingConfig.model_validate({"quotas": [quota]}),
+    )
+    assert lists.change_lists and not ListSettings(ListConfig(), ShowingConfig(), RerankingConfig()).change_lists
+    evaluating.evaluate_candidate(
+        store.lakehouse,
+        store.registry,
+        EVALUATION,
+        PromotionConfig(),
+        effects=lambda snapshot: ListEffects(store.lakehouse, snapshot, lists),
+    )
+    after = metrics()
+    measured = {key: row for key, row in after.items() if key[1] == "lists"}
+    assert {key: row["value"] for key, row in after.items() if key not in measured} == {
+        key: row["value"] for key, row in before.items()
+    }
+    assert {key[0] for key in measured} == {"ranker", "with_rules", "reranked"}
+    for part in (("fit1", "valid"), ("fit1", "test"), ("fit2", "test")):
+        own, whole = after["ranker", "lists", "ndcg", *part], after["ranker", "all", "ndcg", *part]
+        assert own["value"] == pytest.approx(whole["value"]) and own["num_users"] == whole["num_users"]
+        shown = after["with_rules", "lists", "coverage", *part]["value"]
+        assert shown <= (NUM_ITEMS - 3) / NUM_ITEMS, "excluded items are in no list"
+        # Of the four categories each user has two, and lists of five show both from their third place on.
+        evener = after["reranked", "lists", "miscalibration", *part]
+        assert evener["diff"] is not None and evener["num_users"] == own["num_users"]
+
+
 def test_a_snapshot_older_than_a_deletion_loses_what_was_deleted_and_nothing_else(store: Store) -> None:
     before = load_snapshot(store.lakehouse)
     store.delete("user", "u04")
@@ -249,6 +288,23 @@ def test_scoring_with_an_older_snapshot_and_model_leaves_out_what_was_deleted_si
         else:
             assert not row["source_shares"]
             assert row["because_item_ids"] is None
+
+
+def test_an_index_publishes_the_lists_of_exact_search_and_its_recall_is_counted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss")
+
+    def lists() -> set[tuple[str, int, str, float]]:
+        return {(row["user_id"], row["rank"], row["item_id"], row["score"]) for row in store.current("user_topk")}
+
+    exact = lists()
+    indexed = ScoringConfig(k=50, num_neighbors=50, search="ivf")
+    with pytest.raises(ModelError, match="at least 256 items"):
+        score(store, indexed)
+    monkeypatch.setattr(approximate, "MIN_ITEMS", 1)
+    assert score(store, indexed)["recall_percent"] == 100
+    assert lists() == exact
 
 
 def test_rules_and_controls_hold_in_published_lists(store: Store) -> None:

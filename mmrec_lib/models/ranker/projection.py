@@ -36,7 +36,9 @@ Search = Callable[[PreparedItems, Floats, int, sparse.csr_matrix], TopItems]
 def plain_search(items: PreparedItems, users_NR: Floats, k: int, seen: sparse.csr_matrix) -> TopItems:
     """Search with numpy alone, which is all that a served model brings; the lists are those of `topk.exact.search`."""
     users = check_users(items, users_NR, k, seen, None)
-    return search_with_numpy(items, users, user_block=USER_BLOCK, item_block=ITEM_BLOCK)
+    # Few users take longer blocks of as many scores: for one, most of the time is what a block costs anyway.
+    item_block = ITEM_BLOCK * max(1, USER_BLOCK // max(len(users), 1))
+    return search_with_numpy(items, users, user_block=USER_BLOCK, item_block=item_block)
 
 
 @dataclass(frozen=True)

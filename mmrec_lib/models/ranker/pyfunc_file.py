@@ -8,14 +8,18 @@ Input, one row a user:
 - `item_ids`: the history, a list of item ids; None or an empty list for a user without one. Numbers are cast to text.
 - `weights` (optional): one number an item, of any numeric type; None, as a whole or in the list, counts as 1.
 - `attributes` (optional): the user's attributes, a mapping or a JSON object as text; None for none.
+- `controls` (optional): what the user set, a list of mappings with `action`, `target_kind`, `target` and, where wanted,
+  `strength`, or the same as JSON; None for none. Needs rules.
 
 Output: `item_ids` and `scores` of the best items that are not in the history, best first. The parameter `k` (default
 10) is the length of the lists.
+
+Rules of what may be shown are a folder written by `showing.item_rules.ItemRules.save`, named when the model is loaded:
+`mlflow.pyfunc.load_model(uri, model_config={"rules": folder})`. They decide before selection.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +37,8 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.models.attributes import group_values
 from mmrec_lib.models.data import Histories, histories_of_lists
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.ranker.shown import RULES_KEY, is_missing, load_rules, parsed_json, read_controls, select_shown
+from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.topk.selection import NO_ITEM, select_top
 
 DEFAULT_K = 10
@@ -52,6 +58,7 @@ def signature() -> ModelSignature:
                 ColSpec(AnyType(), "item_ids"),
                 ColSpec(AnyType(), "weights", required=False),
                 ColSpec(AnyType(), "attributes", required=False),
+                ColSpec(AnyType(), "controls", required=False),
             ]
         ),
         outputs=Schema([ColSpec(Array(DataType.string), "item_ids"), ColSpec(Array(DataType.double), "scores")]),
@@ -59,13 +66,16 @@ def signature() -> ModelSignature:
     )
 
 
-def recommend(ranker: FittedRanker, model_input: pd.DataFrame, k: int = DEFAULT_K) -> pd.DataFrame:
-    """The best items of each row that are not in its history.
+def recommend(
+    ranker: FittedRanker, model_input: pd.DataFrame, k: int = DEFAULT_K, rules: ItemRules | None = None
+) -> pd.DataFrame:
+    """The best items of each row that are not in its history and may be shown.
 
     Args:
         ranker: The model.
         model_input: One row a user; see the module.
         k: Length of the lists; shorter where there are fewer items.
+        rules: What may be shown to whom, in the order of the model's items; None shows everything to everybody.
 
     Returns:
         Columns item_ids and scores, lists, best first; the index is the input's.
@@ -79,23 +89,31 @@ def recommend(ranker: FittedRanker, model_input: pd.DataFrame, k: int = DEFAULT_
         raise ModelError(f"ranker input: the parameter k is the length of the lists and at least 1, got {k}")
     num_rows = len(model_input)
     item_ids, weights = [], []
-    given = model_input["weights"].tolist() if "weights" in model_input else [None] * num_rows
-    for row, (items, own) in enumerate(zip(model_input["item_ids"].tolist(), given, strict=True)):
+    for row, (items, own) in enumerate(
+        zip(_column(model_input, "item_ids"), _column(model_input, "weights"), strict=True)
+    ):
         ids, numbers = _history(row, items, own)
         item_ids.append(ids)
         weights.append(numbers)
-    people = model_input["attributes"].tolist() if "attributes" in model_input else [None] * num_rows
+    people = [_attributes(row, value) for row, value in enumerate(_column(model_input, "attributes"))]
+    controls = [read_controls(row, value) for row, value in enumerate(_column(model_input, "controls"))]
+    if rules is None and any(controls):
+        row = next(row for row, own in enumerate(controls) if own)
+        raise ModelError(f"ranker input, row {row}: controls need rules; load the model with model_config rules")
     histories = histories_of_lists(ranker.item_index, item_ids, weights)
-    groups = group_values([_attributes(row, value) for row, value in enumerate(people)])
-    histories = Histories(histories.weights, groups)
+    histories = Histories(histories.weights, group_values(people))
     lists: list[list[str]] = []
     scores: list[list[float]] = []
     for start in range(0, num_rows, _BLOCK_ROWS):
-        block = histories.rows(np.arange(start, min(start + _BLOCK_ROWS, num_rows)))
+        rows = slice(start, min(start + _BLOCK_ROWS, num_rows))
+        block = histories.rows(np.arange(rows.start, rows.stop))
         block_scores = ranker.score(block)
         seen = block.weights
         block_scores[np.repeat(np.arange(len(block)), np.diff(seen.indptr)), seen.indices] = -np.inf
-        top = select_top(block_scores, k)
+        if rules is None:
+            top = select_top(block_scores, k)
+        else:
+            top = select_shown(block_scores, seen, rules, people[rows], controls[rows], k)
         for indices, values in zip(top.indices, top.scores, strict=True):
             is_item: npt.NDArray[np.bool_] = indices != NO_ITEM
             lists.append(ranker.item_ids[indices[is_item]].tolist())
@@ -109,15 +127,21 @@ class RankerModel(PythonModel):  # type: ignore[misc]  # mlflow is not followed 
     """Histories in, ranked lists out; see the module."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the saved ranker from the artifact `ranker`."""
+        """Load the saved ranker from the artifact `ranker`, and the rules that the configuration names."""
         self._ranker = FittedRanker.load(Path(context.artifacts["ranker"]))
+        self._rules = load_rules((context.model_config or {}).get(RULES_KEY), self._ranker.item_ids)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """The best unseen items of each row; the parameter k is the length of the lists."""
         k = (params or {}).get("k")
-        return recommend(self._ranker, model_input, DEFAULT_K if k is None else int(k))
+        return recommend(self._ranker, model_input, DEFAULT_K if k is None else int(k), self._rules)
+
+
+def _column(model_input: pd.DataFrame, name: str) -> list[Any]:
+    """Values of a column, None where it is missing."""
+    return model_input[name].tolist() if name in model_input else [None] * len(model_input)
 
 
 def _history(row: int, items: Any, weights: Any) -> tuple[list[str], list[float]]:
@@ -129,24 +153,18 @@ def _history(row: int, items: Any, weights: Any) -> tuple[list[str], list[float]
             f"ranker input, row {row}: needs one weight an item, got {len(numbers)} weights for {len(ids)} items"
         )
     pairs = zip(ids, numbers or [None] * len(ids), strict=True)
-    known = [(_item_id(row, item), _weight(row, weight)) for item, weight in pairs if not _is_missing(item)]
+    known = [(_item_id(row, item), _weight(row, weight)) for item, weight in pairs if not is_missing(item)]
     return [item for item, _ in known], [weight for _, weight in known]
 
 
 def _listed(row: int, column: str, value: Any) -> list[Any]:
-    if _is_missing(value):
+    if is_missing(value):
         return []
     if isinstance(value, list | tuple | pd.Series) or (isinstance(value, np.ndarray) and value.ndim == 1):
         return list(value)
     raise ModelError(
         f"ranker input, row {row}: {column} must be a list or None, got {type(value).__name__} {str(value)[:80]!r}"
     )
-
-
-def _is_missing(value: Any) -> bool:
-    # pandas writes NaN, NaT or NA where a list or a number is missing.
-    is_number = isinstance(value, float | np.floating)
-    return value is None or value is pd.NA or value is pd.NaT or (is_number and math.isnan(value))
 
 
 def _item_id(row: int, value: Any) -> str:
@@ -163,7 +181,7 @@ def _item_id(row: int, value: Any) -> str:
 
 
 def _weight(row: int, value: Any) -> float:
-    if _is_missing(value):
+    if is_missing(value):
         return 1.0
     try:
         number = float(value)
@@ -176,14 +194,9 @@ def _weight(row: int, value: Any) -> float:
 
 def _attributes(row: int, value: Any) -> dict[str, str | None]:
     """Attributes as the fit saw them: texts by name."""
-    if _is_missing(value) or (isinstance(value, str) and not value.strip()):
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
         return {}
-    attributes = value
-    if isinstance(value, str):
-        try:
-            attributes = json.loads(value)
-        except ValueError as error:
-            raise ModelError(f"ranker input, row {row}: attributes is no JSON ({error}): {value[:80]!r}") from error
+    attributes = parsed_json(row, "attributes", value)
     if isinstance(attributes, list | tuple | np.ndarray) and all(
         isinstance(p, tuple) and len(p) == 2 for p in attributes
     ):
@@ -194,7 +207,7 @@ def _attributes(row: int, value: Any) -> dict[str, str | None]:
         raise ModelError(
             f"ranker input, row {row}: attributes must be a mapping or a JSON object, got {str(value)[:80]!r}"
         )
-    return {str(name): None if _is_missing(own) else _text(own) for name, own in attributes.items()}
+    return {str(name): None if is_missing(own) else _text(own) for name, own in attributes.items()}
 
 
 def _text(value: Any) -> str:

@@ -16,10 +16,10 @@ from mmrec_lib.evaluation import (
     catalogue_coverage,
     gini,
     intra_list_diversity,
+    list_effects,
     list_metrics,
     miscalibration,
     novelty,
-    reranking_effects,
 )
 
 NUM_USERS, NUM_ITEMS, LENGTH = 7, 25, 8
@@ -86,8 +86,9 @@ def test_effects_are_the_metrics_before_and_after_with_paired_differences() -> N
         history=sparse.csr_matrix(history),
         relevant=relevant,
     )
-    rows = {(row.model, row.name): row for row in reranking_effects(before, after, facts, ks=(3, 5), segment="warm")}
-    assert len(rows) == 2 * 6 * 2
+    lists = {"ranker": before, "same": before, "reranked": after}
+    rows = {(row.model, row.name): row for row in list_effects(lists, facts, ks=(3, 5))}
+    assert len(rows) == 3 * 6 * 2
     both = ~np.isnan(novelty(before, popularity, 5)) & ~np.isnan(novelty(after, popularity, 5))
     old, new = (novelty(top, popularity, 5)[both] for top in (before, after))
     assert not both[:2].any() and 0 < both.sum() < NUM_USERS - 1
@@ -97,26 +98,27 @@ def test_effects_are_the_metrics_before_and_after_with_paired_differences() -> N
     assert second.diff_low is not None and second.diff_high is not None and second.diff is not None
     assert second.diff_low <= second.diff <= second.diff_high
     assert first.diff is None and first.num_users == second.num_users == int(both.sum())
-    assert {row.segment for row in rows.values()} == {"warm"}
+    assert {row.segment for row in rows.values()} == {"lists"}
+    assert rows["same", "novelty@5"].value == first.value and rows["same", "novelty@5"].diff == 0
     has_relevant = np.diff(relevant.indptr) > 0
     ndcg = list_metrics(after, relevant, (3,))["ndcg@3"][has_relevant].mean()
     assert rows["reranked", "ndcg@3"].value == pytest.approx(ndcg)
-    gini_row = MetricRow("reranked", "warm", "gini", 5, gini(after, NUM_ITEMS, 5), num_users=NUM_USERS)
+    gini_row = MetricRow("reranked", "lists", "gini", 5, gini(after, NUM_ITEMS, 5), num_users=NUM_USERS)
     assert rows["reranked", "gini@5"] == gini_row
 
 
 def test_metrics_that_lack_facts_are_left_out() -> None:
     top = case(1)[0]
-    rows = reranking_effects(top, top, ListFacts(popularity=np.ones(NUM_ITEMS)), ks=(2,))
+    rows = list_effects({"ranker": top}, ListFacts(popularity=np.ones(NUM_ITEMS)), ks=(2,))
     assert {row.metric for row in rows} == {"novelty", "coverage", "gini"}
 
 
 def test_lists_of_other_users_or_too_short_ones_are_refused() -> None:
     facts, top = ListFacts(popularity=np.ones(NUM_ITEMS)), case(1)[0]
     with pytest.raises(ModelError, match="same users"):
-        reranking_effects(top, top[1:], facts, ks=(2,))
+        list_effects({"ranker": top, "reranked": top[1:]}, facts, ks=(2,))
     with pytest.raises(ModelError, match="cut-offs"):
-        reranking_effects(top, top, facts, ks=(LENGTH + 1,))
+        list_effects({"ranker": top}, facts, ks=(LENGTH + 1,))
     with pytest.raises(ModelError, match="cut-offs"):
         gini(top, NUM_ITEMS, 0)
     with pytest.raises(ModelError, match="at least 0"):

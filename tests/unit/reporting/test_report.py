@@ -29,6 +29,7 @@ from mmrec_lib.reporting import (
     render_report,
 )
 from mmrec_lib.reporting.report import report_html
+from mmrec_lib.reporting.view import Cell, fit_views
 from tests.data.mutate import mutated
 
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -320,6 +321,21 @@ def test_scores_that_are_no_numbers_do_not_break_the_strips() -> None:
 def test_metrics_that_are_all_zero_are_drawn() -> None:
     rows = [MetricRow(model, "all", "ndcg", 10, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4) for model in ("ranker", "popularity")]
     assert "0.000" in Page(report_html(ReportData("S", "2025-10-01", metrics={"fit1": rows}))).text
+
+
+def test_effects_on_lists_have_a_table_of_their_own_in_which_nothing_is_best() -> None:
+    rows = [MetricRow(model, "all", "ndcg", 10, 0.5, 0.4, 0.6, num_users=4) for model in ("ranker", "popularity")]
+    effects = [
+        MetricRow("ranker", "lists", "gini", 10, 0.912, num_users=4),
+        MetricRow("reranked", "lists", "gini", 10, 0.734, diff=0.178, diff_low=0.1, diff_high=0.2, num_users=4),
+    ]
+    (without,), (fit,) = fit_views({"fit1": rows}), fit_views({"fit1": [*rows, *effects]})
+    assert fit.tables[:-1] == without.tables and fit.charts == without.charts
+    table = fit.tables[-1]
+    assert table.lines == [("gini@10", [Cell("0.912", "", ""), Cell("0.734", "", "")])]
+    assert table.differences == [("gini@10", [Cell("+0.178", "+0.100 to +0.200", "")])]
+    text = Page(report_html(ReportData("S", "2025-10-01", metrics={"fit1": [*rows, *effects]}))).text
+    assert "Lists as users get them" in text and "0.734" in text
 
 
 def test_the_file_is_written_whole_and_lone_surrogates_do_not_break_it(tmp_path: Path) -> None:

@@ -50,6 +50,14 @@ def test_baselines_come_from_fit1_where_there_is_no_fit2() -> None:
     assert summary({"fit1": rows(0.4)})["baselines"] == {"popularity": {"ndcg@10": 0.1}}
 
 
+def test_effects_on_lists_are_no_baselines() -> None:
+    effects = [MetricRow(model, "lists", "gini", 10, value) for model, value in (("ranker", 0.9), ("reranked", 0.7))]
+    made = summary({"fit1": [*rows(0.4), *effects]})
+    assert made["metrics"]["fit1"]["lists:gini@10"] == 0.9  # type: ignore[index]
+    assert made["lists"] == {"reranked": {"lists:gini@10": 0.7}}
+    assert made["baselines"] == {"popularity": {"ndcg@10": 0.1}}
+
+
 def test_before_there_is_a_model_the_keys_are_there_and_empty() -> None:
     made = summary({})
     assert made["model"] == {"name": None, "version": None, "alias": None}

@@ -227,7 +227,6 @@ def test_lists_do_not_depend_on_blocks_or_threads() -> None:
 
 def test_nothing_is_built_where_nothing_is_on() -> None:
     assert build_reranker(RerankingConfig()) is None
-    assert build_reranker(RerankingConfig(num_candidates=500, relevance="rank", fill=False)) is None
 
 
 @pytest.mark.parametrize(
@@ -270,3 +269,38 @@ def test_an_unknown_name_of_a_quota_is_refused_with_the_nearest() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"quota|strengths|slots|epsilon"):
         RerankingConfig.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"num_candidates": 500}, "num_candidates has an effect only beside a step, got 500"),
+        ({"relevance": "rank"}, "relevance has an effect only beside diversity or calibration, got 'rank'"),
+        ({"relevance": "score", "duplicates": {}}, "relevance has an effect only beside diversity or calibration"),
+        ({"fill": False, "duplicates": {}}, "fill has an effect only beside quotas, got False"),
+        ({"quotas": [{"by": "new", "at_most": 3, "first": 3}]}, "at_most has an effect only below first, got 3 and 3"),
+    ],
+)
+def test_settings_without_effect_are_refused(wrong: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        RerankingConfig.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("step", "least", "sentence"),
+    [
+        ({"exploration": {"slots": [2, 6]}}, 6, r"slots: places of 1 to scoring.k = 5 are needed, got \[6\]"),
+        (
+            {"quotas": [{"by": "new", "at_most": 1, "first": 6}]},
+            6,
+            "first must be at most 5 for lists of scoring.k = 5",
+        ),
+        ({"quotas": [{"by": "new", "at_least": 6}]}, 6, "by new: at_least must be at most 5"),
+        ({"quotas": [{"by": "brand", "at_most": 5}]}, 6, "by brand: at_most must be at most 4 .* any effect, got 5"),
+    ],
+)
+def test_places_beyond_the_end_of_lists_are_refused(step: dict[str, Any], least: int, sentence: str) -> None:
+    config = RerankingConfig.model_validate(step)
+    config.check_length(least)
+    with pytest.raises(ValueError, match=sentence):
+        config.check_length(least - 1)

@@ -139,3 +139,23 @@ def test_what_the_shipped_base_repeats_is_the_default() -> None:
     settings = load_config(Settings, PROJECT / "conf", "local")
     for name in ("ingest", "events", "items", "media", "features", "training", "evaluation", "promotion", "scoring"):
         assert getattr(settings, name) == getattr(Settings(), name), name
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("reranking.exploration.slots=[60]", r"slots: places of 1 to scoring.k = 20 are needed, got \[60\]"),
+        (
+            "scoring={explained_ranks: 0, num_reasons: 5}",
+            "num_reasons has an effect only where scoring.explained_ranks",
+        ),
+        (
+            "events.search={seen_days: 3, counts_as_seen: false}",
+            "seen_days has an effect only where counts_as_seen is true, got 3 days without",
+        ),
+        ("events.like.low_value_means=ignore", "low_value_means has an effect only beside low_value_below"),
+    ],
+)
+def test_settings_without_effect_are_refused(conf: Path, override: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(Settings, conf, "local", (), [override])

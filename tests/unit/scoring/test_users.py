@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,23 @@ import pyarrow as pa
 import pytest
 from scipy import sparse
 
+from mmrec_lib.errors import PublishingError
 from mmrec_lib.models.attributes import group_values
 from mmrec_lib.models.data import Histories, histories_of_lists
 from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.reranking.facts import ItemFacts
+from mmrec_lib.scoring.approximate import index_catalogue, measured_recall
 from mmrec_lib.scoring.arrow_lists import groups_of_maps, list_offsets, lists_of_rows
-from mmrec_lib.scoring.catalogue import Catalogue
-from mmrec_lib.scoring.config import ListConfig
+from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue, save_catalogue
+from mmrec_lib.scoring.config import ListConfig, ScoringConfig
 from mmrec_lib.scoring.neighbors import neighbor_rows
 from mmrec_lib.scoring.users import ScoringTask, score_batch, score_partition
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.controls import CONTROLS_TYPE
 from mmrec_lib.showing.item_rules import ItemRules
+from mmrec_lib.topk.approximate import ApproximateConfig
 from mmrec_lib.topk.exact import nearest
 from tests.unit.models.checkerboard import SETTINGS, checkerboard
 
@@ -288,3 +292,41 @@ def test_lists_are_reranked_from_more_candidates_than_they_hold(catalogue: Catal
     # Also where it is not among the candidates.
     few = scored(batch, shop, ListConfig(k=2), num_candidates=2, exploration={"slots": [2], "epsilon": 0.9})
     assert any(row["item_ids"][1] == "zz-late" for row in few)
+
+
+def large_catalogue() -> tuple[Catalogue, pa.Table]:
+    """1,000 items of random vectors under rules, and 60 users of random histories."""
+    rng = np.random.default_rng(0)
+    ids = np.array([f"i{n:04d}" for n in range(1_000)])
+    wide = fit_ranker(checkerboard().train, SETTINGS)
+    vectors = rng.standard_normal((1_000, wide.vector_dim)).astype(np.float32)
+    muted = {"name": "odd out", "kind": "exclude", "items": {"categories": ["odd"]}, "segment": "men"}
+    segments = {"men": [{"attribute": "sex", "is_in": ["m"]}]}
+    batch = batch_of(wide)
+    table = pa.Table.from_batches([batch] * 12)
+    return Catalogue(wide, ids, vectors, rules_of(ids, rules=[muted], segments=segments)), table
+
+
+def test_an_index_finds_what_exact_search_finds_and_its_recall_has_a_floor(tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    catalogue, sample = large_catalogue()
+    whole = ScoringConfig(k=10, search="ivf", approximate=ApproximateConfig(effort=1_000, over_fetch=100))
+    assert index_catalogue(catalogue, ScoringConfig(k=10)) is catalogue
+    indexed = index_catalogue(catalogue, whole)
+    assert measured_recall(indexed, sample, whole) == 1.0
+    batch = sample.to_batches()[0]
+    assert scored(batch, indexed, whole) == scored(batch, catalogue, whole)
+    catalogue.ranker.save(tmp_path / "ranker")
+    save_catalogue(indexed, tmp_path / "ranker", str(tmp_path / "catalogue"))
+    assert scored(batch, load_catalogue(str(tmp_path / "catalogue")), whole) == scored(batch, catalogue, whole)
+    least = ScoringConfig(k=10, search="pq", approximate=ApproximateConfig(effort=1, over_fetch=1, min_recall=0.9))
+    with pytest.raises(PublishingError, match=r"pq finds [0-9.]+% of the items of exact lists for 60 users; .* 90\.0%"):
+        measured_recall(index_catalogue(catalogue, least), sample, least)
+    assert measured_recall(indexed, sample.slice(0, 0), whole) == 1.0
+
+
+def test_keys_of_another_search_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"items_per_block has an effect only where .* is exact: .* got 7 with hnsw"):
+        ScoringConfig(search="hnsw", items_per_block=7)
+    with pytest.raises(ValueError, match=r"approximate has an effect only where scoring\.search is ivf, hnsw or pq"):
+        ScoringConfig(approximate=ApproximateConfig(effort=3))

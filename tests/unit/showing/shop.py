@@ -195,8 +195,14 @@ def random_users(rng: random.Random, num_users: int) -> list[dict[str, str] | No
     return users
 
 
-def random_config(rng: random.Random) -> dict[str, Any]:
-    """A configuration without pins that no guard refuses."""
+def used_segments(segments: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Those that some rule names; others are refused."""
+    named = {rule.get("segment") for rule in rules}
+    return {name: conditions for name, conditions in segments.items() if name in named}
+
+
+def random_config(rng: random.Random, *more_rules: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration that no guard refuses, without pins of its own."""
     selectors: list[dict[str, Any]] = [
         {"item_ids": ["i000", "i003"]},
         {"categories": ["Hats"]},
@@ -207,7 +213,7 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         {"attributes": [{"attribute": "stock", "missing": True}]},
         {"attributes": [{"attribute": "stock", "at_least": 7, "not_in": ["1e1"]}], "brands": ["Acme"]},
     ]
-    rules = []
+    rules: list[Mapping[str, Any]] = []
     for number in range(rng.randint(0, 6)):
         kind = rng.choice(["exclude", "boost", "bury"])
         rule = {"name": f"r{number}", "kind": kind, "items": rng.choice(selectors)}
@@ -217,18 +223,24 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         if kind != "exclude":
             rule["amount"] = rng.choice([0.25, 0.5, 2.0])
         rules.append(rule)
+    rules += more_rules
+    segments = {
+        "adults": [{"attribute": "age", "at_least": 18}],
+        "not_de": [{"attribute": "country", "not_in": ["DE"]}],
+        "gold_de": [{"attribute": "tier", "is_in": ["gold"]}, {"attribute": "country", "is_in": ["DE"]}],
+    }
     return {
         "rules": rules,
-        "segments": {
-            "adults": [{"attribute": "age", "at_least": 18}],
-            "not_de": [{"attribute": "country", "not_in": ["DE"]}],
-            "gold_de": [{"attribute": "tier", "is_in": ["gold"]}, {"attribute": "country", "is_in": ["DE"]}],
-        },
-        "market_attribute": rng.choice([None, "country"]),
-        "default_market": rng.choice([None, "FR"]),
-        "age_rating_attribute": rng.choice([None, "rating"]),
-        "age_ratings": {"PG-13": 13},
-        "default_age": rng.choice([None, 12]),
+        "segments": used_segments(segments, rules),
+        **rng.choice(
+            [{}, {"market_attribute": "country"}, {"market_attribute": "country", "default_market": "FR"}],
+        ),
+        **rng.choice(
+            [
+                {},
+                {"age_rating_attribute": "rating", "age_ratings": {"PG-13": 13}, "default_age": rng.choice([None, 12])},
+            ]
+        ),
         "control_strength": 0.75,
         "max_removed_share": 1.0,
     }

@@ -12,9 +12,9 @@ from mmrec_lib.section import Section
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import Condition, ShowingConfig
 from mmrec_lib.showing.item_rules import ItemRules
-from mmrec_lib.showing.pins import place_pins
+from mmrec_lib.showing.pins import check_positions, place_pins
 from mmrec_lib.showing.rules_file import read_rules_file, rules_version, user_attributes_of
-from tests.unit.showing.shop import DAY, control, controls_array, item, items_table, maps
+from tests.unit.showing.shop import DAY, control, controls_array, item, items_table, maps, used_segments
 
 ITEMS = items_table(
     [
@@ -40,7 +40,7 @@ def rule(name: str, kind: str, **fields: Any) -> dict[str, Any]:
 
 
 def build(*rules: dict[str, Any], **config: Any) -> ItemRules:
-    parsed = ShowingConfig.model_validate({"segments": SEGMENTS, "rules": rules, **config})
+    parsed = ShowingConfig.model_validate({"segments": used_segments(SEGMENTS, rules), "rules": rules, **config})
     return build_rules(ITEMS, parsed, DAY, VALUES)
 
 
@@ -139,7 +139,9 @@ def test_more_groups_than_configured_are_refused() -> None:
 
 
 def test_attributes_that_no_user_has_are_refused() -> None:
-    config = ShowingConfig.model_validate({"segments": SEGMENTS, "rules": [rule("a", "boost", segment="de")]})
+    config = ShowingConfig.model_validate(
+        {"segments": {"de": SEGMENTS["de"]}, "rules": [rule("a", "boost", segment="de")]}
+    )
     with pytest.raises(ShowingError, match=r"segment `de`: .* no user has `country`"):
         build_rules(ITEMS, config, DAY, {"age": ["30"]})
     with pytest.raises(ShowingError, match="no user has `land`"):
@@ -234,9 +236,24 @@ def test_rules_of_the_file_join_those_of_the_configuration(tmp_path: Path) -> No
         build(rules_file=str(path), segments={"old": SEGMENTS["de"]})
 
 
+def test_a_segment_that_no_rule_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text("rules: [{name: f, kind: exclude, segment: old, items: {item_ids: [i3]}}]\n")
+    build(rules_file=str(path), segments={"old": SEGMENTS["de"]})
+    with pytest.raises(ShowingError, match="segment `fr`: a rule that names it is needed, got none"):
+        build(rules_file=str(path), segments={"old": SEGMENTS["de"], "fr": SEGMENTS["fr"]})
+
+
+def test_pins_beyond_the_end_of_lists_are_refused() -> None:
+    pins = build(rule("a", "pin", position=4, items={"item_ids": ["i1", "i2"]})).pins
+    check_positions(pins, 5)
+    with pytest.raises(ShowingError, match=r"rule `a`: positions of 1 to 4 \(scoring.k\) are needed, .* pinned at 5"):
+        check_positions(pins, 4)
+
+
 def test_an_undeclared_segment_and_a_missing_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ShowingError, match=r"a declared segment is needed, got `dee`. Declared are: de, fr, young"):
-        build(rule("a", "boost", segment="dee"))
+    with pytest.raises(ShowingError, match=r"a declared segment is needed, got `dee`. Declared are: de\."):
+        build(rule("a", "boost", segment="dee"), rule("b", "boost", segment="de"))
     for read in (read_rules_file, lambda path: rules_version(ShowingConfig(rules_file=path))):
         with pytest.raises(ShowingError, match="No such file"):
             read(str(tmp_path / "none.yaml"))
@@ -259,13 +276,14 @@ WRONG_SETTINGS = [
     ),
     ("rules: [{name: a, kind: pin, positon: 1, items: {item_ids: [a]}}]", r"positon` is unknown; .* `position`\?"),
     ("market: country", r"`showing\.market` is unknown"),
+    ("default_market: DE", r"showing\.default_market has an effect only where showing\.market_attribute"),
+    ("default_age: 12", r"showing\.default_age: ages have an effect only where showing\.age_rating_attribute"),
+    ("age_ratings: {PG: 12}, age_attribute: years", r"showing\.age_ratings and showing\.age_attribute: ages have"),
 ]
 
 
 @pytest.mark.parametrize(("text", "sentence"), WRONG_SETTINGS)
-def test_a_wrong_key_inside_rules_of_the_configuration_is_named_with_the_nearest(
-    text: str, sentence: str, tmp_path: Path
-) -> None:
+def test_keys_that_are_wrong_or_without_effect_are_named(text: str, sentence: str, tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "env" / "local").mkdir(parents=True)
     (tmp_path / "base" / "showing.yaml").write_text(f"showing: {{{text}}}")
@@ -274,6 +292,6 @@ def test_a_wrong_key_inside_rules_of_the_configuration_is_named_with_the_nearest
 
 
 def test_a_rule_without_segment_attributes_needs_no_values_of_users() -> None:
-    config = ShowingConfig.model_validate({"segments": SEGMENTS, "rules": [rule("a", "boost")]})
+    config = ShowingConfig.model_validate({"rules": [rule("a", "boost")]})
     assert user_attributes_of(config, date(2025, 7, 1)) == ()
     assert build_rules(ITEMS, config, DAY, {}).item_boosts[:, 0].tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]

@@ -9,7 +9,7 @@ from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.showing.pins import place_pins
-from tests.unit.showing.shop import DAY, control, controls_array, item, items_table, maps
+from tests.unit.showing.shop import DAY, control, controls_array, item, items_table, maps, used_segments
 
 ITEMS = [item(f"i{number}") for number in range(8)]
 USERS = [{"tier": "gold"}, {"tier": "tin"}, None]
@@ -24,7 +24,7 @@ def rules_with(*pins: tuple[str, int, str | None], records: list[dict] = ITEMS, 
         {"name": f"pin{n}", "kind": "pin", "position": place, "segment": segment, "items": {"item_ids": [item_id]}}
         for n, (item_id, place, segment) in enumerate(pins)
     ]
-    parsed = ShowingConfig.model_validate({"segments": SEGMENTS, "rules": rules, **config})
+    parsed = ShowingConfig.model_validate({"segments": used_segments(SEGMENTS, rules), "rules": rules, **config})
     return build_rules(items_table(records), parsed, DAY, {"tier": ["gold", "tin"]}, soft_controls={})
 
 

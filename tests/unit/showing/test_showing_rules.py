@@ -10,6 +10,7 @@ from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.controls import user_blocks
 from mmrec_lib.showing.item_rules import ItemRules
+from mmrec_lib.showing.labels import positions
 from mmrec_lib.showing.reasons import KeptOut, why_kept_out
 from tests.unit.showing.shop import (
     DAY,
@@ -158,3 +159,13 @@ def test_users_are_cut_so_that_blocked_items_stay_within_a_bound(seed: int) -> N
 def test_a_folder_without_rules_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ShowingError, match=r"there is no showing\.json"):
         ItemRules.load(tmp_path)
+
+
+def test_few_texts_are_found_among_many_names_as_many_are() -> None:
+    names = pa.array([f"n{number:02}" for number in range(50)])
+    texts = pa.array(["n07", None, "gone", "n00", "n07", "n49"])
+    expected = [7, -1, -1, 0, 7, 49]
+    assert positions(texts, names).tolist() == expected
+    assert positions(pa.concat_arrays([texts] * 9), names).tolist() == expected * 9
+    assert positions(texts.slice(0, 0), names).tolist() == positions(pa.array([None]), names).tolist()[1:] == []
+    assert positions(pa.array(["a"]), names.slice(0, 0)).tolist() == [-1]

@@ -36,9 +36,8 @@ def test_lists_are_those_of_a_plain_sort(seed: int) -> None:
     rng = random.Random(seed)
     records, users = random_items(rng, 14), random_users(rng, 20)
     controls = [random_controls(rng) for _ in users]
-    settings = random_config(rng)
     pin = {"name": "pin", "kind": "pin", "position": 2, "segment": "adults", "items": {"item_ids": ["i007"]}}
-    config = ShowingConfig.model_validate({**settings, "rules": [*settings["rules"], pin]})
+    config = ShowingConfig.model_validate(random_config(rng, pin))
     soft = {"category": ["Coats", "Shoes"], "brand": ["Bolt"]}
     (pinned,) = (place for place, record in enumerate(records) if record["item_id"] == "i007")
     excluded = [

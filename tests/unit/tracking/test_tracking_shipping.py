@@ -17,7 +17,8 @@ from tests.conftest import PROJECT
 from tests.registered import open_registry
 
 ENTRY = "mmrec_lib.models.ranker.pyfunc_file"
-PUBLIC = ["mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy"]
+PUBLIC = ["mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy"]
+OPTIONAL = ["weights", "attributes", "controls"]
 
 
 def test_only_the_models_and_what_they_import_travel() -> None:
@@ -29,7 +30,7 @@ def test_only_the_models_and_what_they_import_travel() -> None:
         "models/attributes.py",
         "topk/selection.py",
     } <= names
-    tops = {"__init__.py", "errors.py", "safe_text.py", "section.py", "models", "topk"}
+    tops = {"__init__.py", "errors.py", "safe_text.py", "section.py", "models", "showing", "topk"}
     assert {name.split("/")[0] for name in names} == tops
     assert packages == PUBLIC
 
@@ -93,5 +94,5 @@ def test_the_champion_is_loaded_by_its_alias(made_store: Path, k: int) -> None:
     model = mlflow.pyfunc.load_model("models:/mmrec_ranker@champion")
     assert [len(items) for items in model.predict({"item_ids": [["i00"], []]}, params={"k": k})["item_ids"]] == [k, k]
     schema = model.metadata.get_input_schema()
-    assert (schema.required_input_names(), schema.optional_input_names()) == (["item_ids"], ["weights", "attributes"])
+    assert (schema.required_input_names(), schema.optional_input_names()) == (["item_ids"], OPTIONAL)
     assert [(param.name, param.default) for param in model.metadata.get_params_schema().params] == [("k", 10)]
