@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mmrec_lib.evaluation.evaluate import evaluate as evaluate
     from mmrec_lib.features.load import load_snapshot as load_snapshot
     from mmrec_lib.lakehouse.reader import open_lakehouse as open_lakehouse
+    from mmrec_lib.models.ranker.fit import fit_ranker as fit_ranker
     from mmrec_lib.models.ranker.ranker import FittedRanker as FittedRanker
-    from mmrec_lib.models.ranker.ranker import fit_ranker as fit_ranker
     from mmrec_lib.models.tuning.choose import choose_settings as choose_settings
     from mmrec_lib.publishing.notebook import open_notebook as open_notebook
     from mmrec_lib.publishing.slices import current_rows as current_rows
@@ -39,7 +39,7 @@ _PUBLIC = {
     "encode_udf": "embedding.operator",
     "evaluate": "evaluation.evaluate",
     "exact_top": "topk.exact",
-    "fit_ranker": "models.ranker.ranker",
+    "fit_ranker": "models.ranker.fit",
     "load_snapshot": "features.load",
     "make_encoder": "encoders.registry",
     "open_lakehouse": "lakehouse.reader",

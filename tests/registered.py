@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from mmrec_lib.lakehouse.config import StoreConfig
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.registry import CHAMPION, FINGERPRINT_TAG, Registry
 from tests.unit.models.checkerboard import SETTINGS, checkerboard

@@ -5,7 +5,7 @@ Shape letters: U users, I items of the catalogue (with or without interactions),
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -305,3 +305,9 @@ class FitData:
     def without_content(self) -> FitData:
         """The same data without any content block."""
         return replace(self, contents={})
+
+
+def row_blocks(length: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover `length` rows in order."""
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))

@@ -10,7 +10,8 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import RankerSettings
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.baselines import FittedBaseline, as_ranker
 from mmrec_lib.tracking.registry import FINGERPRINT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.fits import RANKER, load_fits, replace_ranker

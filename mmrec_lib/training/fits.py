@@ -12,7 +12,8 @@ from typing import Any
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.baselines import (
     BaselineSettings,
     FittedBaseline,

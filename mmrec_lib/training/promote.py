@@ -12,7 +12,8 @@ from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, current_snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION, FINGERPRINT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.evaluate import READS as EVALUATE_READS

@@ -15,7 +15,7 @@ import mmrec_lib.models
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
-from mmrec_lib.models.ranker.ranker import fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.sources.registry import possible_sources
 from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry

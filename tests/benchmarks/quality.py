@@ -21,7 +21,7 @@ import numpy as np
 from mmrec_lib.evaluation.metrics import rank_metrics
 from mmrec_lib.models.config import BASELINE_NAMES, BaselineName, TrainingConfig
 from mmrec_lib.models.data import FitData, Histories, Interactions
-from mmrec_lib.models.ranker.ranker import fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline
 from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.validation import without

@@ -33,7 +33,7 @@ from scipy import sparse
 
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import FitData, Interactions
-from mmrec_lib.models.ranker.ranker import fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.topk import exact_top
 from mmrec_lib.topk.approximate import ApproximateConfig, IndexKind, build_index, recall
 from mmrec_lib.topk.compiled_search import has_int8, search_compiled

@@ -20,7 +20,7 @@ import numpy as np
 
 from mmrec_lib.models.config import BASELINE_NAMES, TrainingConfig
 from mmrec_lib.models.data import Content, FitData, Interactions
-from mmrec_lib.models.ranker.ranker import fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline, possible_baselines
 from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.validation import ValidationUsers

@@ -19,7 +19,7 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.ranker.ranker import fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.checks import ChecksConfig
 from mmrec_lib.scoring.config import ScoringConfig

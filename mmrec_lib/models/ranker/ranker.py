@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,26 +21,19 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings
-from mmrec_lib.models.data import Bools, Content, FitData, Floats, Histories, Ints, history_rows, sampled_rows
+from mmrec_lib.models.data import Bools, Content, Floats, Histories, Ints, history_rows, row_blocks
 from mmrec_lib.models.ids import IdIndex
-from mmrec_lib.models.ranker.distil import leading_items_basis
 from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers
-from mmrec_lib.models.ranker.fusion import Scale, entry_rows, fuse, relative_weights
+from mmrec_lib.models.ranker.fusion import Scale, entry_rows, relative_weights
 from mmrec_lib.models.ranker.projection import Projector, Search, plain_search
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
-from mmrec_lib.models.sources.base import FitInputs, Source
+from mmrec_lib.models.sources.base import Source
 from mmrec_lib.models.sources.cold_items import ColdItemModel
-from mmrec_lib.models.sources.content import BlockTransform, ContentFeatures
+from mmrec_lib.models.sources.content import BlockTransform
 from mmrec_lib.models.sources.groups import Group
 from mmrec_lib.models.sources.popularity import PopularityModel
-from mmrec_lib.models.sources.registry import SOURCES, source_type
+from mmrec_lib.models.sources.registry import source_type
 
-# Users whose fused scores shape the distilled vectors, at most; a seeded sample above.
-MAX_BASIS_USERS = 20_000
-# Users times items of these scores, at most, as long as there are `_MIN_BASIS_USERS`; they are kept between passes.
-_MAX_BASIS_CELLS = 100_000_000
-# Sources of a large catalogue have low rank: the scores of more users than that span nothing new.
-_MIN_BASIS_USERS = 1_000
 # Pairs of an entry of a history and an item without interactions that are compared at once.
 _EXPLAINED_PAIRS = 200_000
 
@@ -147,7 +139,7 @@ class FittedRanker:
         vectors = np.zeros((len(histories), self.vector_dim), dtype=np.float32)
         x_NW = self._known(histories)
         scales: list[Mapping[str, Scale]] = []
-        for rows in _blocks(len(histories), users_at_once or self.settings.user_block):
+        for rows in row_blocks(len(histories), users_at_once or self.settings.user_block):
             num_users = rows.stop - rows.start
             block = _filled_up(x_NW[rows], users_at_once or num_users)
             projected, of_block = self._projector.project(block, search)
@@ -292,112 +284,6 @@ class FittedRanker:
         return has
 
 
-def fit_ranker(data: FitData, settings: RankerSettings, fitted: FittedRanker | None = None) -> FittedRanker:
-    """Fit the ranker: sources, popularity, distilled vectors, and vectors from content for items without interactions.
-
-    Args:
-        data: What to fit on.
-        settings: Settings of the fit.
-        fitted: A fit on the same interactions, whose sources are taken over where theirs would be the same.
-
-    Raises:
-        ModelError: When there are no interactions at all.
-    """
-    warm = data.interactions.item_counts() > 0
-    if not warm.any():
-        raise ModelError("ranker: needs at least one interaction to fit on, got none; check split and as-of date")
-    features = content_features(data, settings)
-    x_UW = history_rows(data.interactions.weights[:, np.flatnonzero(warm)], settings.weight_exponent)
-    x_UW = x_UW[np.diff(x_UW.indptr) > 0]
-    sources = fit_sources(x_UW, features, warm, settings, _same_sources(fitted, settings))
-    basis = distilled_basis(sources, x_UW, settings)
-    return assemble_ranker(data, settings, features, sources, basis)
-
-
-def content_features(data: FitData, settings: RankerSettings) -> ContentFeatures:
-    """The content blocks that the settings allow, as unit rows."""
-    excluded = set(settings.exclude_content)
-    allowed = {name: content for name, content in data.contents.items() if name not in excluded}
-    return ContentFeatures.learn(allowed if settings.use_content else {})
-
-
-def _same_sources(fitted: FittedRanker | None, settings: RankerSettings) -> dict[str, Source[Any]]:
-    """The sources of a fit that these settings make again on the same interactions: those without content."""
-    shared = ("seed", "weight_exponent", "max_dense_items")
-    if fitted is None or any(getattr(fitted.settings, name) != getattr(settings, name) for name in shared):
-        return {}
-    return {
-        name: source
-        for name, source in fitted.sources.items()
-        if not source.uses_content and fitted.settings.sources[name] == settings.sources[name]
-    }
-
-
-def fit_sources(
-    x_UW: sparse.csr_matrix,
-    features: ContentFeatures,
-    warm: Bools,
-    settings: RankerSettings,
-    known: Mapping[str, Source[Any]] = MappingProxyType({}),
-) -> dict[str, Source[Any]]:
-    """Fit every source of positive weight that the number of items allows; those that are known already are taken."""
-    chosen = {
-        name: source
-        for name, source in SOURCES.items()
-        if settings.fusion.get(name, 0.0) > 0 and source.is_possible(x_UW.shape[1], settings.max_dense_items)
-    }
-    needs_kernel = any(source.uses_content for source in chosen.values())
-    kernel = features.kernel(settings.content_weights, warm, warm) if needs_kernel else None
-    inputs = FitInputs(x_UW, kernel, settings.seed, settings.max_dense_items)
-    return {name: known.get(name) or source.fit(inputs, settings.of(source)) for name, source in chosen.items()}
-
-
-def distilled_basis(sources: Mapping[str, Source[Any]], x_UW: sparse.csr_matrix, settings: RankerSettings) -> Floats:
-    """Distilled vectors of the items with interactions, [W, dim] float32."""
-    if not sources:
-        return np.zeros((x_UW.shape[1], settings.dim), dtype=np.float32)
-    num_users = min(MAX_BASIS_USERS, max(_MAX_BASIS_CELLS // x_UW.shape[1], _MIN_BASIS_USERS))
-    x_UW = sampled_rows(x_UW, num_users, settings.seed)
-    fused = [fuse(sources, settings.fusion, x_UW[rows]) for rows in _blocks(x_UW.shape[0], settings.user_block)]
-    return leading_items_basis(fused, x_UW.shape[1], settings.dim, settings.seed)
-
-
-def assemble_ranker(
-    data: FitData,
-    settings: RankerSettings,
-    features: ContentFeatures,
-    sources: Mapping[str, Source[Any]],
-    basis: Floats,
-) -> FittedRanker:
-    """Put fitted sources and their distilled vectors together with popularity and cold items."""
-    warm = data.interactions.item_counts() > 0
-    distilled = np.zeros((len(warm), basis.shape[1]), dtype=np.float32)
-    distilled[warm] = basis
-    shift = np.where(warm, np.float32(0), np.float32(settings.cold_items.shift))
-    cold_items = None
-    if features.weighted(settings.cold_items.weights):
-        cold_items = ColdItemModel.fit(features, warm, basis, settings.cold_items, settings.max_dense_items)
-        if not warm.all():
-            cold = np.flatnonzero(~warm)
-            distilled[cold] = cold_items.vectors(
-                {name: _rows_of(data.contents[name], cold) for name in cold_items.transforms}, len(cold)
-            )
-    return FittedRanker(
-        settings=settings,
-        item_ids=np.asarray(data.item_ids, dtype=np.str_),
-        warm=warm,
-        sources=dict(sources),
-        popularity=PopularityModel.fit(data, settings),
-        cold_items=cold_items,
-        distilled=distilled,
-        shift=shift.astype(np.float32),
-    )
-
-
-def _rows_of(content: Content, rows: Ints) -> Content:
-    return Content(content.name, content.kind, content.matrix[rows], content.has[rows], content.tokens)
-
-
 def _filled_up(x_NW: sparse.csr_matrix, num_rows: int) -> sparse.csr_matrix:
     """The same rows, followed by empty ones up to a number."""
     indptr = np.pad(x_NW.indptr, (0, num_rows - x_NW.shape[0]), mode="edge")
@@ -405,10 +291,5 @@ def _filled_up(x_NW: sparse.csr_matrix, num_rows: int) -> sparse.csr_matrix:
 
 
 def _in_parts(entries: Ints, places: Ints) -> Iterator[tuple[Ints, Ints]]:
-    for part in _blocks(len(entries), _EXPLAINED_PAIRS):
+    for part in row_blocks(len(entries), _EXPLAINED_PAIRS):
         yield entries[part], places[part]
-
-
-def _blocks(length: int, size: int) -> Iterator[slice]:
-    for start in range(0, length, size):
-        yield slice(start, min(start + size, length))

@@ -32,7 +32,8 @@ from mmrec_lib.models.config import (
 )
 from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Bools, FitData, Floats, Histories, Interactions, history_rows, sampled_rows
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
 from mmrec_lib.models.sources.base import SettingsT, Source
 from mmrec_lib.models.sources.content import ContentFeatures

@@ -15,8 +15,8 @@ from mmrec_lib.evaluation.metrics import hit_lists, list_metrics
 from mmrec_lib.models.config import ColdItemSettings, RankerSettings, TrainingConfig
 from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Histories, Interactions, history_rows, sampled_rows
+from mmrec_lib.models.ranker.fit import distilled_basis, fit_ranker, fit_sources
 from mmrec_lib.models.ranker.fusion import fuse
-from mmrec_lib.models.ranker.ranker import distilled_basis, fit_ranker, fit_sources
 from mmrec_lib.models.sources.cold_items import ColdItemModel, kernel_ridge, ridge_penalty
 from mmrec_lib.models.sources.content import BlockKernels, ContentFeatures
 from mmrec_lib.models.sources.popularity import PopularityModel

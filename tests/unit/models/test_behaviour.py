@@ -10,7 +10,8 @@ import pytest
 
 from mmrec_lib.models.config import BASELINE_NAMES, RankerSettings
 from mmrec_lib.models.data import FitData, Histories
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.baselines import BaselineSettings, FittedBaseline, fit_baseline, load_model
 from tests.unit.models.checkerboard import Checkerboard
 

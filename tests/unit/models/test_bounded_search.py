@@ -10,7 +10,7 @@ from scipy import sparse
 
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Histories
-from mmrec_lib.models.ranker.ranker import fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.sources import ease
 from mmrec_lib.models.sources.base import FitInputs, FrequentItems, SearchInputs
 from mmrec_lib.models.sources.cold_items import kernel_ridge

@@ -5,7 +5,7 @@ import pytest
 
 from mmrec_lib.models.config import BASELINE_NAMES, BaselineName, RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Interactions
-from mmrec_lib.models.ranker.ranker import fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.sources.content_ease import ContentEase
 from mmrec_lib.models.sources.ease import EaseSettings
 from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline, possible_baselines

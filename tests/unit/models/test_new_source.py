@@ -18,7 +18,8 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import history_rows
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source, matrix_contributions
 from mmrec_lib.models.sources.registry import FALLBACK, SOURCES, searched_names
 from mmrec_lib.models.tuning.choose import choose_settings

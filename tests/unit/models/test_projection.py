@@ -12,9 +12,9 @@ from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Histories
 from mmrec_lib.models.ranker import projection
 from mmrec_lib.models.ranker.explanation import NO_REASON, strongest_entries
+from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.fusion import entry_rows, fuse, standardise
 from mmrec_lib.models.ranker.projection import Projector, plain_search
-from mmrec_lib.models.ranker.ranker import fit_ranker
 from mmrec_lib.models.sources.base import FitInputs
 from mmrec_lib.models.sources.registry import SOURCES
 from tests.unit.models.checkerboard import SETTINGS, Checkerboard

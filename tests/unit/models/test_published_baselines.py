@@ -10,8 +10,9 @@ import pytest
 
 from mmrec_lib.models.config import BASELINE_NAMES, PopularitySettings, RankerSettings
 from mmrec_lib.models.data import Histories
+from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.pyfunc_file import recommend
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.baselines import BaselineSettings, FittedBaseline, as_ranker, fit_baseline
 from tests.unit.models.checkerboard import Checkerboard
 

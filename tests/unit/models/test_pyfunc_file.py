@@ -13,7 +13,8 @@ from scipy.sparse import csr_matrix
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Histories
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from tests.unit.models.checkerboard import Checkerboard
 
 pyfunc_file = pytest.importorskip("mmrec_lib.models.ranker.pyfunc_file")

@@ -12,7 +12,8 @@ from scipy import sparse
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import ColdItemSettings, RankerSettings
 from mmrec_lib.models.data import Content, Histories, Interactions
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from tests.unit.models.checkerboard import Checkerboard
 
 

@@ -16,7 +16,8 @@ from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.load import SnapshotItems
 from mmrec_lib.models.config import ColdItemSettings
 from mmrec_lib.models.data import Content
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, load_catalogue, save_catalogue
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig

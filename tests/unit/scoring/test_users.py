@@ -16,7 +16,8 @@ from scipy import sparse
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.models.attributes import group_values
 from mmrec_lib.models.data import Histories, histories_of_lists
-from mmrec_lib.models.ranker.ranker import FittedRanker, fit_ranker
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.reranking.facts import ItemFacts
 from mmrec_lib.scoring.approximate import index_catalogue, measured_recall
