@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.lakehouse.merging import OPERATION, Staged, WriteResult
@@ -58,6 +59,21 @@ def test_a_slice_is_replaced_by_staged_rows_as_they_are(lakehouse: Lakehouse) ->
     assert not lakehouse.replace_slice("user_topk", rows, day).committed
     assert num_stagings(lakehouse) == before
     assert {row["user_id"] for row in lakehouse.read("user_topk").collect()} == {"u1", "u2"}
+
+
+def test_a_new_slice_is_added_and_only_one_that_was_there_is_replaced(lakehouse: Lakehouse) -> None:
+    def write(day: date, users: list[str]) -> tuple[WriteResult, str]:
+        result = lakehouse.replace_slice("user_topk", lists(lakehouse, str(day), users), {"as_of_date": day})
+        newest = DeltaTable(lakehouse.location("user_topk")).history(1)[0]
+        return result, newest["operationParameters"]["mode"]
+
+    first, second = date(2026, 1, 1), date(2026, 1, 2)
+    assert write(first, ["u", "v"]) == (WriteResult(inserted=2), "Append")
+    assert write(second, ["u"]) == (WriteResult(inserted=1), "Append")
+    assert write(first, ["u"]) == (WriteResult(deleted=1), "Overwrite")
+    assert write(second, ["u", "w"]) == (WriteResult(inserted=1), "Append")
+    found = [(str(row["as_of_date"]), row["user_id"]) for row in lakehouse.read("user_topk").collect()]
+    assert sorted(found) == [("2026-01-01", "u"), ("2026-01-02", "u"), ("2026-01-02", "w")]
 
 
 def test_of_a_key_that_staged_rows_hold_as_it_is_and_changed_the_change_is_written(lakehouse: Lakehouse) -> None:
