@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work(command: Command) -> dict[str, Any]:
         tasks = local_tasks(load_graph(root / "resources" / "pipeline.job.yml"))
-        # Jobs import what they need while Java starts: either takes seconds.
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            jobs = beside.submit(load_jobs, tasks, root / "resources")
-            with open_context(command) as context:
-                force, dry_run = command.force, command.dry_run
-                runs = run_graph(tasks, jobs.result(), context, command.settings, force=force, dry_run=dry_run)
-                if dry_run:
-                    return {"job": NAME, "status": "dry_run"}
-                published = Path(command.settings.store.publish_root)
-                replace_seconds(published / SUMMARY, {run.job: run.run_seconds for run in runs})
-                for line in ("", f"Report:  {published / PAGE}", f"Tables:  {context.lakehouse.tables_root}"):
-                    context.progress.line(line)
+        jobs = load_jobs(tasks, root / "resources")
+        with open_context(command) as context:
+            runs = run_graph(tasks, jobs, context, command.settings, force=command.force, dry_run=command.dry_run)
+            if command.dry_run:
+                return {"job": NAME, "status": "dry_run"}
+            published = Path(command.settings.store.publish_root)
+            replace_seconds(published / SUMMARY, {run.job: run.run_seconds for run in runs})
+            for line in ("", f"Report:  {published / PAGE}", f"Tables:  {context.lakehouse.tables_root}"):
+                context.progress.line(line)
         return {"job": NAME, "status": "succeeded", "jobs": [summary_of(run) for run in runs]}
 
     return run_program(NAME, "runs the whole pipeline", argv, root / "conf", work, lambda command: command.settings)
