@@ -15,12 +15,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, LongType, StringType, StructField, StructType
 
-from mmrec_lib.config import Section
 from mmrec_lib.contracts.table import SLICE_COLUMN
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.location import filesystem_of
 from mmrec_lib.scoring.list_rules import COUNTED, LIST_RULES, LISTS, NUM_EXAMPLES, SHORT, Finding, KnownItems, check_all
+from mmrec_lib.section import Section
 
 _FOUND = StructType(
     [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from mmrec_lib.config import Section
 from mmrec_lib.scoring.checks import ChecksConfig
+from mmrec_lib.section import Section
 
 
 class ListConfig(Section):
