@@ -15,7 +15,7 @@ from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.training import train
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Raised where the fits begin: what they do is no matter here."""
 
 
@@ -33,7 +33,7 @@ def test_few_items_are_fitted_by_one_thread_of_blas(
 
     def choose(*_: Any) -> None:
         seen.append(bool(inside))
-        raise Stopped
+        raise StoppedError
 
     weights = sparse.csr_matrix((2, num_items), dtype=np.float64)
     parts = {name: SimpleNamespace(weights=weights) for name in ("train", "valid", "test")}
@@ -43,6 +43,6 @@ def test_few_items_are_fitted_by_one_thread_of_blas(
     monkeypatch.setattr(train, "single_threaded_blas", limited)
     monkeypatch.setattr(train, "choose_all", choose)
     registry: Any = SimpleNamespace(by_fingerprint=lambda _: None)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train.train(SimpleNamespace(), registry, TrainingConfig())  # type: ignore[arg-type]
     assert seen == [is_limited]
