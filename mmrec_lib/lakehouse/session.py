@@ -53,7 +53,7 @@ LOCAL = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
     # Plans of small tables need no second look while they run.
     "spark.sql.adaptive.enabled": "false",
-    # PySpark notes where in the code each column was made, at the price of a dozen calls of Java a column.
+    # PySpark notes where in the code each column was made: half of all calls of Java and more were for that.
     _CALL_SITES: "false",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
