@@ -280,13 +280,14 @@ class Lakehouse:
         self.ensure(name)
         new = conform(rows.rows, contract) if isinstance(rows, Staged) else self.stage(name, conform(rows, contract))
         listed = self._location.listed(name)
-        if listed is not None and not listed.may_hold(where):
+        is_new = listed is not None and not listed.may_hold(where)
+        if is_new:
             result = WriteResult(inserted=new.count())
         else:
             result = compare_slice(new, hashes(self.read(name).where(in_slice(where)), contract), contract)
         if not result.committed:
             return result
-        if result.only_inserted:
+        if is_new:
             self._append(name, new)
         else:
             writer = self._stamped(new, contract).write.format("delta").mode("overwrite")

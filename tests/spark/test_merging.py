@@ -71,7 +71,7 @@ def test_a_new_slice_is_added_and_only_one_that_was_there_is_replaced(lakehouse:
     assert write(first, ["u", "v"]) == (WriteResult(inserted=2), "Append")
     assert write(second, ["u"]) == (WriteResult(inserted=1), "Append")
     assert write(first, ["u"]) == (WriteResult(deleted=1), "Overwrite")
-    assert write(second, ["u", "w"]) == (WriteResult(inserted=1), "Append")
+    assert write(second, ["u", "w"]) == (WriteResult(inserted=1), "Overwrite"), "rows that stay must not come twice"
     found = [(str(row["as_of_date"]), row["user_id"]) for row in lakehouse.read("user_topk").collect()]
     assert sorted(found) == [("2026-01-01", "u"), ("2026-01-02", "u"), ("2026-01-02", "w")]
 
