@@ -73,7 +73,7 @@ $(VENV)/.ready: requirements.lock setup.py
 	@PYTHONPATH=. $(PYTHON) -m mmrec_lib.lakehouse.java
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	$(BIN)/python -m mmrec_lib.lakehouse.prepare
 	@touch $@

@@ -19,8 +19,9 @@ def run(context: Context, config: LandingConfig) -> Outcome:
     summary = ingest(context.lakehouse, config)
     run_id = f"{context.run_id}-ingest_landing"
     rows = [(run_id, c.record_kind, c.check_name, c.value, c.threshold, c.passed) for c in summary.checks]
-    checks = context.lakehouse.spark.createDataFrame(rows, DATA_QUALITY_RESULT.input_schema)
-    context.lakehouse.merge("data_quality_result", checks)
+    if rows:
+        checks = context.lakehouse.spark.createDataFrame(rows, DATA_QUALITY_RESULT.input_schema)
+        context.lakehouse.append("data_quality_result", checks)
     return Outcome(summary.counts, summary.message)
 
 

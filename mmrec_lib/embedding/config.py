@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from mmrec_lib.config import Section
 from mmrec_lib.embedding.vector_codec import REMOVED_STORAGES, Storage
 from mmrec_lib.encoders.spec import InputKind
+from mmrec_lib.section import Section
 from mmrec_lib.text.languages import known_languages
 
 DEFAULT_LANGUAGE = "default"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import pandas as pd
 import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.sql import Column, DataFrame
@@ -191,6 +190,8 @@ def encode_udf(encoder: EncoderConfig, models: ModelsConfig) -> Callable[[Column
     Raises:
         EncoderError: When the model's directory is missing.
     """
+    import pandas as pd  # Workers of jobs do without it.
+
     models = portable(models)
     spec = encoder_spec(encoder, models)
 

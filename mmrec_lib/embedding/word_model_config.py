@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mmrec_lib.config import Section
+from mmrec_lib.section import Section
 
 
 class WordModelConfig(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from mmrec_lib.config import Section
+from mmrec_lib.section import Section
 
 MAX_BLOCK_USERS = 1024
 

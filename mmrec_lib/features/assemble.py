@@ -89,7 +89,7 @@ def assemble(
     with lakehouse.many_rows(num_rows):
         contents = lakehouse.stage("training_content", snapshot_contents(lakehouse, users, items, cuts, features))
         snapshot_id = snapshot_hash(interactions, contents, about)
-    counts = _counts(interactions, items)
+    counts = _counts(interactions, count_rows(lakehouse, ("item",))["item"])
     if counts["interactions"] > features.max_interactions:
         raise NoDataError(
             f"The snapshot has {counts['interactions']} user-item pairs, more than features.max_interactions = "
@@ -137,13 +137,13 @@ def snapshot_contents(
     )
 
 
-def _counts(interactions: DataFrame, items: DataFrame) -> dict[str, int]:
+def _counts(interactions: DataFrame, num_items: int) -> dict[str, int]:
     row = interactions.agg(
         F.count(F.lit(1)).alias("interactions"),
         F.countDistinct("user_id").alias("users"),
         *[F.count(f"{part}_weight").alias(part) for part in PARTS],
     ).collect()[0]
-    counts = {"interactions": int(row["interactions"]), "users": int(row["users"]), "items": items.count()}
+    counts = {"interactions": int(row["interactions"]), "users": int(row["users"]), "items": num_items}
     return counts | {f"{part}_interactions": int(row[part]) for part in PARTS}
 
 

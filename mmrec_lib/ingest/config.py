@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from mmrec_lib.config import Section
 from mmrec_lib.ingest.records.spellings import NULL_SPELLINGS
 from mmrec_lib.media.decoder_limits import DecoderLimits
+from mmrec_lib.section import Section
 
 
 def _as_utc(value: datetime) -> datetime:

@@ -113,7 +113,7 @@ def ingest(lakehouse: Lakehouse, config: LandingConfig) -> IngestSummary:
         run.write(reconciliation)
         is_changed = bool(arrivals.deliveries)
     media = ingest_media(lakehouse, arrivals.landing, arrivals.scan, config.media)
-    is_changed |= media.is_changed | _write_quarantine(lakehouse, run, media)
+    is_changed |= media.is_changed | _write_quarantine(lakehouse, run, reconciliation, media)
     if arrivals.deliveries:
         rows = landing_file_rows(lakehouse.spark, arrivals.deliveries, reconciliation, arrivals.number)
         lakehouse.merge("landing_file", rows)
@@ -146,9 +146,11 @@ def _has_unread_before(lakehouse: Lakehouse) -> bool:
     return bool(lakehouse.read("quarantine").where(IS_UNREAD).limit(1).collect())
 
 
-def _write_quarantine(lakehouse: Lakehouse, run: _Run | None, media: MediaResult) -> bool:
+def _write_quarantine(
+    lakehouse: Lakehouse, run: _Run | None, reconciliation: Reconciliation, media: MediaResult
+) -> bool:
     """Bring quarantine up to date, after everything else: what comes back from it is stored before it goes."""
-    rows, gone = run.quarantined() if run is not None else ([], [])
+    rows, gone = run.quarantined(reconciliation) if run is not None else ([], [])
     if media.quarantine is not None and media.released is not None:
         rows.append(media.quarantine)
         gone.append(media.released)
@@ -224,9 +226,10 @@ class _Run:
     def _write(self, kind: str) -> None:
         self._lakehouse.merge(kind, self._new_rows(kind), delete_keys=self._gone(kind))
 
-    def quarantined(self) -> tuple[list[DataFrame], list[DataFrame]]:
+    def quarantined(self, reconciliation: Reconciliation) -> tuple[list[DataFrame], list[DataFrame]]:
         """Rows that quarantine must hold, and keys of those that it must hold no more."""
-        rows = [quarantine_rows(settled, kind) for kind, settled in self._settled.items()]
+        refused = self._settled if reconciliation.has_refused else {}
+        rows = [quarantine_rows(settled, kind) for kind, settled in refused.items()]
         unread = [*self._deliveries, *self.arrivals.unread]
         if any(delivery.problem for delivery in unread):
             rows.append(file_rows(self._lakehouse.spark, unread))

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from urllib.parse import unquote
 
@@ -41,12 +42,19 @@ class ListedTable:
         partition_columns: Those that its folders are named after.
         files: Paths of its files, below the table's folder.
         num_rows: Rows in them; None where a file does not tell.
+        partitions: For each file the values of its partition columns, as text.
     """
 
     schema: StructType
     partition_columns: tuple[str, ...]
     files: tuple[str, ...]
     num_rows: int | None
+    partitions: tuple[Mapping[str, str | None], ...]
+
+    def may_hold(self, where: Mapping[str, str | date]) -> bool:
+        """Tell if a row may have these values; partitions tell, other columns may hold anything."""
+        wanted = {column: str(value) for column, value in where.items()}
+        return any(all(one.get(c, value) == value for c, value in wanted.items()) for one in self.partitions)
 
 
 def listed_table(table_folder: str) -> ListedTable | None:
@@ -92,7 +100,8 @@ def _listed(checksum: Mapping[str, Any]) -> ListedTable | None:
     if paths is None:
         return None
     schema = StructType.fromJson(json.loads(metadata["schemaString"]))
-    return ListedTable(schema, tuple(metadata["partitionColumns"]), paths, _num_rows(files))
+    partitions = tuple(file.get("partitionValues") or {} for file in files)
+    return ListedTable(schema, tuple(metadata["partitionColumns"]), paths, _num_rows(files), partitions)
 
 
 def _num_rows(files: Sequence[Mapping[str, Any]]) -> int | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
-from mmrec_lib.config import Section
 from mmrec_lib.location import absolute
 from mmrec_lib.safe_text import holds_secret
+from mmrec_lib.section import Section
 
 
 class StoreConfig(Section):

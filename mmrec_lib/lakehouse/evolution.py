@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import AtomicType
+from pyspark.sql.types import AtomicType, StructType
 
 from mmrec_lib.contracts.table import Check, Column, TableContract
 from mmrec_lib.errors import StoreError
@@ -13,9 +13,16 @@ from mmrec_lib.lakehouse.ddl import CONSTRAINTS, add_check_statement, column_ddl
 
 def with_gained_columns(rows: DataFrame, contract: TableContract) -> DataFrame:
     """Stored rows in the columns of now: those that the contract has gained are null, those of another type cast."""
-    gained = {column.name: F.lit(None).cast(column.type) for column in _missing(contract, rows) if not column.required}
-    cast = {column.name: F.col(column.name).cast(column.type) for column in _retyped(contract, rows)}
+    missing, retyped = _missing(contract, rows.schema), _retyped(contract, rows.schema)
+    gained = {column.name: F.lit(None).cast(column.type) for column in missing if not column.required}
+    cast = {column.name: F.col(column.name).cast(column.type) for column in retyped}
     return rows.withColumns(gained | cast) if gained or cast else rows
+
+
+def is_current(schema: StructType, contract: TableContract) -> bool:
+    """Tell if a table of these columns has what its contract has now, so that `evolve` would do nothing."""
+    is_same = not _missing(contract, schema) and not _retyped(contract, schema)
+    return is_same and not _open_columns(contract, _never_null(schema))
 
 
 def evolve(spark: SparkSession, contract: TableContract, identifier: str, stored: DataFrame) -> None:
@@ -34,7 +41,7 @@ def evolve(spark: SparkSession, contract: TableContract, identifier: str, stored
         StoreError: When a required column is missing, for which the stored rows have no value, or a stored value
             cannot be converted to the type that its column has now.
     """
-    gained, retyped = _missing(contract, stored), _retyped(contract, stored)
+    gained, retyped = _missing(contract, stored.schema), _retyped(contract, stored.schema)
     if any(column.required for column in gained):
         raise StoreError(
             f"Table {contract.name}: the store lacks the required columns {[c.name for c in gained]}, so it was "
@@ -54,7 +61,7 @@ def evolve(spark: SparkSession, contract: TableContract, identifier: str, stored
         else:
             spark.sql(f"ALTER TABLE {identifier} ADD COLUMNS ({', '.join(column_ddl(column) for column in gained)})")
         add_checks(spark, contract, identifier)
-    _guard_required(spark, contract, identifier, set() if retyped else _never_null(stored))
+    _guard_required(spark, contract, identifier, set() if retyped else _never_null(stored.schema))
 
 
 def _rewrite(contract: TableContract, identifier: str, stored: DataFrame) -> None:
@@ -89,12 +96,16 @@ def _require_lossless(contract: TableContract, stored: DataFrame, retyped: list[
 
 def _guard_required(spark: SparkSession, contract: TableContract, identifier: str, guarded: set[str]) -> None:
     """Forbid nulls in required columns of a rewritten table by a constraint: Delta has no way to make them NOT NULL."""
-    open_columns = [c.name for c in contract.all_columns if c.required and c.name not in guarded]
-    if open_columns:
+    if open_columns := _open_columns(contract, guarded):
         condition = " AND ".join(f"`{name}` IS NOT NULL" for name in open_columns)
         check = Check("required_columns", condition)
         if constraint_property(check).lower() not in _properties(spark, identifier):
             spark.sql(add_check_statement(check, identifier))
+
+
+def _open_columns(contract: TableContract, guarded: set[str]) -> list[str]:
+    """Required columns that may hold a null."""
+    return [c.name for c in contract.all_columns if c.required and c.name not in guarded]
 
 
 def add_checks(spark: SparkSession, contract: TableContract, identifier: str) -> None:
@@ -120,16 +131,16 @@ def _properties(spark: SparkSession, identifier: str) -> set[str]:
     return {row["key"].lower() for row in spark.sql(f"SHOW TBLPROPERTIES {identifier}").collect()}
 
 
-def _retyped(contract: TableContract, rows: DataFrame) -> list[Column]:
+def _retyped(contract: TableContract, schema: StructType) -> list[Column]:
     """Columns that are stored in another type than the contract has now; whether parts may be null does not count."""
-    stored = {field.name: field.dataType.simpleString() for field in rows.schema.fields}
+    stored = {field.name: field.dataType.simpleString() for field in schema.fields}
     return [c for c in contract.all_columns if stored.get(c.name, c.type.simpleString()) != c.type.simpleString()]
 
 
-def _never_null(rows: DataFrame) -> set[str]:
-    return {field.name for field in rows.schema.fields if not field.nullable}
+def _never_null(schema: StructType) -> set[str]:
+    return {field.name for field in schema.fields if not field.nullable}
 
 
-def _missing(contract: TableContract, rows: DataFrame) -> list[Column]:
-    have = set(rows.columns)
+def _missing(contract: TableContract, schema: StructType) -> list[Column]:
+    have = set(schema.names)
     return [column for column in contract.all_columns if column.name not in have]

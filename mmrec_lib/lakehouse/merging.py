@@ -36,6 +36,11 @@ class WriteResult:
         """True when the table changed."""
         return bool(self.inserted or self.updated or self.deleted)
 
+    @property
+    def only_inserted(self) -> bool:
+        """True when rows came and none that was there changed: adding them is all there is to do."""
+        return bool(self.inserted) and not (self.updated or self.deleted)
+
 
 @dataclass(frozen=True)
 class Staged:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from mmrec_lib.lakehouse.checksum import ListedTable, listed_table, read_listed
 from mmrec_lib.lakehouse.commits import changes_rows, newest_data_commit
@@ -51,6 +52,11 @@ class TableLocation(ABC):
         """The current rows of a table that exists, without asking Delta where its checksum tells."""
         folder, listed = self.folder(name), self.listed(name)
         return self.load(name) if folder is None or listed is None else read_listed(self.spark, folder, listed)
+
+    def schema(self, name: str) -> StructType:
+        """Columns of a table that exists, as they are stored."""
+        listed = self.listed(name)
+        return self.load(name).schema if listed is None else listed.schema
 
     @abstractmethod
     def load(self, name: str) -> DataFrame:

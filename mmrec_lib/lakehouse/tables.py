@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -23,7 +23,7 @@ from mmrec_lib.lakehouse.commits import MAINTENANCE
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import create_table
 from mmrec_lib.lakehouse.ddl import conform
-from mmrec_lib.lakehouse.evolution import evolve, with_gained_columns
+from mmrec_lib.lakehouse.evolution import evolve, is_current, with_gained_columns
 from mmrec_lib.lakehouse.merging import (
     OPERATION,
     Staged,
@@ -191,7 +191,7 @@ class Lakehouse:
         if not has_rows:
             # Also when a killed run made the table and no more.
             create_table(self.spark, contract, self.table(name), self._location.folder(name))
-        if has_rows or was_there:
+        if (has_rows or was_there) and not is_current(self._location.schema(name), contract):
             evolve(self.spark, contract, self.table(name), self._location.load(name))
         self._ensured.add(name)
 
@@ -256,12 +256,11 @@ class Lakehouse:
         if not result.committed:
             return result
         self.ensure(name)
-        stamped = self._stamp(completed(changed, new, contract) if is_staged and not is_fresh else changed)
-        if is_fresh or result == WriteResult(inserted=result.inserted):
-            self._append(name, stamped.drop(OPERATION))
+        rows_changed = completed(changed, new, contract) if is_staged and not is_fresh else changed
+        if is_fresh or result.only_inserted:
+            self._append(name, rows_changed)
         else:
-            self._merge_changes(contract, stamped, where)
-        self._versions.pop(name, None)
+            self._merge_changes(contract, rows_changed, where)
         return result
 
     def append(self, name: str, rows: DataFrame) -> None:
@@ -272,25 +271,32 @@ class Lakehouse:
             rows: The contract's content columns.
         """
         self.ensure(name)
-        self._append(name, self._stamp(conform(rows, CONTRACTS[name])))
-        self._versions.pop(name, None)
+        self._append(name, conform(rows, CONTRACTS[name]))
 
     def require_writable(self, name: str) -> None:
         """Check that this view of the store may write a table; the whole store may write all."""
 
-    def _stamp(self, rows: DataFrame) -> DataFrame:
-        return rows.withColumn("run_id", F.lit(self.run_id)).withColumn("written_at", F.lit(self.written_at))
+    def _stamped(self, rows: DataFrame, contract: TableContract, *more: str) -> DataFrame:
+        """All columns of a table, audit columns of this run among them, and further ones of `rows`."""
+        stamps = {"run_id": F.lit(self.run_id), "written_at": F.lit(self.written_at)}
+        named = [stamps[name].alias(name) if name in stamps else F.col(name) for name in contract.schema.names]
+        return rows.select(*named, *more)
 
     def _append(self, name: str, rows: DataFrame) -> None:
-        self._location.save(rows.select(*CONTRACTS[name].schema.names).write.format("delta").mode("append"), name)
+        self._save(name, self._stamped(rows, CONTRACTS[name]).write.format("delta").mode("append"))
+
+    def _save(self, name: str, writer: DataFrameWriter) -> None:
+        self._location.save(writer, name)
+        self._versions.pop(name, None)
 
     def _merge_changes(self, contract: TableContract, changes: DataFrame, where: Mapping[str, str | date]) -> None:
         view = f"mmrec_{contract.name}_{uuid.uuid4().hex}"
-        changes.createOrReplaceTempView(view)
+        self._stamped(changes, contract, OPERATION).createOrReplaceTempView(view)
         try:
             self.spark.sql(merge_statement(contract, self.table(contract.name), view, where))
         finally:
             self.spark.catalog.dropTempView(view)
+        self._versions.pop(contract.name, None)
 
     def replace_slice(self, name: str, rows: DataFrame | Staged, where: Mapping[str, str | date]) -> WriteResult:
         """Make a slice of a table consist of exactly `rows`, atomically, in one commit or none.
@@ -304,13 +310,19 @@ class Lakehouse:
         contract = CONTRACTS[name]
         self.ensure(name)
         new = conform(rows.rows, contract) if isinstance(rows, Staged) else self.stage(name, conform(rows, contract))
-        result = compare_slice(new, hashes(self.read(name).where(in_slice(where)), contract), contract)
+        listed = self._location.listed(name)
+        is_new = listed is not None and not listed.may_hold(where)
+        if is_new:
+            result = WriteResult(inserted=new.count())
+        else:
+            result = compare_slice(new, hashes(self.read(name).where(in_slice(where)), contract), contract)
         if not result.committed:
             return result
-        stamped = self._stamp(new).select(*contract.schema.names)
-        writer = stamped.write.format("delta").mode("overwrite").option("replaceWhere", slice_condition(where))
-        self._location.save(writer, name)
-        self._versions.pop(name, None)
+        if is_new:
+            self._append(name, new)
+        else:
+            writer = self._stamped(new, contract).write.format("delta").mode("overwrite")
+            self._save(name, writer.option("replaceWhere", slice_condition(where)))
         return result
 
     # maintenance

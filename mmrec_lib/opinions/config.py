@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from mmrec_lib.config import Section
+from mmrec_lib.section import Section
 
 
 class OpinionConfig(Section):

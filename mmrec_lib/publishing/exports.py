@@ -12,7 +12,6 @@ from pydantic import Field, field_validator
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.config import Section
 from mmrec_lib.contracts.table import SLICE_COLUMN
 from mmrec_lib.errors import ConfigError, NoDataError
 from mmrec_lib.files import write_text_atomic
@@ -20,6 +19,7 @@ from mmrec_lib.lakehouse.exports import Format, remove_folder, write_files
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.location import absolute, is_uri
 from mmrec_lib.publishing.slices import current_rows
+from mmrec_lib.section import Section
 
 MANIFEST, LATEST = "manifest.json", "latest.json"
 READS = ("user_topk", "item_neighbor", "current_slice", "item_topk", "audience_topk", "current_list_slice")

@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from mmrec_lib.config import Section
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import StoreError
 from mmrec_lib.lakehouse.job_tables import JobTables
@@ -22,6 +21,7 @@ from mmrec_lib.lakehouse.session import build_session
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.runtime.explain import explain
 from mmrec_lib.runtime.progress import Progress
+from mmrec_lib.section import Section
 from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import Registry
 

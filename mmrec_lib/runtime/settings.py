@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from mmrec_lib.config import Section
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.word_model_config import WordModelConfig
 from mmrec_lib.encoders.config import ModelsConfig
@@ -20,6 +19,7 @@ from mmrec_lib.publishing.exports import ExportConfig
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.config import ScoringConfig
+from mmrec_lib.section import Section
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.training.config import PromotionConfig

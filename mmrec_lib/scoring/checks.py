@@ -15,7 +15,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, LongType, StringType, StructField, StructType
 
-from mmrec_lib.config import Section
 from mmrec_lib.contracts.table import SLICE_COLUMN
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -32,6 +31,7 @@ from mmrec_lib.scoring.list_rules import (
     check_all,
 )
 from mmrec_lib.scoring.published import PublishedSlice, published_slices
+from mmrec_lib.section import Section
 
 _FOUND = StructType(
     [

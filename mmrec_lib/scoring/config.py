@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mmrec_lib.config import Section
 from mmrec_lib.scoring.checks import ChecksConfig
+from mmrec_lib.section import Section
 from mmrec_lib.topk.approximate import ApproximateConfig
 
 

@@ -6,7 +6,7 @@ import re
 
 from pydantic import field_validator
 
-from mmrec_lib.config import Section
+from mmrec_lib.section import Section
 
 _MODEL_NAME = re.compile(r"\w[\w\- ]*(\.\w[\w\- ]*)*", flags=re.ASCII)
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from mmrec_lib.config import Section
 from mmrec_lib.models.config import BaselineName
+from mmrec_lib.section import Section
 
 
 class PromotionConfig(Section):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.sources.registry import possible_sources
 from mmrec_lib.source_version import source_version
+from mmrec_lib.topk.threads import single_threaded_blas
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
 from mmrec_lib.training.fits import choose_all, published_fit, save_fits
 from mmrec_lib.training.register import PUBLISHED_FIT_TAG, register_fit
@@ -32,6 +34,8 @@ READS = (
     "item",
 )
 VERSION_COUNT = "version"
+# Up to so many items matrices are so small that threads of BLAS mostly wait for each other, at full load.
+_FEW_ITEMS = 1_000
 _log = logging.getLogger(__name__)
 
 
@@ -54,21 +58,22 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
         registry.set_alias(CANDIDATE, known.version)
         counts[VERSION_COUNT] = int(known.version)
         return counts, f"version {known.version} was registered for this fit before{gone}"
-    chosen = choose_all(snapshot, config)
-    fit = published_fit(snapshot, config)
-    model = register_fit(
-        lakehouse,
-        registry,
-        snapshot,
-        published=fit_ranker(snapshot.fit_data(fit), chosen.ranker),
-        save_fits=partial(save_fits, snapshot, chosen, config),
-        params={
-            "training": config.model_dump(mode="json"),
-            "ranker": chosen.ranker.model_dump(mode="json"),
-            "baseline": {name: s.model_dump(mode="json") for name, s in chosen.baselines.items()},
-        },
-        tags={FINGERPRINT_TAG: fingerprint, PUBLISHED_FIT_TAG: fit},
-    )
+    with single_threaded_blas() if len(snapshot.item_ids) <= _FEW_ITEMS else nullcontext():
+        chosen = choose_all(snapshot, config)
+        fit = published_fit(snapshot, config)
+        model = register_fit(
+            lakehouse,
+            registry,
+            snapshot,
+            published=fit_ranker(snapshot.fit_data(fit), chosen.ranker),
+            save_fits=partial(save_fits, snapshot, chosen, config),
+            params={
+                "training": config.model_dump(mode="json"),
+                "ranker": chosen.ranker.model_dump(mode="json"),
+                "baseline": {name: s.model_dump(mode="json") for name, s in chosen.baselines.items()},
+            },
+            tags={FINGERPRINT_TAG: fingerprint, PUBLISHED_FIT_TAG: fit},
+        )
     registry.set_alias(CANDIDATE, model.version)
     counts[VERSION_COUNT] = int(model.version)
     return counts, f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}{gone}{bounded}"

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
@@ -81,3 +82,25 @@ def test_rows_of_some_users_are_replaced_in_a_slice_and_all_others_stay(lakehous
         (days[1], "u4", 0.5, "run-2"),
     }
     assert not later.replace_keys("user_topk", staged, where, replaced).committed
+
+
+def test_a_new_slice_is_added_and_only_one_that_was_there_is_replaced(lakehouse: Lakehouse) -> None:
+    def write(day: date, users: list[str]) -> tuple[WriteResult, str]:
+        result = lakehouse.replace_slice("user_topk", lists(lakehouse, str(day), users), {"as_of_date": day})
+        newest = DeltaTable(lakehouse.location("user_topk")).history(1)[0]
+        return result, newest["operationParameters"]["mode"]
+
+    first, second = date(2026, 1, 1), date(2026, 1, 2)
+    assert write(first, ["u", "v"]) == (WriteResult(inserted=2), "Append")
+    assert write(second, ["u"]) == (WriteResult(inserted=1), "Append")
+    assert write(first, ["u"]) == (WriteResult(deleted=1), "Overwrite")
+    assert write(second, ["u", "w"]) == (WriteResult(inserted=1), "Overwrite"), "rows that stay must not come twice"
+    found = [(str(row["as_of_date"]), row["user_id"]) for row in lakehouse.read("user_topk").collect()]
+    assert sorted(found) == [("2026-01-01", "u"), ("2026-01-02", "u"), ("2026-01-02", "w")]
+
+
+def test_of_a_key_that_staged_rows_hold_as_it_is_and_changed_the_change_is_written(lakehouse: Lakehouse) -> None:
+    lakehouse.merge("graph_edge", edges(lakehouse, {"a": "x", "b": "x"}))
+    both = edges(lakehouse, {"a": "x", "b": "x"}).unionByName(edges(lakehouse, {"a": "y"}))
+    assert lakehouse.merge("graph_edge", Staged(lakehouse.stage("edges", both))) == WriteResult(updated=1)
+    assert stored(lakehouse) == {"a": "y", "b": "x"}

@@ -6,6 +6,7 @@ import contextlib
 import io
 
 import pytest
+from py4j.java_gateway import GatewayClient  # type: ignore[import-untyped]
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -58,6 +59,19 @@ def test_settings_for_many_rows_leave_those_of_a_user_alone(lakehouse: Lakehouse
 def test_few_rows_change_nothing(lakehouse: Lakehouse) -> None:
     with lakehouse.many_rows(MANY_ROWS - 1):
         assert lakehouse.spark.conf.get(GENERATED) == "false"
+
+
+def test_a_column_is_made_by_few_calls_of_java(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[str] = []
+    send = GatewayClient.send_command
+
+    def counted(self: GatewayClient, command: str, *args: bool) -> object:
+        commands.append(command)
+        return send(self, command, *args)
+
+    monkeypatch.setattr(GatewayClient, "send_command", counted)
+    F.col("a") + F.col("b")
+    assert 0 < len(commands) <= 20, "with notes of the lines of code it takes twice as many and more"
 
 
 def test_a_local_session_has_no_defaults_of_yarn_and_mapreduce_but_what_a_user_set(spark: SparkSession) -> None:

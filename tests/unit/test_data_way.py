@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as A
 PIPELINE = PROJECT / "resources" / "pipeline.job.yml"
 ALL_JOBS = sorted({task.key for path in PIPELINE.parent.glob("*.job.yml") for task in load_graph(path)})
 READING = {"read", "exists", "data_version", "current_slice"}
-WRITING = {"merge", "replace_slice", "replace_keys", "ensure"}
+WRITING = {"merge", "append", "replace_slice", "replace_keys", "ensure"}
 # Functions of the library that take the store and the name of a table.
 READERS, WRITERS = {"current_rows"}, {"_merge", "_replace_all", "refresh_audit"}
 
@@ -64,6 +64,7 @@ def test_what_is_not_declared_cannot_be_read(tmp_path: Path, what: str, name: st
     "write",
     [
         lambda tables, name: tables.merge(name, None),
+        lambda tables, name: tables.append(name, None),
         lambda tables, name: tables.replace_slice(name, None, {}),
         lambda tables, name: tables.replace_keys(name, None, {}, None),
         lambda tables, name: tables.ensure(name),

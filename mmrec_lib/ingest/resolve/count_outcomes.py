@@ -79,6 +79,7 @@ def _count_group(reconciliation: Reconciliation, row: Row) -> None:
     reconciliation.num_waiting[kind] += row["num_waiting"]
     if row["_status"] == _WAITING:
         return
+    reconciliation.has_refused |= row["_status"] == QUARANTINED or bool(row["num_fields"])
     reconciliation.num_noted[kind] += row["num_noted"]
     reconciliation.num_fields += row["num_fields"] or 0
     if (note := row["first_note"]) is not None:

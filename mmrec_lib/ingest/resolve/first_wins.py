@@ -11,6 +11,9 @@ from mmrec_lib.ingest.resolve.content_hash import content_hash, row_slot, stored
 
 STORED, SUPERSEDED, DUPLICATE, QUARANTINED = "stored", "superseded", "duplicate", "quarantined"
 
+# What `stored_state` tells of a row that the store has.
+_STORED = {"_stored_content": "long", "_stored_line": "long", "_stored_file_id": "string", "_stored_path": "string"}
+
 
 def settle_first(records: DataFrame, stored: DataFrame | None, known_items: DataFrame, kind: str) -> DataFrame:
     """Judge each record: stored, duplicate or quarantined.
@@ -31,10 +34,7 @@ def settle_first(records: DataFrame, stored: DataFrame | None, known_items: Data
     key = CONTRACTS[kind].key[0]
     judged = records.withColumn("_content", content_hash(kind))
     if stored is None:
-        for name in ("_stored_content", "_stored_line"):
-            judged = judged.withColumn(name, F.lit(None).cast("long"))
-        for name in ("_stored_file_id", "_stored_path"):
-            judged = judged.withColumn(name, F.lit(None).cast("string"))
+        judged = judged.withColumns({name: F.lit(None).cast(one) for name, one in _STORED.items()})
     else:
         judged = judged.join(stored_state(stored, kind), on=key, how="left")
     known = known_items.select("item_id", F.lit(True).alias("_known"))
@@ -47,12 +47,13 @@ def settle_first(records: DataFrame, stored: DataFrame | None, known_items: Data
     competes = ~is_bad & ~in_store & ~lacks_item
     # Those that came back arrived before all others.
     order = Window.partitionBy("_slot").orderBy(F.col("_retry").desc(), "source_path", "source_line")
-    judged = (
-        judged.withColumn("_slot", row_slot(F.when(competes, F.col(key))))
-        .withColumn("_place", F.row_number().over(order))
-        .withColumn("_first_content", F.first("_content").over(order))
-        .withColumn("_first_path", F.first("source_path").over(order))
-        .withColumn("_first_line", F.first("source_line").over(order))
+    judged = judged.withColumn("_slot", row_slot(F.when(competes, F.col(key)))).withColumns(
+        {
+            "_place": F.row_number().over(order),
+            "_first_content": F.first("_content").over(order),
+            "_first_path": F.first("source_path").over(order),
+            "_first_line": F.first("source_line").over(order),
+        }
     )
     # A key that is a hash of the contract's fields is their content: what else the record holds does not contradict it.
     derived = F.coalesce(F.col("_derived_id"), F.lit(False))
@@ -81,17 +82,17 @@ def settle_first(records: DataFrame, stored: DataFrame | None, known_items: Data
         .when(unknown_item, _unknown_item_detail())
         .otherwise(_conflict_detail(key))
     )
-    return (
-        judged.withColumn("_status", status)
-        .withColumn("_write", competes & (F.col("_place") == 1))
-        .withColumn("_is_known", in_store & ~same_place)
-        .withColumn("_waits_for", F.when(~is_bad & unknown_item, F.col("item_id")))
-        .withColumn("_new_reason", reason)
-        .withColumn("_detail", detail)
-        .withColumn("_reason", F.col("_new_reason"))
-        .withColumn("_record_id", F.coalesce(F.col(key), F.col("_record_id")))
-        .select(*records.columns, "_status", "_write", "_waits_for", "_is_known")
-    )
+    told = {
+        "_reason": reason,
+        "_detail": detail,
+        "_record_id": F.coalesce(F.col(key), F.col("_record_id")),
+        "_status": status,
+        "_write": competes & (F.col("_place") == 1),
+        "_waits_for": F.when(~is_bad & unknown_item, F.col("item_id")),
+        "_is_known": in_store & ~same_place,
+    }
+    kept = [name for name in records.columns if name not in told]
+    return judged.select(*kept, *[column.alias(name) for name, column in told.items()])
 
 
 def _same(left: str, right: str) -> Column:

@@ -45,14 +45,15 @@ def settle_latest(
         so_far = Window.partitionBy("_slot").orderBy(*arrival).rowsBetween(Window.unboundedPreceding, 0)
         before = F.greatest(F.max("updated_at").over(so_far), "_stored_version", "_tomb_version")
         is_unversioned_delete = deleted & (F.col("updated_at") == epoch)
-        judged = judged.withColumn("_v", F.when(is_unversioned_delete, before).otherwise(F.col("updated_at")))
-        judged = judged.withColumn("updated_at", F.col("_v"))
-        version = F.col("_v")
+        judged = judged.withColumn("updated_at", F.when(is_unversioned_delete, before).otherwise(F.col("updated_at")))
+        version = F.col("updated_at")
     best_first = Window.partitionBy("_slot").orderBy(version.desc(), *[column.desc() for column in arrival])
-    judged = (
-        judged.withColumn("_place", F.row_number().over(best_first))
-        .withColumn("_best_content", F.first("_content").over(best_first))
-        .withColumn("_best_deleted", F.first(deleted).over(best_first))
+    judged = judged.withColumns(
+        {
+            "_place": F.row_number().over(best_first),
+            "_best_content": F.first("_content").over(best_first),
+            "_best_deleted": F.first(deleted).over(best_first),
+        }
     )
     at_stored = _same("source_file_id", "_stored_file_id") & _same("source_line", "_stored_line")
     at_tomb = _same("source_file_id", "_tomb_file_id") & _same("source_line", "_tomb_line")
@@ -61,9 +62,9 @@ def settle_latest(
     if is_versioned:
         known_version = F.greatest("_stored_version", "_tomb_version")
         # What a deletion removed stays away; without versions only arrival can tell, and the last word wins.
-        was_deleted = ~deleted & (version > epoch) & _same("_v", "_tomb_version")
+        was_deleted = ~deleted & (version > epoch) & _same("updated_at", "_tomb_version")
         older = F.coalesce((version < known_version) | was_deleted, F.lit(False))
-        repeats_deletion = deleted & _same("_v", "_tomb_version")
+        repeats_deletion = deleted & _same("updated_at", "_tomb_version")
         repeats_row = ~deleted & _same("_content", "_stored_content") & F.col("_tomb_version").isNull()
         repeats = repeats_deletion | repeats_row
     else:
@@ -81,11 +82,11 @@ def settle_latest(
     )
     # A deletion is applied again when it is read again: the run that noted it may have been killed before the row went.
     write = is_winner & (status == STORED) & (deleted | ~same_place)
-    return (
-        judged.withColumn("_status", status)
-        .withColumn("_write", write)
-        .withColumn("_waits_for", F.lit(None).cast("string"))
-        .select(*records.columns, "_status", "_write", "_waits_for")
+    return judged.select(
+        *records.columns,
+        status.alias("_status"),
+        write.alias("_write"),
+        F.lit(None).cast("string").alias("_waits_for"),
     )
 
 
@@ -111,10 +112,8 @@ def _with_state(records: DataFrame, stored: DataFrame | None, kind: str, tombsto
         "_tomb_line": "long",
         "_tomb_file_id": "string",
     }
-    for name, spark_type in missing.items():
-        if name not in result.columns:
-            result = result.withColumn(name, F.lit(None).cast(spark_type))
-    return result
+    have = set(result.columns)
+    return result.withColumns({n: F.lit(None).cast(one) for n, one in missing.items() if n not in have})
 
 
 def _same(left: str, right: str) -> Column:

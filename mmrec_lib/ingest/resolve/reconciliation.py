@@ -87,6 +87,7 @@ class Reconciliation:
         unreadable: kind → its files that are damaged so that nobody knows how many records they had.
         unread: Sentences about places that could not be read at all.
         changed: file_id of the files that changed while they were read; nothing of this run may be written then.
+        has_refused: Whether a record, read now or once more, or a field of one belongs in quarantine.
     """
 
     by_file: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
@@ -103,6 +104,7 @@ class Reconciliation:
     unreadable: dict[str, Unreadable] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     changed: set[str] = field(default_factory=set)
+    has_refused: bool = False
 
     def add(self, file_id: str, kind: str, status: str, *, reason: str | None, count: int, example: Example) -> None:
         """Count `count` records of one file that met the same fate."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,21 @@ def test_files_schema_and_partitions_of_the_newest_commit(tmp_path: Path) -> Non
     write(tmp_path, 4, allFiles=[])
     empty = listed_table(str(tmp_path))
     assert empty is not None and (empty.files, empty.num_rows) == ((), 0)
+
+
+def test_partitions_tell_the_slices_that_no_row_is_in(tmp_path: Path) -> None:
+    days = [{"path": f"day={day}/a.parquet", "partitionValues": {"day": day}} for day in ("2026-01-01", "2026-01-03")]
+    write(tmp_path, allFiles=days)
+    found = listed_table(str(tmp_path))
+    assert found is not None
+    assert found.may_hold({"day": date(2026, 1, 3)}) and not found.may_hold({"day": date(2026, 1, 2)})
+    assert found.may_hold({"day": "2026-01-03", "count": "7"}), "of what is no partition nothing is known"
+    write(tmp_path, 4, allFiles=[{"path": "b.parquet"}])
+    untold = listed_table(str(tmp_path))
+    assert untold is not None and untold.may_hold({"day": date(2026, 1, 2)})
+    write(tmp_path, 5, allFiles=[])
+    empty = listed_table(str(tmp_path))
+    assert empty is not None and not empty.may_hold({"day": date(2026, 1, 3)})
 
 
 def test_rows_are_counted_where_every_file_tells(tmp_path: Path) -> None:
