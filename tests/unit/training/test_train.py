@@ -12,6 +12,7 @@ import pytest
 from scipy import sparse
 
 from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.models.data import Interactions
 from mmrec_lib.training import train
 
 
@@ -35,8 +36,8 @@ def test_few_items_are_fitted_by_one_thread_of_blas(
         seen.append(bool(inside))
         raise StoppedError
 
-    weights = sparse.csr_matrix((2, num_items), dtype=np.float64)
-    parts = {name: SimpleNamespace(weights=weights) for name in ("train", "valid", "test")}
+    empty = sparse.csr_matrix((2, num_items), dtype=np.float32)
+    parts = dict.fromkeys(("train", "valid", "test"), Interactions(empty, empty.astype(np.float64)))
     snapshot = SimpleNamespace(parts=parts, item_ids=np.arange(num_items), user_ids=np.arange(2), num_gone=0)
     monkeypatch.setattr(train, "load_snapshot", lambda _: snapshot)
     monkeypatch.setattr(train, "fit_fingerprint", lambda *_: "new")
