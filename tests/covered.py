@@ -47,7 +47,7 @@ class _Lines:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._slipcover = Slipcover(source=[str(PROJECT / source) for source in SOURCES])
+        self._slipcover = Slipcover()
         self._imports = ImportManager(
             self._slipcover, FileMatcher([PROJECT / source for source in SOURCES], omit=COMPILED)
         )
