@@ -152,7 +152,7 @@ def test_the_first_run_scores_everyone_and_the_next_nobody(shop: Shop) -> None:
     shop.require_equal_to_a_full_run()
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.long)])
 def test_random_changes_of_users_score_them_alone_and_equal_a_full_run(shop: Shop, seed: int) -> None:
     rng = np.random.default_rng(seed)
     users = sorted(shop.histories)
