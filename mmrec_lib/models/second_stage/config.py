@@ -1,0 +1,54 @@
+"""Settings of the second stage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mmrec_lib.section import Section
+
+FusionForm = Literal["gated", "concatenation", "sum", "low_rank", "transformer"]
+"""How an item's modalities become one vector; see `network`."""
+
+
+class SecondStageSettings(Section):
+    """Settings of the second stage, which orders the candidates of users with history.
+
+    Attributes:
+        form: How an item's modalities become one vector: gated attention, concatenation, weighted sum, low-rank
+            multilinear or a transformer over modality tokens.
+        num_candidates: Candidates of a user, from the first stage.
+        history_length: Latest items of a history that are attended to.
+        content_dim: Dimensions that each content block is reduced to.
+        attention_dim: Dimensions of an item's vector in the attention.
+        hidden_dim: Hidden units over a candidate's features.
+        windows: Where examples come from: `time` takes what happened after a cut of the fit's data, `random` events
+            held out at random; `auto` takes time where the validation part follows the training part.
+        num_windows: Held-out windows, each with a first stage of its own that has not seen it.
+        window_share: Share of the interactions in a window.
+        max_users: Users of a window whose candidates are learned from, at most (a seeded sample above).
+        num_negatives: Candidates drawn for each user and epoch besides the relevant ones; the loss corrects for it.
+        epochs: Passes over the examples.
+        learning_rate: Largest learning rate of the cycle.
+        weight_decay: Decay of the weights.
+        dropout: Share of hidden units that are dropped in training.
+        modality_dropout: Share of an item's content blocks that are dropped in training.
+    """
+
+    form: FusionForm = "gated"
+    num_candidates: int = Field(default=200, ge=2)
+    history_length: int = Field(default=20, ge=1)
+    content_dim: int = Field(default=24, ge=1)
+    attention_dim: int = Field(default=16, ge=1)
+    hidden_dim: int = Field(default=32, ge=1)
+    windows: Literal["auto", "time", "random"] = "auto"
+    num_windows: int = Field(default=3, ge=2)
+    window_share: float = Field(default=0.1, gt=0, le=0.3)
+    max_users: int = Field(default=4_000, ge=1)
+    num_negatives: int = Field(default=64, ge=1)
+    epochs: int = Field(default=15, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    modality_dropout: float = Field(default=0.1, ge=0, lt=1)

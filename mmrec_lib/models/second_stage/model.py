@@ -1,0 +1,162 @@
+"""The fitted second stage: what it adds to the first stage's scores, in numpy alone, so that serving needs no torch.
+
+For a user with history the score of a candidate in deviations, s, becomes s + (g(x) + a) / t: g a hidden layer over the
+candidate's features x beside a linear one, a target attention over the latest items (Zhou et al. 2018, Deep Interest
+Network), t the weight of the first stage. A user without history keeps the first stage's scores.
+
+Shape letters: n users, C candidates, F features, H hidden units, L latest items, I items, A attention dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from mmrec_lib.errors import ModelError
+from mmrec_lib.models.data import Floats, Histories
+from mmrec_lib.models.second_stage.inputs import NO_ITEM, CandidateInputs, candidate_inputs
+from mmrec_lib.models.second_stage.signals import ItemSignals
+
+# As exp of a lower number is 0 in float32 anyway.
+_NEVER = np.float32(-1e9)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Weights of the network, float32.
+
+    Attributes:
+        mean: [F] what is taken off the features.
+        scale: [F] what they are divided by.
+        hidden: [F, H].
+        hidden_bias: [H].
+        output: [H].
+        linear: [F].
+        query: [I, A] of candidates.
+        key: [I, A] of the latest items.
+        value: [I, A] of the latest items.
+        match: [I, A] of candidates, what the attended value is compared with.
+        gap_bias: [NUM_GAPS] added to the attention by the age of an item.
+        strength: [1] added to the attention times an item's strength.
+        first_stage: [1] t, above 0.
+    """
+
+    mean: Floats
+    scale: Floats
+    hidden: Floats
+    hidden_bias: Floats
+    output: Floats
+    linear: Floats
+    query: Floats
+    key: Floats
+    value: Floats
+    match: Floats
+    gap_bias: Floats
+    strength: Floats
+    first_stage: Floats
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All weights by name, for saving."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def additions(self, inputs: CandidateInputs) -> Floats:
+        """[n, C] (g + a) / t, in deviations of the first stage's scores."""
+        x = (inputs.features - self.mean) / self.scale
+        before = x @ self.hidden + self.hidden_bias
+        with np.errstate(over="ignore"):
+            hidden = before / (1 + np.exp(-before))
+        found: Floats = (hidden @ self.output[:, None] + x @ self.linear[:, None])[:, :, 0]
+        if self.query.shape[1]:
+            found = found + self._attended(inputs)
+        added: Floats = (found / self.first_stage).astype(np.float32)
+        return added
+
+    def _attended(self, inputs: CandidateInputs) -> Floats:
+        is_there = inputs.history != NO_ITEM
+        latest = np.maximum(inputs.history, 0)
+        query, match = self.query[inputs.items], self.match[inputs.items]
+        bias = np.where(is_there, self.gap_bias[inputs.gaps] + self.strength * inputs.strengths, _NEVER)
+        logits = query @ self.key[latest].transpose(0, 2, 1) / np.float32(np.sqrt(query.shape[2])) + bias[:, None, :]
+        logits = np.exp(logits - logits.max(axis=2, keepdims=True))
+        attention = logits / logits.sum(axis=2, keepdims=True)
+        value = np.where(is_there[:, :, None], self.value[latest], np.float32(0))
+        attended: Floats = np.einsum("nca,nca->nc", attention @ value, match)
+        return attended
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """A fitted second stage.
+
+    Attributes:
+        sources: Names of the shares of the first stage's score that it was fitted with, in their order.
+        signals: Signals of the items of the fit.
+        network: Weights.
+        num_candidates: Candidates of a user that it orders.
+        history_length: Latest items that it looks at.
+    """
+
+    sources: tuple[str, ...]
+    signals: ItemSignals
+    network: Network
+    num_candidates: int
+    history_length: int
+
+    def additions(
+        self, histories: Histories, items: npt.NDArray[np.integer], shares: Mapping[str, Floats]
+    ) -> Floats:
+        """What is added to the first stage's scores of users' candidates, [n, C] float32; 0 for users without history.
+
+        Args:
+            histories: n users, with times where they are known.
+            items: [n, C] positions of the candidates in the fit, best first; NO_ITEM where there is none.
+            shares: [n, C] shares of the first stage's score; they add up to it.
+
+        Raises:
+            ModelError: When the shares are not those of the fit.
+        """
+        if set(shares) != set(self.sources):
+            raise ModelError(
+                f"second stage: fitted with shares of {', '.join(self.sources)}, got {', '.join(sorted(shares))}"
+            )
+        ordered = {name: shares[name] for name in self.sources}
+        inputs = candidate_inputs(self.signals, histories, items, ordered, self.history_length)
+        has_history = (np.diff(histories.weights.indptr) > 0)[:, None]
+        added: Floats = np.where(
+            has_history & inputs.is_item, self.network.additions(inputs) * inputs.unit[:, None], np.float32(0)
+        )
+        return added
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All arrays, for saving."""
+        signals = {f"signals/{name}": array for name, array in self.signals.arrays().items()}
+        return signals | {f"network/{name}": array for name, array in self.network.arrays().items()}
+
+    def meta(self) -> dict[str, Any]:
+        """What else is saved, as JSON takes it."""
+        return {
+            "sources": list(self.sources),
+            "block_names": list(self.signals.block_names),
+            "trend_names": list(self.signals.trend_names),
+            "num_candidates": self.num_candidates,
+            "history_length": self.history_length,
+        }
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any]) -> Self:
+        """Rebuild from what `arrays` and `meta` gave."""
+        signals, network = (
+            {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            for prefix in ("signals/", "network/")
+        )
+        return cls(
+            sources=tuple(meta["sources"]),
+            signals=ItemSignals.load(signals, tuple(meta["block_names"]), tuple(meta["trend_names"])),
+            network=Network(**network),
+            num_candidates=int(meta["num_candidates"]),
+            history_length=int(meta["history_length"]),
+        )
