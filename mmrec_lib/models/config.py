@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from mmrec_lib.models.second_stage.config import SecondStageSettings
 from mmrec_lib.models.sources.base import SettingsT, Source
 from mmrec_lib.models.sources.registry import SOURCES, searched_names
 from mmrec_lib.section import Section
@@ -56,6 +57,8 @@ class TrainingConfig(Section):
         cold_item_share: Share of the items that simulate cold ones while cold-item settings are chosen.
         max_groups: Demographic groups kept, at most, the largest first.
         min_group_users: Users with interactions that a demographic group needs.
+        second_stage: A network that orders the candidates of users with history; kept where it beats the first stage's
+            order on held-out events. Null trains none.
     """
 
     seed: int = 0
@@ -76,6 +79,7 @@ class TrainingConfig(Section):
     cold_item_share: float = Field(default=0.17, gt=0, lt=1)
     max_groups: int = Field(default=32, ge=0)
     min_group_users: int = Field(default=20, ge=1)
+    second_stage: SecondStageSettings | None = SecondStageSettings()
 
     @field_validator("sources")
     @classmethod
@@ -140,6 +144,7 @@ class RankerSettings(Section):
         user_block: See TrainingConfig.
         max_groups: See TrainingConfig.
         min_group_users: See TrainingConfig.
+        second_stage: Settings of the second stage; None for none.
     """
 
     seed: int = 0
@@ -156,6 +161,7 @@ class RankerSettings(Section):
     user_block: int = Field(default=1_024, ge=1)
     max_groups: int = Field(default=32, ge=0)
     min_group_users: int = Field(default=20, ge=1)
+    second_stage: SecondStageSettings | None = None
 
     def of(self, source: type[Source[SettingsT]]) -> SettingsT:
         """Settings of one source."""

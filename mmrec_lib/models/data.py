@@ -90,13 +90,16 @@ class Interactions:
         """[I] number of users who acted on each item."""
         return np.bincount(self.weights.indices, minlength=self.shape[1]).astype(np.int64)
 
+    def where(self, kept: Bools) -> Interactions:
+        """The stored interactions under a mask [stored positions]; the shape stays."""
+        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.weights.indptr))
+        return Interactions.from_rows(
+            rows[kept], self.weights.indices[kept], self.shape, self.weights.data[kept], self.times.data[kept]
+        )
+
     def without_items(self, hidden: Bools) -> Interactions:
         """The same interactions less those on hidden items ([I] bool); the shape stays."""
-        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.weights.indptr))
-        keep = ~hidden[self.weights.indices]
-        return Interactions.from_rows(
-            rows[keep], self.weights.indices[keep], self.shape, self.weights.data[keep], self.times.data[keep]
-        )
+        return self.where(~hidden[self.weights.indices])
 
     def __add__(self, other: Interactions) -> Interactions:
         """Union: weights are summed, the latest time is kept."""
@@ -196,17 +199,25 @@ class Histories:
     Attributes:
         weights: [n, I] float32 CSR, what each user acted on.
         attributes: For each attribute [n] values (None where unknown).
+        times: [n, I] with the same stored positions, epoch seconds of the latest event, 0 where unknown; None where
+            none is known. Only the second stage looks at them.
     """
 
     weights: sparse.csr_matrix
     attributes: Attributes = field(default_factory=dict)
+    times: sparse.csr_matrix | None = None
+
+    def __post_init__(self) -> None:
+        if self.times is not None and not np.array_equal(self.times.indptr, self.weights.indptr):
+            raise ModelError("histories: times must have the stored positions of weights; build both from the same rows")
 
     def __len__(self) -> int:
         return int(self.weights.shape[0])
 
     def rows(self, index: Ints) -> Histories:
         """The users at these positions."""
-        return Histories(self.weights[index], {name: values[index] for name, values in self.attributes.items()})
+        attributes = {name: values[index] for name, values in self.attributes.items()}
+        return Histories(self.weights[index], attributes, None if self.times is None else self.times[index])
 
 
 def histories_of_lists(
@@ -296,7 +307,7 @@ class FitData:
 
     def histories(self) -> Histories:
         """The histories of all users of this fit."""
-        return Histories(self.interactions.weights, self.user_attributes)
+        return Histories(self.interactions.weights, self.user_attributes, self.interactions.times)
 
     def with_interactions(self, interactions: Interactions, cut_ts: float | None = None) -> FitData:
         """The same catalogue and users with other interactions."""

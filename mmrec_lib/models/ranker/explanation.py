@@ -38,6 +38,12 @@ class ProjectedUsers:
     def __len__(self) -> int:
         return len(self.histories)
 
+    def rows(self, rows: slice) -> ProjectedUsers:
+        """Some of the users."""
+        index = np.arange(len(self))[rows]
+        scales = {name: Scale(s.mean[rows], s.deviation[rows], s.top[rows]) for name, s in self.scales.items()}
+        return ProjectedUsers(self.histories.rows(index), self.vectors[rows], self.known[index], scales)
+
 
 @dataclass(frozen=True)
 class Explanation:

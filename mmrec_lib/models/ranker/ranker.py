@@ -27,15 +27,19 @@ from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, relative_weights
 from mmrec_lib.models.ranker.projection import Projector, Search, plain_search
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
+from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.sources.base import Source
 from mmrec_lib.models.sources.cold_items import ColdItemModel
 from mmrec_lib.models.sources.content import BlockTransform
 from mmrec_lib.models.sources.groups import Group
 from mmrec_lib.models.sources.popularity import PopularityModel
 from mmrec_lib.models.sources.registry import source_type
+from mmrec_lib.topk.selection import NO_ITEM, TopItems, select_top
 
 # Pairs of an entry of a history and an item without interactions that are compared at once.
 _EXPLAINED_PAIRS = 200_000
+# Users whose candidates the second stage orders at once.
+_USERS_AT_ONCE = 256
 
 KIND = "ranker"
 
@@ -53,6 +57,7 @@ class FittedRanker:
         cold_items: Vectors from contents; None without content.
         distilled: [I, dim] float32 distilled item vectors, warm and cold.
         shift: [I] float32 constant of each item, not 0 for cold ones.
+        second_stage: Orders the candidates of users with history; None where the dot product decides.
     """
 
     settings: RankerSettings
@@ -63,6 +68,7 @@ class FittedRanker:
     cold_items: ColdItemModel | None
     distilled: Floats
     shift: Floats
+    second_stage: SecondStage | None = None
 
     @cached_property
     def _item_vectors(self) -> Floats:
@@ -156,9 +162,56 @@ class FittedRanker:
         return ProjectedUsers(histories, vectors, x_NW, joined)
 
     def score(self, histories: Histories) -> Floats:
-        """Scores of users over the catalogue, [n, I] float32: user vectors times item vectors."""
-        scores: Floats = self.user_vectors(histories) @ self._item_vectors.T
+        """Scores of users over the catalogue, [n, I] float32: user vectors times item vectors.
+
+        With a second stage the best unseen items have its scores, and all others are lowered together as far as needed
+        to stay below these.
+        """
+        users = self.project(histories)
+        scores: Floats = users.vectors @ self._item_vectors.T
+        if self.second_stage is None:
+            return scores
+        for rows in row_blocks(len(users), _USERS_AT_ONCE):
+            part = users.rows(rows)
+            top = self.candidates(part, self.second_stage.num_candidates, scores[rows])
+            is_item = top.indices != NO_ITEM
+            new = top.scores + self.additions(part, top.indices)
+            lowest = np.where(is_item, top.scores, np.inf).min(axis=1), np.where(is_item, new, np.inf).min(axis=1)
+            has_any = is_item.any(axis=1)
+            scores[rows] += np.where(has_any, np.minimum(lowest[1] - lowest[0], 0.0), 0.0)[:, None]
+            users_at, places = np.nonzero(is_item)
+            scores[rows.start + users_at, top.indices[users_at, places]] = new[users_at, places]
         return scores
+
+    def candidates(self, users: ProjectedUsers, k: int, scores: Floats | None = None) -> TopItems:
+        """The best items by the dot product that are not in the history, [n, k]; see `select_top`.
+
+        Args:
+            users: n users, see `project`.
+            k: How many.
+            scores: [n, I] their scores, where they are there already; left as they are.
+        """
+        unseen = np.array(users.vectors @ self._item_vectors.T if scores is None else scores)
+        weights = users.histories.weights
+        unseen[np.repeat(np.arange(len(users)), np.diff(weights.indptr)), weights.indices] = -np.inf
+        return select_top(unseen, k)
+
+    def additions(self, users: ProjectedUsers, items: npt.NDArray[np.integer]) -> Floats:
+        """What the second stage adds to the scores of candidates, [n, K] float32; zeros without a second stage.
+
+        Args:
+            users: n users, see `project`.
+            items: [n, K] positions of the candidates in the catalogue of the fit, best first; NO_ITEM where there is
+                none.
+        """
+        if self.second_stage is None:
+            return np.zeros(items.shape, dtype=np.float32)
+        added = np.zeros(items.shape, dtype=np.float32)
+        for rows in row_blocks(len(users), _USERS_AT_ONCE):
+            part = users.rows(rows)
+            shares = self.explain(part, np.maximum(items[rows], 0)).shares
+            added[rows] = self.second_stage.additions(part.histories, items[rows], shares)
+        return added
 
     def explain(self, users: ProjectedUsers, items: npt.NDArray[np.integer]) -> Explanation:
         """Shares of the sources in the scores of some items of each user, and the pull of each item of the history.
@@ -217,6 +270,8 @@ class FittedRanker:
                 arrays[f"cold/{position}/offset"] = transform.offset
                 arrays[f"cold/{position}/coefficients"] = self.cold_items.coefficients[name]
                 blocks.append({"name": name, "kind": transform.kind, "tokens": list(transform.tokens)})
+        if self.second_stage is not None:
+            arrays |= {f"second_stage/{name}": array for name, array in self.second_stage.arrays().items()}
         write_saved(
             folder,
             KIND,
@@ -228,6 +283,7 @@ class FittedRanker:
                 "groups": [group.model_dump(mode="json") for group in self.popularity.groups],
                 "has_cold_items": self.cold_items is not None,
                 "content_blocks": blocks,
+                "second_stage": None if self.second_stage is None else self.second_stage.meta(),
             },
         )
 
@@ -257,6 +313,11 @@ class FittedRanker:
                 coefficients[name] = arrays[f"cold/{position}/coefficients"]
             cold_items = ColdItemModel(arrays["cold/mean"], coefficients, transforms, settings.cold_items)
         groups = tuple(Group.model_validate(group) for group in meta["groups"])
+        second_stage = None
+        if meta.get("second_stage") is not None:
+            prefix = "second_stage/"
+            own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            second_stage = SecondStage.load(own, meta["second_stage"])
         return cls(
             settings=settings,
             item_ids=np.array(meta["item_ids"], dtype=np.str_),
@@ -266,6 +327,7 @@ class FittedRanker:
             cold_items=cold_items,
             distilled=arrays["distilled"],
             shift=arrays["shift"],
+            second_stage=second_stage,
         )
 
     def _check(self, histories: Histories) -> None:

@@ -14,8 +14,8 @@ from scipy import sparse
 
 from mmrec_lib.models.data import Bools, Floats, Histories, Ints
 from mmrec_lib.models.second_stage.signals import ItemSignals
+from mmrec_lib.topk.selection import NO_ITEM
 
-NO_ITEM = -1
 NUM_GAPS = 24
 """Buckets of the time between an item of the history and the latest one; each is twice as long as the one before."""
 _FIRST_GAP_SECONDS = 60.0
@@ -55,6 +55,11 @@ class CandidateInputs:
     def rows(self, index: Ints) -> CandidateInputs:
         """Those of some of the users."""
         return CandidateInputs(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[CandidateInputs]) -> CandidateInputs:
+        """The users of several blocks, one after the other."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def feature_names(signals: ItemSignals, sources: Sequence[str]) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.data import Floats, Histories
-from mmrec_lib.models.second_stage.inputs import NO_ITEM, CandidateInputs, candidate_inputs
+from mmrec_lib.models.second_stage.inputs import CandidateInputs, candidate_inputs
 from mmrec_lib.models.second_stage.signals import ItemSignals
+from mmrec_lib.topk.selection import NO_ITEM
 
 # As exp of a lower number is 0 in float32 anyway.
 _NEVER = np.float32(-1e9)

@@ -20,7 +20,7 @@ from mmrec_lib.evaluation.metrics import list_metrics
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.coordinate_search import learn_weights
 from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows, sampled_rows
-from mmrec_lib.models.ranker.fit import content_features, distilled_basis, fit_sources
+from mmrec_lib.models.ranker.first_stage import content_features, distilled_basis, fit_sources
 from mmrec_lib.models.ranker.fusion import standardise
 from mmrec_lib.models.sources.base import SearchInputs, Source
 from mmrec_lib.models.sources.content import ContentFeatures

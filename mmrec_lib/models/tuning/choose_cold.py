@@ -15,7 +15,7 @@ from mmrec_lib.evaluation.metrics import hit_lists, list_metrics
 from mmrec_lib.models.config import ColdItemSettings, RankerSettings, TrainingConfig
 from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Bools, Doubles, FitData, Floats, Histories, Interactions, history_rows, sampled_rows
-from mmrec_lib.models.ranker.fit import distilled_basis, fit_ranker, fit_sources
+from mmrec_lib.models.ranker.first_stage import distilled_basis, fit_first_stage, fit_sources
 from mmrec_lib.models.ranker.fusion import fuse
 from mmrec_lib.models.sources.cold_items import ColdItemModel, kernel_ridge, ridge_penalty
 from mmrec_lib.models.sources.content import BlockKernels, ContentFeatures
@@ -133,7 +133,7 @@ def _real_contest(
     evaluated = users.rows(np.flatnonzero(users.has_history))
     if not len(evaluated) or evaluated.relevant[:, np.flatnonzero(cold)].nnz < _MIN_REAL_PAIRS:
         return None
-    fitted = fit_ranker(train, settings)
+    fitted = fit_first_stage(train, settings)
     scores = fitted.score(evaluated.histories)
     floor = settings.popularity.warm_weight * float(fitted.popularity.log_popularity[cold].max())
     cold_scores = scores[:, cold] - np.float32(floor)

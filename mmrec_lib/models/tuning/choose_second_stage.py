@@ -1,0 +1,132 @@
+"""Deciding on the second stage: it is kept where it beats the first stage's order on events that neither had seen.
+
+Judged are the windows that it learns from, each by a network of the other windows, and the validation part by a network
+of all windows (cross-fitting). Settings of the first stage were chosen on the validation part, which favours its order
+there; the windows keep that from deciding alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmrec_lib.evaluation.metrics import hit_metrics
+from mmrec_lib.evaluation.significance import mean_intervals
+from mmrec_lib.models.config import RankerSettings, TrainingConfig
+from mmrec_lib.models.data import Doubles, FitData, Interactions
+from mmrec_lib.models.ranker.first_stage import fit_first_stage
+from mmrec_lib.models.ranker.second_stage import WindowExamples, examples_of, window_examples
+from mmrec_lib.models.second_stage.config import SecondStageSettings
+from mmrec_lib.models.second_stage.model import Network
+from mmrec_lib.models.second_stage.train import train_network
+from mmrec_lib.models.tuning.validation import CUT_OFF
+
+_log = logging.getLogger(__name__)
+_NUM_BOOTSTRAP = 1_000
+# Users without whom an interval says nothing.
+_MIN_USERS = 20
+
+
+@dataclass(frozen=True)
+class SecondStageDecision:
+    """What the second stage gained over the first stage's order, and whether it is kept.
+
+    Attributes:
+        is_kept: True where the interval of the gain lies above 0 and the validation part does not speak against it.
+        gain: Mean difference of nDCG@10 over the users of all windows and of the validation part.
+        low: Lower end of its 95 % interval.
+        high: Upper end of it.
+        valid_gain: Mean difference on the validation part alone.
+        num_users: Users of all windows and the validation part.
+        reason: Why it was not judged; empty where it was.
+    """
+
+    is_kept: bool
+    gain: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    valid_gain: float = 0.0
+    num_users: int = 0
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """A sentence for people."""
+        if self.reason:
+            return f"no second stage: {self.reason}"
+        kept = "kept" if self.is_kept else "not kept, the first stage's order stands"
+        return (
+            f"second stage {kept}: nDCG@{CUT_OFF} {self.gain:+.4f} ({self.low:+.4f} to {self.high:+.4f}) over "
+            f"{self.num_users} users of held-out windows and validation, {self.valid_gain:+.4f} on validation alone"
+        )
+
+
+def choose_second_stage(
+    train: FitData, valid: Interactions, config: TrainingConfig, settings: RankerSettings
+) -> tuple[RankerSettings, SecondStageDecision]:
+    """Settings with the second stage where it is kept, and the decision.
+
+    Args:
+        train: The training part.
+        valid: [U, I] the validation part.
+        config: `config.second_stage` is tried; None tries nothing.
+        settings: Settings of the first stage.
+    """
+    if config.second_stage is None:
+        return settings, SecondStageDecision(False, reason="training.second_stage is null")
+    if not train.interactions.weights.nnz:
+        return settings, SecondStageDecision(False, reason="there is nothing to learn from")
+    tried = settings.model_copy(update={"second_stage": _with_windows(config.second_stage, train, valid)})
+    assert tried.second_stage is not None
+    first_stage = fit_first_stage(train, settings)
+    judged = examples_of(train, first_stage, valid.weights, tried)
+    windows = window_examples(train, tried)
+    num_users = sum(len(part.num_relevant) for part in windows) + (0 if judged is None else len(judged.num_relevant))
+    if judged is None or len(windows) < 2 or num_users < _MIN_USERS:
+        few = f"{num_users} users with history found anything in held-out windows and validation, {_MIN_USERS} are needed"
+        return settings, SecondStageDecision(False, num_users=num_users, reason=few)
+    parts = [judged, *windows]
+    gains = [_gain(part, _network([w for w in windows if w is not part], tried)) for part in parts]
+    pooled = np.concatenate(gains)
+    (low,), (high,) = mean_intervals(pooled[:, None], _NUM_BOOTSTRAP, settings.seed)
+    _, (valid_high,) = mean_intervals(gains[0][:, None], _NUM_BOOTSTRAP, settings.seed)
+    decision = SecondStageDecision(
+        is_kept=bool(low > 0 and valid_high >= 0),
+        gain=float(pooled.mean()),
+        low=float(low),
+        high=float(high),
+        valid_gain=float(gains[0].mean()),
+        num_users=len(pooled),
+    )
+    _log.info("%s", decision)
+    return tried if decision.is_kept else settings, decision
+
+
+def _with_windows(chosen: SecondStageSettings, train: FitData, valid: Interactions) -> SecondStageSettings:
+    """Windows that are cut as the validation part was: by time where it follows the training part."""
+    if chosen.windows != "auto":
+        return chosen
+    before, after = train.interactions.times.data, valid.times.data
+    follows = len(before) > 0 and len(after) > 0 and before.max() > 0 and after.min() >= before.max()
+    return chosen.model_copy(update={"windows": "time" if follows else "random"})
+
+
+def _network(windows: Sequence[WindowExamples], settings: RankerSettings) -> Network:
+    assert settings.second_stage is not None
+    blocks = windows[0].signals.blocks
+    return train_network([window.examples for window in windows], blocks, settings.second_stage, settings.seed)
+
+
+def _gain(part: WindowExamples, network: Network) -> Doubles:
+    """[n] nDCG@10 in the second stage's order less that in the first's."""
+    inputs, relevant = part.examples.inputs, part.examples.relevant
+    scores = np.where(inputs.is_item, inputs.scores + network.additions(inputs), -np.inf)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    metric, by_order = f"ndcg@{CUT_OFF}", []
+    for hits in (np.take_along_axis(relevant, order, axis=1), relevant):
+        padded = np.pad(hits[:, :CUT_OFF], ((0, 0), (0, max(0, CUT_OFF - hits.shape[1]))))
+        by_order.append(hit_metrics(padded, part.num_relevant, (CUT_OFF,))[metric])
+    gain: Doubles = by_order[0] - by_order[1]
+    return gain
