@@ -209,7 +209,9 @@ class Histories:
 
     def __post_init__(self) -> None:
         if self.times is not None and not np.array_equal(self.times.indptr, self.weights.indptr):
-            raise ModelError("histories: times must have the stored positions of weights; build both from the same rows")
+            raise ModelError(
+                "histories: times must have the stored positions of weights; build both from the same rows"
+            )
 
     def __len__(self) -> int:
         return int(self.weights.shape[0])

@@ -36,6 +36,7 @@ FIT_TITLES = {
 }
 MODEL_NAMES = {
     RANKER: "Ranker",
+    "first_stage": "Ranker, first stage only",
     "ranker_no_content": "Ranker, no content",
     "popularity": "Popularity",
     "decayed_popularity": "Popularity, recent first",

@@ -48,7 +48,7 @@ def with_input_hash(profiles: DataFrame, attributes: Sequence[str]) -> DataFrame
         attributes: Attributes that model and rules look at.
     """
     values = [F.try_element_at("attributes", F.lit(name)) for name in attributes]
-    values += [F.col("history.item_id"), F.col("history.weight"), F.col("seen_item_ids")]
+    values += [F.col("history.item_id"), F.col("history.weight"), F.col("history.last_ts"), F.col("seen_item_ids")]
     if "controls" in profiles.columns:
         values.append(F.to_json("controls"))
     # Null flags are hashed too, because xxhash64 passes over nulls.

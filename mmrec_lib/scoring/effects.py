@@ -25,6 +25,7 @@ from mmrec_lib.reranking.facts import ItemFacts
 from mmrec_lib.scoring.arrow_lists import lists_of_rows
 from mmrec_lib.scoring.catalogue import Catalogue, listed_places
 from mmrec_lib.scoring.config import ListConfig
+from mmrec_lib.scoring.second_stage import in_second_stage
 from mmrec_lib.scoring.shown_items import NO_CONTROLS, content_space, item_columns, item_facts, item_rules, new_items
 from mmrec_lib.scoring.users import score_batch, user_seed
 from mmrec_lib.showing.config import ShowingConfig
@@ -117,13 +118,18 @@ class ListEffects:
         if settings.reranking.is_on:
             steps[RERANKED] = settings.reranking
         blocks: dict[str, list[Places]] = {name: [] for name in (OWN_ORDER, *steps)}
+        second_stage = ranker.second_stage
         catalogue = Catalogue(ranker, item_ids, ranker.item_vectors(), self._rules, facts)
         items, histories = prepare_items(ranker.item_vectors()), data.histories()
         unexplained = settings.lists.model_copy(update={"explained_ranks": 0})
         length = max(*config.ks, settings.lists.k)
         for rows in np.array_split(users, -(-len(users) // config.block_users(len(item_ids)))):
             own = histories.rows(rows)
-            blocks[OWN_ORDER].append(search(items, ranker.user_vectors(own), length, seen=own.weights).indices)
+            projected = ranker.project(own)
+            num_candidates = length if second_stage is None else max(length, second_stage.num_candidates)
+            top = search(items, projected.vectors, num_candidates, seen=own.weights)
+            own_order = top if second_stage is None else in_second_stage(projected, top, catalogue, length)
+            blocks[OWN_ORDER].append(own_order.indices)
             batch = self._batch(rows, data)
             for name, reranking in steps.items():
                 scored = score_batch(batch, catalogue, unexplained, reranking)
@@ -174,6 +180,7 @@ class ListEffects:
                 "attributes": attributes,
                 "history_items": history,
                 "history_weights": lists_of_rows(pa.array(own.data.astype(np.float64)), lengths),
+                "history_times": lists_of_rows(pa.array(data.interactions.times[users].data), lengths),
                 "seen_item_ids": history,
                 "input_hash": pa.nulls(len(users), pa.int64()),
                 "seed": seeds,

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +20,15 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, LongType, MapType, StringType, StructField, StructType
 from scipy import sparse
 
-from mmrec_lib.models.data import Histories
 from mmrec_lib.models.ranker.explanation import NO_REASON, ProjectedUsers, strongest_entries
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.reranking.facts import Candidates, UserFacts
 from mmrec_lib.reranking.rerank import Reranker, build_reranker
-from mmrec_lib.scoring.arrow_lists import groups_of_maps, list_offsets, lists_of_rows, vectors_to_arrow
+from mmrec_lib.scoring.arrow_lists import lists_of_rows, vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue
 from mmrec_lib.scoring.config import ListConfig
+from mmrec_lib.scoring.histories import history_of_today, known_histories, seen_items
+from mmrec_lib.scoring.second_stage import in_second_stage
 from mmrec_lib.showing.controls import user_blocks
 from mmrec_lib.showing.item_rules import UserLimits
 from mmrec_lib.showing.pins import place_pins
@@ -57,7 +57,7 @@ SCORED = StructType(
 Of the input pass through: seen_item_ids, which checks look at, and input_hash, see `affected`.
 """
 
-RULES_SHARE = "rules"
+RULES_SHARE, SECOND_STAGE_SHARE = "rules", "second_stage"
 # Items that the users of one search keep out, at most: a muted category may be thousands of items a user.
 _MAX_BLOCKED = 20_000_000
 # Users that a task gathers before it searches a catalogue of several blocks, at most.
@@ -104,6 +104,7 @@ def scored_columns(profiles: DataFrame, day: date) -> DataFrame:
         "attributes",
         F.col("history.item_id").alias("history_items"),
         F.col("history.weight").alias("history_weights"),
+        F.col("history.last_ts").cast("array<double>").alias("history_times"),
         "seen_item_ids",
         "input_hash",
         user_seed(day).alias("seed"),
@@ -142,8 +143,8 @@ def score_batch(
     """Score the users of a batch.
 
     Args:
-        batch: user_id, attributes, history_items, history_weights, seen_item_ids, input_hash, seed, and controls if
-            any.
+        batch: user_id, attributes, history_items, history_weights, seen_item_ids, input_hash, seed; history_times,
+            where they are known, and controls, if any.
         catalogue: Items, model and rules.
         config: Lengths of lists and explanations.
         reranking: Steps after the search.
@@ -172,10 +173,9 @@ class _Projected:
 
 def _project(batch: pa.RecordBatch, catalogue: Catalogue) -> _Projected:
     ranker, rules = catalogue.ranker, catalogue.rules
-    histories = Histories(_histories(batch, catalogue), groups_of_maps(batch["attributes"], ranker.attribute_names))
-    users = ranker.project(histories, _search, USERS_AT_ONCE)
+    users = ranker.project(known_histories(batch, catalogue), _search, USERS_AT_ONCE)
     limits = rules.of_users(batch["attributes"], _controls(batch))
-    seen = _seen(batch, catalogue)
+    seen = seen_items(batch, catalogue)
     hidden = seen if limits.blocked is None else sparse.csr_matrix(seen + limits.blocked)
     vectors = np.hstack([users.vectors, limits.user_boosts]) if limits.user_boosts.shape[1] else users.vectors
     return _Projected(batch, users, vectors, limits, hidden)
@@ -192,10 +192,13 @@ def _score(
     gathered: list[_Projected], catalogue: Catalogue, config: ListConfig, reranking: RerankingConfig
 ) -> Iterator[pa.RecordBatch]:
     """Search each block of the catalogue once for all gathered users, then finish the lists of each batch."""
-    num_candidates = max(config.k, reranking.num_candidates) if reranking.is_on else config.k
+    num_listed = max(config.k, reranking.num_candidates) if reranking.is_on else config.k
+    second_stage = catalogue.ranker.second_stage
+    num_candidates = num_listed if second_stage is None else max(num_listed, second_stage.num_candidates)
     tops = _candidates(gathered, catalogue, num_candidates, config.items_per_block)
     for one, top in zip(gathered, tops, strict=True):
-        yield _finished(one, top, catalogue, config, reranking)
+        ordered = top if second_stage is None else in_second_stage(one.users, top, catalogue, num_listed)
+        yield _finished(one, ordered, catalogue, config, reranking)
 
 
 def _candidates(gathered: list[_Projected], catalogue: Catalogue, k: int, items_per_block: int) -> list[TopItems]:
@@ -231,7 +234,7 @@ def _finished(
     if reranker is not None:
         assert catalogue.facts is not None
         pool = _new_items(catalogue, projected, top.k) if reranking.exploration is not None else None
-        facts = UserFacts(_history_of_today(batch, catalogue), batch["seed"].to_numpy().view(np.uint64), pool)
+        facts = UserFacts(history_of_today(batch, catalogue), batch["seed"].to_numpy().view(np.uint64), pool)
         lists = reranker(Candidates(top.indices, top.scores), catalogue.facts, facts, config.k)
         top, propensity = TopItems(lists.indices, lists.scores), lists.propensity
     if rules.pins:
@@ -299,48 +302,6 @@ def _controls(batch: pa.RecordBatch) -> pa.Array | None:
     return batch["controls"] if "controls" in batch.schema.names else None
 
 
-def _history_of_today(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:
-    """[n, today's items] weights of the history."""
-    offsets = list_offsets(batch["history_items"])
-    is_listed, columns = catalogue.listed(batch["history_items"].flatten())
-    weights = batch["history_weights"].flatten().to_numpy(zero_copy_only=False)[is_listed]
-    return _csr(offsets, is_listed, columns, weights, len(catalogue.item_ids))
-
-
-def _histories(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:
-    """[n, items of the fit] weights of the history's items that are in today's catalogue and in that of the fit."""
-    offsets = list_offsets(batch["history_items"])
-    is_listed, today = catalogue.listed(batch["history_items"].flatten())
-    weights = batch["history_weights"].flatten().fill_null(1.0).to_numpy(zero_copy_only=False)
-    is_known = is_listed & (weights > 0)
-    is_known[is_listed] &= catalogue.in_model.known[today]
-    columns = catalogue.in_model.of(today[is_known[is_listed]])
-    return _csr(offsets, is_known, columns, weights[is_known], len(catalogue.ranker.item_ids))
-
-
-def _seen(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:
-    """[n, today's items] an entry for each item that the user must not get."""
-    offsets = list_offsets(batch["seen_item_ids"])
-    is_listed, columns = catalogue.listed(batch["seen_item_ids"].flatten())
-    return _csr(offsets, is_listed, columns, np.ones(len(columns), np.float32), len(catalogue.item_ids))
-
-
-def _csr(
-    offsets: NDArray[np.int64],
-    is_kept: NDArray[np.bool_],
-    columns: NDArray[np.int64],
-    values: NDArray[Any],
-    num_columns: int,
-) -> sparse.csr_matrix:
-    """Kept elements of lists as a sparse matrix; a column that stands twice in a list is summed."""
-    kept_before = np.concatenate([[0], np.cumsum(is_kept)])
-    matrix = sparse.csr_matrix(
-        (values.astype(np.float32), columns, kept_before[offsets]), shape=(len(offsets) - 1, num_columns)
-    )
-    matrix.sum_duplicates()
-    return matrix
-
-
 def _explained(
     catalogue: Catalogue, users: ProjectedUsers, top: TopItems, boosts_NK: NDArray[np.float32], config: ListConfig
 ) -> tuple[pa.ListArray, pa.ListArray]:
@@ -358,6 +319,9 @@ def _explained(
     explained = catalogue.ranker.explain(users, at)
     scores = np.where(is_filled, scores, np.float32(0))
     parts = explained.shares | {RULES_SHARE: boosts_NK}
+    if catalogue.ranker.second_stage is not None:
+        own = np.sum([share.astype(np.float64) for share in explained.shares.values()], axis=0)
+        parts[SECOND_STAGE_SHARE] = scores - boosts_NK - own
     names = sorted(parts)
     values = np.stack([np.where(in_model, parts[name], 0.0) for name in names], axis=2, dtype=np.float64)
     values[:, :, names.index(RULES_SHARE)] = boosts_NK

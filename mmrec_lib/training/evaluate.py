@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,12 @@ from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.data import Histories
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.tuning.baselines import FittedBaseline
 from mmrec_lib.reporting.plots import plot_metric
 from mmrec_lib.tracking.registry import CHAMPION, SNAPSHOT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.fallback import INSTEAD_OF_TAG, is_baseline, register_baseline
-from mmrec_lib.training.fits import RANKER, load_fits
+from mmrec_lib.training.fits import FIRST_STAGE, RANKER, load_fits
 from mmrec_lib.training.gate import best_baseline, decide_first, gate_values
 from mmrec_lib.training.register import DATA_TAG, FITS_FOLDER
 from mmrec_lib.training.train import READS as TRAIN_READS
@@ -101,7 +102,7 @@ def _evaluate_version(
     fits, models = load_fits(fits_folder)
     metrics: dict[tuple[str, str], list[MetricRow]] = {}
     for fit, part, data in (("fit1", "valid", "fit1"), *((fit, "test", data) for fit, data in fits.items())):
-        metrics[fit, part] = evaluate_part(snapshot, data, part, models[data], config)
+        metrics[fit, part] = evaluate_part(snapshot, data, part, with_first_stage(models[data]), config)
         if measure_lists is not None:
             ranker = models[data][RANKER]
             assert isinstance(ranker, FittedRanker)
@@ -122,6 +123,17 @@ def _evaluate_version(
                 registry.log_artifact(version, plot, PLOTS_FOLDER)
     registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
     return metrics
+
+
+def with_first_stage(
+    models: Mapping[str, FittedRanker | FittedBaseline],
+) -> dict[str, FittedRanker | FittedBaseline]:
+    """The models of a fit and, where the ranker has a second stage, the ranker without it."""
+    ranker = models[RANKER]
+    assert isinstance(ranker, FittedRanker)
+    if ranker.second_stage is None:
+        return dict(models)
+    return {**models, FIRST_STAGE: replace(ranker, second_stage=None)}
 
 
 def _logged(rows: Sequence[MetricRow]) -> Iterator[tuple[str, float]]:

@@ -23,25 +23,33 @@ from mmrec_lib.models.tuning.baselines import (
     possible_baselines,
 )
 from mmrec_lib.models.tuning.choose import choose_settings
+from mmrec_lib.models.tuning.choose_second_stage import SecondStageDecision, choose_second_stage
 
 RANKER = "ranker"
+FIRST_STAGE = "first_stage"
+"""The ranker without its second stage, in metrics of rankers that have one; no baseline: nobody publishes it."""
 _INDEX = "fits.json"
 
 
 @dataclass(frozen=True)
 class ChosenSettings:
-    """Settings of the ranker and of each baseline, chosen on validation."""
+    """Settings of the ranker and of each baseline, chosen on validation, and what was decided on the second stage."""
 
     ranker: RankerSettings
     baselines: Mapping[str, BaselineSettings]
+    second_stage: SecondStageDecision
 
 
 def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
     """Choose settings of the ranker and the baselines; sees train and valid only."""
     train, valid = snapshot.fit_data("fit1"), snapshot.parts["valid"]
     names = possible_baselines(train, config)
-    ranker = choose_settings(train, valid, config)
-    return ChosenSettings(ranker, {name: choose_baseline(name, train, valid, config, ranker) for name in names})
+    first_stage = choose_settings(train, valid, config)
+    baselines: dict[str, BaselineSettings] = {
+        name: choose_baseline(name, train, valid, config, first_stage) for name in names
+    }
+    ranker, decision = choose_second_stage(train, valid, config, first_stage)
+    return ChosenSettings(ranker, baselines, decision)
 
 
 def evaluated_fits(config: TrainingConfig) -> dict[str, str]:

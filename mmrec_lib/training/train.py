@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -71,12 +72,14 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
                 "training": config.model_dump(mode="json"),
                 "ranker": chosen.ranker.model_dump(mode="json"),
                 "baseline": {name: s.model_dump(mode="json") for name, s in chosen.baselines.items()},
+                "second_stage": asdict(chosen.second_stage),
             },
             tags={FINGERPRINT_TAG: fingerprint, PUBLISHED_FIT_TAG: fit},
         )
     registry.set_alias(CANDIDATE, model.version)
     counts[VERSION_COUNT] = int(model.version)
-    return counts, f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}{gone}{bounded}"
+    told = f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}; {chosen.second_stage}"
+    return counts, f"{told}{gone}{bounded}"
 
 
 def bounds_note(snapshot: Snapshot, config: TrainingConfig) -> str:

@@ -33,7 +33,7 @@ _MIN_BASIS_USERS = 1_000
 
 
 def fit_first_stage(data: FitData, settings: RankerSettings, fitted: FittedRanker | None = None) -> FittedRanker:
-    """Fit the ranker without its second stage: sources, popularity, distilled vectors, and vectors from content for items without interactions.
+    """Fit sources, popularity, distilled vectors, and vectors from content for items without interactions.
 
     Args:
         data: What to fit on.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
@@ -18,11 +19,11 @@ from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import FitData, Interactions, Ints, row_blocks
 from mmrec_lib.models.ranker.first_stage import content_features, fit_first_stage
 from mmrec_lib.models.ranker.ranker import FittedRanker
-from mmrec_lib.models.second_stage.config import SecondStageSettings
 from mmrec_lib.models.second_stage.inputs import CandidateInputs, candidate_inputs
 from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.second_stage.signals import ItemSignals
 from mmrec_lib.models.second_stage.train import Examples, train_network
+from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.models.sources.registry import possible_sources
 
 _USERS_AT_ONCE = 256
@@ -55,9 +56,7 @@ def fit_second_stage(data: FitData, settings: RankerSettings) -> SecondStage | N
     return fit_on_windows(data, settings, window_examples(data, settings))
 
 
-def fit_on_windows(
-    data: FitData, settings: RankerSettings, windows: Sequence[WindowExamples]
-) -> SecondStage | None:
+def fit_on_windows(data: FitData, settings: RankerSettings, windows: Sequence[WindowExamples]) -> SecondStage | None:
     """Fit the second stage for a fit on this data from examples that are there already; None without any."""
     chosen = _of(settings)
     if not any(window.examples.relevant.any() for window in windows):
@@ -107,7 +106,8 @@ def examples_of(
     if not len(users):
         return None
     signals = ItemSignals.of(data, content_features(data, settings), chosen.content_dim, settings.seed)
-    parts, hits, sources = [], [], ()
+    parts, hits = [], []
+    sources: tuple[str, ...] = ()
     for rows in row_blocks(len(users), _USERS_AT_ONCE):
         histories = data.histories().rows(users[rows])
         projected = ranker.project(histories)
@@ -133,9 +133,11 @@ def _windows(
     if settings.windows == "time":
         shares = 1 - settings.window_share * np.arange(settings.num_windows + 1)
         ends = np.quantile(times, np.maximum(shares, 0)) if len(times) else np.zeros(len(shares))
-        masks = [(times <= start, (times > start) & (times <= end)) for end, start in zip(ends, ends[1:], strict=False)]
+        masks = [(times <= start, (times > start) & (times <= end)) for end, start in pairwise(ends)]
     else:
         drawn = np.random.default_rng(seed).random(len(times)) / settings.window_share
-        masks = [(drawn.astype(np.int64) != place, drawn.astype(np.int64) == place) for place in range(settings.num_windows)]
+        masks = [
+            (drawn.astype(np.int64) != place, drawn.astype(np.int64) == place) for place in range(settings.num_windows)
+        ]
     for before, after in masks:
         yield interactions.where(before), interactions.where(after)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +76,11 @@ def feature_names(signals: ItemSignals, sources: Sequence[str]) -> tuple[str, ..
 
 
 def candidate_inputs(
-    signals: ItemSignals, histories: Histories, items: npt.NDArray[np.integer], shares: Mapping[str, Floats], length: int
+    signals: ItemSignals,
+    histories: Histories,
+    items: npt.NDArray[np.integer],
+    shares: Mapping[str, Floats],
+    length: int,
 ) -> CandidateInputs:
     """Inputs of users' candidates; each row depends on its user alone, to the last bit.
 
@@ -89,13 +94,13 @@ def candidate_inputs(
     is_item = np.asarray(items) != NO_ITEM
     picked = np.where(is_item, items, 0).astype(np.int64)
     centre = _Centre(is_item)
-    score = np.sum(list(shares.values()), axis=0, dtype=np.float32)
+    score: Floats = np.sum(list(shares.values()), axis=0, dtype=np.float32)
     centred = centre(score)
     unit = np.sqrt((centred * centred).sum(axis=1) / centre.counts)
     unit = np.where(unit > _LEAST_DEVIATION * np.maximum(1.0, np.abs(score).max(axis=1, initial=0.0)), unit, 0.0)
     divisor = np.where(unit > 0, unit, 1.0)[:, None]
     history, gaps, strengths = latest_items(histories, length)
-    columns = [centre(share) / divisor for share in shares.values()]
+    columns: list[npt.NDArray[Any]] = [centre(share) / divisor for share in shares.values()]
     columns += [centre(signals.trends[:, place][picked]) for place in range(signals.trends.shape[1])]
     columns += _successors(signals, picked, history, centre)
     columns += _likeness(signals, picked, history, centre)
@@ -115,7 +120,7 @@ class _Centre:
         self._is_item = is_item_NC
         self.counts = np.maximum(is_item_NC.sum(axis=1), 1)
 
-    def __call__(self, values_NC: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    def __call__(self, values_NC: npt.NDArray[Any]) -> npt.NDArray[Any]:
         kept = np.where(self._is_item, values_NC, 0.0)
         mean = kept.sum(axis=1) / self.counts
         return np.where(self._is_item, kept - mean[:, None], 0.0)
@@ -148,9 +153,7 @@ def latest_items(histories: Histories, length: int) -> tuple[Ints, Ints, Floats]
     return history, gaps, strengths
 
 
-def _successors(
-    signals: ItemSignals, picked_NC: Ints, history_NL: Ints, centre: _Centre
-) -> list[npt.NDArray[np.floating]]:
+def _successors(signals: ItemSignals, picked_NC: Ints, history_NL: Ints, centre: _Centre) -> list[npt.NDArray[Any]]:
     """How much likelier candidates are after the latest item, and after the last few together."""
     by_place = []
     for place in range(min(_NUM_PREDECESSORS, history_NL.shape[1])):
@@ -176,9 +179,7 @@ def _entries(matrix: sparse.csr_matrix, rows_N: Ints, columns_NC: Ints) -> Float
     return entries
 
 
-def _likeness(
-    signals: ItemSignals, picked_NC: Ints, history_NL: Ints, centre: _Centre
-) -> list[npt.NDArray[np.floating]]:
+def _likeness(signals: ItemSignals, picked_NC: Ints, history_NL: Ints, centre: _Centre) -> list[npt.NDArray[Any]]:
     """Cosine of each block with the mean of the latest items and with the latest one."""
     is_there = (history_NL != NO_ITEM)[:, :, None]
     counts = np.maximum(is_there.sum(axis=1), 1)

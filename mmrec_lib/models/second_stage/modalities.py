@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmrec_lib.models.second_stage.config import FusionForm
+from mmrec_lib.models.second_stage_settings import FusionForm
 
 _RANK = 4
 _HEADS = 2
@@ -88,7 +88,8 @@ class LowRank(Fuser):
     def forward(self, blocks: Tensor, has: Tensor) -> Tensor:
         """Fused vectors [N, M]."""
         product = (self.tokens(blocks, has) + self.one).prod(dim=1)
-        return product.unflatten(1, (_RANK, -1)).sum(dim=1)
+        fused: Tensor = product.view(len(product), _RANK, -1).sum(dim=1)
+        return fused
 
 
 class TokenTransformer(Fuser):
@@ -105,7 +106,8 @@ class TokenTransformer(Fuser):
         # A token of nothing for items without any block, which else attend to none.
         nothing = ~has.any(dim=1, keepdim=True)
         hidden = self.layer(self.tokens(blocks, has) + self.kind, src_key_padding_mask=~(has | nothing))
-        return (hidden * has[:, :, None]).sum(dim=1) / has.sum(dim=1, keepdim=True).clamp(min=1)
+        fused: Tensor = (hidden * has[:, :, None]).sum(dim=1) / has.sum(dim=1, keepdim=True).clamp(min=1)
+        return fused
 
 
 FORMS: dict[FusionForm, type[Fuser]] = {

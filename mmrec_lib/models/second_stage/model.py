@@ -107,9 +107,7 @@ class SecondStage:
     num_candidates: int
     history_length: int
 
-    def additions(
-        self, histories: Histories, items: npt.NDArray[np.integer], shares: Mapping[str, Floats]
-    ) -> Floats:
+    def additions(self, histories: Histories, items: npt.NDArray[np.integer], shares: Mapping[str, Floats]) -> Floats:
         """What is added to the first stage's scores of users' candidates, [n, C] float32; 0 for users without history.
 
         Args:

@@ -93,8 +93,8 @@ class ItemSignals:
     ) -> ItemSignals:
         """Rebuild from what `arrays` gave."""
         num_items = len(arrays["is_new"])
-        parts = tuple(arrays[f"successors/{name}"] for name in ("data", "indices", "indptr"))
-        successors = sparse.csr_matrix(parts, shape=(num_items, num_items))
+        data, indices, indptr = (arrays[f"successors/{name}"] for name in ("data", "indices", "indptr"))
+        successors = sparse.csr_matrix((data, indices, indptr), shape=(num_items, num_items))
         is_new = arrays["is_new"].astype(np.bool_)
         return cls(block_names, arrays["blocks"], trend_names, arrays["trends"], successors, is_new)
 
@@ -131,8 +131,8 @@ def _trends(data: FitData) -> dict[str, npt.NDArray[np.float64]]:
 def successors_of(interactions: Interactions, seed: int) -> sparse.csr_matrix:
     """[I, I] float32 log(1 + lift) of an item within the next three events after another, shrunken where seldom.
 
-    The lift is count · total / (count of the first · count of the second); at most 50 successors an item are kept. Pairs
-    of equal time have no order and do not count.
+    The lift is count · total / (count of the first · count of the second); at most 50 successors an item are kept.
+    Pairs of equal time have no order and do not count.
     """
     times, num_items = interactions.times, interactions.shape[1]
     if not (times.data > 0).any():
@@ -141,17 +141,18 @@ def successors_of(interactions: Interactions, seed: int) -> sparse.csr_matrix:
     rows = np.repeat(np.arange(times.shape[0]), np.diff(times.indptr))
     order = np.lexsort((times.indices, times.data, rows))
     user, item, time = rows[order], times.indices[order], times.data[order]
-    shape, counts = (num_items, num_items), sparse.csr_matrix((num_items, num_items), dtype=np.float64)
+    shape = (num_items, num_items)
+    counts = sparse.csr_matrix((num_items, num_items), dtype=np.float64)
     for step, weight in enumerate(_STEPS, start=1):
         follows = (user[step:] == user[:-step]) & (time[step:] > time[:-step]) & (time[:-step] > 0)
         pairs = (item[:-step][follows], item[step:][follows])
         counts = counts + sparse.csr_matrix((np.full(len(pairs[0]), weight), pairs), shape=shape)
     total = counts.sum()
     before, after = (np.asarray(counts.sum(axis=axis)).ravel() + _PRIOR for axis in (1, 0))
-    pairs = counts.tocoo()
-    trust = pairs.data / (pairs.data + 2.0)
-    lift = np.log1p(pairs.data * total / (before[pairs.row] * after[pairs.col]) * trust)
-    return _strongest(sparse.csr_matrix((lift.astype(np.float32), (pairs.row, pairs.col)), shape=shape))
+    first = np.repeat(np.arange(num_items), np.diff(counts.indptr))
+    trust = counts.data / (counts.data + 2.0)
+    lift = np.log1p(counts.data * total / (before[first] * after[counts.indices]) * trust)
+    return _strongest(sparse.csr_matrix((lift.astype(np.float32), counts.indices, counts.indptr), shape=shape))
 
 
 def _strongest(matrix: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmrec_lib.models.data import Bools, Floats, Ints
-from mmrec_lib.models.second_stage.config import SecondStageSettings
+from mmrec_lib.models.data import Bools, Floats, Ints, row_blocks
 from mmrec_lib.models.second_stage.inputs import NUM_GAPS, CandidateInputs
-from mmrec_lib.models.second_stage.model import Network
 from mmrec_lib.models.second_stage.modalities import FORMS
+from mmrec_lib.models.second_stage.model import Network
+from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.topk.selection import NO_ITEM
 
 _BATCH_USERS = 64
 _LEAST_SCALE = 1e-3
 _ITEMS_AT_ONCE = 8_192
+_ROLES = ("query", "key", "value", "match")
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ class _Attention(nn.Module):
         super().__init__()
         size = settings.attention_dim
         self.fuse = FORMS[settings.form](num_blocks, dim, 2 * size)
-        self.heads = nn.ModuleDict({name: nn.Linear(2 * size, size) for name in ("query", "key", "value", "match")})
-        # Starts at nothing added, and moves as soon as values do.
-        nn.init.zeros_(self.heads["match"].weight)
-        nn.init.zeros_(self.heads["match"].bias)
+        self.heads = nn.ModuleDict({name: nn.Linear(2 * size, size) for name in _ROLES})
+        # Starts at nothing added.
+        for weights in self.heads["match"].parameters():
+            nn.init.zeros_(weights)
         self.gap_bias = nn.Parameter(torch.zeros(NUM_GAPS))
         self.strength = nn.Parameter(torch.zeros(1))
 
@@ -153,7 +154,7 @@ def train_network(parts: Sequence[Examples], blocks_IBD: Floats, settings: Secon
                 log_shares = torch.log_softmax(logits.masked_fill(~batch.is_item, -1e9), dim=1)
                 loss = -((log_shares * batch.relevant).sum(dim=1) / batch.relevant.sum(dim=1).sqrt()).mean()
                 optimiser.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
         network.eval()
@@ -210,12 +211,12 @@ def _exported(network: _Orderer, mean: Floats, scale: Floats, blocks: Tensor, ha
     roles: dict[str, Floats] = {}
     attention = network.attention
     with torch.no_grad():
-        for name in ("query", "key", "value", "match"):
+        for name in _ROLES:
             if attention is None:
                 roles[name] = np.zeros((len(blocks), 0), np.float32)
                 continue
-            rows = zip(blocks.split(_ITEMS_AT_ONCE), has.split(_ITEMS_AT_ONCE), strict=True)
-            roles[name] = np.concatenate([attention.items(*part)[name].numpy() for part in rows])
+            parts = [attention.items(blocks[rows], has[rows])[name] for rows in row_blocks(len(blocks), _ITEMS_AT_ONCE)]
+            roles[name] = np.concatenate([part.numpy() for part in parts])
         return Network(
             mean=mean.astype(np.float32),
             scale=scale.astype(np.float32),

@@ -19,9 +19,9 @@ from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Doubles, FitData, Interactions
 from mmrec_lib.models.ranker.first_stage import fit_first_stage
 from mmrec_lib.models.ranker.second_stage import WindowExamples, examples_of, window_examples
-from mmrec_lib.models.second_stage.config import SecondStageSettings
 from mmrec_lib.models.second_stage.model import Network
 from mmrec_lib.models.second_stage.train import train_network
+from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.models.tuning.validation import CUT_OFF
 
 _log = logging.getLogger(__name__)
@@ -85,7 +85,9 @@ def choose_second_stage(
     windows = window_examples(train, tried)
     num_users = sum(len(part.num_relevant) for part in windows) + (0 if judged is None else len(judged.num_relevant))
     if judged is None or len(windows) < 2 or num_users < _MIN_USERS:
-        few = f"{num_users} users with history found anything in held-out windows and validation, {_MIN_USERS} are needed"
+        few = (
+            f"{num_users} users with history found anything in held-out windows and validation, {_MIN_USERS} are needed"
+        )
         return settings, SecondStageDecision(False, num_users=num_users, reason=few)
     parts = [judged, *windows]
     gains = [_gain(part, _network([w for w in windows if w is not part], tried)) for part in parts]

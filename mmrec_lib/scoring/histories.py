@@ -1,0 +1,68 @@
+"""Histories of the users of a batch as sparse matrices over the items of the fit, or those of today's catalogue.
+
+Shape letters: n users of a batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mmrec_lib.models.data import Histories
+from mmrec_lib.scoring.arrow_lists import groups_of_maps, list_offsets
+from mmrec_lib.scoring.catalogue import Catalogue
+
+
+def known_histories(batch: pa.RecordBatch, catalogue: Catalogue) -> Histories:
+    """Histories of what is in today's catalogue and in that of the fit, over the items of the fit.
+
+    Args:
+        batch: attributes, history_items, history_weights; and history_times where they are known.
+        catalogue: Items and model.
+    """
+    offsets = list_offsets(batch["history_items"])
+    is_listed, today = catalogue.listed(batch["history_items"].flatten())
+    weights = batch["history_weights"].flatten().fill_null(1.0).to_numpy(zero_copy_only=False)
+    is_known = is_listed & (weights > 0)
+    is_known[is_listed] &= catalogue.in_model.known[today]
+    columns = catalogue.in_model.of(today[is_known[is_listed]])
+    num_items = len(catalogue.ranker.item_ids)
+    times = None
+    if "history_times" in batch.schema.names:
+        seconds = batch["history_times"].flatten().fill_null(0.0).to_numpy(zero_copy_only=False)
+        times = _csr(offsets, is_known, columns, seconds[is_known], num_items)
+    matrix = _csr(offsets, is_known, columns, weights[is_known].astype(np.float32), num_items)
+    return Histories(matrix, groups_of_maps(batch["attributes"], catalogue.ranker.attribute_names), times)
+
+
+def history_of_today(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:
+    """[n, today's items] weights of the history."""
+    offsets = list_offsets(batch["history_items"])
+    is_listed, columns = catalogue.listed(batch["history_items"].flatten())
+    weights = batch["history_weights"].flatten().to_numpy(zero_copy_only=False)[is_listed]
+    return _csr(offsets, is_listed, columns, weights.astype(np.float32), len(catalogue.item_ids))
+
+
+def seen_items(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:
+    """[n, today's items] an entry for each item that the user must not get."""
+    offsets = list_offsets(batch["seen_item_ids"])
+    is_listed, columns = catalogue.listed(batch["seen_item_ids"].flatten())
+    return _csr(offsets, is_listed, columns, np.ones(len(columns), np.float32), len(catalogue.item_ids))
+
+
+def _csr(
+    offsets: NDArray[np.int64],
+    is_kept: NDArray[np.bool_],
+    columns: NDArray[np.int64],
+    values: NDArray[Any],
+    num_columns: int,
+) -> sparse.csr_matrix:
+    """Kept elements of lists as a sparse matrix; a column that stands twice in a list is summed."""
+    kept_before = np.concatenate([[0], np.cumsum(is_kept)])
+    matrix = sparse.csr_matrix((values, columns, kept_before[offsets]), shape=(len(offsets) - 1, num_columns))
+    matrix.sum_duplicates()
+    return matrix
