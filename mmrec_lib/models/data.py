@@ -227,6 +227,7 @@ def histories_of_lists(
     histories: Sequence[Sequence[str]],
     weights: Sequence[Sequence[float]] | None = None,
     attributes: Sequence[Mapping[str, Any]] | None = None,
+    times: Sequence[Sequence[float]] | None = None,
 ) -> Histories:
     """Histories from lists of item ids, one list a user; ids that the catalogue does not know are left out.
 
@@ -235,36 +236,43 @@ def histories_of_lists(
         histories: Items of each user.
         weights: Their weights, all 1 without; entries that are not above 0 are left out.
         attributes: Attributes of each user.
+        times: Epoch seconds of their entries, 0 where unknown, as all are without; of an item that stands twice the
+            latest counts.
 
     Raises:
-        ModelError: When a user's weights and items differ in number.
+        ModelError: When a user's items differ in number from weights or times.
     """
     rows: list[int] = []
     named: list[str] = []
     values: list[float] = []
+    seconds: list[float] = []
     for row, items in enumerate(histories):
         own = [1.0] * len(items) if weights is None else list(weights[row])
         if len(own) != len(items):
             raise ModelError(f"history {row}: needs one weight an item, got {len(own)} weights for {len(items)} items")
-        for item_id, weight in zip(items, own, strict=True):
+        moments = [0.0] * len(items) if times is None else list(times[row])
+        if len(moments) != len(items):
+            raise ModelError(f"history {row}: needs one time an item, got {len(moments)} times for {len(items)} items")
+        for item_id, weight, moment in zip(items, own, moments, strict=True):
             if weight > 0:
                 rows.append(row)
                 named.append(str(item_id))
                 values.append(float(weight))
+                seconds.append(float(moment))
     wanted = np.array(named, dtype=np.object_)
     known = catalogue.known(wanted)
-    matrix = sparse.csr_matrix(
-        (
-            np.array(values, dtype=np.float32)[known],
-            (np.array(rows, dtype=np.int64)[known], catalogue.positions(wanted[known])),
-        ),
-        shape=(len(histories), len(catalogue)),
-        dtype=np.float32,
+    found = Interactions.from_rows(
+        np.array(rows, dtype=np.int64)[known],
+        catalogue.positions(wanted[known]),
+        (len(histories), len(catalogue)),
+        np.array(values)[known],
+        np.array(seconds)[known],
     )
     names = sorted({name for known in attributes or () for name in known})
     return Histories(
-        matrix,
+        found.weights,
         {name: np.array([known.get(name) for known in attributes or ()], dtype=np.object_) for name in names},
+        None if times is None else found.times,
     )
 
 

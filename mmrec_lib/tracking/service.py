@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from typing import Any, Literal
 
 import mlflow
@@ -28,10 +29,12 @@ class RecentEvent(Section):
     Attributes:
         item_id: The item.
         weight: How much it says about liking the item.
+        ts: When it happened; null where unknown.
     """
 
     item_id: str
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    ts: datetime | None = None
 
 
 class UserControl(Section):
@@ -103,6 +106,7 @@ def create_app(model_uri: str, rules_folder: str | None = None) -> FastAPI:
         row = {
             "item_ids": [event.item_id for event in request.events],
             "weights": [event.weight for event in request.events],
+            "times": [event.ts for event in request.events],
             "attributes": request.attributes,
             "controls": [control.model_dump() for control in request.controls],
         }

@@ -7,6 +7,8 @@ Input, one row a user:
 
 - `item_ids`: the history, a list of item ids; None or an empty list for a user without one. Numbers are cast to text.
 - `weights` (optional): one number an item, of any numeric type; None, as a whole or in the list, counts as 1.
+- `times` (optional): when each item was last turned to, in epoch seconds or as a date with a time; None, as a whole or
+  in the list, is unknown. A model with a second stage tells from them what came last.
 - `attributes` (optional): the user's attributes, a mapping or a JSON object as text; None for none.
 - `controls` (optional): what the user set, a list of mappings with `action`, `target_kind`, `target` and, where wanted,
   `strength`, or the same as JSON; None for none. Needs rules.
@@ -57,6 +59,7 @@ def signature() -> ModelSignature:
             [
                 ColSpec(AnyType(), "item_ids"),
                 ColSpec(AnyType(), "weights", required=False),
+                ColSpec(AnyType(), "times", required=False),
                 ColSpec(AnyType(), "attributes", required=False),
                 ColSpec(AnyType(), "controls", required=False),
             ]
@@ -88,20 +91,20 @@ def recommend(
     if k < 1:
         raise ModelError(f"ranker input: the parameter k is the length of the lists and at least 1, got {k}")
     num_rows = len(model_input)
-    item_ids, weights = [], []
-    for row, (items, own) in enumerate(
-        zip(_column(model_input, "item_ids"), _column(model_input, "weights"), strict=True)
-    ):
-        ids, numbers = _history(row, items, own)
+    item_ids, weights, times = [], [], []
+    columns = (_column(model_input, name) for name in ("item_ids", "weights", "times"))
+    for row, (items, own, moments) in enumerate(zip(*columns, strict=True)):
+        ids, numbers, seconds = _history(row, items, own, moments)
         item_ids.append(ids)
         weights.append(numbers)
+        times.append(seconds)
     people = [_attributes(row, value) for row, value in enumerate(_column(model_input, "attributes"))]
     controls = [read_controls(row, value) for row, value in enumerate(_column(model_input, "controls"))]
     if rules is None and any(controls):
         row = next(row for row, own in enumerate(controls) if own)
         raise ModelError(f"ranker input, row {row}: controls need rules; load the model with model_config rules")
-    histories = histories_of_lists(ranker.item_index, item_ids, weights)
-    histories = Histories(histories.weights, group_values(people))
+    histories = histories_of_lists(ranker.item_index, item_ids, weights, times=times)
+    histories = Histories(histories.weights, group_values(people), histories.times)
     lists: list[list[str]] = []
     scores: list[list[float]] = []
     for start in range(0, num_rows, _BLOCK_ROWS):
@@ -144,17 +147,22 @@ def _column(model_input: pd.DataFrame, name: str) -> list[Any]:
     return model_input[name].tolist() if name in model_input else [None] * len(model_input)
 
 
-def _history(row: int, items: Any, weights: Any) -> tuple[list[str], list[float]]:
-    """Item ids as text and their weights; entries without an id are left out."""
+def _history(row: int, items: Any, weights: Any, times: Any) -> tuple[list[str], list[float], list[float]]:
+    """Item ids as text, their weights and times; entries without an id are left out."""
     ids = _listed(row, "item_ids", items)
-    numbers = _listed(row, "weights", weights)
-    if numbers and len(numbers) != len(ids):
-        raise ModelError(
-            f"ranker input, row {row}: needs one weight an item, got {len(numbers)} weights for {len(ids)} items"
-        )
-    pairs = zip(ids, numbers or [None] * len(ids), strict=True)
-    known = [(_item_id(row, item), _weight(row, weight)) for item, weight in pairs if not is_missing(item)]
-    return [item for item, _ in known], [weight for _, weight in known]
+    given = {"weight": _listed(row, "weights", weights), "time": _listed(row, "times", times)}
+    for name, values in given.items():
+        if values and len(values) != len(ids):
+            raise ModelError(
+                f"ranker input, row {row}: needs one {name} an item, got {len(values)} {name}s for {len(ids)} items"
+            )
+    entries = zip(ids, *(values or [None] * len(ids) for values in given.values()), strict=True)
+    known = [
+        (_item_id(row, item), _weight(row, weight), _seconds(row, moment))
+        for item, weight, moment in entries
+        if not is_missing(item)
+    ]
+    return [item for item, _, _ in known], [weight for _, weight, _ in known], [seconds for _, _, seconds in known]
 
 
 def _listed(row: int, column: str, value: Any) -> list[Any]:
@@ -189,6 +197,24 @@ def _weight(row: int, value: Any) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise ModelError(f"ranker input, row {row}: weights must be finite numbers or None, got {value!r:.80}")
+    return number
+
+
+def _seconds(row: int, value: Any) -> float:
+    """Epoch seconds of a time, 0 for an unknown one; one without a zone is UTC."""
+    if is_missing(value):
+        return 0.0
+    try:
+        if isinstance(value, bool):
+            raise ValueError("a truth value is no time")
+        is_number = isinstance(value, int | float | np.integer | np.floating)
+        number = float(value) if is_number else pd.to_datetime(value, utc=True).timestamp()
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"ranker input, row {row}: times must be epoch seconds, dates with a time or None, got {value!r:.80}"
+        ) from error
+    if not (math.isfinite(number) and number >= 0):
+        raise ModelError(f"ranker input, row {row}: times must lie between 1970 and now, got {value!r:.80}")
     return number
 
 

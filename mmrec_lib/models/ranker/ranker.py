@@ -197,7 +197,7 @@ class FittedRanker:
         return select_top(unseen, k)
 
     def additions(self, users: ProjectedUsers, items: npt.NDArray[np.integer]) -> Floats:
-        """What the second stage adds to the scores of candidates, [n, K] float32; zeros without a second stage.
+        """Additions of the second stage to the scores of candidates, [n, K] float32; zeros without a second stage.
 
         Args:
             users: n users, see `project`.

@@ -154,7 +154,7 @@ def latest_items(histories: Histories, length: int) -> tuple[Ints, Ints, Floats]
 
 
 def _successors(signals: ItemSignals, picked_NC: Ints, history_NL: Ints, centre: _Centre) -> list[npt.NDArray[Any]]:
-    """How much likelier candidates are after the latest item, and after the last few together."""
+    """Log lift of candidates after the latest item, and after the last few together."""
     by_place = []
     for place in range(min(_NUM_PREDECESSORS, history_NL.shape[1])):
         before = history_NL[:, place]

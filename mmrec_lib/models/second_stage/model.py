@@ -108,7 +108,7 @@ class SecondStage:
     history_length: int
 
     def additions(self, histories: Histories, items: npt.NDArray[np.integer], shares: Mapping[str, Floats]) -> Floats:
-        """What is added to the first stage's scores of users' candidates, [n, C] float32; 0 for users without history.
+        """Additions to the first stage's scores of users' candidates, [n, C] float32; 0 for users without history.
 
         Args:
             histories: n users, with times where they are known.
@@ -136,7 +136,7 @@ class SecondStage:
         return signals | {f"network/{name}": array for name, array in self.network.arrays().items()}
 
     def meta(self) -> dict[str, Any]:
-        """What else is saved, as JSON takes it."""
+        """The rest of its state, as JSON takes it."""
         return {
             "sources": list(self.sources),
             "block_names": list(self.signals.block_names),

@@ -136,13 +136,13 @@ def successors_of(interactions: Interactions, seed: int) -> sparse.csr_matrix:
     """
     times, num_items = interactions.times, interactions.shape[1]
     if not (times.data > 0).any():
-        return sparse.csr_matrix((num_items, num_items), dtype=np.float32)
+        return _no_pairs(num_items)
     times = sampled_rows(times, _MAX_USERS, seed)
     rows = np.repeat(np.arange(times.shape[0]), np.diff(times.indptr))
     order = np.lexsort((times.indices, times.data, rows))
     user, item, time = rows[order], times.indices[order], times.data[order]
     shape = (num_items, num_items)
-    counts = sparse.csr_matrix((num_items, num_items), dtype=np.float64)
+    counts = _no_pairs(num_items)
     for step, weight in enumerate(_STEPS, start=1):
         follows = (user[step:] == user[:-step]) & (time[step:] > time[:-step]) & (time[:-step] > 0)
         pairs = (item[:-step][follows], item[step:][follows])
@@ -153,6 +153,10 @@ def successors_of(interactions: Interactions, seed: int) -> sparse.csr_matrix:
     trust = counts.data / (counts.data + 2.0)
     lift = np.log1p(counts.data * total / (before[first] * after[counts.indices]) * trust)
     return _strongest(sparse.csr_matrix((lift.astype(np.float32), counts.indices, counts.indptr), shape=shape))
+
+
+def _no_pairs(num_items: int) -> sparse.csr_matrix:
+    return sparse.csr_matrix((np.zeros(0, np.float32), (np.zeros(0, np.int64),) * 2), shape=(num_items, num_items))
 
 
 def _strongest(matrix: sparse.csr_matrix) -> sparse.csr_matrix:

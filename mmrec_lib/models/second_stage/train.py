@@ -20,7 +20,8 @@ from mmrec_lib.models.second_stage.model import Network
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.topk.selection import NO_ITEM
 
-_BATCH_USERS = 64
+# Users of a step: few where there are few, so that an epoch has steps enough.
+_MIN_BATCH_USERS, _MAX_BATCH_USERS, _STEPS = 16, 64, 4
 _LEAST_SCALE = 1e-3
 _ITEMS_AT_ONCE = 8_192
 _ROLES = ("query", "key", "value", "match")
@@ -138,7 +139,8 @@ def train_network(parts: Sequence[Examples], blocks_IBD: Floats, settings: Secon
         optimiser = torch.optim.AdamW(
             network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        num_batches = -(-len(users) // _BATCH_USERS)
+        batch_users = min(max(len(users) // _STEPS, _MIN_BATCH_USERS), _MAX_BATCH_USERS)
+        num_batches = -(-len(users) // batch_users)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, settings.learning_rate, total_steps=settings.epochs * num_batches
         )

@@ -32,7 +32,7 @@ _MIN_USERS = 20
 
 @dataclass(frozen=True)
 class SecondStageDecision:
-    """What the second stage gained over the first stage's order, and whether it is kept.
+    """Gain of the second stage over the first stage's order, and whether it is kept.
 
     Attributes:
         is_kept: True where the interval of the gain lies above 0 and the validation part does not speak against it.

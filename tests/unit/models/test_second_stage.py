@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+
+from mmrec_lib.errors import ModelError
+from mmrec_lib.models.config import RankerSettings, TrainingConfig
+from mmrec_lib.models.data import Content, FitData, Histories, Interactions
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.ranker.pyfunc_file import recommend
+from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.ranker.second_stage import window_examples
+from mmrec_lib.models.second_stage.inputs import candidate_inputs, feature_names, latest_items
+from mmrec_lib.models.second_stage.modalities import FORMS
+from mmrec_lib.models.second_stage.signals import successors_of
+from mmrec_lib.models.second_stage_settings import FusionForm, SecondStageSettings
+from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage
+from mmrec_lib.topk.selection import NO_ITEM
+from tests.unit.models.checkerboard import SETTINGS, Checkerboard
+from tests.unit.models.circle import DAY, NUM_ITEMS, NUM_USERS, START, Circle, circle
+
+SMALL = SecondStageSettings(windows="time", num_candidates=12, epochs=50, attention_dim=4, hidden_dim=8, num_windows=2)
+
+
+@pytest.fixture(scope="module")
+def store() -> Circle:
+    return circle()
+
+
+@pytest.fixture(scope="module")
+def ranker(store: Circle) -> FittedRanker:
+    return fit_ranker(store.train, SETTINGS.model_copy(update={"second_stage": SMALL}))
+
+
+def first_stage_of(ranker: FittedRanker) -> FittedRanker:
+    return replace(ranker, second_stage=None)
+
+
+def first_hits(model: FittedRanker, store: Circle) -> float:
+    """Share of users whose next item is first."""
+    scores = model.score(store.train.histories())
+    seen = store.train.interactions.weights
+    scores[np.repeat(np.arange(NUM_USERS), np.diff(seen.indptr)), seen.indices] = -np.inf
+    return float((scores.argmax(axis=1) == store.rest.weights.indices).mean())
+
+
+def test_it_finds_what_comes_next_where_sets_of_items_cannot_tell(ranker: FittedRanker, store: Circle) -> None:
+    assert first_hits(first_stage_of(ranker), store) < 0.6
+    assert first_hits(ranker, store) > 0.8
+
+
+def test_it_is_kept_where_order_says_something(store: Circle) -> None:
+    config = TrainingConfig(second_stage=SMALL.model_copy(update={"windows": "auto"}))
+    settings, decision = choose_second_stage(store.train, store.rest, config, SETTINGS)
+    assert settings.second_stage == SMALL, "the validation part follows the training part in time"
+    assert decision.is_kept
+    assert decision.low > 0
+    assert 2 * NUM_USERS < decision.num_users <= 3 * NUM_USERS
+    assert str(decision).startswith("second stage kept: nDCG@10 +")
+
+
+def test_it_is_left_out_where_nothing_more_is_to_be_known(board: Checkerboard) -> None:
+    settings, decision = choose_second_stage(board.train, board.rest, TrainingConfig(second_stage=SMALL), SETTINGS)
+    assert settings == SETTINGS
+    assert not decision.is_kept
+    assert decision.low <= 0 <= decision.num_users
+    assert "the first stage's order stands" in str(decision)
+
+
+@pytest.mark.parametrize(("config", "said"), [(None, "training.second_stage is null"), (SMALL, "20 are needed")])
+def test_without_a_judgement_there_is_none(store: Circle, config: SecondStageSettings | None, said: str) -> None:
+    few = store.rest.where(np.arange(store.rest.weights.nnz) < 5)
+    train = store.train.with_interactions(store.train.interactions.where(store.train.interactions.weights.indices < 0))
+    first = store.train if config is None else replace(store.train, interactions=few)
+    settings, decision = choose_second_stage(first, few, TrainingConfig(second_stage=config), SETTINGS)
+    assert settings == SETTINGS
+    assert said in str(decision)
+    assert "nothing to learn from" in str(choose_second_stage(train, few, TrainingConfig(), SETTINGS)[1])
+
+
+def test_random_windows_are_taken_where_validation_does_not_follow_in_time(store: Circle) -> None:
+    shape = store.train.interactions.shape
+    drawn = np.random.default_rng(0).random(store.train.interactions.weights.nnz) < 0.3
+    train = store.train.with_interactions(store.train.interactions.where(~drawn))
+    assert train.interactions.shape == shape
+    asked = SMALL.model_copy(update={"windows": "auto", "epochs": 1})
+    settings, decision = choose_second_stage(
+        train, store.train.interactions.where(drawn), TrainingConfig(second_stage=asked), SETTINGS
+    )
+    if settings.second_stage is not None:
+        assert settings.second_stage.windows == "random"
+    assert decision.num_users > 20
+
+
+def test_examples_of_a_window_know_nothing_of_it(store: Circle) -> None:
+    """The signals of a window are those of the data before it, to the last entry."""
+    settings = SETTINGS.model_copy(update={"second_stage": SMALL})
+    times = store.train.interactions.times.data
+    for place, window in enumerate(window_examples(store.train, settings)):
+        cut = np.quantile(times, 1 - SMALL.window_share * (place + 1))
+        before = store.train.interactions.where(times <= cut)
+        assert (window.signals.successors != successors_of(before, SETTINGS.seed)).nnz == 0
+        np.testing.assert_array_equal(window.signals.is_new, before.item_counts() == 0)
+        seen = before.weights[np.flatnonzero(np.diff(before.weights.indptr) > 0)]
+        assert window.examples.inputs.items.max() < NUM_ITEMS
+        assert seen.nnz > 0
+
+
+def test_users_without_history_keep_the_first_stage_to_the_last_bit(ranker: FittedRanker) -> None:
+    nobody = Histories(sparse.csr_matrix((3, NUM_ITEMS), dtype=np.float32))
+    np.testing.assert_array_equal(ranker.score(nobody), first_stage_of(ranker).score(nobody))
+
+
+def test_the_best_candidates_stay_above_all_others(ranker: FittedRanker, store: Circle) -> None:
+    histories = store.train.histories()
+    users = ranker.project(histories)
+    top = ranker.candidates(users, SMALL.num_candidates)
+    scores = ranker.score(histories)
+    seen = histories.weights
+    scores[np.repeat(np.arange(NUM_USERS), np.diff(seen.indptr)), seen.indices] = -np.inf
+    added = ranker.additions(users, top.indices)
+    np.testing.assert_array_equal(np.take_along_axis(scores, top.indices, axis=1), top.scores + added)
+    assert np.abs(added).max() > 0
+    best = np.argsort(-scores, axis=1)[:, : SMALL.num_candidates]
+    assert (np.sort(best, axis=1) == np.sort(top.indices, axis=1)).all()
+
+
+def test_a_user_s_scores_do_not_depend_on_who_else_is_scored(ranker: FittedRanker, store: Circle) -> None:
+    histories = store.train.histories()
+    users = ranker.project(histories, users_at_once=16)
+    top = ranker.candidates(users, SMALL.num_candidates).indices
+    together = ranker.additions(users, top)
+    for user in (0, 7, NUM_USERS - 1):
+        alone = ranker.project(histories.rows(np.array([user])), users_at_once=16)
+        np.testing.assert_array_equal(ranker.additions(alone, top[user : user + 1])[0], together[user])
+
+
+def test_it_is_saved_and_loaded(ranker: FittedRanker, store: Circle, tmp_path: Path) -> None:
+    ranker.save(tmp_path)
+    loaded = FittedRanker.load(tmp_path)
+    np.testing.assert_array_equal(loaded.score(store.train.histories()), ranker.score(store.train.histories()))
+    assert loaded.settings.second_stage == SMALL
+
+
+def test_the_same_seed_gives_the_same_model(ranker: FittedRanker, store: Circle) -> None:
+    again = fit_ranker(store.train, ranker.settings)
+    assert ranker.second_stage is not None and again.second_stage is not None
+    for name, array in ranker.second_stage.arrays().items():
+        np.testing.assert_array_equal(again.second_stage.arrays()[name], array, err_msg=name)
+    other = fit_ranker(store.train, ranker.settings.model_copy(update={"seed": 1})).second_stage
+    assert other is not None
+    assert not np.array_equal(other.network.hidden, ranker.second_stage.network.hidden)
+
+
+def test_additions_are_what_the_formula_says(ranker: FittedRanker, store: Circle) -> None:
+    """One candidate at a time, in double precision, from the docstring of the module."""
+    second, histories = ranker.second_stage, store.train.histories()
+    assert second is not None
+    users = ranker.project(histories)
+    top = ranker.candidates(users, SMALL.num_candidates)
+    shares = ranker.explain(users, top.indices).shares
+    inputs = candidate_inputs(second.signals, histories, top.indices, shares, SMALL.history_length)
+    network, found = second.network, second.network.additions(inputs)
+    arrays = {name: array.astype(np.float64) for name, array in network.arrays().items()}
+    for user in (0, 50):
+        latest = [item for item in inputs.history[user] if item != NO_ITEM]
+        for place in (0, 5):
+            item = inputs.items[user, place]
+            x = (inputs.features[user, place] - arrays["mean"]) / arrays["scale"]
+            hidden = x @ arrays["hidden"] + arrays["hidden_bias"]
+            expected = (hidden / (1 + np.exp(-hidden))) @ arrays["output"] + x @ arrays["linear"]
+            logits = [
+                arrays["query"][item] @ arrays["key"][before] / math.sqrt(SMALL.attention_dim)
+                + arrays["gap_bias"][inputs.gaps[user, at]]
+                + arrays["strength"][0] * inputs.strengths[user, at]
+                for at, before in enumerate(latest)
+            ]
+            attention = np.exp(logits) / np.exp(logits).sum()
+            attended = sum(share * arrays["value"][before] for share, before in zip(attention, latest, strict=True))
+            expected += float(attended @ arrays["match"][item])
+            assert found[user, place] == pytest.approx(expected / arrays["first_stage"][0], rel=1e-4, abs=1e-5)
+
+
+def test_features_have_their_names(ranker: FittedRanker, store: Circle) -> None:
+    second = ranker.second_stage
+    assert second is not None
+    users = ranker.project(store.train.histories())
+    items = ranker.candidates(users, 4).indices
+    shares = ranker.explain(users, items).shares
+    inputs = candidate_inputs(second.signals, store.train.histories(), items, shares, 3)
+    names = feature_names(second.signals, second.sources)
+    assert inputs.features.shape == (NUM_USERS, 4, len(names)) == (NUM_USERS, 4, len(second.network.mean))
+    assert {"share/ials", "successor", "latest/image:images", "popularity/16", "last"} <= set(names)
+
+
+def test_latest_items_are_by_time_with_their_ages() -> None:
+    weights = sparse.csr_matrix(np.array([[1.0, 3.0, 2.0], [0, 0, 0], [0, 1, 0]], dtype=np.float32))
+    times = weights.astype(np.float64)
+    times.data = np.array([START, START - 180.0, 0.0, START])
+    history, gaps, strengths = latest_items(Histories(weights, times=times), 2)
+    assert history.tolist() == [[0, 1], [NO_ITEM, NO_ITEM], [1, NO_ITEM]]
+    assert gaps[0].tolist() == [0, 2]  # log2(1 + 180 / 60)
+    np.testing.assert_allclose(strengths[0], np.log([0.5, 1.5]), rtol=1e-6)
+
+
+def test_successors_are_shrunken_lifts_in_the_order_of_time() -> None:
+    # 0 → 1 for everybody, at one time with 2 for the last user.
+    rows, columns, days = [0, 0, 1, 1, 2, 2, 2], [0, 1, 0, 1, 0, 1, 2], [0, 1, 0, 1, 0, 1, 1]
+    data = Interactions.from_rows(rows, columns, (3, 3), times=START + DAY * np.array(days))
+    found = successors_of(data, seed=0).toarray()
+    assert found[0, 1] > found[0, 2] > 0
+    assert found[1].tolist() == found[2].tolist() == [0, 0, 0], (
+        "nothing comes after them, and equal times have no order"
+    )
+    total = 3 + 1 + 0.5  # 0 → 1 three times, 0 → 2 one step on, and none two steps on
+    assert found.sum() < total * 3
+
+
+def hostile_stores(store: Circle) -> dict[str, FitData]:
+    data, interactions = store.train, store.train.interactions
+    constant = Content.from_vectors("image:images", np.ones((NUM_ITEMS, 6)))
+    one_user = np.repeat(np.arange(NUM_USERS), np.diff(interactions.weights.indptr)) < 1
+    return {
+        "no content": data.without_content(),
+        "no times": data.with_interactions(Interactions.from_rows(*interactions.weights.nonzero(), interactions.shape)),
+        "constant vectors": replace(data, contents={"image:images": constant}),
+        "one user": data.with_interactions(interactions.where(one_user)),
+        "two items": data.with_interactions(interactions.where(interactions.weights.indices < 2)),
+    }
+
+
+@pytest.mark.parametrize("name", ["no content", "no times", "constant vectors", "one user", "two items"])
+def test_every_store_gets_finite_scores(store: Circle, name: str) -> None:
+    data = hostile_stores(store)[name]
+    for windows in ("time", "random"):
+        chosen = SMALL.model_copy(update={"epochs": 1, "windows": windows})
+        model = fit_ranker(data, SETTINGS.model_copy(update={"second_stage": chosen}))
+        assert np.isfinite(model.score(data.histories())).all()
+
+
+@pytest.mark.parametrize("form", get_args(FusionForm))
+def test_every_form_masks_what_is_missing_and_trains(store: Circle, form: FusionForm) -> None:
+    torch.manual_seed(0)
+    fuse = FORMS[form](3, 4, 8).eval()
+    blocks = torch.randn(5, 3, 4)
+    has = torch.tensor([[True, False, True]] * 4 + [[False] * 3])
+    other = torch.where(has[:, :, None], blocks, torch.randn(5, 3, 4))
+    with torch.no_grad():
+        torch.testing.assert_close(fuse(blocks, has), fuse(other, has))
+        assert torch.isfinite(fuse(blocks, has)).all()
+        assert not torch.allclose(fuse(blocks, has)[0], fuse(blocks, has)[1])
+    chosen = SMALL.model_copy(update={"form": form, "epochs": 2})
+    model = fit_ranker(store.train, SETTINGS.model_copy(update={"second_stage": chosen}))
+    assert np.isfinite(model.score(store.train.histories())).all()
+
+
+def test_shares_of_another_first_stage_are_refused(ranker: FittedRanker, store: Circle) -> None:
+    assert ranker.second_stage is not None
+    with pytest.raises(ModelError, match="fitted with shares of"):
+        ranker.second_stage.additions(
+            store.train.histories(), np.zeros((NUM_USERS, 1)), {"ease": np.zeros((NUM_USERS, 1))}
+        )
+
+
+def test_a_served_model_tells_from_times_what_came_last(ranker: FittedRanker) -> None:
+    items = [f"i{place:02d}" for place in range(10, 16)]
+    forwards = [START + DAY * place for place in range(6)]
+    frame = pd.DataFrame({"item_ids": [items, items], "times": [forwards, forwards[::-1]]})
+    found = recommend(ranker, frame, k=1)["item_ids"].tolist()
+    assert found[0] == ["i16"]
+    assert found[1] != ["i16"]
+    dates = pd.DataFrame({"item_ids": [items], "times": [[pd.Timestamp(moment, unit="s") for moment in forwards]]})
+    assert recommend(ranker, dates, k=5)["item_ids"][0] == recommend(ranker, frame, k=5)["item_ids"][0]
+    unknown = recommend(ranker, pd.DataFrame({"item_ids": [items], "times": [None]}), k=3)
+    assert unknown["item_ids"][0] == recommend(ranker, pd.DataFrame({"item_ids": [items]}), k=3)["item_ids"][0]
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ([1.0], "needs one time an item, got 1 times for 2 items"),
+        (["yesterday", None], "times must be epoch seconds, dates with a time or None, got 'yesterday'"),
+        ([True, None], "times must be epoch seconds"),
+        ([-5, None], "times must lie between 1970 and now"),
+        ([float("inf"), None], "times must lie between 1970 and now"),
+    ],
+)
+def test_bad_times_are_named(ranker: FittedRanker, times: list[Any], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        recommend(ranker, pd.DataFrame({"item_ids": [["i01", "i02"]], "times": [times]}))
+
+
+def test_histories_need_times_of_the_same_positions(store: Circle) -> None:
+    weights = store.train.interactions.weights
+    with pytest.raises(ModelError, match="times must have the stored positions of weights"):
+        Histories(weights, times=sparse.csr_matrix(weights.shape))
+
+
+def test_settings_without_a_second_stage_stay_as_they_were() -> None:
+    assert RankerSettings().second_stage is None
+    assert RankerSettings.model_validate(RankerSettings().model_dump(mode="json")) == RankerSettings()
