@@ -27,7 +27,7 @@ from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, relative_weights
 from mmrec_lib.models.ranker.projection import Projector, Search, plain_search
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
-from mmrec_lib.models.second_stage.model import SecondStage
+from mmrec_lib.models.second_stage.model import SecondStage, lowering
 from mmrec_lib.models.sources.base import Source
 from mmrec_lib.models.sources.cold_items import ColdItemModel
 from mmrec_lib.models.sources.content import BlockTransform
@@ -176,9 +176,7 @@ class FittedRanker:
             top = self.candidates(part, self.second_stage.num_candidates, scores[rows])
             is_item = top.indices != NO_ITEM
             new = top.scores + self.additions(part, top.indices)
-            lowest = np.where(is_item, top.scores, np.inf).min(axis=1), np.where(is_item, new, np.inf).min(axis=1)
-            has_any = is_item.any(axis=1)
-            scores[rows] += np.where(has_any, np.minimum(lowest[1] - lowest[0], 0.0), 0.0)[:, None]
+            scores[rows] += lowering(top.scores, new)[:, None]
             users_at, places = np.nonzero(is_item)
             scores[rows.start + users_at, top.indices[users_at, places]] = new[users_at, places]
         return scores

@@ -159,3 +159,20 @@ class SecondStage:
             num_candidates=int(meta["num_candidates"]),
             history_length=int(meta["history_length"]),
         )
+
+
+def lowering(before_NC: Floats, after_NC: Floats) -> Floats:
+    """[n] what is added to the scores of all other items, 0 at most, so that they stay below the candidates.
+
+    Args:
+        before_NC: Scores of the candidates in the first stage, -inf where there is none.
+        after_NC: Their scores in the second.
+    """
+    is_item = np.isfinite(before_NC)
+    lowest = [
+        np.where(is_item, scores, np.float32(np.inf)).min(axis=1, initial=np.inf) for scores in (before_NC, after_NC)
+    ]
+    has_any = is_item.any(axis=1)
+    old, new = (np.where(has_any, values, np.float32(0)) for values in lowest)
+    lowered: Floats = np.minimum(new - old, 0).astype(np.float32)
+    return lowered
