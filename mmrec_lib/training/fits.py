@@ -14,6 +14,7 @@ from mmrec_lib.features.load import Snapshot
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.tuning.baselines import (
     BaselineSettings,
     FittedBaseline,
@@ -33,11 +34,19 @@ _INDEX = "fits.json"
 
 @dataclass(frozen=True)
 class ChosenSettings:
-    """Settings of the ranker and of each baseline, chosen on validation, and what was decided on the second stage."""
+    """Settings of the ranker and of each baseline, chosen on validation.
+
+    Attributes:
+        ranker: Settings of the ranker.
+        baselines: Settings of each baseline.
+        decision: Decision on the second stage.
+        second_stage: The one of fit 1, where it is kept.
+    """
 
     ranker: RankerSettings
     baselines: Mapping[str, BaselineSettings]
-    second_stage: SecondStageDecision
+    decision: SecondStageDecision
+    second_stage: SecondStage | None
 
 
 def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
@@ -48,8 +57,8 @@ def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
     baselines: dict[str, BaselineSettings] = {
         name: choose_baseline(name, train, valid, config, first_stage) for name in names
     }
-    ranker, decision = choose_second_stage(train, valid, config, first_stage)
-    return ChosenSettings(ranker, baselines, decision)
+    ranker, decision, second_stage = choose_second_stage(train, valid, config, first_stage)
+    return ChosenSettings(ranker, baselines, decision, second_stage)
 
 
 def evaluated_fits(config: TrainingConfig) -> dict[str, str]:
@@ -70,7 +79,7 @@ def save_fits(snapshot: Snapshot, chosen: ChosenSettings, config: TrainingConfig
     fits = evaluated_fits(config)
     for fit in sorted(set(fits.values())):
         data = snapshot.fit_data(fit)
-        ranker = fit_ranker(data, chosen.ranker)
+        ranker = fit_ranker(data, chosen.ranker, second_stage=chosen.second_stage if fit == "fit1" else None)
         ranker.save(folder / fit / RANKER)
         index[fit] = {RANKER: "ranker"}
         for name, settings in chosen.baselines.items():

@@ -72,13 +72,13 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
                 "training": config.model_dump(mode="json"),
                 "ranker": chosen.ranker.model_dump(mode="json"),
                 "baseline": {name: s.model_dump(mode="json") for name, s in chosen.baselines.items()},
-                "second_stage": asdict(chosen.second_stage),
+                "second_stage": asdict(chosen.decision),
             },
             tags={FINGERPRINT_TAG: fingerprint, PUBLISHED_FIT_TAG: fit},
         )
     registry.set_alias(CANDIDATE, model.version)
     counts[VERSION_COUNT] = int(model.version)
-    told = f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}; {chosen.second_stage}"
+    told = f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}; {chosen.decision}"
     return counts, f"{told}{gone}{bounded}"
 
 

@@ -18,8 +18,8 @@ from mmrec_lib.evaluation.significance import mean_intervals
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Doubles, FitData, Interactions
 from mmrec_lib.models.ranker.first_stage import fit_first_stage
-from mmrec_lib.models.ranker.second_stage import WindowExamples, examples_of, window_examples
-from mmrec_lib.models.second_stage.model import Network
+from mmrec_lib.models.ranker.second_stage import WindowExamples, examples_of, fit_on_windows, window_examples
+from mmrec_lib.models.second_stage.model import Network, SecondStage
 from mmrec_lib.models.second_stage.train import train_network
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.models.tuning.validation import CUT_OFF
@@ -65,8 +65,8 @@ class SecondStageDecision:
 
 def choose_second_stage(
     train: FitData, valid: Interactions, config: TrainingConfig, settings: RankerSettings
-) -> tuple[RankerSettings, SecondStageDecision]:
-    """Settings with the second stage where it is kept, and the decision.
+) -> tuple[RankerSettings, SecondStageDecision, SecondStage | None]:
+    """Settings with the second stage where it is kept, the decision, and the second stage of the training part.
 
     Args:
         train: The training part.
@@ -75,9 +75,9 @@ def choose_second_stage(
         settings: Settings of the first stage.
     """
     if config.second_stage is None:
-        return settings, SecondStageDecision(False, reason="training.second_stage is null")
+        return settings, SecondStageDecision(False, reason="training.second_stage is null"), None
     if not train.interactions.weights.nnz:
-        return settings, SecondStageDecision(False, reason="there is nothing to learn from")
+        return settings, SecondStageDecision(False, reason="there is nothing to learn from"), None
     tried = settings.model_copy(update={"second_stage": _with_windows(config.second_stage, train, valid)})
     assert tried.second_stage is not None
     first_stage = fit_first_stage(train, settings)
@@ -88,9 +88,12 @@ def choose_second_stage(
         few = (
             f"{num_users} users with history found anything in held-out windows and validation, {_MIN_USERS} are needed"
         )
-        return settings, SecondStageDecision(False, num_users=num_users, reason=few)
-    parts = [judged, *windows]
-    gains = [_gain(part, _network([w for w in windows if w is not part], tried)) for part in parts]
+        return settings, SecondStageDecision(False, num_users=num_users, reason=few), None
+    fitted = fit_on_windows(train, tried, windows)
+    if fitted is None:
+        return settings, SecondStageDecision(False, reason="no candidate was turned to in any window"), None
+    gains = [_gain(judged, fitted.network)]
+    gains += [_gain(part, _network([w for w in windows if w is not part], tried)) for part in windows]
     pooled = np.concatenate(gains)
     (low,), (high,) = mean_intervals(pooled[:, None], _NUM_BOOTSTRAP, settings.seed)
     _, (valid_high,) = mean_intervals(gains[0][:, None], _NUM_BOOTSTRAP, settings.seed)
@@ -103,7 +106,7 @@ def choose_second_stage(
         num_users=len(pooled),
     )
     _log.info("%s", decision)
-    return tried if decision.is_kept else settings, decision
+    return (tried, decision, fitted) if decision.is_kept else (settings, decision, None)
 
 
 def _with_windows(chosen: SecondStageSettings, train: FitData, valid: Interactions) -> SecondStageSettings:

@@ -59,7 +59,13 @@ def test_it_finds_what_comes_next_where_sets_of_items_cannot_tell(ranker: Fitted
 
 def test_it_is_kept_where_order_says_something(store: Circle) -> None:
     config = TrainingConfig(second_stage=SMALL.model_copy(update={"windows": "auto"}))
-    settings, decision = choose_second_stage(store.train, store.rest, config, SETTINGS)
+    settings, decision, second_stage = choose_second_stage(store.train, store.rest, config, SETTINGS)
+    own = fit_ranker(store.train, settings).second_stage
+    assert own is not None and second_stage is not None
+    for name, array in own.arrays().items():
+        np.testing.assert_array_equal(
+            second_stage.arrays()[name], array, err_msg="the one that need not be fitted again"
+        )
     assert settings.second_stage == SMALL, "the validation part follows the training part in time"
     assert decision.is_kept
     assert decision.low > 0
@@ -68,7 +74,7 @@ def test_it_is_kept_where_order_says_something(store: Circle) -> None:
 
 
 def test_it_is_left_out_where_nothing_more_is_to_be_known(board: Checkerboard) -> None:
-    settings, decision = choose_second_stage(board.train, board.rest, TrainingConfig(second_stage=SMALL), SETTINGS)
+    settings, decision, _ = choose_second_stage(board.train, board.rest, TrainingConfig(second_stage=SMALL), SETTINGS)
     assert settings == SETTINGS
     assert not decision.is_kept
     assert decision.low <= 0 <= decision.num_users
@@ -80,7 +86,7 @@ def test_without_a_judgement_there_is_none(store: Circle, config: SecondStageSet
     few = store.rest.where(np.arange(store.rest.weights.nnz) < 5)
     train = store.train.with_interactions(store.train.interactions.where(store.train.interactions.weights.indices < 0))
     first = store.train if config is None else replace(store.train, interactions=few)
-    settings, decision = choose_second_stage(first, few, TrainingConfig(second_stage=config), SETTINGS)
+    settings, decision, _ = choose_second_stage(first, few, TrainingConfig(second_stage=config), SETTINGS)
     assert settings == SETTINGS
     assert said in str(decision)
     assert "nothing to learn from" in str(choose_second_stage(train, few, TrainingConfig(), SETTINGS)[1])
@@ -92,7 +98,7 @@ def test_random_windows_are_taken_where_validation_does_not_follow_in_time(store
     train = store.train.with_interactions(store.train.interactions.where(~drawn))
     assert train.interactions.shape == shape
     asked = SMALL.model_copy(update={"windows": "auto", "epochs": 1})
-    settings, decision = choose_second_stage(
+    settings, decision, _ = choose_second_stage(
         train, store.train.interactions.where(drawn), TrainingConfig(second_stage=asked), SETTINGS
     )
     if settings.second_stage is not None:

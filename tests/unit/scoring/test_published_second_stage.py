@@ -62,7 +62,14 @@ def batch_of(store: Circle, ranker: FittedRanker) -> pa.RecordBatch:
 def test_published_lists_are_those_of_the_model(store: Circle, catalogue: Catalogue, k: int) -> None:
     ranker, ids = catalogue.ranker, catalogue.ranker.item_ids
     everything = build_rules(
-        pa.table({"item_id": ids, "available": [True] * len(ids), "categories": [["all"]] * len(ids)}),
+        pa.table(
+            {
+                "item_id": ids,
+                "available": [True] * len(ids),
+                "categories": [["all"]] * len(ids),
+                "attributes": pa.array([None] * len(ids), MAP),
+            }
+        ),
         ShowingConfig(),
         date(2026, 1, 1),
         {},
