@@ -79,7 +79,8 @@ MODEL_METRIC = TableContract(
             "metric",
             StringType(),
             "ndcg, recall, precision, map, f1, mrr, hit_rate, auc, gauc, coverage, gini, novelty, average_popularity, "
-            "popularity_percentile, serendipity; ndcg_gap and recall_gap between groups; on lists also diversity, miscalibration. See docs/evaluation.md.",
+            "popularity_percentile, serendipity; ndcg_gap and recall_gap between groups; "
+            "on lists also diversity, miscalibration. See docs/evaluation.md.",
             required=True,
         ),
         Column("k", IntegerType(), "Cut-off; 0 for metrics of the whole ranking (auc, gauc).", required=True),
