@@ -7,6 +7,8 @@ Optimized Cost per Click in Taobao Display Advertising (GAUC).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -55,8 +57,8 @@ def relevant_midranks(
     # Masked items stand first; a candidate that a model gave -inf too is tied with no candidate above it.
     below = np.maximum(_num_below(ascending, rows, wanted) - num_masked[rows], 0)
     up_to = _num_below(ascending, rows, np.nextafter(wanted, np.float32(np.inf))) - num_masked[rows]
-    midranks: NDArray[np.float64] = (below + up_to + 1) / 2
-    return midranks
+    ranks: NDArray[np.float64] = (below + up_to + 1) / 2
+    return ranks
 
 
 def _num_below(
@@ -71,13 +73,28 @@ def _num_below(
     return low
 
 
+def midranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Ranks of values, from 1 for the lowest; equal ones share the mean of theirs.
+
+    Args:
+        values: [n] without NaN.
+
+    Example:
+        >>> midranks(np.array([5, 1, 5])).tolist()
+        [2.5, 1.0, 2.5]
+    """
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return ranks
+
+
 def auc_of_midranks(
-    midranks: NDArray[np.float64], relevant: sparse.csr_matrix, num_candidates: NDArray[np.integer]
+    ranks: NDArray[np.float64], relevant: sparse.csr_matrix, num_candidates: NDArray[np.integer]
 ) -> NDArray[np.float64]:
     """Area under the curve of each user, from the ranks of the relevant items by the Mann-Whitney statistic.
 
     Args:
-        midranks: [relevant.nnz] see `relevant_midranks`.
+        ranks: [relevant.nnz] see `relevant_midranks`.
         relevant: [n, num_items].
         num_candidates: [n] candidates, the relevant ones among them.
 
@@ -86,7 +103,7 @@ def auc_of_midranks(
     """
     num_relevant = np.diff(relevant.indptr)
     rows = np.repeat(np.arange(len(num_relevant)), num_relevant)
-    sums = np.bincount(rows, weights=midranks, minlength=len(num_relevant))
+    sums = np.bincount(rows, weights=ranks, minlength=len(num_relevant))
     num_pairs = num_relevant * (num_candidates - num_relevant)
     ordered = sums - num_relevant * (num_relevant + 1) / 2
     return np.where(num_pairs > 0, ordered / np.maximum(num_pairs, 1), NO_PAIR)

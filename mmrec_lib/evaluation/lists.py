@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import rankdata
 
 from mmrec_lib.errors import ModelError
+from mmrec_lib.evaluation.auc import midranks
 from mmrec_lib.evaluation.metrics import hit_lists
 
 _BLOCK = 2048
@@ -109,7 +109,7 @@ def popularity_percentile(top: NDArray[np.int32], popularity: NDArray[Any], k: i
         [0.875, 0.5]
     """
     counts_I = _counts(popularity)
-    return _list_mean(_first(top, k), (rankdata(counts_I) - 0.5) / max(len(counts_I), 1))
+    return _list_mean(_first(top, k), (midranks(counts_I) - 0.5) / max(len(counts_I), 1))
 
 
 def serendipity(

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.special import xlogy
-from scipy.stats import rankdata
 
 from mmrec_lib.errors import ModelError
+from mmrec_lib.evaluation.auc import midranks
 
 Doubles = npt.NDArray[np.float64]
 
@@ -71,7 +71,7 @@ def pooled_auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     num_pairs = num_positive * (len(labels_N) - num_positive)
     if num_pairs == 0:
         raise ModelError("auc: labels must hold both 0 and 1, else there is no pair to order")
-    ranks_N = rankdata(scores_N)
+    ranks_N = midranks(scores_N)
     return float((ranks_N[labels_N == 1].sum() - num_positive * (num_positive + 1) / 2) / num_pairs)
 
 
@@ -119,7 +119,7 @@ def reliability_curve(labels: npt.ArrayLike, probabilities: npt.ArrayLike, num_b
     if num_bins < 1:
         raise ModelError(f"calibration: at least one bin is needed, got {num_bins}")
     # The middle of tied ranks decides, so that no order of the input does.
-    middle_N = (rankdata(probabilities_N) - 0.5) / len(probabilities_N)
+    middle_N = (midranks(probabilities_N) - 0.5) / len(probabilities_N)
     counts_B, labels_B, sums_B = (
         np.bincount((middle_N * num_bins).astype(np.int64), weights=weights, minlength=num_bins)
         for weights in (None, labels_N, probabilities_N)
