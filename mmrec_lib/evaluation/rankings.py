@@ -111,9 +111,7 @@ def rank_all(
         with_cold = np.isin(some, cold_users, assume_unique=True)
         own, hidden = histories.rows(some), masked[some]
         hidden_at = np.repeat(np.arange(some.size), np.diff(hidden.indptr)), hidden.indices
-        popular = np.tile(popularity.astype(np.float32), (some.size, 1))
-        popular[hidden_at] = -np.inf
-        expected.append(select_top(popular, length).indices)
+        expected.append(_popular_lists(popularity, some.size, hidden_at, length))
         for name, model in models.items():
             # A copy, because a model may hand out an array of its own.
             scores = np.array(model.score(own), dtype=np.float32, order="C")
@@ -141,10 +139,22 @@ def rank_all(
         _view(cold, cold_users, cold_wanted, num_cold, ks),
         _view(in_all, cold_users, cold_wanted, num_items - num_seen, ks),
     ]
-    popular_lists = np.concatenate([np.zeros((0, length), np.int32), *expected])
+    popular = np.concatenate([np.zeros((0, length), np.int32), *expected])
     for name, top in views[0].lists.items():
-        views[0].values[name] |= _popularity_metrics(top, popular_lists, views[0].relevant, popularity, ks)
+        views[0].values[name] |= _popularity_metrics(top, popular, views[0].relevant, popularity, ks)
     return Rankings(tuple(ks), users, num_seen, popularity, cold_items, *views)
+
+
+def _popular_lists(
+    popularity: NDArray[np.int64],
+    num_users: int,
+    hidden_at: tuple[NDArray[np.intp], NDArray[np.int32]],
+    length: int,
+) -> NDArray[np.int32]:
+    """[num_users, length] most popular items that are not hidden, the lists that one expects."""
+    scores = np.tile(popularity.astype(np.float32), (num_users, 1))
+    scores[hidden_at] = -np.inf
+    return select_top(scores, length).indices
 
 
 @dataclass
