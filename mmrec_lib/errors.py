@@ -52,6 +52,10 @@ class NoDataError(MmrecError):
     """Raised when a job finds no data to work on, such as an as-of date before the first event."""
 
 
+class LeakageError(MmrecError):
+    """Raised when data of a fit hold what only the part that it is evaluated on may know."""
+
+
 class EncoderError(MmrecError):
     """Raised when an encoder cannot be loaded, or its directory is not what its config says."""
 

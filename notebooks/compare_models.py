@@ -41,15 +41,16 @@ for model in registry.versions():
 # MAGIC ## The ranker and the baselines of each version
 # MAGIC
 # MAGIC `fit1` is trained on train, `fit2` on train and valid with the same settings. `diff` is the ranker minus the baseline, paired by
-# MAGIC user: the ranker is better where the whole interval lies above 0.
+# MAGIC user: the ranker is better where the whole interval lies above 0. `p_adjusted` is the p-value of the difference after Holm's
+# MAGIC correction for all baselines.
 
 # COMMAND ----------
 
-metrics = lakehouse.read("model_metric").where((F.col("metric") == metric) & (F.col("k") == k))
-table = metrics.select(
-    "model_version", "fit", "part", "segment", "model", "num_users",
-    *[F.round(name, 4).alias(name) for name in ("value", "ci_low", "ci_high", "diff", "diff_low", "diff_high")],
-)
+of_metric = lakehouse.read("model_metric").where((F.col("metric") == metric) & (F.col("k") == k))
+is_group = F.col("segment").contains(":")
+metrics = of_metric.where(~is_group)
+numbers = [F.round(name, 4).alias(name) for name in ("value", "ci_low", "ci_high", "diff", "diff_low", "diff_high", "p_adjusted")]
+table = metrics.select("model_version", "fit", "part", "segment", "model", "num_users", *numbers)
 table.orderBy(F.col("model_version").cast("int"), "fit", "part", "segment", F.desc("value")).show(200, truncate=False)
 
 # COMMAND ----------
@@ -74,6 +75,18 @@ for fit, of_fit in rows.groupby("fit"):
     figure.tight_layout()
     plt.show()
     plt.close(figure)
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## Groups of users and items, the ranker of the newest version on test
+# MAGIC
+# MAGIC Groups are told at the smallest cut-off of `evaluation.ks`.
+
+# COMMAND ----------
+
+of_newest = of_metric.where(is_group & (F.col("model_version") == newest) & (F.col("part") == "test") & (F.col("model") == "ranker"))
+of_newest.select("fit", "segment", "num_users", *numbers[:3]).orderBy("fit", "segment").show(200, truncate=False)
 
 # COMMAND ----------
 

@@ -71,16 +71,19 @@ MODEL_METRIC = TableContract(
         Column(
             "segment",
             StringType(),
-            "all, warm, cold, cold_items, cold_items_in_all, or lists: effects of rules and re-ranking.",
+            "all, warm, cold, cold_items, cold_items_in_all; <grouping>:<group> of users or items, <grouping> for the "
+            "gap between its groups; or lists: effects of rules and re-ranking.",
             required=True,
         ),
         Column(
             "metric",
             StringType(),
-            "ndcg, recall, precision, map or coverage; on lists also diversity, novelty, miscalibration, gini.",
+            "ndcg, recall, precision, map, f1, mrr, hit_rate, auc, gauc, coverage, gini, novelty, average_popularity, "
+            "popularity_percentile, serendipity; ndcg_gap and recall_gap between groups; "
+            "on lists also diversity, miscalibration. See docs/evaluation.md.",
             required=True,
         ),
-        Column("k", IntegerType(), "Cut-off.", required=True),
+        Column("k", IntegerType(), "Cut-off; 0 for metrics of the whole ranking (auc, gauc).", required=True),
         Column("value", DoubleType(), "Mean over users.", required=True),
         Column("ci_low", DoubleType(), "Lower end of the 95 % bootstrap interval over users."),
         Column("ci_high", DoubleType(), "Upper end of it."),
@@ -88,6 +91,12 @@ MODEL_METRIC = TableContract(
         Column("diff_low", DoubleType(), "Lower end of the 95 % interval of the difference."),
         Column("diff_high", DoubleType(), "Upper end of it."),
         Column("num_users", LongType(), "Users averaged.", required=True),
+        Column("p_value", DoubleType(), "Of the difference, two-sided: random signs, paired by user."),
+        Column(
+            "p_adjusted",
+            DoubleType(),
+            "The same after Holm's correction for all models compared by this metric on this segment.",
+        ),
     ),
     key=("model_version", "fit", "part", "model", "segment", "metric", "k"),
 )

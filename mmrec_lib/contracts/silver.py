@@ -224,6 +224,7 @@ TRAINING_CONTENT = TableContract(
         Column("item_id", StringType(), "The item.", required=True),
         Column("tokens", ArrayType(StringType()), "Sparse features: names; null for a dense block."),
         Column("vector", VECTOR, "Dense features, float32; null for a sparse block."),
+        Column("latest_ts", TimestampType(), "Time of the latest review in it (UTC); null where nothing has a time."),
     ),
     key=("snapshot_id", "fit", "feature", "item_id"),
     partition_by=("snapshot_id",),
@@ -261,9 +262,14 @@ TRAINING_SNAPSHOT = TableContract(
     columns=(
         Column("snapshot_id", StringType(), "Key.", required=True),
         Column("as_of_date", DateType(), "Events before this UTC date count.", required=True),
-        Column("split_source", StringType(), "given when the events brought their split, else by_time.", required=True),
-        Column("valid_from_ts", TimestampType(), "First time of valid; null with a given split."),
-        Column("test_from_ts", TimestampType(), "First time of test; null with a given split."),
+        Column(
+            "split_source",
+            StringType(),
+            "given when the events brought their split, else features.split.",
+            required=True,
+        ),
+        Column("valid_from_ts", TimestampType(), "First time of valid; null unless split by time."),
+        Column("test_from_ts", TimestampType(), "First time of test; null unless split by time."),
         Column(
             "table_versions",
             MapType(StringType(), LongType()),

@@ -9,11 +9,33 @@ from mmrec_lib.section import Section
 MAX_BLOCK_USERS = 1024
 
 
+class GroupConfig(Section):
+    """Groups of users and items whose metrics are told apart; see `evaluation.groups`."""
+
+    min_users: int = Field(default=30, ge=2, description="Users that a group needs; smaller ones are not told.")
+    max_attributes: int = Field(
+        default=6, ge=0, description="Attributes of users that make groups, at most: those known of the most users."
+    )
+    max_values: int = Field(
+        default=6,
+        ge=0,
+        description="Values of an attribute that are groups, at most; below 2 there are no groups at all.",
+    )
+    head_share: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of the items with interactions, most popular first, that is the head.",
+    )
+
+
 class EvaluationConfig(Section):
     """Settings of evaluation; the ranking itself is always over the full catalogue."""
 
     ks: tuple[int, ...] = Field(default=(10, 20), description="Cut-offs of the metrics.")
-    num_bootstrap: int = Field(default=1000, ge=100, description="Resamples of users for the 95 % intervals.")
+    num_bootstrap: int = Field(
+        default=1000, ge=100, description="Resamples of users for the 95 % intervals, and draws of signs for p-values."
+    )
     max_users: int = Field(
         default=20_000,
         ge=1,
@@ -22,6 +44,8 @@ class EvaluationConfig(Section):
     block_bytes: int = Field(
         default=128 * 2**20, ge=2**20, description="Memory of one block of scores; users are evaluated in such blocks."
     )
+
+    groups: GroupConfig = Field(default_factory=GroupConfig)
 
     def block_users(self, num_items: int) -> int:
         """Number of users whose scores over `num_items` items fit into a block."""

@@ -4,40 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.evaluation.config import EvaluationConfig
-from mmrec_lib.evaluation.metrics import list_metrics
+from mmrec_lib.evaluation.config import EvaluationConfig, GroupConfig
+from mmrec_lib.evaluation.groups import GroupFacts, group_rows, make_groupings
+from mmrec_lib.evaluation.rankings import H, Scorer, rank_all, without_seen
 from mmrec_lib.evaluation.rows import MetricRow, summarise
-from mmrec_lib.evaluation.segments import SEGMENTS, Segment, UserValues
-from mmrec_lib.topk.selection import select_top
+from mmrec_lib.evaluation.segments import UserValues, segment_values
 
 _log = logging.getLogger(__name__)
-
-
-class SliceableHistories(Protocol):
-    """Histories of users as models take them, one row a user."""
-
-    def rows(self, indices: NDArray[np.intp]) -> Self:
-        """The histories of some users, in the order of `indices` [n]."""
-        ...
-
-
-H = TypeVar("H", bound=SliceableHistories)
-H_contra = TypeVar("H_contra", bound=SliceableHistories, contravariant=True)
-
-
-class Scorer(Protocol[H_contra]):
-    """Anything that ranks."""
-
-    def score(self, histories: H_contra, /) -> NDArray[np.float32]:
-        """[n, num_items] scores, higher is better; seen items need not be masked."""
-        ...
 
 
 def evaluate(
@@ -53,8 +32,10 @@ def evaluate(
     seed: int = 0,
     block: int | None = None,
     max_users: int | None = None,
+    facts: GroupFacts | None = None,
+    groups: GroupConfig | None = None,
 ) -> list[MetricRow]:
-    """Metrics of all models on all segments, with 95 % intervals and paired differences to the model `ranker`.
+    """Metrics of all models on all segments and groups, with 95 % intervals and paired tests against `ranker`.
 
     Args:
         models: By name; `ranker` is the one that the others are compared with.
@@ -68,19 +49,27 @@ def evaluate(
         seed: Same seed, same intervals.
         block: Users scored at once; None bounds a block of scores by 128 MiB.
         max_users: Users with a relevant item that are looked at, at most, a seeded sample above; None looks at all.
+        facts: Facts that groups of users and items are made of; None leaves groups out.
+        groups: Bounds of the groups; None takes the defaults.
 
     Returns:
-        Rows for each segment that has users with a relevant item; see `segments.SEGMENTS`.
+        Rows for each segment that has users with a relevant item, see `segments.SEGMENTS`, then those of groups, see
+        `groups.group_rows`.
 
     Raises:
         ModelError: When shapes do not fit, or a model's scores have the wrong shape or are no numbers.
     """
     if max_users is not None:
         relevant = relevant_of_some(relevant, seen, max_users, seed)
-    parts = user_values(
-        models, histories, seen, relevant, warm_users=warm_users, cold_items=cold_items, ks=ks, block=block
-    )
-    return summarise(parts, num_bootstrap=num_bootstrap, seed=seed)
+    _check_shapes(seen, relevant, warm_users, cold_items)
+    block = block or EvaluationConfig().block_users(relevant.shape[1])
+    rankings = rank_all(models, histories, seen, relevant, cold_items, ks=ks, block=block)
+    rows = summarise(segment_values(rankings, warm_users), num_bootstrap=num_bootstrap, seed=seed)
+    if facts is not None:
+        groups = groups or GroupConfig()
+        groupings = make_groupings(rankings, facts, groups)
+        rows += group_rows(rankings, groupings, groups, num_bootstrap=num_bootstrap, seed=seed)
+    return rows
 
 
 def user_values(
@@ -95,54 +84,9 @@ def user_values(
     block: int | None = None,
 ) -> list[UserValues]:
     """Values by user behind `evaluate`, for pooling over seeds or tests of one's own; arguments as there."""
-    num_items = relevant.shape[1]
     _check_shapes(seen, relevant, warm_users, cold_items)
-    wanted = without_seen(relevant, seen)
-    has_relevant = np.diff(wanted.indptr) > 0
-    has_cold_relevant = np.diff(wanted[:, cold_items].indptr) > 0
-    cold_columns = np.flatnonzero(cold_items).astype(np.int32)
-
-    members = {segment.name: _members(segment, has_relevant, has_cold_relevant, warm_users) for segment in SEGMENTS}
-    lists: dict[tuple[str, str], list[NDArray[np.int32]]] = {
-        (model, kind): [] for model in models for kind in ("all", "cold")
-    }
-    evaluated = np.flatnonzero(has_relevant)
-    evaluated_cold = np.flatnonzero(has_cold_relevant)
-    block = block or EvaluationConfig().block_users(num_items)
-    for start in range(0, evaluated.size, block):
-        users = evaluated[start : start + block]
-        some = histories.rows(users)
-        masked = seen[users]
-        masked_rows = np.repeat(np.arange(users.size), np.diff(masked.indptr))
-        for name, model in models.items():
-            # A copy, because a model may hand out an array of its own.
-            scores = np.array(model.score(some), dtype=np.float32, order="C")
-            if scores.shape != (users.size, num_items):
-                raise ModelError(f"model {name}: scores must be {(users.size, num_items)}, got {scores.shape}")
-            scores[masked_rows, masked.indices] = -np.inf
-            try:
-                lists[name, "all"].append(select_top(scores, max(ks)).indices)
-                cold_scores = np.ascontiguousarray(scores[has_cold_relevant[users]][:, cold_columns])
-                cold_top = select_top(cold_scores, max(ks)).indices
-            except ModelError as error:
-                raise ModelError(f"model {name}: {error}") from error
-            lists[name, "cold"].append(_renamed(cold_top, cold_columns))
-
-    parts: list[UserValues] = []
-    for segment in SEGMENTS:
-        users = members[segment.name]
-        target = _only(wanted[users], cold_items) if segment.cold_relevant else wanted[users]
-        ranked = evaluated_cold if segment.cold_candidates else evaluated
-        place = np.searchsorted(ranked, users)
-        values: dict[str, dict[str, NDArray[np.float64]]] = {}
-        coverage: dict[str, dict[str, float]] = {}
-        for name in models:
-            blocks = lists[name, "cold" if segment.cold_candidates else "all"]
-            top = np.concatenate(blocks)[place] if blocks else np.zeros((0, max(ks)), np.int32)
-            values[name] = list_metrics(top, target, ks)
-            coverage[name] = _coverage(top, cold_items if segment.cold_relevant else np.ones(num_items, np.bool_), ks)
-        parts.append(UserValues(segment=segment, users=users, values=values, coverage=coverage))
-    return parts
+    block = block or EvaluationConfig().block_users(relevant.shape[1])
+    return segment_values(rank_all(models, histories, seen, relevant, cold_items, ks=ks, block=block), warm_users)
 
 
 def relevant_of_some(
@@ -178,59 +122,3 @@ def _check_shapes(
     for subject, array in (("seen", seen), ("warm_users", warm_users), ("cold_items", cold_items)):
         if array.shape != expected[subject]:
             raise ModelError(f"evaluate: {subject} must have shape {expected[subject]}, got {array.shape}")
-
-
-def _pattern(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Stored entries as ones, each pair once: a stored zero is an entry too."""
-    ones = sparse.csr_matrix((np.ones(matrix.indices.size, np.int32), matrix.indices, matrix.indptr), matrix.shape)
-    ones.sum_duplicates()
-    ones.data[:] = 1
-    return ones
-
-
-def without_seen(relevant: sparse.csr_matrix, seen: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Relevant entries that are not seen, as ones."""
-    wanted = _pattern(relevant)
-    left = sparse.csr_matrix(wanted - wanted.multiply(_pattern(seen)))
-    left.eliminate_zeros()
-    left.sort_indices()
-    return left
-
-
-def _only(relevant: sparse.csr_matrix, columns: NDArray[np.bool_]) -> sparse.csr_matrix:
-    """Entries in the chosen columns; the shape stays."""
-    kept = sparse.csr_matrix(relevant.multiply(columns.astype(np.int32)[None, :]))
-    kept.eliminate_zeros()
-    return kept
-
-
-def _members(
-    segment: Segment,
-    has_relevant: NDArray[np.bool_],
-    has_cold_relevant: NDArray[np.bool_],
-    warm_users: NDArray[np.bool_],
-) -> NDArray[np.intp]:
-    chosen = has_cold_relevant if segment.cold_relevant else has_relevant
-    if segment.users == "warm":
-        chosen = chosen & warm_users
-    elif segment.users == "cold":
-        chosen = chosen & ~warm_users
-    return np.flatnonzero(chosen)
-
-
-def _renamed(top: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Positions among some columns as item indices; padding stays -1."""
-    if columns.size == 0:
-        return top
-    return np.where(top >= 0, columns[top], np.int32(-1))
-
-
-def _coverage(top: NDArray[np.int32], candidates: NDArray[np.bool_], ks: Sequence[int]) -> dict[str, float]:
-    """Share of the candidates that stand in at least one list, by cut-off."""
-    num_candidates = max(int(candidates.sum()), 1)
-    shares: dict[str, float] = {}
-    for k in ks:
-        listed = np.unique(top[:, :k])
-        listed = listed[listed >= 0]
-        shares[f"coverage@{k}"] = float(candidates[listed].sum()) / num_candidates
-    return shares

@@ -1,15 +1,19 @@
-"""Metrics of lists beyond accuracy: diversity, novelty and calibration by user, coverage and concentration of all.
+"""Metrics of lists beyond accuracy: diversity, novelty, popularity, calibration by user; coverage and Gini of all.
 
 Shape suffixes: N users, K places, I items, G categories, D dimensions.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
+from mmrec_lib.evaluation.auc import midranks
+from mmrec_lib.evaluation.metrics import hit_lists
 
 _BLOCK = 2048
 
@@ -52,7 +56,7 @@ def intra_list_diversity(top: NDArray[np.int32], vectors: NDArray[np.float32], k
     return result
 
 
-def novelty(top: NDArray[np.int32], popularity: NDArray[np.floating], k: int) -> NDArray[np.float64]:
+def novelty(top: NDArray[np.int32], popularity: NDArray[Any], k: int) -> NDArray[np.float64]:
     """Mean self-information of a list's first k items, in bits: -log2 of an item's share of all interactions.
 
     One is added to the interactions of each item, so that an item without any has a share too.
@@ -74,10 +78,72 @@ def novelty(top: NDArray[np.int32], popularity: NDArray[np.floating], k: int) ->
         >>> novelty(np.array([[0, 1], [2, -1]], dtype=np.int32), np.array([3.0, 1.0, 1.0]), k=2).tolist()
         [1.5, 2.0]
     """
-    if popularity.size and not (np.isfinite(popularity).all() and popularity.min() >= 0):
-        raise ModelError("novelty: numbers of interactions must be finite and at least 0")
-    counts_I = popularity.astype(np.float64) + 1
+    counts_I = _counts(popularity) + 1
     return _list_mean(_first(top, k), np.log2(counts_I.sum()) - np.log2(counts_I))
+
+
+def average_popularity(top: NDArray[np.int32], popularity: NDArray[Any], k: int) -> NDArray[np.float64]:
+    """Mean number of interactions of a list's first k items (ARP); arguments and result as of `novelty`.
+
+    Source: H. Yin et al. 2012, Challenging the Long Tail Recommendation; H. Abdollahpouri, R. Burke, B. Mobasher 2019,
+    Managing Popularity Bias in Recommender Systems with Personalized Re-Ranking.
+
+    Example:
+        >>> average_popularity(np.array([[0, 1], [2, -1]], dtype=np.int32), np.array([3, 1, 1]), k=2).tolist()
+        [2.0, 1.0]
+    """
+    return _list_mean(_first(top, k), _counts(popularity))
+
+
+def popularity_percentile(top: NDArray[np.int32], popularity: NDArray[Any], k: int) -> NDArray[np.float64]:
+    """Mean popularity percentile of a list's first k items: the share of the catalogue that is less popular.
+
+    Items that are as popular count half, so that lists drawn at random have 0.5 on average, and lists of the most
+    popular items nearly 1. Arguments and result as of `novelty`.
+
+    Source: O. Celma, P. Cano 2008, From Hits to Niches? or How Popular Artists Can Bias Music Recommendation and
+    Discovery (popularity of lists by position in the catalogue).
+
+    Example:
+        >>> popularity_percentile(np.array([[0], [2]], dtype=np.int32), np.array([9, 1, 1, 0]), k=1).tolist()
+        [0.875, 0.5]
+    """
+    counts_I = _counts(popularity)
+    return _list_mean(_first(top, k), (midranks(counts_I) - 0.5) / max(len(counts_I), 1))
+
+
+def serendipity(
+    top: NDArray[np.int32], expected: NDArray[np.int32], relevant: sparse.csr_matrix, k: int
+) -> NDArray[np.float64]:
+    """Share of a list's first k places with an item that is relevant and not in the list that one expects.
+
+    Source: M. Ge, C. Delgado-Battenfeld, D. Jannach 2010, Beyond Accuracy: Evaluating Recommender Systems by Coverage
+    and Serendipity; T. Murakami, K. Mori, R. Orihara 2007, Metrics for Evaluating the Serendipity of Recommendation
+    Lists (a primitive model makes the expected list).
+
+    Args:
+        top: [n, at least k] item indices, -1 where a list ends early.
+        expected: [n, at least k] list of a primitive model, such as the most popular items.
+        relevant: [n, I] every stored entry is a relevant item.
+        k: Cut-off.
+
+    Returns:
+        [n].
+
+    Example:
+        Items 0 and 2 are relevant, and everybody expects item 0.
+
+        >>> top, expected = np.array([[0, 2]], dtype=np.int32), np.array([[0, 1]], dtype=np.int32)
+        >>> serendipity(top, expected, sparse.csr_matrix([[1, 0, 1]]), k=2).tolist()
+        [0.5]
+    """
+    listed, known = _first(top, k), _first(expected, k)
+    is_surprise = hit_lists(listed, relevant)
+    for start in range(0, len(listed), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        is_surprise[some] &= ~(listed[some, :, None] == known[some, None, :]).any(axis=2)
+    shares: NDArray[np.float64] = is_surprise.sum(axis=1) / k
+    return shares
 
 
 def miscalibration(
@@ -175,6 +241,12 @@ def _first(top: NDArray[np.int32], k: int) -> NDArray[np.int32]:
     if not 1 <= k <= top.shape[1]:
         raise ModelError(f"metrics: cut-offs must lie between 1 and the list length {top.shape[1]}, got {k}")
     return top[:, :k]
+
+
+def _counts(popularity: NDArray[Any]) -> NDArray[np.float64]:
+    if popularity.size and not (np.isfinite(popularity).all() and popularity.min() >= 0):
+        raise ModelError("popularity: numbers of interactions must be finite and at least 0")
+    return popularity.astype(np.float64)
 
 
 def _list_mean(listed: NDArray[np.int32], values_I: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from scipy import sparse
 from mmrec_lib.errors import ModelError
 from mmrec_lib.topk.selection import select_top
 
-METRICS = ("ndcg", "recall", "precision", "map")
+METRICS = ("ndcg", "recall", "precision", "map", "f1", "mrr", "hit_rate")
 
 
 def rank_metrics(
@@ -48,6 +48,14 @@ def list_metrics(
     - `recall@k`: hits / R.
     - `precision@k`: hits / k.
     - `map@k`: average precision, sum_i rel_i · precision@i / min(k, R); its mean over users is MAP@k.
+    - `f1@k`: 2 hits / (k + R), the harmonic mean of precision and recall.
+    - `mrr@k`: 1 / rank of the first hit, 0 without one; its mean over users is MRR@k.
+    - `hit_rate@k`: 1 with a hit, else 0.
+
+    Sources: K. Järvelin, J. Kekäläinen 2002, Cumulated Gain-Based Evaluation of IR Techniques (nDCG); C. D. Manning,
+    P. Raghavan, H. Schütze 2008, Introduction to Information Retrieval, chapter 8 (precision, recall, F1, MAP); E. M.
+    Voorhees 1999, The TREC-8 Question Answering Track Report (MRR); M. Deshpande, G. Karypis 2004, Item-Based Top-N
+    Recommendation Algorithms (hit rate).
 
     Args:
         top: [n, at least max(ks)] item indices, best first, -1 where a list ends early.
@@ -65,8 +73,8 @@ def list_metrics(
 
         >>> relevant = sparse.csr_matrix(([1, 1], ([0, 0], [4, 7])), shape=(1, 10))
         >>> values = list_metrics(np.array([[1, 7]], dtype=np.int32), relevant, ks=(2,))
-        >>> {name: round(float(value[0]), 3) for name, value in values.items()}
-        {'ndcg@2': 0.387, 'recall@2': 0.5, 'precision@2': 0.5, 'map@2': 0.25}
+        >>> [round(float(values[f"{metric}@2"][0]), 3) for metric in METRICS]
+        [0.387, 0.5, 0.5, 0.25, 0.5, 0.5, 1.0]
     """
     if not ks or min(ks) < 1 or max(ks) > top.shape[1]:
         raise ModelError(f"metrics: cut-offs must lie between 1 and the list length {top.shape[1]}, got {list(ks)}")
@@ -103,6 +111,9 @@ def hit_metrics(
         values[f"recall@{k}"] = hits_so_far_NK[:, k - 1] / safe_N
         values[f"precision@{k}"] = hits_so_far_NK[:, k - 1] / float(k)
         values[f"map@{k}"] = precision_sum_NK[:, k - 1] / reachable_N
+        values[f"f1@{k}"] = 2.0 * hits_so_far_NK[:, k - 1] / (k + num_relevant_N)
+        values[f"mrr@{k}"] = (hits_NK[:, :k] / ranks_K[:k]).max(axis=1)
+        values[f"hit_rate@{k}"] = (hits_so_far_NK[:, k - 1] > 0).astype(np.float64)
     return values
 
 

@@ -12,7 +12,7 @@ from mmrec_lib.contracts.silver import TRAINING_SNAPSHOT
 from mmrec_lib.embedding.owner_text import read_owner_text
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.acts import find_span, known_acts, resolve_as_of, warn_of_newest
-from mmrec_lib.features.config import FeaturesConfig
+from mmrec_lib.features.config import AUTO, BY_TIME, FeaturesConfig
 from mmrec_lib.features.contents import (
     attribute_tokens,
     graph_tokens,
@@ -22,14 +22,15 @@ from mmrec_lib.features.contents import (
     snapshot_hash,
 )
 from mmrec_lib.features.interactions import (
+    GIVEN,
     PARTS,
     Cuts,
-    assign_parts,
     find_cuts,
     pair_interactions,
     weigh_events,
 )
 from mmrec_lib.features.profiles import known_events, user_profiles
+from mmrec_lib.features.splits import require_parts, split_parts
 from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.counts import count_rows
@@ -72,24 +73,30 @@ def assemble(
         Counts for job_run, and what a person should look at.
 
     Raises:
-        NoDataError: When no interaction, or more than `features.max_interactions`, come out.
+        NoDataError: When no interaction, or more than `features.max_interactions`, come out, or a chosen split leaves
+            nothing to train on or to test on.
     """
     users, items = lakehouse.read("user"), lakehouse.read("item")
     reviews = lakehouse.read("review")
     acts = known_acts(lakehouse.read("event"), reviews if features.count_reviews else None, users, items)
+    if features.split != AUTO:
+        acts = acts.withColumn("split", F.lit(None).cast("string"))
     span = find_span(acts)
     day = resolve_as_of(span, as_of)
     warning = warn_of_newest(acts, span, as_of)
     weighted = lakehouse.stage("weighted_event", weigh_events(acts, event_types, features, span, day))
     cuts = find_cuts(weighted, features, day)
-    parted = assign_parts(weighted, cuts)
+    parted = split_parts(weighted, cuts, features, users, items)
     interactions = lakehouse.stage("pairs", pair_interactions(parted))
     about = {"as_of": day.isoformat(), "valid_from": str(cuts.valid_from), "test_from": str(cuts.test_from)}
+    if cuts.source not in (GIVEN, BY_TIME):
+        about["split"] = cuts.source
     num_rows = sum(count_rows(lakehouse, _LONG_ROWS).values())
     with lakehouse.many_rows(num_rows):
         contents = lakehouse.stage("training_content", snapshot_contents(lakehouse, users, items, cuts, features))
-        snapshot_id = snapshot_hash(interactions, contents, about)
+        snapshot_id = snapshot_hash(interactions, contents.drop("latest_ts"), about)
     counts = _counts(interactions, count_rows(lakehouse, ("item",))["item"])
+    empty = require_parts(counts, cuts, features, users, items)
     if counts["interactions"] > features.max_interactions:
         raise NoDataError(
             f"The snapshot has {counts['interactions']} user-item pairs, more than features.max_interactions = "
@@ -113,13 +120,13 @@ def assemble(
             ]
         )
     _write_snapshot_row(lakehouse, snapshot_id, cuts, counts)
-    return counts, warning
+    return counts, "; ".join(told for told in (warning, empty) if told) or None
 
 
 def snapshot_contents(
     lakehouse: Lakehouse, users: DataFrame, items: DataFrame, cuts: Cuts, features: FeaturesConfig
 ) -> DataFrame:
-    """All feature blocks of the catalogue: fit, feature, item_id, tokens, vector."""
+    """All feature blocks of the catalogue: fit, feature, item_id, tokens, vector, latest_ts."""
     embedding, release = lakehouse.read("item_embedding"), lakehouse.read("encoder_release")
     written = lakehouse.read("review").join(users.select("user_id"), "user_id", "left_semi")
     reviews = lakehouse.stage(
@@ -127,13 +134,13 @@ def snapshot_contents(
         review_contents(written, read_owner_text(lakehouse), lakehouse.read("content_embedding"), release),
     )
     blocks = (
-        released_vectors(embedding, release)
-        .unionByName(review_vectors(reviews, cuts, ("fit1", "fit2", "fit3")))
-        .unionByName(attribute_tokens(items, features))
-        .unionByName(graph_tokens(items, lakehouse.read("graph_edge"), features))
+        review_vectors(reviews, cuts, ("fit1", "fit2", "fit3"))
+        .unionByName(released_vectors(embedding, release), allowMissingColumns=True)
+        .unionByName(attribute_tokens(items, features), allowMissingColumns=True)
+        .unionByName(graph_tokens(items, lakehouse.read("graph_edge"), features), allowMissingColumns=True)
     )
     return blocks.join(items.select("item_id"), "item_id", "left_semi").select(
-        "fit", "feature", "item_id", "tokens", "vector"
+        "fit", "feature", "item_id", "tokens", "vector", "latest_ts"
     )
 
 
@@ -169,7 +176,7 @@ def _write_snapshot_row(lakehouse: Lakehouse, snapshot_id: str, cuts: Cuts, coun
     row = (
         snapshot_id,
         cuts.as_of,
-        "given" if cuts.given else "by_time",
+        cuts.source,
         cuts.valid_from,
         cuts.test_from,
         versions,

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from pydantic import Field, model_validator
 
 from mmrec_lib.section import Section
+
+Split = Literal[
+    "auto",
+    "by_time",
+    "by_user_time",
+    "random_by_item",
+    "cold_items",
+    "cold_users",
+    "held_out_category",
+    "held_out_market",
+]
+(
+    AUTO,
+    BY_TIME,
+    BY_USER_TIME,
+    RANDOM_BY_ITEM,
+    COLD_ITEMS,
+    COLD_USERS,
+    HELD_OUT_CATEGORY,
+    HELD_OUT_MARKET,
+) = get_args(Split)
 
 
 class FeaturesConfig(Section):
@@ -20,7 +43,17 @@ class FeaturesConfig(Section):
             rank alike with and without them (nDCG@10 on test -.0002, 95 % interval -.0017 to .0015; recall@20 +.0015,
             -.0013 to .0042), whatever they weigh. Settings that are searched anew with them cost recall@20 there
             (-.0109, -.0201 to -.0013; nDCG@10 -.0004, -.0054 to .0047).
-        train_share: Share of the events, in time, that train is made of, where the source brings no split.
+        split: Division into train, valid and test. auto takes the source's `split` where it brings one, else by_time;
+            the others pass over it. by_time: the first events of all in time are train. by_user_time: the first ones of
+            each user; the last one is test where a user has two, the one before is valid where a user has three.
+            random_by_item: of each item's users a random share. cold_items, cold_users: whole items or users at random,
+            so that no item that is tested, or nobody who is tested, has history. held_out_category, held_out_market:
+            the items of one category, or the users of one market, are test; the others are train or valid at random.
+        split_seed: Seed of the random splits.
+        held_out: Category or market that is test, where `split` holds one out.
+        market_attribute: Attribute of users that names their market for held_out_market.
+        train_share: Share that train is made of, where the source brings no split: of the events in time, of an item's
+            users, of the items or of the users.
         valid_share: Share that follows as valid; the rest is test.
         max_history: Items kept in a user's history, latest first; scoring sees no more.
         max_interactions: Largest number of user-item pairs that one training machine takes (about 40 bytes each).
@@ -32,6 +65,10 @@ class FeaturesConfig(Section):
     half_life_days: float | None = Field(default=None, gt=0)
     view_seconds_full: float | None = Field(default=30.0, gt=0)
     count_reviews: bool = True
+    split: Split = AUTO
+    split_seed: int = Field(default=0, ge=0)
+    held_out: str | None = Field(default=None, min_length=1)
+    market_attribute: str = Field(default="country", min_length=1)
     train_share: float = Field(default=0.8, gt=0, lt=1)
     valid_share: float = Field(default=0.1, gt=0, lt=1)
     max_history: int = Field(default=2000, ge=1)
@@ -43,4 +80,16 @@ class FeaturesConfig(Section):
     def _leaves_test(self) -> FeaturesConfig:
         if self.train_share + self.valid_share >= 1:
             raise ValueError("features: train_share + valid_share must leave something for test")
+        return self
+
+    @model_validator(mode="after")
+    def _names_what_is_held_out(self) -> FeaturesConfig:
+        holds_out = self.split in (HELD_OUT_CATEGORY, HELD_OUT_MARKET)
+        if holds_out and self.held_out is None:
+            raise ValueError(f"features: split={self.split} needs held_out, the category or market that is test")
+        if self.held_out is not None and not holds_out:
+            raise ValueError(
+                f"features: held_out has an effect only with split={HELD_OUT_CATEGORY} or {HELD_OUT_MARKET}, got "
+                f"{self.held_out!r} with split={self.split}"
+            )
         return self

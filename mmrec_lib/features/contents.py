@@ -83,7 +83,7 @@ def review_vectors(review_contents: DataFrame, cuts: Cuts, fits: tuple[str, ...]
         fits: Names of the fits to make.
 
     Returns:
-        fit, feature, item_id, tokens (null), vector.
+        fit, feature, item_id, tokens (null), vector, latest_ts (time of the latest review in it).
     """
     known = [
         review_contents.where(F.col("review_ts") < F.lit(before)).withColumn("fit", F.lit(fit))
@@ -102,13 +102,15 @@ def review_vectors(review_contents: DataFrame, cuts: Cuts, fits: tuple[str, ...]
             "vector",
         )
     )
-    return pooled.select(
+    vectors = pooled.select(
         F.col("revision").alias("fit"),
         F.col("encoder_id").alias("feature"),
         "item_id",
         F.lit(None).cast("array<string>").alias("tokens"),
         "vector",
     )
+    latest = rows.groupBy("fit", "feature", "item_id").agg(F.max("review_ts").alias("latest_ts"))
+    return vectors.join(latest, ["fit", "feature", "item_id"])
 
 
 def attribute_tokens(items: DataFrame, config: FeaturesConfig) -> DataFrame:

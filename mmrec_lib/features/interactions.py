@@ -11,10 +11,11 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.acts import NO_TIME, Span, count_acts_once, countable
-from mmrec_lib.features.config import FeaturesConfig
+from mmrec_lib.features.config import AUTO, BY_TIME, BY_USER_TIME, FeaturesConfig
 from mmrec_lib.ingest.config import EventTypeConfig
 
 PARTS = ("train", "valid", "test")
+GIVEN = "given"
 _SECONDS_A_DAY = 86_400
 
 
@@ -24,19 +25,24 @@ class Cuts:
 
     Attributes:
         as_of: Events before this UTC date count; 1970-01-01 means that the events have no times.
-        given: True when the events brought their split.
-        valid_from: First time of valid; None with a given split.
-        test_from: First time of test; None with a given split.
+        source: given when the events brought their split, else the split that was made; see `FeaturesConfig.split`.
+        valid_from: First time of valid; None unless parts follow each other in time.
+        test_from: First time of test; None unless parts follow each other in time.
     """
 
     as_of: date
-    given: bool
+    source: str
     valid_from: datetime | None = None
     test_from: datetime | None = None
 
+    @property
+    def given(self) -> bool:
+        """True when the events brought their split."""
+        return self.source == GIVEN
+
     def before(self, fit: str) -> datetime | None:
         """Nothing from this time on may be known to a fit; None where times do not say."""
-        if fit == "fit3" and self.as_of != NO_TIME:
+        if self.source in (GIVEN, BY_TIME) and fit == "fit3" and self.as_of != NO_TIME:
             return datetime.combine(self.as_of, time(), UTC)
         return {"fit1": self.valid_from, "fit2": self.test_from}.get(fit)
 
@@ -116,6 +122,8 @@ def _type_weight(kind: EventTypeConfig, config: FeaturesConfig) -> Column:
 def find_cuts(weighted: DataFrame, config: FeaturesConfig, as_of: date) -> Cuts:
     """Find where train, valid and test end: by the given split, else by time, so that a cut falls between time stamps.
 
+    Splits that are not by time (`FeaturesConfig.split`) have no such times; see `splits.split_parts`.
+
     The first `train_share` of the events in time are train; events of the same time as the first of the next part go
     there too. Exact up to a million events, within a millionth of the events above.
 
@@ -132,12 +140,14 @@ def find_cuts(weighted: DataFrame, config: FeaturesConfig, as_of: date) -> Cuts:
             "No event counts as an interaction: check `events` in the config (weights) and the as-of date."
         )
     if counts["with_split"]:
-        return Cuts(as_of, given=True)
-    if as_of == NO_TIME:
+        return Cuts(as_of, GIVEN)
+    if as_of == NO_TIME and config.split in (AUTO, BY_TIME, BY_USER_TIME):
         raise NoDataError(
-            "The events have neither times nor a `split` column, so they cannot be divided into train, valid "
-            "and test. Deliver one of them."
+            "The events have neither times nor a `split` column that counts, so they cannot be divided into train, "
+            f"valid and test by features.split={config.split}. Deliver one of them, or choose random_by_item."
         )
+    if config.split not in (AUTO, BY_TIME):
+        return Cuts(as_of, config.split)
     # The event at position floor(share * n), counted from 0, opens the next part.
     total = counts["rows"]
     shares = [config.train_share, config.train_share + config.valid_share]
@@ -149,7 +159,7 @@ def find_cuts(weighted: DataFrame, config: FeaturesConfig, as_of: date) -> Cuts:
         .collect()[0]["cuts"]
     )
     valid_from, test_from = (datetime.fromtimestamp(micro / 1e6, UTC) for micro in opening)
-    return Cuts(as_of, given=False, valid_from=valid_from, test_from=test_from)
+    return Cuts(as_of, BY_TIME, valid_from=valid_from, test_from=test_from)
 
 
 def assign_parts(weighted: DataFrame, cuts: Cuts) -> DataFrame:

@@ -21,6 +21,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from mmrec_lib.errors import ModelError, NoDataError
 from mmrec_lib.features.contents import ALL_FITS
 from mmrec_lib.features.interactions import PARTS, Cuts
+from mmrec_lib.features.leakage import LeakageCheck
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.attributes import group_value, most_common
 from mmrec_lib.models.data import Content, FitData, Interactions
@@ -117,7 +118,7 @@ def current_snapshot(lakehouse: Lakehouse) -> tuple[str, Cuts]:
     row = rows[0]
     cuts = Cuts(
         as_of=row["as_of_date"],
-        given=row["split_source"] == "given",
+        source=row["split_source"],
         valid_from=_utc(row["valid_from_ts"]),
         test_from=_utc(row["test_from_ts"]),
     )
@@ -183,6 +184,7 @@ def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
 
     Raises:
         NoDataError: When there is none, or it has no items.
+        LeakageError: When a fit would know what only a later part may; see `leakage`.
     """
     items = load_items(lakehouse)
     own = lakehouse.read("training_user").where(F.col("snapshot_id") == items.snapshot_id)
@@ -191,6 +193,8 @@ def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
     user_ids = np.array(users["user_id"].to_pylist(), dtype=np.str_)
     of_users, of_items = IdIndex(user_ids, "users of the snapshot"), IdIndex(items.item_ids, "items of the snapshot")
     parts, num_gone = _load_parts(lakehouse, items.snapshot_id, of_users, of_items)
+    contents, content_times = _load_contents(lakehouse, items.snapshot_id, of_items)
+    LeakageCheck(items.cuts, user_ids, items.item_ids, parts, content_times).run()
     return Snapshot(
         snapshot_id=items.snapshot_id,
         cuts=items.cuts,
@@ -198,7 +202,7 @@ def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
         item_ids=items.item_ids,
         is_available=items.is_available,
         parts=parts,
-        contents=_load_contents(lakehouse, items.snapshot_id, of_items),
+        contents=contents,
         user_attributes=_user_groups(users["attributes"].combine_chunks()),
         num_gone=num_gone,
     )
@@ -207,7 +211,7 @@ def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
 def load_fit_contents(lakehouse: Lakehouse, items: SnapshotItems, fit: str) -> dict[str, Content]:
     """Read the feature blocks that a fit sees, by name, for all items of a snapshot; see `Snapshot.fit_data`."""
     of_items = IdIndex(items.item_ids, "items of the snapshot")
-    contents = _load_contents(lakehouse, items.snapshot_id, of_items, (ALL_FITS, fit))
+    contents, _ = _load_contents(lakehouse, items.snapshot_id, of_items, (ALL_FITS, fit))
     return {name: content for (_, name), content in sorted(contents.items(), key=lambda entry: entry[0][1])}
 
 
@@ -274,20 +278,27 @@ def _load_parts(
 
 def _load_contents(
     lakehouse: Lakehouse, snapshot_id: str, of_items: IdIndex, fits: Sequence[str] | None = None
-) -> dict[tuple[str, str], Content]:
+) -> tuple[dict[tuple[str, str], Content], dict[tuple[str, str], npt.NDArray[np.float64]]]:
+    """Contents by fit and feature, and the times of those that have some; see `leakage.ContentTimes`."""
     rows = lakehouse.read("training_content").where(F.col("snapshot_id") == snapshot_id)
     rows = rows if fits is None else rows.where(F.col("fit").isin(*fits))
     vectors: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
     tokens: dict[tuple[str, str], list[list[str]]] = {}
-    for batch in lakehouse.stream_arrow("contents", rows.select("fit", "feature", "item_id", "tokens", "vector"), 4096):
+    times: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
+    columns = ("fit", "feature", "item_id", "tokens", "vector")
+    latest = F.col("latest_ts").cast("double").alias("latest")
+    for batch in lakehouse.stream_arrow("contents", rows.select(*columns, latest), 4096):
         item_ids = _objects(batch["item_id"])
         present = of_items.known(item_ids)
         at = np.zeros(len(item_ids), dtype=np.int64)
         at[present] = of_items.positions(item_ids[present])
         is_vector = batch["vector"].is_valid().to_numpy(zero_copy_only=False)
         fit_of, feature_of = _objects(batch["fit"]), _objects(batch["feature"])
+        seconds = batch["latest"].to_numpy(zero_copy_only=False)
         for fit, feature in sorted(set(zip(fit_of, feature_of, strict=True))):
             own = present & (fit_of == fit) & (feature_of == feature)
+            if len(places := np.flatnonzero(own & np.isfinite(seconds))):
+                times.setdefault((fit, feature), np.full(len(of_items), -np.inf))[at[places]] = seconds[places]
             if len(places := np.flatnonzero(own & is_vector)):
                 values = _matrix(batch["vector"].take(pa.array(places)), f"content {feature}")
                 shape = (len(of_items), values.shape[1])
@@ -299,7 +310,7 @@ def _load_contents(
                 ):
                     lists[place] = own_tokens
     contents = {key: Content.from_vectors(key[1], block) for key, block in vectors.items()}
-    return contents | {key: Content.from_tokens(key[1], lists) for key, lists in tokens.items()}
+    return contents | {key: Content.from_tokens(key[1], lists) for key, lists in tokens.items()}, times
 
 
 def _matrix(lists: pa.ListArray, subject: str) -> npt.NDArray[np.float32]:

@@ -10,7 +10,7 @@ from mmrec_lib.safe_text import page_text
 from mmrec_lib.text.markup import plain_text
 
 MAX_CHARACTERS = 600
-MAX_ENTRIES = 1_000
+MAX_ENTRIES = 2_000
 # Of a text that is longer than this only the beginning is looked at.
 _MAX_SEEN = 20_000
 _MAX_ID_CHARACTERS = 200

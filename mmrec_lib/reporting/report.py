@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
@@ -11,6 +12,7 @@ from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.reporting import view
 from mmrec_lib.reporting.data import ReportData
 from mmrec_lib.reporting.limits import MAX_ENTRIES, bounded, shorten
+from mmrec_lib.reporting.metric_view import fit_views, shown_rows
 from mmrec_lib.reporting.thumbnails import Thumbnails
 
 # Most of it may be thumbnails.
@@ -42,6 +44,7 @@ def report_html(data: ReportData) -> str:
     the page says so.
     """
     environment = _environment()
+    data = replace(data, metrics=shown_rows(data.metrics))
     max_entries = MAX_ENTRIES
     with DecoderChild() as decoder:
         thumbnails = Thumbnails(IMAGE_BYTES, decoder)
@@ -79,7 +82,7 @@ def _page(environment: jinja2.Environment, shown: ReportData, max_entries: int, 
         users=users,
         legend=legend,
         neighbors=neighbors,
-        fits=view.fit_views(shown.metrics),
+        fits=fit_views(shown.metrics),
         funnel=view.bars((stage.stage, stage.rows, view.count(stage.rows), stage.note) for stage in shown.funnel),
         seconds=view.bars((job, s, view.duration(s) if s > 0 else "skipped", "") for job, s in shown.seconds.items()),
         num_raw=NUM_RAW_CHARACTERS,

@@ -5,22 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from mmrec_lib.evaluation.effects import LISTS
-from mmrec_lib.evaluation.metrics import METRICS
 from mmrec_lib.evaluation.rows import MetricRow
-from mmrec_lib.evaluation.segments import SEGMENTS
 from mmrec_lib.reporting.charts import (
     RANKER,
     RESIDUAL,
-    IntervalChart,
     Strip,
-    difference_chart,
-    metric_chart,
     share_strips,
     source_colors,
-    verdict,
 )
 from mmrec_lib.reporting.data import Card, HistoryItem, Neighbors, ReportData, ShownUser
 from mmrec_lib.reporting.thumbnails import Thumbnails
@@ -29,20 +22,6 @@ NUM_HISTORY = 10
 NUM_RECOMMENDATIONS = 12
 NUM_NEIGHBORS = 7
 NUM_CATEGORIES = 7
-HEADLINES = (("ndcg", 10), ("recall", 20))
-FIT_TITLES = {
-    "fit1": "Fit 1: trained on train, evaluated on test",
-    "fit2": "Fit 2: trained on train and valid, evaluated on test",
-}
-MODEL_NAMES = {
-    RANKER: "Ranker",
-    "first_stage": "Ranker, first stage only",
-    "ranker_no_content": "Ranker, no content",
-    "popularity": "Popularity",
-    "decayed_popularity": "Popularity, recent first",
-    "item_knn": "Item kNN",
-    "ease": "EASE",
-}
 SOURCE_NAMES = {RESIDUAL: "residual"}
 
 
@@ -104,40 +83,6 @@ class NeighborView:
 
     image: Image
     similar: Sequence[Listed]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A value of a metric table, its interval, and its mark: best, better, worse, open or nothing."""
-
-    text: str
-    detail: str
-    mark: str
-
-
-@dataclass(frozen=True)
-class MetricTable:
-    """One segment of one fit: a line a metric and cut-off, a column a model."""
-
-    title: str
-    caption: str
-    caption_of_differences: str
-    num_users: int
-    models: Sequence[tuple[str, bool]]
-    lines: Sequence[tuple[str, Sequence[Cell]]]
-    baselines: Sequence[str]
-    differences: Sequence[tuple[str, Sequence[Cell]]]
-
-
-@dataclass(frozen=True)
-class FitView:
-    """All that is shown of one fit."""
-
-    key: str
-    title: str
-    charts: Sequence[tuple[str, Sequence[IntervalChart]]]
-    differences: Sequence[IntervalChart]
-    tables: Sequence[MetricTable]
 
 
 @dataclass(frozen=True)
@@ -252,108 +197,6 @@ def image_of(card: Card, thumbnails: Thumbnails) -> Image:
     return Image(card.title or card.item_id, card.item_id, card.caption or "", thumbnails.address(card.image))
 
 
-def fit_views(metrics: Mapping[str, Sequence[MetricRow]]) -> list[FitView]:
-    """Charts and tables of each fit, the headline fit first."""
-    order = sorted(metrics, key=lambda fit: (fit != "fit2", fit != "fit1", fit))
-    return [_fit_view(fit, metrics[fit]) for fit in order if metrics[fit]]
-
-
-def _fit_view(fit: str, rows: Sequence[MetricRow]) -> FitView:
-    present = {row.segment for row in rows}
-    segments = [segment for segment in SEGMENTS if segment.name in present]
-    charts: list[tuple[str, list[IntervalChart]]] = []
-    differences: list[IntervalChart] = []
-    for metric, k in HEADLINES:
-        made = []
-        for segment in segments:
-            some = [row for row in rows if (row.segment, row.metric, row.k) == (segment.name, metric, k)]
-            if some:
-                made.append(metric_chart(some, segment.title, _names(some)))
-                if (metric, k) == HEADLINES[0] and (chart := difference_chart(some, segment.title, _names(some))):
-                    differences.append(chart)
-        if made:
-            charts.append((metric_name(f"{metric}@{k}"), made))
-    return FitView(
-        key=fit,
-        title=FIT_TITLES.get(fit, fit),
-        charts=charts,
-        differences=differences,
-        tables=[
-            *(
-                _metric_table(segment.title, [row for row in rows if row.segment == segment.name])
-                for segment in segments
-            ),
-            *_effects_tables([row for row in rows if row.segment == LISTS]),
-        ],
-    )
-
-
-def _effects_tables(rows: Sequence[MetricRow]) -> list[MetricTable]:
-    """Effects of rules and re-ranking; more of such a metric is no better, so that nothing is marked."""
-    if not rows:
-        return []
-    table = _metric_table("Lists as users get them", rows)
-    return [
-        replace(
-            table,
-            caption="The ranker's own order, that order under the rules, and the re-ranked lists. Mean over users; "
-            "below it the 95 % interval.",
-            caption_of_differences="The ranker's own order minus the lists, paired by user, with the 95 % interval.",
-            lines=[(name, _unmarked(cells)) for name, cells in table.lines],
-            differences=[(name, _unmarked(cells)) for name, cells in table.differences],
-        )
-    ]
-
-
-def _unmarked(cells: Sequence[Cell]) -> list[Cell]:
-    return [replace(cell, mark="") for cell in cells]
-
-
-def _metric_table(title: str, rows: Sequence[MetricRow]) -> MetricTable:
-    present = {(row.metric, row.k) for row in rows}
-    order = (*METRICS, "coverage")
-    pairs = sorted(present, key=lambda pair: (order.index(pair[0]) if pair[0] in order else len(order), pair))
-    models = list(dict.fromkeys(row.model for row in rows))
-    by_key = {(row.model, row.metric, row.k): row for row in rows}
-    names = _names(rows)
-    value_lines, difference_lines = [], []
-    for metric, k in pairs:
-        some = {model: by_key.get((model, metric, k)) for model in models}
-        best = max(row.value for row in some.values() if row is not None)
-        name = metric_name(f"{metric}@{k}")
-        value_lines.append((name, [_value(row, best) for row in some.values()]))
-        if any(row is not None and row.diff is not None for row in some.values()):
-            difference_lines.append((name, [_difference(row) for model, row in some.items() if model != RANKER]))
-    return MetricTable(
-        title=title,
-        caption="Mean over users; below it the 95 % interval. The best value of a line is bold.",
-        caption_of_differences="Ranker minus baseline, paired by user, with the 95 % interval; coloured where zero "
-        "lies outside.",
-        num_users=rows[0].num_users,
-        models=[(names[model], model == RANKER) for model in models],
-        lines=value_lines,
-        baselines=[names[model] for model in models if model != RANKER],
-        differences=difference_lines,
-    )
-
-
-def _value(row: MetricRow | None, best: float) -> Cell:
-    if row is None:
-        return Cell("", "", "")
-    detail = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.3f} to {row.ci_high:.3f}"
-    return Cell(f"{row.value:.3f}", detail, "best" if row.value == best else "")
-
-
-def _difference(row: MetricRow | None) -> Cell:
-    if row is None or row.diff is None or row.diff_low is None or row.diff_high is None:
-        return Cell("", "", "")
-    return Cell(f"{row.diff:+.3f}", f"{row.diff_low:+.3f} to {row.diff_high:+.3f}", verdict(row))
-
-
-def _names(rows: Iterable[MetricRow]) -> dict[str, str]:
-    return {row.model: MODEL_NAMES.get(row.model, label(row.model)) for row in rows}
-
-
 def bars(values: Iterable[tuple[str, float, str, str]]) -> list[Bar]:
     """Bars from (label, value, text, note), the longest filling the width."""
     some = list(values)
@@ -388,8 +231,3 @@ def duration(seconds: float) -> str:
 def label(name: str) -> str:
     """A name of the code for people: `item_knn` becomes `item knn`."""
     return name.replace("_", " ")
-
-
-def metric_name(name: str) -> str:
-    """`ndcg@10` as the field writes it: `nDCG@10`."""
-    return name.replace("ndcg", "nDCG").replace("map@", "MAP@")

@@ -14,7 +14,8 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.effects import OWN_ORDER, RERANKED, WITH_RULES, ListFacts, list_effects
-from mmrec_lib.evaluation.evaluate import relevant_of_some, without_seen
+from mmrec_lib.evaluation.evaluate import relevant_of_some
+from mmrec_lib.evaluation.rankings import without_seen
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.features.load import Snapshot, SnapshotItems, load_items
 from mmrec_lib.lakehouse.tables import Lakehouse

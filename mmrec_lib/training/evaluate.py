@@ -8,16 +8,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mmrec_lib.contracts.runs import MODEL_METRIC
 from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.effects import LISTS
-from mmrec_lib.evaluation.evaluate import Scorer, evaluate
+from mmrec_lib.evaluation.evaluate import evaluate
+from mmrec_lib.evaluation.groups import GROUP_METRICS, GroupFacts, is_group
+from mmrec_lib.evaluation.rankings import Scorer
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.data import Histories
+from mmrec_lib.models.data import Content, Histories
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.baselines import FittedBaseline
 from mmrec_lib.reporting.plots import plot_metric
@@ -119,7 +122,8 @@ def _evaluate_version(
         if found:
             with tempfile.TemporaryDirectory() as scratch:
                 plot = Path(scratch) / f"{fit}-{part}.png"
-                plot_metric(found, f"{fit} on {part}: nDCG@{min(config.ks)}", "ndcg", min(config.ks), plot)
+                of_segments = [row for row in found if not is_group(row)]
+                plot_metric(of_segments, f"{fit} on {part}: nDCG@{min(config.ks)}", "ndcg", min(config.ks), plot)
                 registry.log_artifact(version, plot, PLOTS_FOLDER)
     registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
     return metrics
@@ -137,12 +141,28 @@ def with_first_stage(
 
 
 def _logged(rows: Sequence[MetricRow]) -> Iterator[tuple[str, float]]:
-    """Names and values for the run: the ranker's, and on lists those of the others too."""
+    """Names and values for the run: the ranker's, and on lists those of the others too.
+
+    Of the metrics that groups are told by also the interval, and the difference to the best other model with its
+    corrected p-value.
+    """
+    best: dict[tuple[str, str], MetricRow] = {}
     for row in rows:
         if row.model == RANKER:
             yield f"{row.segment}.{row.name}", row.value
+            if row.metric in GROUP_METRICS and row.ci_low is not None and row.ci_high is not None:
+                yield f"{row.segment}.{row.name}.ci_low", row.ci_low
+                yield f"{row.segment}.{row.name}.ci_high", row.ci_high
         elif row.segment == LISTS:
             yield f"{row.segment}.{row.model}.{row.name}", row.value
+        elif row.metric in GROUP_METRICS and row.p_adjusted is not None:
+            key = (row.segment, row.name)
+            if key not in best or best[key].value < row.value:
+                best[key] = row
+    for (segment, name), row in best.items():
+        assert row.diff is not None and row.p_adjusted is not None
+        yield f"{segment}.{name}.minus_best", row.diff
+        yield f"{segment}.{name}.minus_best.p_adjusted", row.p_adjusted
 
 
 def _headline(metrics: Mapping[tuple[str, str], list[MetricRow]], config: EvaluationConfig) -> str:
@@ -221,7 +241,19 @@ def evaluate_part(
         num_bootstrap=config.num_bootstrap,
         max_users=config.max_users,
         block=config.block_users(len(snapshot.item_ids)),
+        facts=GroupFacts(data.user_attributes, items_with_modality(data.contents)),
+        groups=config.groups,
     )
+
+
+def items_with_modality(contents: Mapping[str, Content]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Items with vectors of a modality, the first part of a block's name: [I] bool; tokens are of none."""
+    found: dict[str, npt.NDArray[np.bool_]] = {}
+    for name, content in contents.items():
+        if content.kind == "dense":
+            modality = name.partition(":")[0]
+            found[modality] = content.has | found.get(modality, np.zeros_like(content.has))
+    return found
 
 
 def _value(rows: list[MetricRow], k: int) -> str:

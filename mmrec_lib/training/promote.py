@@ -8,7 +8,7 @@ from pathlib import Path
 from pyspark.sql import functions as F
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.evaluation.config import EvaluationConfig
+from mmrec_lib.evaluation.config import EvaluationConfig, GroupConfig
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, current_snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -25,6 +25,7 @@ from mmrec_lib.training.register import FITS_FOLDER
 
 READS = (*EVALUATE_READS, "model_metric", "registry:baseline")
 DECISION_TAG = "mmrec.promotion"
+_GATE_ONLY = EvaluationConfig(groups=GroupConfig(max_values=0))
 
 
 def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -> tuple[dict[str, int], str]:
@@ -126,6 +127,8 @@ def _on_same_part(
         own = load_fits(registry.artifact_folder(candidate, FITS_FOLDER, folder / "candidate"))[1]["fit1"][RANKER]
         model = FittedRanker.load(registry.model_artifact(champion, RANKER, folder / "champion"))
     other = fit_ranker(snapshot.fit_data("fit1"), model.settings)
-    rows = evaluate_part(snapshot, "fit1", "valid", {RANKER: own, CHAMPION: other}, EvaluationConfig(ks=(config.k,)))
+    rows = evaluate_part(
+        snapshot, "fit1", "valid", {RANKER: own, CHAMPION: other}, _GATE_ONLY.model_copy(update={"ks": (config.k,)})
+    )
     values = gate_values(rows, config)
     return values.get(RANKER), values.get(CHAMPION)

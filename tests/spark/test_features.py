@@ -229,7 +229,7 @@ def test_profiles_hold_every_known_user_latest_first(spark: SparkSession) -> Non
 
 
 def test_a_review_enters_only_the_fits_whose_cut_it_precedes(spark: SparkSession) -> None:
-    cuts = Cuts(DAY, given=False, valid_from=START + timedelta(days=10), test_from=START + timedelta(days=20))
+    cuts = Cuts(DAY, "by_time", valid_from=START + timedelta(days=10), test_from=START + timedelta(days=20))
     rows = [
         ("text:review:en", "a", START + timedelta(days=5), "c5", [5.0, 0.0]),
         ("text:review:en", "a", START + timedelta(days=15), "c15", [15.0, 0.0]),
@@ -238,6 +238,13 @@ def test_a_review_enters_only_the_fits_whose_cut_it_precedes(spark: SparkSession
     ]
     columns = "feature string, item_id string, review_ts timestamp, content_id string, vector array<float>"
     made = review_vectors(spark.createDataFrame(rows, columns), cuts, ("fit1", "fit2", "fit3")).collect()
+    assert {(row["fit"], row["feature"]): (row["latest_ts"].astimezone(UTC) - START).days for row in made} == {
+        ("fit1", "text:review:en"): 5,
+        ("fit2", "text:review:en"): 15,
+        ("fit3", "text:review:en"): 25,
+        ("fit2", "text:review:de"): 15,
+        ("fit3", "text:review:de"): 15,
+    }
     assert {(row["fit"], row["feature"]): row["vector"] for row in made} == {
         ("fit1", "text:review:en"): [5.0, 0.0],
         ("fit2", "text:review:en"): [10.0, 0.0],

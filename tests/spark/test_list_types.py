@@ -325,5 +325,5 @@ def test_low_ratings_and_the_test_part_do_not_count(lakehouse: Lakehouse) -> Non
             return tables[name]()
 
     types = {"rating": EventTypeConfig(low_value_below=3, low_value_means="negative")}
-    found = list_events(Tables(), types, {"rating"}, Cuts(NO_TIME, given=True), "order")  # type: ignore[arg-type]
+    found = list_events(Tables(), types, {"rating"}, Cuts(NO_TIME, "given"), "order")  # type: ignore[arg-type]
     assert sorted((row["item_id"], row["basket"]) for row in found.collect()) == [("b", "o1"), ("d", "o1")]

@@ -11,8 +11,11 @@ import pytest
 
 # Modules without Spark whose docstrings hold examples.
 MODULES = (
+    "mmrec_lib.evaluation.auc",
     "mmrec_lib.evaluation.lists",
     "mmrec_lib.evaluation.metrics",
+    "mmrec_lib.evaluation.predictions",
+    "mmrec_lib.evaluation.significance",
     "mmrec_lib.listing.audiences",
     "mmrec_lib.listing.measures",
     "mmrec_lib.listing.related",

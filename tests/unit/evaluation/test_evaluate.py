@@ -147,8 +147,8 @@ def test_values_for_all_users_equal_rank_metrics_on_masked_scores() -> None:
         cold_items=np.zeros(40, np.bool_),
     )
     direct = rank_metrics(np.where(seen, np.float32(-np.inf), scores), sparse.csr_matrix(relevant))
-    for name, values in parts[0].values["m"].items():
-        np.testing.assert_array_equal(values, direct[name][parts[0].users])
+    for name, values in direct.items():
+        np.testing.assert_array_equal(parts[0].values["m"][name], values[parts[0].users])
 
 
 def test_scoring_leaves_the_models_own_array_alone() -> None:

@@ -13,6 +13,7 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation import (
     ListFacts,
     MetricRow,
+    average_popularity,
     catalogue_coverage,
     gini,
     intra_list_diversity,
@@ -20,6 +21,8 @@ from mmrec_lib.evaluation import (
     list_metrics,
     miscalibration,
     novelty,
+    popularity_percentile,
+    serendipity,
 )
 
 NUM_USERS, NUM_ITEMS, LENGTH = 7, 25, 8
@@ -123,3 +126,32 @@ def test_lists_of_other_users_or_too_short_ones_are_refused() -> None:
         gini(top, NUM_ITEMS, 0)
     with pytest.raises(ModelError, match="at least 0"):
         novelty(top, np.full(NUM_ITEMS, -2.0), 1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("k", [1, 5, LENGTH])
+def test_popularity_of_lists_equals_its_naive_definition(seed: int, k: int) -> None:
+    top, _, _, history, popularity = case(seed)
+    expected = np.argsort(-popularity, kind="stable")[:LENGTH].astype(np.int32)
+    mean, percentile = average_popularity(top, popularity, k), popularity_percentile(top, popularity, k)
+    surprise = serendipity(top, np.tile(expected, (NUM_USERS, 1)), sparse.csr_matrix(history), k)
+    for user in range(NUM_USERS):
+        listed = [item for item in top[user, :k].tolist() if item >= 0]
+        less = [(popularity < popularity[item]).mean() + (popularity == popularity[item]).mean() / 2 for item in listed]
+        assert same(mean[user], float(np.mean(popularity[listed])) if listed else None)
+        assert same(percentile[user], float(np.mean(less)) if listed else None)
+        wanted = {item for item in listed if history[user, item] > 0} - set(expected[:k].tolist())
+        assert surprise[user] == pytest.approx(len(wanted) / k)
+
+
+def test_lists_drawn_at_random_are_of_middling_popularity_and_the_most_popular_ones_are_no_surprise() -> None:
+    popularity = np.random.default_rng(0).geometric(0.2, NUM_ITEMS)
+    every = np.arange(NUM_ITEMS, dtype=np.int32)[None]
+    assert popularity_percentile(every, popularity, NUM_ITEMS)[0] == pytest.approx(0.5)
+    popular = np.argsort(-popularity)[None, :5].astype(np.int32)
+    assert serendipity(popular, popular, sparse.csr_matrix(np.ones((1, NUM_ITEMS))), 5).tolist() == [0.0]
+
+
+def test_negative_popularity_is_refused() -> None:
+    with pytest.raises(ModelError, match="at least 0"):
+        average_popularity(np.zeros((1, 1), np.int32), np.array([-1.0]), 1)

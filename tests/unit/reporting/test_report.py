@@ -28,8 +28,8 @@ from mmrec_lib.reporting import (
     SpokenReview,
     render_report,
 )
+from mmrec_lib.reporting.metric_view import Cell, fit_views, shown_rows
 from mmrec_lib.reporting.report import report_html
-from mmrec_lib.reporting.view import Cell, fit_views
 from tests.data.mutate import mutated
 
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -336,6 +336,33 @@ def test_effects_on_lists_have_a_table_of_their_own_in_which_nothing_is_best() -
     assert table.differences == [("gini@10", [Cell("+0.178", "+0.100 to +0.200", "")])]
     text = Page(report_html(ReportData("S", "2025-10-01", metrics={"fit1": [*rows, *effects]}))).text
     assert "Lists as users get them" in text and "0.734" in text
+
+
+def test_groups_and_popularity_have_tables_of_their_own_and_differences_their_p_values() -> None:
+    def row(model: str, segment: str, metric: str, value: float, k: int = 10) -> MetricRow:
+        return MetricRow(model, segment, metric, k, value, value - 0.1, value + 0.1, num_users=40)
+
+    tested = MetricRow("ease", "all", "ndcg", 10, 0.3, 0.2, 0.4, 0.2, 0.1, 0.3, 40, p_value=0.001, p_adjusted=0.005)
+    rows = [
+        row("ranker", "all", "ndcg", 0.5),
+        tested,
+        *(row(model, "all", "auc", value, k=0) for model, value in (("ranker", 0.9), ("ease", 0.8))),
+        *(row("ranker", segment, "serendipity", 0.07) for segment in ("all", "warm")),
+        row("ranker", "warm", "ndcg", 0.4),
+        *(row("ranker", f"activity:{group}", "ndcg", value) for group, value in (("low", 0.3), ("high", 0.6))),
+        row("ranker", "activity:low", "recall", 0.123),
+        row("ranker", "activity", "ndcg_gap", 0.3),
+    ]
+    (fit,) = fit_views(shown_rows({"fit1": rows}))
+    of_all, warm, groups, popularity = fit.tables
+    assert [name for name, _ in of_all.lines] == ["nDCG@10", "AUC"]
+    assert of_all.differences == [("nDCG@10", [Cell("+0.200", "+0.100 to +0.300, p 0.005", "better")])]
+    assert [name for name, _ in warm.lines] == ["nDCG@10"]
+    assert [name for name, _ in groups.lines] == ["activity: high", "activity: low", "gap of activity"]
+    assert [cells[0].text for _, cells in groups.lines] == ["0.600", "0.300", "0.300"]
+    assert popularity.lines == [("serendipity@10", [Cell("0.070", "-0.030 to 0.170", "")])]
+    text = Page(report_html(ReportData("S", "2025-10-01", metrics={"fit1": rows}))).text
+    assert "Groups of users and items, nDCG@10" in text and "0.123" not in text
 
 
 def test_the_file_is_written_whole_and_lone_surrogates_do_not_break_it(tmp_path: Path) -> None:

@@ -227,6 +227,8 @@ def test_every_file_of_the_library_is_needed_by_a_job_or_known_not_to_be() -> No
     assert left <= programs | {
         "tracking/service.py",  # an example of serving lists
         "showing/reasons.py",  # for who asks why an item is not in a list
+        "evaluation/predictions.py",  # for models that predict probabilities or ratings
+        "scoring/table_metrics.py",  # for who evaluates lists of more users than a process holds
         "topk/merging.py",  # for who cuts a catalogue that is larger than memory
         "__init__.py",
         "py.typed",

@@ -37,7 +37,7 @@ def ranker(board: Checkerboard) -> FittedRanker:
 
 def catalogue_of(*item_ids: str) -> SnapshotItems:
     table = pa.table({"item_id": item_ids, "available": [not item.endswith("3") for item in item_ids]})
-    return SnapshotItems("s1", Cuts(date(2026, 1, 1), given=True), np.array(item_ids), table)
+    return SnapshotItems("s1", Cuts(date(2026, 1, 1), "given"), np.array(item_ids), table)
 
 
 def catalogue_from(

@@ -22,7 +22,7 @@ def snapshot() -> Snapshot:
     """Users a and b did something, c did nothing."""
     return Snapshot(
         snapshot_id="s1",
-        cuts=Cuts(date(2025, 1, 1), given=True),
+        cuts=Cuts(date(2025, 1, 1), "given"),
         user_ids=np.array(["a", "b", "c"]),
         item_ids=np.array(["i", "j"]),
         is_available=np.array([True, True]),
