@@ -70,7 +70,7 @@ class Reference:
         tried = self.tried_settings(num_settings, seed)
         for settings in tried:
             for complete, scores in self.fits(train, settings, seed):
-                value = evaluate(scores)
+                value = evaluate(with_popularity(train, scores))
                 if value > best_value:
                     best, best_value = complete, value
         return best, len(tried)

@@ -63,7 +63,9 @@ def test_a_model_finds_the_groups_of_users(name: str) -> None:
     if "neighbors" in settings:
         settings["neighbors"] = 7
     if "learning_rate" in settings:
-        settings["learning_rate"] = 0.05
+        settings |= {"learning_rate": 0.05, "factors": 16}
+    if "epochs" in settings:
+        settings["epochs"] = 200
     assert share_found(data, left, reference.fit(data, settings, 0)(np.arange(USERS))) > 0.8
 
 
@@ -159,13 +161,16 @@ def test_users_without_history_get_popularity() -> None:
 
 
 def test_choosing_tries_no_more_settings_than_allowed_and_takes_the_best_with_its_epochs() -> None:
-    vectors = Vectors(np.zeros((2, 1)), np.zeros((2, 1)), np.zeros(2))
+    vectors = Vectors(np.zeros((USERS, 1)), np.zeros((ITEMS, 1)), np.zeros(ITEMS))
     fitted: list[float] = []
 
     def fits(data, settings, seed):
         fitted.append(settings["size"])
         for epochs in (1, 2):
-            yield {**settings, "epochs": epochs}, replace(vectors, biases=np.full(2, settings["size"] + epochs)).scores
+            yield (
+                {**settings, "epochs": epochs},
+                replace(vectors, biases=np.full(ITEMS, settings["size"] + epochs)).scores,
+            )
 
     reference = Reference("planted", {"size": (5.0, 9.0, 7.0), "epochs": (2,)}, fits)
     data, _ = grouped_store()
