@@ -49,8 +49,8 @@ IMPLICIT_ALS = Reference(
     "implicit_als",
     {
         "factors": (64, 32, 128),
-        "regularization": (1.0, 0.01, 0.1, 10.0, 30.0),
-        "alpha": (1.0, 2.0, 4.0, 10.0),
+        "regularization": (10.0, 1.0, 30.0),
+        "alpha": (10.0, 3.0, 30.0),
     },
     implicit_als,
 )
