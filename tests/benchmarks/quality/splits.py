@@ -77,7 +77,7 @@ PROTOCOLS = {
         Protocol("P4-new", "lastfm-2k-mm", _new_items, ("fit2",), (0, 1, 2)),
     )
 }
-"""P1 to P3 of `tests.benchmarks.protocols` (P2 fitted on 80 and on 90 %), P4 as given; P4-new hides artists as P3 does."""
+"""P1 to P3 of `tests.benchmarks.protocols`, P4 with its given split; P4-new hides artists as P3 hides films."""
 
 
 @dataclass(frozen=True)
