@@ -171,7 +171,7 @@ def _reference(name: str, model: Callable[[FitData, int], FactorModel], needs: s
         "factors": (64, 32),
         "learning_rate": (0.01, 0.003, 0.03),
         "regularization": (0.003, 0.0003, 0.03),
-        "epochs": (60,),
+        "epochs": (40,),
     }
     return Reference(name, grids, fits, needs=needs)
 

@@ -15,7 +15,7 @@ from tests.benchmarks.baselines.reference import Fits, Reference, Settings
 
 _MAX_LENGTH = 50
 _BATCH = 64
-_CHECKPOINT_EPOCHS = 5
+_CHECKPOINT_EPOCHS = 3
 
 
 class SasRec(nn.Module):
@@ -100,7 +100,7 @@ SASREC = Reference(
         "factors": (64, 32),
         "learning_rate": (0.001, 0.003),
         "dropout": (0.3, 0.5, 0.1),
-        "epochs": (40,),
+        "epochs": (15,),
     },
     sasrec,
     needs="times",

@@ -27,7 +27,7 @@ from tests.benchmarks.quality.runs import RunKey, RunResult, finished
 from tests.benchmarks.quality.splits import PROTOCOLS, Judge, Protocol, Split, read_data, split_store
 from tests.benchmarks.quality.summary import RANKER, Row, summarise
 
-NUM_SETTINGS, NUM_QUICK_SETTINGS = 6, 2
+NUM_SETTINGS, NUM_QUICK_SETTINGS = 4, 2
 
 
 class Benchmark:
@@ -38,10 +38,9 @@ class Benchmark:
         self.out: Path = options.out
         self.config = TrainingConfig(exclude_content=tuple(options.exclude))
         self.store = read_data(protocol, options.data, options.vectors)
-        self.num_settings = NUM_QUICK_SETTINGS if options.quick else NUM_SETTINGS
         names = tuple(name for name in sorted(self.store.contents) if name not in options.exclude)
-        self.inputs = {"contents": list(names), "num_settings": self.num_settings}
-        every = contenders(names, self.config, self.num_settings)
+        self.contents = list(names)
+        every = contenders(names, self.config, NUM_QUICK_SETTINGS if options.quick else NUM_SETTINGS)
         self.contenders = {
             name: contender
             for name, contender in every.items()
@@ -59,24 +58,27 @@ class Benchmark:
             if seed != self.protocol.seeds[0] and not (contender.is_random or self.protocol.is_random):
                 continue
             key = RunKey(self.protocol.name, seed, name)
-            result = finished(self.out, key, self.inputs)
+            inputs = {"contents": self.contents, **contender.inputs}
+            result = finished(self.out, key, inputs)
             if result is None:
-                result = self._result(split, contender, settings)
+                result = self._result(split, contender, inputs, settings)
                 result.write(key.path(self.out))
             if name == RANKER:
                 settings = RankerSettings.model_validate(result.settings)
             self.runs[name][seed] = result
             _print(key, result)
 
-    def _result(self, split: Split, contender: Contender, settings: RankerSettings | None) -> RunResult:
+    def _result(
+        self, split: Split, contender: Contender, inputs: Mapping[str, object], settings: RankerSettings | None
+    ) -> RunResult:
         reason = contender.reason_against(split.train)
         if reason is not None:
-            return RunResult(self.inputs, {}, None, 0.0, {}, reason)
+            return RunResult(inputs, {}, None, 0.0, {}, reason)
         started = time.process_time()
         fitted: Fitted = contender.fit(split, settings or choose_ranker(split, self.config))
         values = {name: Judge.of(split.fits[name], split.test).by_user(score) for name, score in fitted.scores.items()}
         seconds = round(time.process_time() - started, 1)
-        return RunResult(self.inputs, fitted.settings, fitted.num_tried, seconds, values)
+        return RunResult(inputs, fitted.settings, fitted.num_tried, seconds, values)
 
     def rows(self) -> list[Row]:
         """The summary of all runs so far."""
@@ -113,10 +115,10 @@ def write_summary(out: Path, benchmarks: Mapping[str, Benchmark]) -> Path:
         for name, by_seed in benchmark.runs.items()
         for seed, result in by_seed.items()
     ]
-    inputs = {protocol: benchmark.inputs for protocol, benchmark in benchmarks.items()}
+    contents = {protocol: benchmark.contents for protocol, benchmark in benchmarks.items()}
     path = out / "quality.json"
     path.write_text(
-        json.dumps({"inputs": inputs, "rows": [asdict(row) for row in rows], "runs": runs}, indent=1) + "\n"
+        json.dumps({"contents": contents, "rows": [asdict(row) for row in rows], "runs": runs}, indent=1) + "\n"
     )
     plot_all(rows, out)
     return path

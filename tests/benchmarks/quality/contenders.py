@@ -7,7 +7,7 @@ A new variant of fitting is a function from a split and the ranker's chosen sett
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -53,12 +53,14 @@ class Contender:
         fit: Chooses settings and fits, from the split and the settings of the ranker.
         is_random: Whether another seed gives another model on the same split.
         reason_against: The reason why it cannot be fitted on some data, or None.
+        inputs: What its result depends on besides data and split, as far as that may differ between two runs.
     """
 
     group: Group
     fit: Callable[[Split, RankerSettings], Fitted]
     is_random: bool = True
     reason_against: Callable[[FitData], str | None] = lambda data: None
+    inputs: Mapping[str, object] = field(default_factory=dict)
 
 
 def contenders(names: tuple[str, ...], config: TrainingConfig, num_settings: int) -> dict[str, Contender]:
@@ -75,12 +77,14 @@ def contenders(names: tuple[str, ...], config: TrainingConfig, num_settings: int
         name: Contender("baseline", partial(_product_baseline, name, config), name == "ranker_no_content")
         for name in BASELINE_NAMES
     }
-    found |= {
-        name: Contender(
-            "baseline", partial(_reference, reference, num_settings), reference.is_random, reference.reason_against
+    for name, reference in REFERENCES.items():
+        found[name] = Contender(
+            "baseline",
+            partial(_reference, reference, num_settings),
+            reference.is_random,
+            reference.reason_against,
+            {"num_settings": num_settings, "grids": {key: list(values) for key, values in reference.grids.items()}},
         )
-        for name, reference in REFERENCES.items()
-    }
     for source in searched_names():
         others = tuple(name for name in searched_names() if name != source)
         found[f"without_source_{source}"] = _ablation(config, {"sources": others})
