@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from tests.benchmarks.quality.summary import RANKER, Row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_NO_CONTENT = "ranker_no_content"
 _COLOURS = {"ranker": "#2a6f97", "baseline": "#9aa5b1", "ablation": "#c1666b", "missing": "#61a5c2"}
 
 
@@ -79,7 +80,12 @@ def plot_all(rows: Sequence[Row], out: Path) -> list[Path]:
     return paths
 
 
-def _figure(rows: Sequence[Row], headlines: Sequence[Headline], draw: object, path: Path) -> None:
+def _figure(
+    rows: Sequence[Row],
+    headlines: Sequence[Headline],
+    draw: Callable[[Axes, Sequence[Row], Headline], None],
+    path: Path,
+) -> None:
     import matplotlib.pyplot as plt
 
     height = 1.2 + 0.24 * max(len({row.contender for row in headline.of(rows, *_COLOURS)}) for headline in headlines)
@@ -109,9 +115,12 @@ def _bars(axis: Axes, rows: Sequence[Row], headline: Headline) -> None:
 
 
 def _differences(axis: Axes, rows: Sequence[Row], headline: Headline) -> None:
-    shown = sorted(
-        (row for row in headline.of(rows, "ablation") if row.difference is not None), key=lambda row: row.difference
-    )
+    compared = [
+        row
+        for row in headline.of(rows, "ablation", "baseline")
+        if row.difference is not None and (row.group == "ablation" or row.contender == _NO_CONTENT)
+    ]
+    shown = sorted(compared, key=lambda row: row.difference)
     differences = np.array([row.difference for row in shown])
     errors = np.abs(np.array([[row.difference_low, row.difference_high] for row in shown]).T - differences)
     axis.errorbar(differences, [row.contender for row in shown], xerr=errors, fmt="o", color=_COLOURS["ablation"])
@@ -130,7 +139,7 @@ def _missing(axis: Axes, rows: Sequence[Row], headline: Headline) -> None:
         [share for share, _ in points], means, yerr=errors, marker="o", color=_COLOURS["missing"], label=RANKER
     )
     for row in headline.of(rows, "baseline"):
-        if row.contender == "ranker_no_content":
+        if row.contender == _NO_CONTENT:
             axis.axhline(row.mean, color="black", linestyle="--", linewidth=1, label="no content")
     axis.set_xlabel("% of texts and images missing", fontsize=8)
     axis.legend(fontsize=7)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 
 from mmrec_lib.evaluation.metrics import rank_metrics
 from mmrec_lib.models.data import FitData, Floats, Interactions, Ints
@@ -117,11 +118,17 @@ def split_store(store: StoreArrays, protocol: Protocol, seed: int) -> Split:
 
 @dataclass(frozen=True)
 class Judge:
-    """Users with something relevant that a fit had not seen, and how well scores rank it in the whole catalogue."""
+    """Users with something relevant that a fit had not seen, and how well scores rank it in the whole catalogue.
+
+    Attributes:
+        fitted: Data of the fit, whose interactions are masked.
+        users: [n] positions of the users.
+        relevant: [n, I] what they turned to later.
+    """
 
     fitted: FitData
     users: Ints
-    relevant: object
+    relevant: sparse.csr_matrix
 
     @classmethod
     def of(cls, fitted: FitData, part: Interactions) -> Judge:
