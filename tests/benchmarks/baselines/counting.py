@@ -72,6 +72,7 @@ WINDOWED_POPULARITY = Reference(
     {"days": (30.0, 1.0, 3.0, 7.0, 14.0, 60.0, 120.0)},
     windowed_popularity,
     is_random=False,
+    ranks_new_users=True,
     needs="times",
 )
 _NEIGHBORS = {"neighbors": (50.0, 10.0, 20.0, 100.0, 200.0, 1_000.0)}

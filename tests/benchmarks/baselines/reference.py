@@ -26,6 +26,7 @@ class Reference:
         fits: Fits on data with settings and a seed; gives the settings with their scores, a model trained in epochs
             more than once, with the `epochs` so far.
         is_random: Whether another seed gives another model.
+        ranks_new_users: Whether it ranks for users without history; where not they get plain popularity.
         needs: What it cannot be fitted without: time stamps, item contents of any kind, or tokens among them.
     """
 
@@ -33,6 +34,7 @@ class Reference:
     grids: Mapping[str, Sequence[float]]
     fits: Callable[[FitData, Settings, int], Fits]
     is_random: bool = True
+    ranks_new_users: bool = False
     needs: Literal["times", "contents", "tokens"] | None = None
 
     def reason_against(self, data: FitData) -> str | None:
@@ -70,15 +72,18 @@ class Reference:
         tried = self.tried_settings(num_settings, seed)
         for settings in tried:
             for complete, scores in self.fits(train, settings, seed):
-                value = evaluate(with_popularity(train, scores))
+                value = evaluate(self._for_everyone(train, scores))
                 if value > best_value:
                     best, best_value = complete, value
         return best, len(tried)
 
     def fit(self, data: FitData, settings: Settings, seed: int) -> Scores:
-        """Scores of a fit with chosen settings; users without history get plain popularity."""
+        """Scores of a fit with chosen settings."""
         *_, (_, scores) = self.fits(data, settings, seed)
-        return with_popularity(data, scores)
+        return self._for_everyone(data, scores)
+
+    def _for_everyone(self, data: FitData, scores: Scores) -> Scores:
+        return scores if self.ranks_new_users else with_popularity(data, scores)
 
 
 def with_popularity(data: FitData, scores: Scores) -> Scores:

@@ -91,11 +91,12 @@ def test_sequences_are_the_latest_items_in_order_of_time(monkeypatch: pytest.Mon
 
 def test_windowed_popularity_counts_the_last_days_and_orders_the_rest_by_all_time() -> None:
     interactions = Interactions.from_rows(
-        [0, 1, 2, 0, 1, 0], [0, 0, 0, 1, 1, 2], (3, 4), times=[DAY, DAY, DAY, 2 * DAY, 20 * DAY, 21 * DAY]
+        [0, 1, 2, 0, 1, 0], [0, 0, 0, 1, 1, 2], (4, 4), times=[DAY, DAY, DAY, 2 * DAY, 20 * DAY, 21 * DAY]
     )
     data = FitData(np.array(["a", "b", "c", "d"]), interactions)
-    scores = REFERENCES["windowed_popularity"].fit(data, {"days": 3.0}, 0)(np.array([0]))
-    assert np.argsort(-scores[0], kind="stable").tolist() == [1, 2, 0, 3]
+    for user, order in ((0, [1, 2, 0, 3]), (3, [1, 2, 0, 3])):  # user 3 has no history
+        scores = REFERENCES["windowed_popularity"].fit(data, {"days": 3.0}, 0)(np.array([user]))
+        assert np.argsort(-scores[0], kind="stable").tolist() == order
 
 
 def test_jaccard_is_shared_categories_over_all_of_both() -> None:
