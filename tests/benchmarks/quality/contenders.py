@@ -22,6 +22,7 @@ from mmrec_lib.models.tuning.choose import choose_settings
 from tests.benchmarks.baselines.reference import Reference, Scores
 from tests.benchmarks.baselines.registry import REFERENCES
 from tests.benchmarks.quality.splits import Judge, Split
+from tests.benchmarks.quality.summary import NO_CONTENT
 
 Group = Literal["ranker", "baseline", "ablation", "missing"]
 GROUPS: tuple[Group, ...] = ("ranker", "baseline", "ablation", "missing")
@@ -74,7 +75,7 @@ def contenders(names: tuple[str, ...], config: TrainingConfig, num_settings: int
     modalities = sorted({name.split(":")[0] for name in names})
     found = {"ranker": Contender("ranker", _ranker)}
     found |= {
-        name: Contender("baseline", partial(_product_baseline, name, config), name == "ranker_no_content")
+        name: Contender("baseline", partial(_product_baseline, name, config), name == NO_CONTENT)
         for name in BASELINE_NAMES
     }
     for name, reference in REFERENCES.items():

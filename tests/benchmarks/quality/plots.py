@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
-from tests.benchmarks.quality.summary import RANKER, Row
+from tests.benchmarks.quality.summary import NO_CONTENT, RANKER, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NO_CONTENT = "ranker_no_content"
 _COLOURS = {"ranker": "#2a6f97", "baseline": "#9aa5b1", "ablation": "#c1666b", "missing": "#61a5c2"}
 
 
@@ -118,7 +117,7 @@ def _differences(axis: Axes, rows: Sequence[Row], headline: Headline) -> None:
     compared = [
         row
         for row in headline.of(rows, "ablation", "baseline")
-        if row.difference is not None and (row.group == "ablation" or row.contender == _NO_CONTENT)
+        if row.difference is not None and (row.group == "ablation" or row.contender == NO_CONTENT)
     ]
     shown = sorted(compared, key=lambda row: row.difference)
     differences = np.array([row.difference for row in shown])
@@ -139,7 +138,7 @@ def _missing(axis: Axes, rows: Sequence[Row], headline: Headline) -> None:
         [share for share, _ in points], means, yerr=errors, marker="o", color=_COLOURS["missing"], label=RANKER
     )
     for row in headline.of(rows, "baseline"):
-        if row.contender == _NO_CONTENT:
+        if row.contender == NO_CONTENT:
             axis.axhline(row.mean, color="black", linestyle="--", linewidth=1, label="no content")
     axis.set_xlabel("% of texts and images missing", fontsize=8)
     axis.legend(fontsize=7)

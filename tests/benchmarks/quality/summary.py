@@ -17,7 +17,7 @@ from mmrec_lib.evaluation.significance import mean_intervals
 from tests.benchmarks.quality.runs import RunResult
 
 NUM_BOOTSTRAP = 1_000
-RANKER = "ranker"
+RANKER, NO_CONTENT = "ranker", "ranker_no_content"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Row:
         difference: Ranker minus contender, paired by user, on the seeds that both have.
         p_value: Of the difference.
         p_holm: The same, corrected for all contenders of the group.
-        is_best_baseline: Whether no baseline has a higher mean.
+        is_best_baseline: Whether no baseline has a higher mean, the ranker without content aside.
     """
 
     protocol: str
@@ -166,5 +166,6 @@ def _corrected(rows: list[Row]) -> list[Row]:
 
 
 def _marked(rows: list[Row]) -> list[Row]:
-    best = max((row.mean for row in rows if row.group == "baseline"), default=None)
-    return [replace(row, is_best_baseline=row.group == "baseline" and row.mean == best) for row in rows]
+    baselines = [row for row in rows if row.group == "baseline" and row.contender != NO_CONTENT]
+    best = max((row.mean for row in baselines), default=None)
+    return [replace(row, is_best_baseline=row in baselines and row.mean == best) for row in rows]

@@ -73,11 +73,12 @@ def test_rows_pair_users_and_name_the_best_baseline() -> None:
         "ranker": {0: result({1: 0.5, 2: 0.7, 3: 0.9}), 1: result({1: 0.7, 2: 0.9, 3: 0.9})},
         "ease": {0: result({1: 0.4, 2: 0.7, 3: 0.5}), 1: result({1: 0.4, 2: 0.5, 3: 0.3})},
         "popularity": {0: result({1: 0.1, 2: 0.2, 3: 0.4}), 1: result({1: 0.1, 2: 0.1, 3: 0.1})},
+        "ranker_no_content": {0: result({1: 0.5, 2: 0.7, 3: 0.8}), 1: result({1: 0.5, 2: 0.9, 3: 0.9})},
         "sasrec": {0: RunResult({}, {}, None, 0.0, {}, "events have no time stamps")},
     }
-    groups = {"ranker": "ranker", "ease": "baseline", "popularity": "baseline", "sasrec": "baseline"}
+    groups = dict.fromkeys(runs, "baseline") | {"ranker": "ranker"}
     rows = {row.contender: row for row in summarise("P9", runs, groups, is_random=True)}
-    assert set(rows) == {"ranker", "ease", "popularity"}
+    assert set(rows) == {"ranker", "ease", "popularity", "ranker_no_content"}
     assert rows["ranker"].mean == pytest.approx((0.7 + 2.5 / 3) / 2)
     assert rows["ranker"].deviation == pytest.approx((2.5 / 3 - 0.7) / 2)
     assert rows["ranker"].difference is None
@@ -85,8 +86,8 @@ def test_rows_pair_users_and_name_the_best_baseline() -> None:
     assert rows["ease"].difference == pytest.approx(np.mean([0.6 - 0.4, 0.8 - 0.6, 0.9 - 0.4]))
     assert rows["ease"].difference_low <= rows["ease"].difference <= rows["ease"].difference_high
     assert [name for name, row in rows.items() if row.is_best_baseline] == ["ease"]
-    p_values = [rows[name].p_value for name in ("ease", "popularity")]
-    assert [rows[name].p_holm for name in ("ease", "popularity")] == holm(p_values)
+    baselines = [row for row in rows.values() if row.group == "baseline"]
+    assert [row.p_holm for row in baselines] == holm([row.p_value for row in baselines])
 
 
 def test_a_contender_that_is_not_random_pairs_with_every_seed_of_a_given_split_only() -> None:
