@@ -49,8 +49,8 @@ IMPLICIT_ALS = Reference(
     "implicit_als",
     {
         "factors": (64, 32, 128),
-        "regularization": (10.0, 1.0, 30.0),
-        "alpha": (10.0, 3.0, 30.0),
+        "regularization": (30.0, 60.0, 100.0),
+        "alpha": (10.0, 30.0, 3.0),
     },
     implicit_als,
 )
