@@ -11,10 +11,11 @@ DATA ?= tests/data/store
 OUT ?= out/demo
 AS_OF ?=
 SET ?=
+ARGS ?=
 
 RUN_FLAGS = --set "store.data=$(DATA)" "store.out=$(OUT)" $(foreach pair,$(SET),"$(pair)") $(if $(AS_OF),--as-of $(AS_OF))
 
-.PHONY: demo maintain test test-fast test-long test-slow test-wheel test-cluster chaos faults bench-encode bench-topk lint docs setup models clean help
+.PHONY: demo maintain test test-fast test-long test-slow test-wheel test-cluster chaos faults bench-encode bench-topk bench-quality lint docs setup models clean help
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -65,6 +66,10 @@ bench-encode: setup models  ## Measure the encode engine: make bench-encode [DAT
 bench-topk: setup  ## Measure exact top-k and scoring: make bench-topk [DATA=folder] writes bench/topk.json, scoring.json
 	$(BIN)/python -m tests.benchmarks.topk --data "$(DATA)"
 	$(BIN)/python -m tests.benchmarks.scoring --spark
+
+bench-quality: OUT = bench
+bench-quality: setup  ## Measure ranker, baselines and ablation on public data: make bench-quality DATA=folder [OUT=bench ARGS="--quick …"]
+	$(BIN)/python -m tests.benchmarks.quality --data "$(DATA)" --out "$(OUT)" $(ARGS)
 
 setup: $(VENV)/.ready  ## Make the environment in .venv: packages at pinned versions, Delta's jars, and an archive of Java's classes
 

@@ -50,7 +50,10 @@ TRACKING = ["mlflow>=3.8,<3.19"]
 SERVE = ["fastapi>=0.115", "uvicorn>=0.30"]
 # Approximate search of very large catalogues.
 SEARCH = ["faiss-cpu>=1.10"]
+# Reference models of the benchmarks.
+BENCH = ["implicit>=0.7.2"]
 DEV = [
+    *BENCH,
     "build>=1.2",
     "coverage>=7.6",
     "databricks-bundles>=0.260",

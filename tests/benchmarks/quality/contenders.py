@@ -1,0 +1,184 @@
+"""All that is fitted and compared, by name: the ranker, baselines, and variants of the ranker.
+
+A new variant of fitting is a function from a split and the ranker's chosen settings to `Fitted`, and a line in
+`contenders`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from mmrec_lib.models.config import BASELINE_NAMES, BaselineName, RankerSettings, TrainingConfig
+from mmrec_lib.models.data import Content, FitData
+from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.sources.registry import searched_names
+from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline
+from mmrec_lib.models.tuning.choose import choose_settings
+from tests.benchmarks.baselines.reference import Reference, Scores
+from tests.benchmarks.baselines.registry import REFERENCES
+from tests.benchmarks.quality.splits import Judge, Split
+from tests.benchmarks.quality.summary import NO_CONTENT
+
+Group = Literal["ranker", "baseline", "ablation", "missing"]
+GROUPS: tuple[Group, ...] = ("ranker", "baseline", "ablation", "missing")
+MISSING_SHARES = (0.3, 0.5)
+MISSING_MODALITIES = ("text", "image")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A contender after its fits on one split.
+
+    Attributes:
+        settings: Settings as chosen on validation.
+        num_tried: Settings that were tried; None where the ranker's own search chose.
+        scores: Scores of users by the name of the fit.
+    """
+
+    settings: Mapping[str, object]
+    num_tried: int | None
+    scores: Mapping[str, Scores]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row of the results.
+
+    Attributes:
+        group: Table that it belongs to.
+        fit: Chooses settings and fits, from the split and the settings of the ranker.
+        is_random: Whether another seed gives another model on the same split.
+        reason_against: The reason why it cannot be fitted on some data, or None.
+        inputs: What its result depends on besides data and split, as far as that may differ between two runs.
+    """
+
+    group: Group
+    fit: Callable[[Split, RankerSettings], Fitted]
+    is_random: bool = True
+    reason_against: Callable[[FitData], str | None] = lambda data: None
+    inputs: Mapping[str, object] = field(default_factory=dict)
+
+
+def contenders(names: tuple[str, ...], config: TrainingConfig, num_settings: int) -> dict[str, Contender]:
+    """Contenders by name, in the order in which they are fitted.
+
+    Args:
+        names: Names of the content blocks of the data.
+        config: Bounds of the ranker's search.
+        num_settings: Settings that each reference model may try.
+    """
+    modalities = sorted({name.split(":")[0] for name in names})
+    found = {"ranker": Contender("ranker", _ranker)}
+    found |= {
+        name: Contender("baseline", partial(_product_baseline, name, config), name == NO_CONTENT)
+        for name in BASELINE_NAMES
+    }
+    for name, reference in REFERENCES.items():
+        found[name] = Contender(
+            "baseline",
+            partial(_reference, reference, num_settings),
+            reference.is_random,
+            reference.reason_against,
+            {"num_settings": num_settings, "grids": {key: list(values) for key, values in reference.grids.items()}},
+        )
+    for source in searched_names():
+        others = tuple(name for name in searched_names() if name != source)
+        found[f"without_source_{source}"] = _ablation(config, {"sources": others})
+    for modality in modalities:
+        left_out = tuple(name for name in names if name.split(":")[0] == modality)
+        found[f"without_modality_{modality}"] = _ablation(config, {"exclude_content": left_out})
+    found["without_groups"] = _ablation(config, {"max_groups": 0})
+    found["without_popularity"] = Contender("ablation", _without_popularity)
+    found["equal_weights"] = Contender("ablation", _equal_weights)
+    if set(modalities) & set(MISSING_MODALITIES):
+        found |= {
+            f"missing_{round(100 * share)}": Contender("missing", partial(_missing, config, share))
+            for share in MISSING_SHARES
+        }
+    return found
+
+
+def _ablation(config: TrainingConfig, changes: Mapping[str, object]) -> Contender:
+    return Contender("ablation", partial(_chosen_again, config.model_copy(update=dict(changes))))
+
+
+def choose_ranker(split: Split, config: TrainingConfig) -> RankerSettings:
+    """The ranker's settings on a split."""
+    return choose_settings(split.train, split.valid, config.model_copy(update={"seed": split.seed}))
+
+
+def _ranker(split: Split, settings: RankerSettings) -> Fitted:
+    return _fitted(split, settings)
+
+
+def _fitted(split: Split, settings: RankerSettings) -> Fitted:
+    models = {name: fit_ranker(data, settings) for name, data in split.fits.items()}
+    scores = {name: _of_histories(split.fits[name], model.score) for name, model in models.items()}
+    return Fitted(settings.model_dump(mode="json"), None, scores)
+
+
+def _of_histories(data: FitData, score: Callable[..., np.ndarray]) -> Scores:
+    return lambda users: score(data.histories().rows(users))
+
+
+def _chosen_again(config: TrainingConfig, split: Split, ranker: RankerSettings) -> Fitted:
+    """The ranker with something left out, its weights chosen anew; what does not change is not searched again."""
+    config = config.model_copy(update={"seed": split.seed})
+    return _fitted(split, choose_settings(split.train, split.valid, config, ranker))
+
+
+def _equal_weights(split: Split, ranker: RankerSettings) -> Fitted:
+    """All sources of the search with the same weight."""
+    return _fitted(split, ranker.model_copy(update={"fusion": dict.fromkeys(searched_names(), 1.0)}))
+
+
+def _without_popularity(split: Split, ranker: RankerSettings) -> Fitted:
+    """Nothing of popularity for users with history; those without keep it, as they have nothing else."""
+    popularity = ranker.popularity.model_copy(update={"warm_weight": 0.0, "warm_group_weight": 0.0})
+    return _fitted(split, ranker.model_copy(update={"popularity": popularity}))
+
+
+def _missing(config: TrainingConfig, share: float, split: Split, ranker: RankerSettings) -> Fitted:
+    """The ranker where a share of all texts and images is gone, in training as in use."""
+    rng = np.random.default_rng([split.seed, round(100 * share)])
+    contents = without_share(split.train.contents, share, rng)
+    fits = {name: replace(data, contents=contents) for name, data in split.fits.items()}
+    poorer = replace(split, train=replace(split.train, contents=contents), fits=fits)
+    return _chosen_again(config, poorer, ranker)
+
+
+def without_share(contents: Mapping[str, Content], share: float, rng: np.random.Generator) -> dict[str, Content]:
+    """The same contents less the texts or images of some items: all blocks of a modality go together."""
+    num_items = next(len(content.has) for content in contents.values())
+    kept = {modality: rng.random(num_items) >= share for modality in MISSING_MODALITIES}
+    return {name: _only(content, kept.get(name.split(":")[0])) for name, content in contents.items()}
+
+
+def _only(content: Content, kept: np.ndarray | None) -> Content:
+    if kept is None:
+        return content
+    if isinstance(content.matrix, np.ndarray):
+        return Content.from_vectors(content.name, content.matrix, content.has & kept)
+    matrix = content.matrix.multiply(kept[:, None]).tocsr()
+    matrix.eliminate_zeros()
+    return replace(content, matrix=matrix, has=content.has & kept)
+
+
+def _product_baseline(name: BaselineName, config: TrainingConfig, split: Split, ranker: RankerSettings) -> Fitted:
+    config = config.model_copy(update={"seed": split.seed})
+    settings = choose_baseline(name, split.train, split.valid, config, ranker)
+    models = {fit: fit_baseline(data, settings) for fit, data in split.fits.items()}
+    scores = {fit: _of_histories(split.fits[fit], model.score) for fit, model in models.items()}
+    return Fitted(settings.model_dump(mode="json"), None, scores)
+
+
+def _reference(reference: Reference, num_settings: int, split: Split, ranker: RankerSettings) -> Fitted:
+    judge = Judge.of(split.train, split.valid)
+    settings, num_tried = reference.choose(split.train, judge.objective, num_settings, split.seed)
+    scores = {fit: reference.fit(data, settings, split.seed) for fit, data in split.fits.items()}
+    return Fitted(settings, num_tried, scores)
