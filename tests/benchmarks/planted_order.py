@@ -29,6 +29,7 @@ from mmrec_lib.models.data import Content, FitData, Floats, Interactions
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.tuning.baselines import BaselineSettings, fit_baseline
 from mmrec_lib.models.tuning.choose import choose_settings
+from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage
 
 Ints = npt.NDArray[np.int64]
 NUM_KINDS, NUM_STYLES, NUM_ROUNDS = 6, 32, 14
@@ -233,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def show(name: str, scores: Floats) -> None:
         figures = "  ".join(f"{metric} {value:.4f}" for metric, value in measure(store, scores).items())
-        print(f"{name:28s} {figures}", flush=True)
+        print(f"{name:40s} {figures}", flush=True)
 
     show("ceiling", store.probabilities())
     show("ceiling without order", store.probabilities(with_order=False))
@@ -241,8 +242,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     popularity = fit_baseline(data, BaselineSettings(name="popularity"))
     show("popularity", popularity.score(data.histories()))
     for name, use_content in (("linear ranker", True), ("linear ranker, no content", False)):
-        settings = choose_settings(store.train, store.valid, TrainingConfig(use_content=use_content))
+        config = TrainingConfig(use_content=use_content)
+        settings = choose_settings(store.train, store.valid, config)
         show(name, fit_ranker(data, settings).score(data.histories()))
+        settings, decision, _ = choose_second_stage(store.train, store.valid, config, settings)
+        print(decision)
+        if decision.is_kept:
+            show(f"{name}, second stage", fit_ranker(data, settings).score(data.histories()))
     return 0
 
 

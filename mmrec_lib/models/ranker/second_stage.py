@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
-from mmrec_lib.evaluation.evaluate import without_seen
 from mmrec_lib.evaluation.metrics import hit_lists
+from mmrec_lib.evaluation.rankings import without_seen
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import FitData, Interactions, Ints, row_blocks
 from mmrec_lib.models.ranker.first_stage import content_features, fit_first_stage

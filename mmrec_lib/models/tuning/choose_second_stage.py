@@ -78,7 +78,7 @@ def choose_second_stage(
         return settings, SecondStageDecision(False, reason="training.second_stage is null"), None
     if not train.interactions.weights.nnz:
         return settings, SecondStageDecision(False, reason="there is nothing to learn from"), None
-    tried = settings.model_copy(update={"second_stage": _with_windows(config.second_stage, train, valid)})
+    tried = settings.model_copy(update={"second_stage": with_windows(config.second_stage, train, valid)})
     assert tried.second_stage is not None
     first_stage = fit_first_stage(train, settings)
     judged = examples_of(train, first_stage, valid.weights, tried)
@@ -109,7 +109,7 @@ def choose_second_stage(
     return (tried, decision, fitted) if decision.is_kept else (settings, decision, None)
 
 
-def _with_windows(chosen: SecondStageSettings, train: FitData, valid: Interactions) -> SecondStageSettings:
+def with_windows(chosen: SecondStageSettings, train: FitData, valid: Interactions) -> SecondStageSettings:
     """Windows that are cut as the validation part was: by time where it follows the training part."""
     if chosen.windows != "auto":
         return chosen

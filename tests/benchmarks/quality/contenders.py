@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from mmrec_lib.models.config import BASELINE_NAMES, BaselineName, RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Content, FitData
 from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.models.second_stage_settings import FusionForm, SecondStageSettings
 from mmrec_lib.models.sources.registry import searched_names
 from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline
 from mmrec_lib.models.tuning.choose import choose_settings
+from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage, with_windows
 from tests.benchmarks.baselines.reference import Reference, Scores
 from tests.benchmarks.baselines.registry import REFERENCES
 from tests.benchmarks.quality.splits import Judge, Split
@@ -95,6 +97,9 @@ def contenders(names: tuple[str, ...], config: TrainingConfig, num_settings: int
     found["without_groups"] = _ablation(config, {"max_groups": 0})
     found["without_popularity"] = Contender("ablation", _without_popularity)
     found["equal_weights"] = Contender("ablation", _equal_weights)
+    found["without_second_stage"] = Contender("ablation", _without_second_stage)
+    for form in get_args(FusionForm):
+        found[f"second_stage_{form}"] = Contender("ablation", partial(_second_stage, form, config))
     if set(modalities) & set(MISSING_MODALITIES):
         found |= {
             f"missing_{round(100 * share)}": Contender("missing", partial(_missing, config, share))
@@ -108,8 +113,12 @@ def _ablation(config: TrainingConfig, changes: Mapping[str, object]) -> Contende
 
 
 def choose_ranker(split: Split, config: TrainingConfig) -> RankerSettings:
-    """The ranker's settings on a split."""
-    return choose_settings(split.train, split.valid, config.model_copy(update={"seed": split.seed}))
+    """The ranker's settings on a split, with a second stage where that is kept."""
+    config = config.model_copy(update={"seed": split.seed})
+    first_stage = choose_settings(split.train, split.valid, config)
+    settings, decision, _ = choose_second_stage(split.train, split.valid, config, first_stage)
+    print(f"{split.protocol} seed {split.seed}: {decision}", flush=True)
+    return settings
 
 
 def _ranker(split: Split, settings: RankerSettings) -> Fitted:
@@ -127,9 +136,25 @@ def _of_histories(data: FitData, score: Callable[..., np.ndarray]) -> Scores:
 
 
 def _chosen_again(config: TrainingConfig, split: Split, ranker: RankerSettings) -> Fitted:
-    """The ranker with something left out, its weights chosen anew; what does not change is not searched again."""
+    """The ranker with something left out, its weights chosen anew; what does not change is not searched again.
+
+    It has a second stage where the ranker has one.
+    """
     config = config.model_copy(update={"seed": split.seed})
-    return _fitted(split, choose_settings(split.train, split.valid, config, ranker))
+    settings = choose_settings(split.train, split.valid, config, ranker)
+    return _fitted(split, settings.model_copy(update={"second_stage": ranker.second_stage}))
+
+
+def _without_second_stage(split: Split, ranker: RankerSettings) -> Fitted:
+    """The order of the dot product."""
+    return _fitted(split, ranker.model_copy(update={"second_stage": None}))
+
+
+def _second_stage(form: FusionForm, config: TrainingConfig, split: Split, ranker: RankerSettings) -> Fitted:
+    """A second stage of this form, whether it would be kept or not."""
+    chosen = ranker.second_stage or with_windows(config.second_stage or SecondStageSettings(), split.train, split.valid)
+    forced = chosen.model_copy(update={"form": form})
+    return _fitted(split, ranker.model_copy(update={"second_stage": forced}))
 
 
 def _equal_weights(split: Split, ranker: RankerSettings) -> Fitted:
