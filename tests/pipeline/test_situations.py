@@ -457,6 +457,7 @@ def shop(spark: object, models_root: Path, tmp_path_factory: pytest.TempPathFact
     return Shop(run, known, folder / "out")
 
 
+@pytest.mark.long
 def test_a_shop_of_reviews_alone_ends_with_lists_and_a_report(shop: Shop) -> None:
     assert shop.run.status == 0, shop.run.printed[-3000:] + shop.run.log[-2000:]
     assert shop.run.tables["user_topk"]
@@ -464,6 +465,7 @@ def test_a_shop_of_reviews_alone_ends_with_lists_and_a_report(shop: Shop) -> Non
     assert shop.run.tables["training_interaction"]
 
 
+@pytest.mark.long
 def test_deleted_users_and_items_reach_nothing(shop: Shop) -> None:
     assert shop.run.status == 0, shop.run.printed[-1000:]
     users, items = set(shop.known["deleted_users"]), set(shop.known["deleted_items"])
@@ -476,6 +478,7 @@ def test_deleted_users_and_items_reach_nothing(shop: Shop) -> None:
     assert not {item for row in shop.run.tables["user_profile"] for item in row["seen_item_ids"]} & items
 
 
+@pytest.mark.long
 def test_what_only_a_deleted_user_liked_counts_for_nobody(shop: Shop) -> None:
     assert shop.run.status == 0, shop.run.printed[-1000:]
     only = set(shop.known["only_deleted"])
@@ -483,6 +486,7 @@ def test_what_only_a_deleted_user_liked_counts_for_nobody(shop: Shop) -> None:
     assert not {item["item_id"] for row in shop.run.tables["user_profile"] for item in row["history"]} & only
 
 
+@pytest.mark.long
 def test_markup_is_no_content(shop: Shop) -> None:
     assert shop.run.status == 0, shop.run.printed[-1000:]
     texts = {
