@@ -68,7 +68,7 @@ def reachable(start: Path) -> dict[Path, set[str]]:
         path = waiting.pop()
         if path in found:
             continue
-        found[path] = set(_imports(path))
+        found[path] = _imports(path)
         waiting += [file for name in found[path] for file in _files_of(name)]
     return found
 
@@ -79,8 +79,13 @@ def third_party(start: Path) -> set[str]:
     return tops - set(sys.stdlib_module_names) - {"mmrec_lib", "jobs"}
 
 
-def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@functools.cache
+def _imports(path: Path) -> set[str]:
+    return set(_imported(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _imported(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
