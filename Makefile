@@ -42,7 +42,7 @@ docs: setup  ## Write the generated pages of docs/ again: tables and configurati
 	$(BIN)/python -m mmrec_lib.contracts.docs
 	$(BIN)/python -m mmrec_lib.runtime.config_docs
 
-test-long: setup models  ## Whole pipelines: catalogue mode, spark-submit, odd names, a registry that is lost; one more walk of changes
+test-long: setup models  ## Whole pipelines: catalogue mode, Connect, spark-submit, odd names, a shop of reviews, a registry that is lost; more walks of changes
 	$(BIN)/python -m pytest tests/pipeline tests/spark -m long
 
 test-slow: setup  ## Pass 5,000 damaged media through everything that reads them
