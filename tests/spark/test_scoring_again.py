@@ -152,8 +152,13 @@ def test_the_first_run_scores_everyone_and_the_next_nobody(shop: Shop) -> None:
     shop.require_equal_to_a_full_run()
 
 
-def test_the_first_control_of_all_lets_rules_look_at_categories(shop: Shop) -> None:
+def put_first_control(shop: Shop) -> None:
+    """The first control of all concerns everyone: it lets rules look at categories."""
     shop.put_control("u00", "block", "item", shop.item_ids[0])
+
+
+def test_the_first_control_of_all_scores_everyone(shop: Shop) -> None:
+    put_first_control(shop)
     assert shop.score().reason == "changed: rules"
 
 
@@ -165,6 +170,7 @@ def test_random_changes_of_users_score_them_alone_and_equal_a_full_run(shop: Sho
     acting, turned, gone, controlling, renamed = changed
     if seed == 1:
         shop.reranking = {"quotas": [{"by": "category", "at_most": 3}]}
+    put_first_control(shop)
     shop.score()
     shop.histories[acting] = rng.choice(shop.item_ids, 25, replace=False).tolist()
     shop.histories[turned] = []
