@@ -20,9 +20,9 @@ USER_TOPK = TableContract(
         Column(
             "source_shares",
             MapType(StringType(), DoubleType()),
-            "Share of each source in the fused score before distillation, rules (boosts) and residual (what "
-            "distillation, pins and a second stage changed); they add up to score. Empty below the first ranks, see "
-            "scoring.explained_ranks.",
+            "Share of each source in the fused score before distillation, second_stage (what the ranker's network "
+            "added), rules (boosts) and residual (what distillation, pins and re-ranking changed); they add up to "
+            "score. Empty below the first ranks, see scoring.explained_ranks.",
             required=True,
         ),
         Column(
