@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mmrec_lib.section import Section
 
 FusionForm = Literal["gated", "concatenation", "sum", "low_rank", "transformer"]
-"""How an item's modalities become one vector; see `network`."""
+"""How an item's modalities become one vector; see `second_stage.modalities`."""
+_MOST_HELD_OUT = 0.9
 
 
 class SecondStageSettings(Section):
@@ -52,3 +53,13 @@ class SecondStageSettings(Section):
     weight_decay: float = Field(default=0.1, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     modality_dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leaves_something_to_fit(self) -> SecondStageSettings:
+        held_out = self.num_windows * self.window_share
+        if held_out > _MOST_HELD_OUT:
+            raise ValueError(
+                f"second_stage: num_windows times window_share must be {_MOST_HELD_OUT} at most, so that each window's "
+                f"first stage has data, got {held_out:.2f}"
+            )
+        return self

@@ -313,3 +313,8 @@ def test_histories_need_times_of_the_same_positions(store: Circle) -> None:
 def test_settings_without_a_second_stage_stay_as_they_were() -> None:
     assert RankerSettings().second_stage is None
     assert RankerSettings.model_validate(RankerSettings().model_dump(mode="json")) == RankerSettings()
+
+
+def test_windows_leave_something_to_fit() -> None:
+    with pytest.raises(ValueError, match=r"num_windows times window_share must be 0\.9 at most.*got 1\.20"):
+        SecondStageSettings(num_windows=4, window_share=0.3)
