@@ -20,6 +20,7 @@ from mmrec_lib.models.data import FitData, Interactions, Ints, row_blocks
 from mmrec_lib.models.ranker.first_stage import content_features, fit_first_stage
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.second_stage.inputs import CandidateInputs, candidate_inputs
+from mmrec_lib.models.second_stage.learn_signals import learn_signals
 from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.second_stage.signals import ItemSignals
 from mmrec_lib.models.second_stage.train import Examples, train_network
@@ -61,7 +62,7 @@ def fit_on_windows(data: FitData, settings: RankerSettings, windows: Sequence[Wi
     chosen = _of(settings)
     if not any(window.examples.relevant.any() for window in windows):
         return None
-    signals = ItemSignals.of(data, content_features(data, settings), chosen.content_dim, settings.seed)
+    signals = learn_signals(data, content_features(data, settings), chosen.content_dim, settings.seed)
     network = train_network([window.examples for window in windows], signals.blocks, chosen, settings.seed)
     return SecondStage(windows[0].sources, signals, network, chosen.num_candidates, chosen.history_length)
 
@@ -105,7 +106,7 @@ def examples_of(
         users = np.sort(np.random.default_rng(settings.seed).choice(users, chosen.max_users, replace=False))
     if not len(users):
         return None
-    signals = ItemSignals.of(data, content_features(data, settings), chosen.content_dim, settings.seed)
+    signals = learn_signals(data, content_features(data, settings), chosen.content_dim, settings.seed)
     parts, hits = [], []
     sources: tuple[str, ...] = ()
     for rows in row_blocks(len(users), _USERS_AT_ONCE):

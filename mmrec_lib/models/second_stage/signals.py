@@ -1,6 +1,6 @@
 """Signals of items for the second stage: reduced contents, trends and what follows what, as arrays of a fit.
 
-Shape letters: U users, I items, B content blocks, D dimensions of a reduced block, T trends.
+Shape letters: I items, B content blocks, D dimensions of a reduced block, T trends.
 """
 
 from __future__ import annotations
@@ -12,22 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 
-from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, sampled_rows
-from mmrec_lib.models.sources.content import ContentFeatures
-from mmrec_lib.models.sources.popularity import SECONDS_PER_DAY, decayed_counts
-
-# Half-lives of popularity as shares of the time span of the data.
-_HALF_LIVES = (1 / 64, 1 / 16, 1 / 4)
-# Pseudo-counts that keep rare items' trends and successors from looking certain.
-_SMOOTHING = 0.5
-_PRIOR = 5.0
-# Weight of a pair of items by how many events lie between them.
-_STEPS = (1.0, 0.5, 1 / 3)
-_MAX_SUCCESSORS = 50
-_MAX_USERS = 200_000
-_LEAST_LENGTH = 1e-6
+from mmrec_lib.models.data import Bools, Floats
 
 
 @dataclass(frozen=True)
@@ -51,31 +37,6 @@ class ItemSignals:
     successors: sparse.csr_matrix
     is_new: Bools
 
-    @classmethod
-    def of(cls, data: FitData, features: ContentFeatures, dim: int, seed: int) -> ItemSignals:
-        """Learn the signals.
-
-        Args:
-            data: What the fit knows.
-            features: Its contents as unit rows.
-            dim: D.
-            seed: Seed of the range finder and of the sample of users.
-        """
-        num_items = len(data.item_ids)
-        blocks = np.zeros((num_items, len(features.rows), dim), dtype=np.float32)
-        for place, rows in enumerate(features.rows.values()):
-            reduced = _reduced(rows, dim, seed)
-            blocks[:, place, : reduced.shape[1]] = reduced
-        trends = _trends(data)
-        return cls(
-            block_names=tuple(features.rows),
-            blocks=blocks,
-            trend_names=tuple(trends),
-            trends=np.stack(list(trends.values()), axis=1).astype(np.float32),
-            successors=successors_of(data.interactions, seed),
-            is_new=data.interactions.item_counts() == 0,
-        )
-
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All arrays, for saving; the names are for the caller to keep."""
         return {
@@ -97,72 +58,3 @@ class ItemSignals:
         successors = sparse.csr_matrix((data, indices, indptr), shape=(num_items, num_items))
         is_new = arrays["is_new"].astype(np.bool_)
         return cls(block_names, arrays["blocks"], trend_names, arrays["trends"], successors, is_new)
-
-
-def _reduced(rows: Floats | sparse.csr_matrix, dim: int, seed: int) -> Floats:
-    """Unit rows over the leading dimensions of a block, [I, at most dim]; zeros where there is nothing."""
-    rank = max(1, min(dim, min(rows.shape) - 1))
-    left, values, _ = randomized_svd(rows, rank, random_state=seed)
-    reduced = left * values
-    lengths = np.linalg.norm(reduced, axis=1, keepdims=True)
-    unit: Floats = np.where(lengths > _LEAST_LENGTH, reduced / np.maximum(lengths, _LEAST_LENGTH), 0.0)
-    return unit.astype(np.float32)
-
-
-def _trends(data: FitData) -> dict[str, npt.NDArray[np.float64]]:
-    interactions, num_items = data.interactions, len(data.item_ids)
-    trends = {"popularity": np.log(interactions.item_counts() + _SMOOTHING)}
-    times, items = interactions.times.data, interactions.times.indices
-    known = times > 0
-    if not known.any() or np.ptp(times[known]) == 0:
-        return trends
-    now, start = float(times.max()), float(times[known].min())
-    for share in _HALF_LIVES:
-        days = (now - start) * share / SECONDS_PER_DAY
-        trends[f"popularity/{1 / share:.0f}"] = np.log(decayed_counts(data, days) + _SMOOTHING)
-    first, last = np.full(num_items, now), np.full(num_items, start)
-    np.minimum.at(first, items[known], times[known])
-    np.maximum.at(last, items[known], times[known])
-    for name, moment in (("first", first), ("last", last)):
-        trends[name] = np.log1p(100 * (now - moment) / (now - start))
-    return trends
-
-
-def successors_of(interactions: Interactions, seed: int) -> sparse.csr_matrix:
-    """[I, I] float32 log(1 + lift) of an item within the next three events after another, shrunken where seldom.
-
-    The lift is count · total / (count of the first · count of the second); at most 50 successors an item are kept.
-    Pairs of equal time have no order and do not count.
-    """
-    times, num_items = interactions.times, interactions.shape[1]
-    if not (times.data > 0).any():
-        return _no_pairs(num_items)
-    times = sampled_rows(times, _MAX_USERS, seed)
-    rows = np.repeat(np.arange(times.shape[0]), np.diff(times.indptr))
-    order = np.lexsort((times.indices, times.data, rows))
-    user, item, time = rows[order], times.indices[order], times.data[order]
-    shape = (num_items, num_items)
-    counts = _no_pairs(num_items)
-    for step, weight in enumerate(_STEPS, start=1):
-        follows = (user[step:] == user[:-step]) & (time[step:] > time[:-step]) & (time[:-step] > 0)
-        pairs = (item[:-step][follows], item[step:][follows])
-        counts = counts + sparse.csr_matrix((np.full(len(pairs[0]), weight), pairs), shape=shape)
-    total = counts.sum()
-    before, after = (np.asarray(counts.sum(axis=axis)).ravel() + _PRIOR for axis in (1, 0))
-    first = np.repeat(np.arange(num_items), np.diff(counts.indptr))
-    trust = counts.data / (counts.data + 2.0)
-    lift = np.log1p(counts.data * total / (before[first] * after[counts.indices]) * trust)
-    return _strongest(sparse.csr_matrix((lift.astype(np.float32), counts.indices, counts.indptr), shape=shape))
-
-
-def _no_pairs(num_items: int) -> sparse.csr_matrix:
-    return sparse.csr_matrix((np.zeros(0, np.float32), (np.zeros(0, np.int64),) * 2), shape=(num_items, num_items))
-
-
-def _strongest(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """The largest entries of each row, ties by column."""
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -matrix.data, rows))
-    place = np.arange(matrix.nnz) - matrix.indptr[rows[order]]
-    kept = np.sort(order[place < _MAX_SUCCESSORS])
-    return sparse.csr_matrix((matrix.data[kept], (rows[kept], matrix.indices[kept])), shape=matrix.shape)

@@ -19,8 +19,8 @@ from mmrec_lib.models.ranker.pyfunc_file import recommend
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.ranker.second_stage import window_examples
 from mmrec_lib.models.second_stage.inputs import candidate_inputs, feature_names, latest_items
+from mmrec_lib.models.second_stage.learn_signals import successors_of
 from mmrec_lib.models.second_stage.modalities import FORMS
-from mmrec_lib.models.second_stage.signals import successors_of
 from mmrec_lib.models.second_stage_settings import FusionForm, SecondStageSettings
 from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage
 from mmrec_lib.topk.selection import NO_ITEM
