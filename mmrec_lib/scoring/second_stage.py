@@ -5,17 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from mmrec_lib.models.ranker.explanation import ProjectedUsers
-from mmrec_lib.models.second_stage.model import lowering
 from mmrec_lib.scoring.catalogue import Catalogue
 from mmrec_lib.topk.selection import NO_ITEM, TopItems
 
 
 def in_second_stage(users: ProjectedUsers, top: TopItems, catalogue: Catalogue, k: int) -> TopItems:
-    """The best k candidates by first and second stage together; ties keep the first stage's order.
+    """The best k candidates in the order of the second stage; the scores stay, in their order.
 
-    Only as many candidates as the model was fitted with are ordered, whatever more steps after it ask for: the others
-    follow in the first stage's order, lowered together as far as needed. The model knows nothing more of items that
-    came after its fit: they keep the first stage's scores.
+    Only as many candidates as the model was fitted with are ordered, whatever more steps after it ask for. Items that
+    came after its fit keep their places.
 
     Args:
         users: n users.
@@ -25,15 +23,12 @@ def in_second_stage(users: ProjectedUsers, top: TopItems, catalogue: Catalogue, 
     """
     second_stage = catalogue.ranker.second_stage
     assert second_stage is not None
-    ordered = top.indices[:, : second_stage.num_candidates]
-    is_item = ordered != NO_ITEM
-    known = is_item.copy()
-    known[is_item] = catalogue.in_model.known[ordered[is_item]]
-    in_fit = np.full(ordered.shape, NO_ITEM, dtype=np.int64)
-    in_fit[known] = catalogue.in_model.of(ordered[known])
-    scores = top.scores.copy()
-    new = scores[:, : ordered.shape[1]] + catalogue.ranker.additions(users, in_fit)
-    scores += lowering(scores[:, : ordered.shape[1]], new)[:, None]
-    scores[:, : ordered.shape[1]] = new
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return TopItems(np.take_along_axis(top.indices, order, axis=1), np.take_along_axis(scores, order, axis=1))
+    first = slice(0, second_stage.num_candidates)
+    indices = top.indices.copy()
+    known = indices[:, first] != NO_ITEM
+    known[known] = catalogue.in_model.known[indices[:, first][known]]
+    in_fit = np.full(known.shape, NO_ITEM, dtype=np.int64)
+    in_fit[known] = catalogue.in_model.of(indices[:, first][known])
+    at = catalogue.ranker.order(users, in_fit, np.where(top.indices[:, first] != NO_ITEM, top.scores[:, first], 0))
+    indices[:, first] = np.take_along_axis(indices[:, first], at, axis=1)
+    return TopItems(indices[:, :k], top.scores[:, :k])

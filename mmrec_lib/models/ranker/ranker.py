@@ -27,7 +27,7 @@ from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, relative_weights
 from mmrec_lib.models.ranker.projection import Projector, Search, plain_search
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
-from mmrec_lib.models.second_stage.model import SecondStage, lowering
+from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.sources.base import Source
 from mmrec_lib.models.sources.cold_items import ColdItemModel
 from mmrec_lib.models.sources.content import BlockTransform
@@ -164,8 +164,7 @@ class FittedRanker:
     def score(self, histories: Histories) -> Floats:
         """Scores of users over the catalogue, [n, I] float32: user vectors times item vectors.
 
-        With a second stage the best unseen items have its scores, and all others are lowered together as far as needed
-        to stay below these.
+        With a second stage the best unseen items of users with history have each other's scores, in its order.
         """
         users = self.project(histories)
         scores: Floats = users.vectors @ self._item_vectors.T
@@ -174,11 +173,10 @@ class FittedRanker:
         for rows in row_blocks(len(users), _USERS_AT_ONCE):
             part = users.rows(rows)
             top = self.candidates(part, self.second_stage.num_candidates, scores[rows])
-            is_item = top.indices != NO_ITEM
-            new = top.scores + self.additions(part, top.indices)
-            scores[rows] += lowering(top.scores, new)[:, None]
-            users_at, places = np.nonzero(is_item)
-            scores[rows.start + users_at, top.indices[users_at, places]] = new[users_at, places]
+            at = self.order(part, top.indices, top.scores)
+            of_place = np.take_along_axis(top.indices, at, axis=1)
+            users_at, places = np.nonzero(of_place != NO_ITEM)
+            scores[rows.start + users_at, of_place[users_at, places]] = top.scores[users_at, places]
         return scores
 
     def candidates(self, users: ProjectedUsers, k: int, scores: Floats | None = None) -> TopItems:
@@ -194,22 +192,22 @@ class FittedRanker:
         unseen[np.repeat(np.arange(len(users)), np.diff(weights.indptr)), weights.indices] = -np.inf
         return select_top(unseen, k)
 
-    def additions(self, users: ProjectedUsers, items: npt.NDArray[np.integer]) -> Floats:
-        """Additions of the second stage to the scores of candidates, [n, K] float32; zeros without a second stage.
+    def order(self, users: ProjectedUsers, items: npt.NDArray[np.integer], scores: Floats) -> Ints:
+        """[n, C] the candidate that stands at each place in the second stage's order; see `SecondStage.order`.
 
         Args:
             users: n users, see `project`.
-            items: [n, K] positions of the candidates in the catalogue of the fit, best first; NO_ITEM where there is
+            items: [n, C] positions of the candidates in the catalogue of the fit, best first; NO_ITEM where there is
                 none.
+            scores: [n, C] their scores.
         """
-        if self.second_stage is None:
-            return np.zeros(items.shape, dtype=np.float32)
-        added = np.zeros(items.shape, dtype=np.float32)
+        assert self.second_stage is not None
+        found = []
         for rows in row_blocks(len(users), _USERS_AT_ONCE):
             part = users.rows(rows)
             shares = self.explain(part, np.maximum(items[rows], 0)).shares
-            added[rows] = self.second_stage.additions(part.histories, items[rows], shares)
-        return added
+            found.append(self.second_stage.order(part.histories, items[rows], scores[rows], shares))
+        return np.concatenate(found) if found else np.zeros(items.shape, dtype=np.int64)
 
     def explain(self, users: ProjectedUsers, items: npt.NDArray[np.integer]) -> Explanation:
         """Shares of the sources in the scores of some items of each user, and the pull of each item of the history.

@@ -19,7 +19,7 @@ from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import FitData, Interactions, Ints, row_blocks
 from mmrec_lib.models.ranker.first_stage import content_features, fit_first_stage
 from mmrec_lib.models.ranker.ranker import FittedRanker
-from mmrec_lib.models.second_stage.inputs import CandidateInputs, candidate_inputs
+from mmrec_lib.models.second_stage.inputs import CandidateInputs, candidate_inputs, movable_items
 from mmrec_lib.models.second_stage.learn_signals import learn_signals
 from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.second_stage.signals import ItemSignals
@@ -60,7 +60,7 @@ def fit_second_stage(data: FitData, settings: RankerSettings) -> SecondStage | N
 def fit_on_windows(data: FitData, settings: RankerSettings, windows: Sequence[WindowExamples]) -> SecondStage | None:
     """Fit the second stage for a fit on this data from examples that are there already; None without any."""
     chosen = _of(settings)
-    if not any(window.examples.relevant.any() for window in windows):
+    if not any((window.examples.relevant & window.examples.inputs.is_item).any() for window in windows):
         return None
     signals = learn_signals(data, content_features(data, settings), chosen.content_dim, settings.seed)
     network = train_network([window.examples for window in windows], signals.blocks, chosen, settings.seed)
@@ -115,7 +115,8 @@ def examples_of(
         top = ranker.candidates(projected, chosen.num_candidates)
         shares = ranker.explain(projected, np.maximum(top.indices, 0)).shares
         sources = tuple(shares)
-        parts.append(candidate_inputs(signals, histories, top.indices, shares, chosen.history_length))
+        movable = movable_items(signals, top.indices)
+        parts.append(candidate_inputs(signals, histories, movable, shares, chosen.history_length))
         hits.append(hit_lists(top.indices, relevant[users[rows]]))
     examples = Examples(CandidateInputs.joined(parts), np.concatenate(hits))
     return WindowExamples(examples, np.diff(relevant[users].indptr), sources, signals)

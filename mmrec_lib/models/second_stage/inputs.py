@@ -72,7 +72,13 @@ def feature_names(signals: ItemSignals, sources: Sequence[str]) -> tuple[str, ..
     """
     contents = [f"{kind}/{name}" for name in signals.block_names for kind in ("mean", "latest")]
     shares = [f"share/{name}" for name in sources]
-    return (*shares, *signals.trend_names, "successor", "successors", *contents, "rank", "is_new", "history_length")
+    return (*shares, *signals.trend_names, "successor", "successors", *contents, "rank", "history_length")
+
+
+def movable_items(signals: ItemSignals, items: npt.NDArray[np.integer]) -> Ints:
+    """[n, C] the candidates that had interactions before, which the network may order; NO_ITEM elsewhere."""
+    is_known = (items != NO_ITEM) & ~signals.is_new[np.maximum(items, 0)]
+    return np.where(is_known, items, NO_ITEM).astype(np.int64)
 
 
 def candidate_inputs(
@@ -106,7 +112,7 @@ def candidate_inputs(
     columns += _likeness(signals, picked, history, centre)
     ranks = np.log1p(np.arange(picked.shape[1], dtype=np.float32)) / 5
     known = np.log1p(np.diff(histories.weights.indptr).astype(np.float32)) / 4
-    columns += [np.broadcast_to(ranks, picked.shape), signals.is_new[picked], np.repeat(known[:, None], len(ranks), 1)]
+    columns += [np.broadcast_to(ranks, picked.shape), np.repeat(known[:, None], len(ranks), 1)]
     features = np.stack(columns, axis=2).astype(np.float32)
     features[~is_item] = 0.0
     scores = (centred / divisor).astype(np.float32)

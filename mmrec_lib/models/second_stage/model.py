@@ -1,8 +1,9 @@
 """The fitted second stage: what it adds to the first stage's scores, in numpy alone, so that serving needs no torch.
 
-For a user with history the score of a candidate in deviations, s, becomes s + (g(x) + a) / t: g a hidden layer over the
-candidate's features x beside a linear one, a target attention over the latest items (Zhou et al. 2018, Deep Interest
-Network), t the weight of the first stage. A user without history keeps the first stage's scores.
+For a user with history candidates are ordered by s + (g(x) + a) / t: s the first stage's score in deviations, g a
+hidden layer over the candidate's features x beside a linear one, a target attention over the latest items (Zhou et al.
+2018, Deep Interest Network), t the weight of the first stage. The scores stay: the first in the new order gets the
+highest, and so on, so that candidates compare with all other items as before.
 
 Shape letters: n users, C candidates, F features, H hidden units, L latest items, I items, A attention dimensions.
 """
@@ -17,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.models.data import Floats, Histories
-from mmrec_lib.models.second_stage.inputs import CandidateInputs, candidate_inputs
+from mmrec_lib.models.data import Bools, Floats, Histories, Ints
+from mmrec_lib.models.second_stage.inputs import CandidateInputs, candidate_inputs, movable_items
 from mmrec_lib.models.second_stage.signals import ItemSignals
 from mmrec_lib.topk.selection import NO_ITEM
 
@@ -107,12 +108,22 @@ class SecondStage:
     num_candidates: int
     history_length: int
 
-    def additions(self, histories: Histories, items: npt.NDArray[np.integer], shares: Mapping[str, Floats]) -> Floats:
-        """Additions to the first stage's scores of users' candidates, [n, C] float32; 0 for users without history.
+    def order(
+        self,
+        histories: Histories,
+        items: npt.NDArray[np.integer],
+        scores: Floats,
+        shares: Mapping[str, Floats],
+    ) -> Ints:
+        """[n, C] the candidate that stands at each place.
+
+        Users without history keep the first stage's order, and so do candidates without interactions at the fit, which
+        keep their places among the others: of them the network has seen too few to judge.
 
         Args:
             histories: n users, with times where they are known.
             items: [n, C] positions of the candidates in the fit, best first; NO_ITEM where there is none.
+            scores: [n, C] their scores, which may have more in them than the first stage's.
             shares: [n, C] shares of the first stage's score; they add up to it.
 
         Raises:
@@ -122,13 +133,11 @@ class SecondStage:
             raise ModelError(
                 f"second stage: fitted with shares of {', '.join(self.sources)}, got {', '.join(sorted(shares))}"
             )
-        ordered = {name: shares[name] for name in self.sources}
-        inputs = candidate_inputs(self.signals, histories, items, ordered, self.history_length)
         has_history = (np.diff(histories.weights.indptr) > 0)[:, None]
-        added: Floats = np.where(
-            has_history & inputs.is_item, self.network.additions(inputs) * inputs.unit[:, None], np.float32(0)
-        )
-        return added
+        movable = np.where(has_history, movable_items(self.signals, items), NO_ITEM)
+        ordered = {name: shares[name] for name in self.sources}
+        inputs = candidate_inputs(self.signals, histories, movable, ordered, self.history_length)
+        return standing(scores + self.network.additions(inputs) * inputs.unit[:, None], inputs.is_item)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All arrays, for saving."""
@@ -161,18 +170,13 @@ class SecondStage:
         )
 
 
-def lowering(before_NC: Floats, after_NC: Floats) -> Floats:
-    """[n] what is added to the scores of all other items, 0 at most, so that they stay below the candidates.
+def standing(keys_NC: Floats, is_movable_NC: Bools) -> Ints:
+    """[n, C] the candidate that stands at each place when movable ones take each other's places by descending keys.
 
-    Args:
-        before_NC: Scores of the candidates in the first stage, -inf where there is none.
-        after_NC: Their scores in the second.
+    All others keep their own; ties keep the order of before.
     """
-    is_item = np.isfinite(before_NC)
-    lowest = [
-        np.where(is_item, scores, np.float32(np.inf)).min(axis=1, initial=np.inf) for scores in (before_NC, after_NC)
-    ]
-    has_any = is_item.any(axis=1)
-    old, new = (np.where(has_any, values, np.float32(0)) for values in lowest)
-    lowered: Floats = np.minimum(new - old, 0).astype(np.float32)
-    return lowered
+    places = np.argsort(~is_movable_NC, axis=1, kind="stable")
+    by_key = np.argsort(-np.where(is_movable_NC, keys_NC, np.float32(-np.inf)), axis=1, kind="stable")
+    at = np.empty(keys_NC.shape, dtype=np.int64)
+    np.put_along_axis(at, places, by_key, axis=1)
+    return at

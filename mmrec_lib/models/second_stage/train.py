@@ -32,8 +32,8 @@ class Examples:
     """Candidates of the users of a window, and which of them the users turned to.
 
     Attributes:
-        inputs: n users.
-        relevant: [n, C].
+        inputs: n users; candidates that the network does not order are none.
+        relevant: [n, C] also among those.
     """
 
     inputs: CandidateInputs
@@ -127,6 +127,7 @@ def train_network(parts: Sequence[Examples], blocks_IBD: Floats, settings: Secon
         seed: Seed of weights, drawing and dropout.
     """
     rng = np.random.default_rng(seed)
+    parts = [Examples(part.inputs, part.relevant & part.inputs.is_item) for part in parts]
     parts = [part.rows(np.flatnonzero(part.relevant.any(axis=1))) for part in parts]
     filled = np.concatenate([part.inputs.features[part.inputs.is_item] for part in parts])
     mean, scale = filled.mean(axis=0), filled.std(axis=0) + np.float32(_LEAST_SCALE)

@@ -19,7 +19,7 @@ from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Doubles, FitData, Interactions
 from mmrec_lib.models.ranker.first_stage import fit_first_stage
 from mmrec_lib.models.ranker.second_stage import WindowExamples, examples_of, fit_on_windows, window_examples
-from mmrec_lib.models.second_stage.model import Network, SecondStage
+from mmrec_lib.models.second_stage.model import Network, SecondStage, standing
 from mmrec_lib.models.second_stage.train import train_network
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.models.tuning.validation import CUT_OFF
@@ -127,8 +127,7 @@ def _network(windows: Sequence[WindowExamples], settings: RankerSettings) -> Net
 def _gain(part: WindowExamples, network: Network) -> Doubles:
     """[n] nDCG@10 in the second stage's order less that in the first's."""
     inputs, relevant = part.examples.inputs, part.examples.relevant
-    scores = np.where(inputs.is_item, inputs.scores + network.additions(inputs), -np.inf)
-    order = np.argsort(-scores, axis=1, kind="stable")
+    order = standing(inputs.scores + network.additions(inputs), inputs.is_item)
     metric, by_order = f"ndcg@{CUT_OFF}", []
     for hits in (np.take_along_axis(relevant, order, axis=1), relevant):
         padded = np.pad(hits[:, :CUT_OFF], ((0, 0), (0, max(0, CUT_OFF - hits.shape[1]))))

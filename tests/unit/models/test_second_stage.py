@@ -21,6 +21,7 @@ from mmrec_lib.models.ranker.second_stage import window_examples
 from mmrec_lib.models.second_stage.inputs import candidate_inputs, feature_names, latest_items
 from mmrec_lib.models.second_stage.learn_signals import successors_of
 from mmrec_lib.models.second_stage.modalities import FORMS
+from mmrec_lib.models.second_stage.model import standing
 from mmrec_lib.models.second_stage_settings import FusionForm, SecondStageSettings
 from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage
 from mmrec_lib.topk.selection import NO_ITEM
@@ -125,28 +126,62 @@ def test_users_without_history_keep_the_first_stage_to_the_last_bit(ranker: Fitt
     np.testing.assert_array_equal(ranker.score(nobody), first_stage_of(ranker).score(nobody))
 
 
-def test_the_best_candidates_stay_above_all_others(ranker: FittedRanker, store: Circle) -> None:
+def test_candidates_have_each_other_s_scores_and_all_others_their_own(ranker: FittedRanker, store: Circle) -> None:
     histories = store.train.histories()
     users = ranker.project(histories)
     top = ranker.candidates(users, SMALL.num_candidates)
-    scores = ranker.score(histories)
-    seen = histories.weights
-    scores[np.repeat(np.arange(NUM_USERS), np.diff(seen.indptr)), seen.indices] = -np.inf
-    added = ranker.additions(users, top.indices)
-    np.testing.assert_array_equal(np.take_along_axis(scores, top.indices, axis=1), top.scores + added)
-    assert np.abs(added).max() > 0
-    best = np.argsort(-scores, axis=1)[:, : SMALL.num_candidates]
-    assert (np.sort(best, axis=1) == np.sort(top.indices, axis=1)).all()
+    scores, before = ranker.score(histories), first_stage_of(ranker).score(histories)
+    at = ranker.order(users, top.indices, top.scores)
+    assert (np.sort(at, axis=1) == np.arange(SMALL.num_candidates)).all()
+    assert (at != np.arange(SMALL.num_candidates)).any()
+    np.testing.assert_array_equal(
+        np.take_along_axis(scores, np.take_along_axis(top.indices, at, axis=1), axis=1), top.scores
+    )
+    is_candidate = np.zeros(scores.shape, np.bool_)
+    np.put_along_axis(is_candidate, top.indices, True, axis=1)
+    np.testing.assert_array_equal(scores[~is_candidate], before[~is_candidate])
 
 
-def test_a_user_s_scores_do_not_depend_on_who_else_is_scored(ranker: FittedRanker, store: Circle) -> None:
+def test_items_without_interactions_keep_their_places(store: Circle) -> None:
+    hidden = np.isin(np.arange(NUM_ITEMS), (3, 17, 30))
+    data = store.train.with_interactions(store.train.interactions.without_items(hidden))
+    cold = SETTINGS.cold_items.model_copy(update={"shift": 1.0})
+    short = SMALL.model_copy(update={"epochs": 5})
+    model = fit_ranker(data, SETTINGS.model_copy(update={"second_stage": short, "cold_items": cold}))
+    users = model.project(data.histories())
+    top = model.candidates(users, SMALL.num_candidates)
+    at = model.order(users, top.indices, top.scores)
+    is_new = hidden[top.indices]
+    assert is_new.any()
+    assert (at != np.arange(SMALL.num_candidates)).any()
+    np.testing.assert_array_equal(np.broadcast_to(np.arange(SMALL.num_candidates), at.shape)[is_new], at[is_new])
+    scores, before = model.score(data.histories()), first_stage_of(model).score(data.histories())
+    np.testing.assert_array_equal(scores[:, hidden], before[:, hidden])
+
+
+def test_places_are_taken_by_keys_among_movable_candidates_alone() -> None:
+    keys = np.array([[1.0, 9.0, 3.0, 2.0], [5.0, 5.0, 5.0, 5.0], [0.0, np.inf, 0.0, 1.0]], dtype=np.float32)
+    movable = np.array([[True, False, True, True], [True] * 4, [False] * 4])
+    assert standing(keys, movable).tolist() == [[2, 1, 3, 0], [0, 1, 2, 3], [0, 1, 2, 3]]
+
+
+def test_a_user_s_order_does_not_depend_on_who_else_is_scored(ranker: FittedRanker, store: Circle) -> None:
     histories = store.train.histories()
     users = ranker.project(histories, users_at_once=16)
-    top = ranker.candidates(users, SMALL.num_candidates).indices
-    together = ranker.additions(users, top)
+    top = ranker.candidates(users, SMALL.num_candidates)
+    second = ranker.second_stage
+    assert second is not None
+
+    def additions(some: Histories, rows: slice) -> np.ndarray:
+        shares = ranker.explain(ranker.project(some, users_at_once=16), top.indices[rows]).shares
+        return second.network.additions(
+            candidate_inputs(second.signals, some, top.indices[rows], shares, second.history_length)
+        )
+
+    together = additions(histories, slice(None))
     for user in (0, 7, NUM_USERS - 1):
-        alone = ranker.project(histories.rows(np.array([user])), users_at_once=16)
-        np.testing.assert_array_equal(ranker.additions(alone, top[user : user + 1])[0], together[user])
+        alone = additions(histories.rows(np.array([user])), slice(user, user + 1))
+        np.testing.assert_array_equal(alone[0], together[user])
 
 
 def test_it_is_saved_and_loaded(ranker: FittedRanker, store: Circle, tmp_path: Path) -> None:
@@ -270,10 +305,9 @@ def test_every_form_masks_what_is_missing_and_trains(store: Circle, form: Fusion
 
 def test_shares_of_another_first_stage_are_refused(ranker: FittedRanker, store: Circle) -> None:
     assert ranker.second_stage is not None
+    none = np.zeros((NUM_USERS, 1), dtype=np.float32)
     with pytest.raises(ModelError, match="fitted with shares of"):
-        ranker.second_stage.additions(
-            store.train.histories(), np.zeros((NUM_USERS, 1)), {"ease": np.zeros((NUM_USERS, 1))}
-        )
+        ranker.second_stage.order(store.train.histories(), none.astype(int), none, {"ease": none})
 
 
 def test_a_served_model_tells_from_times_what_came_last(ranker: FittedRanker) -> None:
