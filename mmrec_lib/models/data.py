@@ -254,7 +254,7 @@ def histories_of_lists(
         if len(moments) != len(items):
             raise ModelError(f"history {row}: needs one time an item, got {len(moments)} times for {len(items)} items")
         for item_id, weight, moment in zip(items, own, moments, strict=True):
-            if weight > 0:
+            if np.float32(weight) > 0:
                 rows.append(row)
                 named.append(str(item_id))
                 values.append(float(weight))

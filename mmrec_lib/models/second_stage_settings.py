@@ -28,6 +28,8 @@ class SecondStageSettings(Section):
             held out at random; `auto` takes time where the validation part follows the training part.
         num_windows: Held-out windows, each with a first stage of its own that has not seen it.
         window_share: Share of the interactions in a window.
+        max_items: Items with interactions up to which it is tried: each window fits a first stage of its own.
+        max_interactions: Interactions up to which it is tried.
         max_users: Users of a window whose candidates are learned from, at most (a seeded sample above).
         num_negatives: Candidates drawn for each user and epoch besides the relevant ones; the loss corrects for it.
         epochs: Passes over the examples.
@@ -46,6 +48,8 @@ class SecondStageSettings(Section):
     windows: Literal["auto", "time", "random"] = "auto"
     num_windows: int = Field(default=3, ge=2)
     window_share: float = Field(default=0.1, gt=0, le=0.3)
+    max_items: int = Field(default=5_000, ge=1)
+    max_interactions: int = Field(default=2_000_000, ge=1)
     max_users: int = Field(default=4_000, ge=1)
     num_negatives: int = Field(default=32, ge=1)
     epochs: int = Field(default=10, ge=1)

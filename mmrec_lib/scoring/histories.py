@@ -26,7 +26,7 @@ def known_histories(batch: pa.RecordBatch, catalogue: Catalogue) -> Histories:
     """
     offsets = list_offsets(batch["history_items"])
     is_listed, today = catalogue.listed(batch["history_items"].flatten())
-    weights = batch["history_weights"].flatten().fill_null(1.0).to_numpy(zero_copy_only=False)
+    weights = batch["history_weights"].flatten().fill_null(1.0).to_numpy(zero_copy_only=False).astype(np.float32)
     is_known = is_listed & (weights > 0)
     is_known[is_listed] &= catalogue.in_model.known[today]
     columns = catalogue.in_model.of(today[is_known[is_listed]])
@@ -35,7 +35,7 @@ def known_histories(batch: pa.RecordBatch, catalogue: Catalogue) -> Histories:
     if "history_times" in batch.schema.names:
         seconds = batch["history_times"].flatten().fill_null(0.0).to_numpy(zero_copy_only=False)
         times = _csr(offsets, is_known, columns, seconds[is_known], num_items)
-    matrix = _csr(offsets, is_known, columns, weights[is_known].astype(np.float32), num_items)
+    matrix = _csr(offsets, is_known, columns, weights[is_known], num_items)
     return Histories(matrix, groups_of_maps(batch["attributes"], catalogue.ranker.attribute_names), times)
 
 

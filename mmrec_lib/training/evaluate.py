@@ -155,6 +155,9 @@ def _logged(rows: Sequence[MetricRow]) -> Iterator[tuple[str, float]]:
                 yield f"{row.segment}.{row.name}.ci_high", row.ci_high
         elif row.segment == LISTS:
             yield f"{row.segment}.{row.model}.{row.name}", row.value
+        elif row.model == FIRST_STAGE:
+            if row.metric in GROUP_METRICS and row.diff is not None:
+                yield f"{row.segment}.{row.name}.minus_first_stage", row.diff
         elif row.metric in GROUP_METRICS and row.p_adjusted is not None:
             key = (row.segment, row.name)
             if key not in best or best[key].value < row.value:

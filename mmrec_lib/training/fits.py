@@ -48,6 +48,12 @@ class ChosenSettings:
     decision: SecondStageDecision
     second_stage: SecondStage | None
 
+    def fit(self, snapshot: Snapshot, fit: str) -> FittedRanker:
+        """The ranker fitted on the data of a fit."""
+        return fit_ranker(
+            snapshot.fit_data(fit), self.ranker, second_stage=self.second_stage if fit == "fit1" else None
+        )
+
 
 def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
     """Choose settings of the ranker and the baselines; sees train and valid only."""
@@ -79,7 +85,7 @@ def save_fits(snapshot: Snapshot, chosen: ChosenSettings, config: TrainingConfig
     fits = evaluated_fits(config)
     for fit in sorted(set(fits.values())):
         data = snapshot.fit_data(fit)
-        ranker = fit_ranker(data, chosen.ranker, second_stage=chosen.second_stage if fit == "fit1" else None)
+        ranker = chosen.fit(snapshot, fit)
         ranker.save(folder / fit / RANKER)
         index[fit] = {RANKER: "ranker"}
         for name, settings in chosen.baselines.items():

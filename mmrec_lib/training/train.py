@@ -17,7 +17,6 @@ import mmrec_lib.models
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
-from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.sources.registry import possible_sources
 from mmrec_lib.source_version import source_version
 from mmrec_lib.topk.threads import single_threaded_blas
@@ -62,11 +61,12 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
     with single_threaded_blas() if len(snapshot.item_ids) <= _FEW_ITEMS else nullcontext():
         chosen = choose_all(snapshot, config)
         fit = published_fit(snapshot, config)
+        published = chosen.fit(snapshot, fit)
         model = register_fit(
             lakehouse,
             registry,
             snapshot,
-            published=fit_ranker(snapshot.fit_data(fit), chosen.ranker),
+            published=published,
             save_fits=partial(save_fits, snapshot, chosen, config),
             params={
                 "training": config.model_dump(mode="json"),
@@ -79,6 +79,8 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
     registry.set_alias(CANDIDATE, model.version)
     counts[VERSION_COUNT] = int(model.version)
     told = f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}; {chosen.decision}"
+    if chosen.decision.is_kept and published.second_stage is None:
+        told += ", but nobody turned to a candidate in the windows of the published fit, which has none"
     return counts, f"{told}{gone}{bounded}"
 
 

@@ -6,7 +6,7 @@ reasons of an item.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,25 @@ from mmrec_lib.models.data import Floats, Histories, Ints
 from mmrec_lib.models.ranker.fusion import Scale
 
 NO_REASON = -1
+# Users that are explained at once, at most, and entries of their histories times items.
+_MAX_USERS, _MAX_CELLS = 256, 20_000_000
+
+
+def explained_blocks(lengths_N: NDArray[np.integer], num_items: int) -> Iterator[slice]:
+    """Blocks of users, in order, whose explanations of some items each have bounded memory.
+
+    Args:
+        lengths_N: [n] entries of each history.
+        num_items: Items of each user that are explained.
+    """
+    start, cells = 0, 0
+    for end, own in enumerate((lengths_N.astype(np.int64) * num_items).tolist()):
+        if end > start and (end - start == _MAX_USERS or cells + own > _MAX_CELLS):
+            yield slice(start, end)
+            start, cells = end, 0
+        cells += own
+    if start < len(lengths_N):
+        yield slice(start, len(lengths_N))
 
 
 @dataclass(frozen=True)

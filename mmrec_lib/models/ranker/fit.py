@@ -28,12 +28,11 @@ def fit_ranker(
     Raises:
         ModelError: When there are no interactions at all.
     """
-    ranker = fit_first_stage(data, settings, fitted)
-    if settings.second_stage is None:
-        return ranker
-    if second_stage is not None:
-        return replace(ranker, second_stage=second_stage)
-    # Torch takes seconds to load, and only fits with a second stage need it.
-    from mmrec_lib.models.ranker.second_stage import fit_second_stage
+    if settings.second_stage is not None and second_stage is None:
+        # Torch takes seconds to load, and only fits with a second stage need it. First, because its windows fit first
+        # stages of their own, one after the other.
+        from mmrec_lib.models.ranker.second_stage import fit_second_stage
 
-    return replace(ranker, second_stage=fit_second_stage(data, settings))
+        second_stage = fit_second_stage(data, settings)
+    ranker = fit_first_stage(data, settings, fitted)
+    return ranker if settings.second_stage is None else replace(ranker, second_stage=second_stage)

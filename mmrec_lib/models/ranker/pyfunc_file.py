@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from mmrec_lib.models.data import Histories, histories_of_lists
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.ranker.shown import RULES_KEY, is_missing, load_rules, parsed_json, read_controls, select_shown
 from mmrec_lib.showing.item_rules import ItemRules
-from mmrec_lib.topk.selection import NO_ITEM, select_top
+from mmrec_lib.topk.selection import NO_ITEM
 
 DEFAULT_K = 10
 # Rows scored at once; the scores of a block take rows * items * 4 bytes.
@@ -110,13 +111,15 @@ def recommend(
     for start in range(0, num_rows, _BLOCK_ROWS):
         rows = slice(start, min(start + _BLOCK_ROWS, num_rows))
         block = histories.rows(np.arange(rows.start, rows.stop))
-        block_scores = ranker.score(block)
+        users = ranker.project(block)
+        block_scores = users.vectors @ ranker.item_vectors().T
         seen = block.weights
         block_scores[np.repeat(np.arange(len(block)), np.diff(seen.indptr)), seen.indices] = -np.inf
         if rules is None:
-            top = select_top(block_scores, k)
+            top = ranker.select(users, block_scores, k)
         else:
-            top = select_shown(block_scores, seen, rules, people[rows], controls[rows], k)
+            select = partial(ranker.select, users)
+            top = select_shown(block_scores, seen, rules, people[rows], controls[rows], k, select=select)
         for indices, values in zip(top.indices, top.scores, strict=True):
             is_item: npt.NDArray[np.bool_] = indices != NO_ITEM
             lists.append(ranker.item_ids[indices[is_item]].tolist())

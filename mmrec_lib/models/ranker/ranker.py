@@ -23,7 +23,7 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Bools, Content, Floats, Histories, Ints, history_rows, row_blocks
 from mmrec_lib.models.ids import IdIndex
-from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers
+from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers, explained_blocks
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, relative_weights
 from mmrec_lib.models.ranker.projection import Projector, Search, plain_search
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
@@ -172,12 +172,40 @@ class FittedRanker:
             return scores
         for rows in row_blocks(len(users), _USERS_AT_ONCE):
             part = users.rows(rows)
-            top = self.candidates(part, self.second_stage.num_candidates, scores[rows])
-            at = self.order(part, top.indices, top.scores)
-            of_place = np.take_along_axis(top.indices, at, axis=1)
-            users_at, places = np.nonzero(of_place != NO_ITEM)
-            scores[rows.start + users_at, of_place[users_at, places]] = top.scores[users_at, places]
+            first = self.candidates(part, self.second_stage.num_candidates, scores[rows])
+            top = self.in_second_stage(part, first)
+            users_at, places = np.nonzero(top.indices != NO_ITEM)
+            scores[rows.start + users_at, top.indices[users_at, places]] = top.scores[users_at, places]
         return scores
+
+    def select(self, users: ProjectedUsers, scores: Floats, k: int) -> TopItems:
+        """The best k items of each user, in the order of the second stage where there is one.
+
+        Args:
+            users: n users, see `project`.
+            scores: [n, I] scores, -inf for what must not be listed.
+            k: How many.
+        """
+        if self.second_stage is None:
+            return select_top(scores, k)
+        top = self.in_second_stage(users, select_top(scores, max(k, self.second_stage.num_candidates)))
+        return TopItems(top.indices[:, :k], top.scores[:, :k])
+
+    def in_second_stage(self, users: ProjectedUsers, top: TopItems) -> TopItems:
+        """Candidates in the order of the second stage; the scores stay, in their order.
+
+        Only as many candidates as the second stage was fitted with are ordered; the others follow.
+
+        Args:
+            users: n users, see `project`.
+            top: Items of the fit, best first.
+        """
+        assert self.second_stage is not None
+        first = slice(0, self.second_stage.num_candidates)
+        at = self.order(users, top.indices[:, first], top.scores[:, first])
+        indices = top.indices.copy()
+        indices[:, first] = np.take_along_axis(indices[:, first], at, axis=1)
+        return TopItems(indices, top.scores)
 
     def candidates(self, users: ProjectedUsers, k: int, scores: Floats | None = None) -> TopItems:
         """The best items by the dot product that are not in the history, [n, k]; see `select_top`.
@@ -187,7 +215,7 @@ class FittedRanker:
             k: How many.
             scores: [n, I] their scores, where they are there already; left as they are.
         """
-        unseen = np.array(users.vectors @ self._item_vectors.T if scores is None else scores)
+        unseen = users.vectors @ self._item_vectors.T if scores is None else scores.copy()
         weights = users.histories.weights
         unseen[np.repeat(np.arange(len(users)), np.diff(weights.indptr)), weights.indices] = -np.inf
         return select_top(unseen, k)
@@ -203,10 +231,11 @@ class FittedRanker:
         """
         assert self.second_stage is not None
         found = []
-        for rows in row_blocks(len(users), _USERS_AT_ONCE):
+        for rows in explained_blocks(np.diff(users.known.indptr), items.shape[1]):
             part = users.rows(rows)
-            shares = self.explain(part, np.maximum(items[rows], 0)).shares
-            found.append(self.second_stage.order(part.histories, items[rows], scores[rows], shares))
+            shares = self.shares(part, np.maximum(items[rows], 0))
+            has_history = self._has_history(part.known)
+            found.append(self.second_stage.order(part.histories, items[rows], scores[rows], shares, has_history))
         return np.concatenate(found) if found else np.zeros(items.shape, dtype=np.int64)
 
     def explain(self, users: ProjectedUsers, items: npt.NDArray[np.integer]) -> Explanation:
@@ -215,6 +244,19 @@ class FittedRanker:
         Args:
             users: n users, see `project`.
             items: [n, K] positions of items in the catalogue.
+        """
+        pulls = np.zeros((users.known.nnz, items.shape[1]), dtype=np.float32)
+        return Explanation(self.shares(users, items, pulls), pulls)
+
+    def shares(
+        self, users: ProjectedUsers, items: npt.NDArray[np.integer], pulls: Floats | None = None
+    ) -> dict[str, Floats]:
+        """Shares of the sources in the scores of some items of each user; see `Explanation`.
+
+        Args:
+            users: n users, see `project`.
+            items: [n, K] positions of items in the catalogue.
+            pulls: [E, K] zeros that get the pull of each entry of the histories; None leaves them out.
         """
         picked = np.asarray(items, dtype=np.int64)
         vectors_NV, x_NW, dim = users.vectors, users.known, self.distilled.shape[1]
@@ -228,16 +270,18 @@ class FittedRanker:
         entries_of = sparse.csr_matrix(
             (np.ones(x_NW.nnz, np.float32), np.arange(x_NW.nnz), x_NW.indptr), shape=(len(users), x_NW.nnz)
         )
-        pulls = np.zeros((x_NW.nnz, picked.shape[1]), dtype=np.float32)
         shares = {}
         for name, source in self.sources.items():
             parts, scale = source.contributions(x_NW, column), users.scales[name]
             share = scale.apply(entries_of @ parts, is_seen) * weights[name]
             shares[name] = np.where(is_cold | ~has_history, np.float32(0), share)
-            pulls += parts * (weights[name] / scale.deviation)[rows, None]
+            if pulls is not None:
+                pulls += parts * (weights[name] / scale.deviation)[rows, None]
         picked_NKV = self._item_vectors[picked]
         distilled = np.einsum("nv,nkv->nk", vectors_NV[:, :dim], picked_NKV[:, :, :dim])
         for entries, places in _in_parts(*np.nonzero(is_cold[rows])):
+            if pulls is None:
+                break
             own = self.distilled[self._warm_columns[x_NW.indices[entries]]]
             alike = np.einsum("pd,pd->p", own, self.distilled[picked[rows[entries], places]])
             pulls[entries, places] = x_NW.data[entries] * alike
@@ -246,7 +290,7 @@ class FittedRanker:
         shares["demographics"] = np.einsum("nv,nkv->nk", vectors_NV[:, dim + 1 : -1], picked_NKV[:, :, dim + 1 : -1])
         score = np.einsum("nv,nkv->nk", vectors_NV, picked_NKV)
         shares["residual"] = score - sum(shares.values())
-        return Explanation({name: share.astype(np.float32) for name, share in shares.items()}, pulls)
+        return {name: share.astype(np.float32) for name, share in shares.items()}
 
     def save(self, folder: Path) -> None:
         """Write the model as safetensors and JSON; see `load`."""

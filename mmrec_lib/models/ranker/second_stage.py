@@ -13,10 +13,12 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
+from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.metrics import hit_lists
 from mmrec_lib.evaluation.rankings import without_seen
 from mmrec_lib.models.config import RankerSettings
-from mmrec_lib.models.data import FitData, Interactions, Ints, row_blocks
+from mmrec_lib.models.data import FitData, Interactions, Ints
+from mmrec_lib.models.ranker.explanation import explained_blocks
 from mmrec_lib.models.ranker.first_stage import content_features, fit_first_stage
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.second_stage.inputs import CandidateInputs, candidate_inputs, movable_items
@@ -25,9 +27,7 @@ from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.second_stage.signals import ItemSignals
 from mmrec_lib.models.second_stage.train import Examples, train_network
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
-from mmrec_lib.models.sources.registry import possible_sources
-
-_USERS_AT_ONCE = 256
+from mmrec_lib.models.sources.registry import source_type
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,22 @@ class WindowExamples:
 
     Attributes:
         examples: n users with history and with something relevant.
+        users: [n] which users.
         num_relevant: [n] relevant items of each, also those that are no candidates.
         sources: Names of the shares of the first stage's score.
         signals: Signals of the items before the window.
     """
 
     examples: Examples
+    users: Ints
     num_relevant: Ints
     sources: tuple[str, ...]
     signals: ItemSignals
+
+    @property
+    def has_hits(self) -> bool:
+        """True where a user turned to a candidate that the network orders."""
+        return bool((self.examples.relevant & self.examples.inputs.is_item).any())
 
 
 def fit_second_stage(data: FitData, settings: RankerSettings) -> SecondStage | None:
@@ -60,7 +67,7 @@ def fit_second_stage(data: FitData, settings: RankerSettings) -> SecondStage | N
 def fit_on_windows(data: FitData, settings: RankerSettings, windows: Sequence[WindowExamples]) -> SecondStage | None:
     """Fit the second stage for a fit on this data from examples that are there already; None without any."""
     chosen = _of(settings)
-    if not any((window.examples.relevant & window.examples.inputs.is_item).any() for window in windows):
+    if not any(window.has_hits for window in windows):
         return None
     signals = learn_signals(data, content_features(data, settings), chosen.content_dim, settings.seed)
     network = train_network([window.examples for window in windows], signals.blocks, chosen, settings.seed)
@@ -68,23 +75,31 @@ def fit_on_windows(data: FitData, settings: RankerSettings, windows: Sequence[Wi
 
 
 def window_examples(data: FitData, settings: RankerSettings) -> list[WindowExamples]:
-    """Examples of each window of the data, the latest first; windows without users are left out."""
-    found = []
+    """Examples of each window of the data, the latest first; windows in which no candidate was turned to are left out.
+
+    Raises:
+        ModelError: When the settings do not say how windows are cut.
+    """
     # The sources of the whole fit: a window's smaller catalogue would allow others.
     num_items = int((data.interactions.item_counts() > 0).sum())
-    possible = possible_sources(settings.fusion, num_items, settings.max_dense_items)
-    own = settings.model_copy(
-        update={"second_stage": None, "fusion": {name: settings.fusion[name] for name in possible}}
-    )
-    for before, after in _windows(data.interactions, _of(settings), settings.seed):
-        if not before.weights.nnz:
-            continue
-        rest = data.with_interactions(before)
-        ranker = fit_first_stage(rest, own)
-        examples = examples_of(rest, ranker, after.weights, settings)
-        if examples is not None:
-            found.append(examples)
-    return found
+    fusion = {
+        name: weight
+        for name, weight in settings.fusion.items()
+        if source_type(name).is_possible(num_items, settings.max_dense_items)
+    }
+    first_stage = settings.model_copy(update={"second_stage": None, "fusion": fusion})
+    windows = _windows(data.interactions, _of(settings), settings.seed)
+    found = [_examples(data.with_interactions(before), after, first_stage, settings) for before, after in windows]
+    return [window for window in found if window is not None and window.has_hits]
+
+
+def _examples(
+    rest: FitData, after: Interactions, first_stage: RankerSettings, settings: RankerSettings
+) -> WindowExamples | None:
+    """Examples of one window; its first stage goes with the call."""
+    if not rest.interactions.weights.nnz or not after.weights.nnz:
+        return None
+    return examples_of(rest, fit_first_stage(rest, first_stage), after.weights, settings)
 
 
 def examples_of(
@@ -109,17 +124,18 @@ def examples_of(
     signals = learn_signals(data, content_features(data, settings), chosen.content_dim, settings.seed)
     parts, hits = [], []
     sources: tuple[str, ...] = ()
-    for rows in row_blocks(len(users), _USERS_AT_ONCE):
+    lengths = np.diff(data.interactions.weights.indptr)[users]
+    for rows in explained_blocks(lengths, chosen.num_candidates):
         histories = data.histories().rows(users[rows])
         projected = ranker.project(histories)
         top = ranker.candidates(projected, chosen.num_candidates)
-        shares = ranker.explain(projected, np.maximum(top.indices, 0)).shares
+        shares = ranker.shares(projected, np.maximum(top.indices, 0))
         sources = tuple(shares)
         movable = movable_items(signals, top.indices)
         parts.append(candidate_inputs(signals, histories, movable, shares, chosen.history_length))
         hits.append(hit_lists(top.indices, relevant[users[rows]]))
     examples = Examples(CandidateInputs.joined(parts), np.concatenate(hits))
-    return WindowExamples(examples, np.diff(relevant[users].indptr), sources, signals)
+    return WindowExamples(examples, users, np.diff(relevant[users].indptr), sources, signals)
 
 
 def _of(settings: RankerSettings) -> SecondStageSettings:
@@ -132,6 +148,8 @@ def _windows(
 ) -> Iterator[tuple[Interactions, Interactions]]:
     """Interactions before each window, or beside it, and those in it."""
     times = interactions.times.data
+    if settings.windows == "auto":
+        raise ModelError("second stage: windows must be time or random for a fit; choose_second_stage decides on auto")
     if settings.windows == "time":
         shares = 1 - settings.window_share * np.arange(settings.num_windows + 1)
         ends = np.quantile(times, np.maximum(shares, 0)) if len(times) else np.zeros(len(shares))

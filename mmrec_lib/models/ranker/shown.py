@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def select_shown(
     attributes: Sequence[Mapping[str, str | None]],
     controls: Sequence[Sequence[Control]],
     k: int,
+    select: Callable[[Floats, int], TopItems] = select_top,
 ) -> TopItems:
     """The best k items of each user that may be shown, with pins at their places.
 
@@ -66,6 +67,7 @@ def select_shown(
         attributes: Attributes of the users.
         controls: Controls of the users; see `read_controls`.
         k: Length of the lists.
+        select: Selects the best k of scores that are -inf where nothing may be listed.
 
     Raises:
         ShowingError: When users have controls, and the rules were built without.
@@ -89,7 +91,7 @@ def select_shown(
     # Groups of these users alone: each has one, and what it may get is listed.
     may_get = rules.is_listed if own_rules.allowed is None else own_rules.allowed[limits.group_of_user]
     np.copyto(scores_NI, -np.inf, where=~may_get)
-    top = select_top(scores_NI, k)
+    top = select(scores_NI, k)
     if not rules.pins:
         return top
     pinned = place_pins(top.indices, top.scores, limits, own_rules, k, hidden=hidden)

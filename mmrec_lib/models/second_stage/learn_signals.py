@@ -68,7 +68,9 @@ def _trends(data: FitData) -> dict[str, npt.NDArray[np.float64]]:
     times, items = interactions.times.data, interactions.times.indices
     known = times > 0
     if not known.any() or np.ptp(times[known]) == 0:
-        return trends
+        # The same features everywhere: a part of the data may have one time only.
+        faded = {f"popularity/{1 / share:.0f}": trends["popularity"] for share in _HALF_LIVES}
+        return {**trends, **faded, "first": np.zeros(num_items), "last": np.zeros(num_items)}
     now, start = float(times.max()), float(times[known].min())
     for share in _HALF_LIVES:
         days = (now - start) * share / SECONDS_PER_DAY

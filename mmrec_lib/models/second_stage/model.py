@@ -114,6 +114,7 @@ class SecondStage:
         items: npt.NDArray[np.integer],
         scores: Floats,
         shares: Mapping[str, Floats],
+        has_history: Bools,
     ) -> Ints:
         """[n, C] the candidate that stands at each place.
 
@@ -125,6 +126,7 @@ class SecondStage:
             items: [n, C] positions of the candidates in the fit, best first; NO_ITEM where there is none.
             scores: [n, C] their scores, which may have more in them than the first stage's.
             shares: [n, C] shares of the first stage's score; they add up to it.
+            has_history: [n] users whose history holds something that the first stage knows.
 
         Raises:
             ModelError: When the shares are not those of the fit.
@@ -133,8 +135,7 @@ class SecondStage:
             raise ModelError(
                 f"second stage: fitted with shares of {', '.join(self.sources)}, got {', '.join(sorted(shares))}"
             )
-        has_history = (np.diff(histories.weights.indptr) > 0)[:, None]
-        movable = np.where(has_history, movable_items(self.signals, items), NO_ITEM)
+        movable = np.where(has_history[:, None], movable_items(self.signals, items), NO_ITEM)
         ordered = {name: shares[name] for name in self.sources}
         inputs = candidate_inputs(self.signals, histories, movable, ordered, self.history_length)
         return standing(scores + self.network.additions(inputs) * inputs.unit[:, None], inputs.is_item)

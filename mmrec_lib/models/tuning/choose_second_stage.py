@@ -26,8 +26,8 @@ from mmrec_lib.models.tuning.validation import CUT_OFF
 
 _log = logging.getLogger(__name__)
 _NUM_BOOTSTRAP = 1_000
-# Users without whom an interval says nothing.
-_MIN_USERS = 20
+# Fewer users and windows say nothing.
+_MIN_USERS, _MIN_WINDOWS = 20, 2
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ class SecondStageDecision:
 
     Attributes:
         is_kept: True where the interval of the gain lies above 0 and the validation part does not speak against it.
-        gain: Mean difference of nDCG@10 over the users of all windows and of the validation part.
+        gain: Mean difference of nDCG@10 over the users of all windows and of the validation part, of a user's parts
+            the mean.
         low: Lower end of its 95 % interval.
         high: Upper end of it.
         valid_gain: Mean difference on the validation part alone.
-        num_users: Users of all windows and the validation part.
+        num_users: Users of all windows and the validation part, each once.
         reason: Why it was not judged; empty where it was.
     """
 
@@ -74,39 +75,58 @@ def choose_second_stage(
         config: `config.second_stage` is tried; None tries nothing.
         settings: Settings of the first stage.
     """
-    if config.second_stage is None:
-        return settings, SecondStageDecision(False, reason="training.second_stage is null"), None
-    if not train.interactions.weights.nnz:
-        return settings, SecondStageDecision(False, reason="there is nothing to learn from"), None
+    if reason := _reason_against(train, config):
+        return settings, SecondStageDecision(False, reason=reason), None
+    assert config.second_stage is not None
     tried = settings.model_copy(update={"second_stage": with_windows(config.second_stage, train, valid)})
-    assert tried.second_stage is not None
-    first_stage = fit_first_stage(train, settings)
-    judged = examples_of(train, first_stage, valid.weights, tried)
+    judged = examples_of(train, fit_first_stage(train, settings), valid.weights, tried)
     windows = window_examples(train, tried)
-    num_users = sum(len(part.num_relevant) for part in windows) + (0 if judged is None else len(judged.num_relevant))
-    if judged is None or len(windows) < 2 or num_users < _MIN_USERS:
-        few = (
-            f"{num_users} users with history found anything in held-out windows and validation, {_MIN_USERS} are needed"
-        )
-        return settings, SecondStageDecision(False, num_users=num_users, reason=few), None
     fitted = fit_on_windows(train, tried, windows)
-    if fitted is None:
-        return settings, SecondStageDecision(False, reason="no candidate was turned to in any window"), None
-    gains = [_gain(judged, fitted.network)]
-    gains += [_gain(part, _network([w for w in windows if w is not part], tried)) for part in windows]
-    pooled = np.concatenate(gains)
-    (low,), (high,) = mean_intervals(pooled[:, None], _NUM_BOOTSTRAP, settings.seed)
-    _, (valid_high,) = mean_intervals(gains[0][:, None], _NUM_BOOTSTRAP, settings.seed)
+    if judged is None or fitted is None or len(windows) < _MIN_WINDOWS:
+        reason = (
+            "users with history turned to candidates in too few parts, both validation and "
+            f"{_MIN_WINDOWS} held-out windows are needed"
+        )
+        return settings, SecondStageDecision(False, reason=reason), None
+    parts = [judged, *windows]
+    by_part = [_gain(judged, fitted.network)]
+    by_part += [_gain(part, _network([w for w in windows if w is not part], tried)) for part in windows]
+    # A user may be in several parts, and is one draw of the bootstrap.
+    _, user = np.unique(np.concatenate([part.users for part in parts]), return_inverse=True)
+    gains = np.bincount(user, np.concatenate(by_part)) / np.bincount(user)
+    if len(gains) < _MIN_USERS:
+        reason = f"{len(gains)} users can be judged by, {_MIN_USERS} are needed"
+        return settings, SecondStageDecision(False, num_users=len(gains), reason=reason), None
+    low, high = _interval(gains, settings.seed)
     decision = SecondStageDecision(
-        is_kept=bool(low > 0 and valid_high >= 0),
-        gain=float(pooled.mean()),
-        low=float(low),
-        high=float(high),
-        valid_gain=float(gains[0].mean()),
-        num_users=len(pooled),
+        is_kept=low > 0 and _interval(by_part[0], settings.seed)[1] >= 0,
+        gain=float(gains.mean()),
+        low=low,
+        high=high,
+        valid_gain=float(by_part[0].mean()),
+        num_users=len(gains),
     )
     _log.info("%s", decision)
     return (tried, decision, fitted) if decision.is_kept else (settings, decision, None)
+
+
+def _reason_against(train: FitData, config: TrainingConfig) -> str:
+    """Reason not to try a second stage; empty where there is none."""
+    bounds = config.second_stage
+    if bounds is None:
+        return "training.second_stage is null"
+    num_interactions, num_items = train.interactions.weights.nnz, int((train.interactions.item_counts() > 0).sum())
+    if not num_interactions:
+        return "there is nothing to learn from"
+    for name, number in (("max_items", num_items), ("max_interactions", num_interactions)):
+        if number > getattr(bounds, name):
+            return f"{number:,} are more than training.second_stage.{name} = {getattr(bounds, name):,}"
+    return ""
+
+
+def _interval(gains_N: Doubles, seed: int) -> tuple[float, float]:
+    (low,), (high,) = mean_intervals(gains_N[:, None], _NUM_BOOTSTRAP, seed)
+    return float(low), float(high)
 
 
 def with_windows(chosen: SecondStageSettings, train: FitData, valid: Interactions) -> SecondStageSettings:

@@ -14,6 +14,7 @@ from scipy import sparse
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Content, FitData, Histories, Interactions
+from mmrec_lib.models.ranker.explanation import explained_blocks
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.pyfunc_file import recommend
 from mmrec_lib.models.ranker.ranker import FittedRanker
@@ -24,7 +25,7 @@ from mmrec_lib.models.second_stage.modalities import FORMS
 from mmrec_lib.models.second_stage.model import standing
 from mmrec_lib.models.second_stage_settings import FusionForm, SecondStageSettings
 from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage
-from mmrec_lib.topk.selection import NO_ITEM
+from mmrec_lib.topk.selection import NO_ITEM, select_top
 from tests.unit.models.checkerboard import SETTINGS, Checkerboard
 from tests.unit.models.circle import DAY, NUM_ITEMS, NUM_USERS, START, Circle, circle
 
@@ -70,7 +71,7 @@ def test_it_is_kept_where_order_says_something(store: Circle) -> None:
     assert settings.second_stage == SMALL, "the validation part follows the training part in time"
     assert decision.is_kept
     assert decision.low > 0
-    assert 2 * NUM_USERS < decision.num_users <= 3 * NUM_USERS
+    assert decision.num_users == NUM_USERS
     assert str(decision).startswith("second stage kept: nDCG@10 +")
 
 
@@ -82,7 +83,9 @@ def test_it_is_left_out_where_nothing_more_is_to_be_known(board: Checkerboard) -
     assert "the first stage's order stands" in str(decision)
 
 
-@pytest.mark.parametrize(("config", "said"), [(None, "training.second_stage is null"), (SMALL, "20 are needed")])
+@pytest.mark.parametrize(
+    ("config", "said"), [(None, "training.second_stage is null"), (SMALL, "turned to candidates in too few parts")]
+)
 def test_without_a_judgement_there_is_none(store: Circle, config: SecondStageSettings | None, said: str) -> None:
     few = store.rest.where(np.arange(store.rest.weights.nnz) < 5)
     train = store.train.with_interactions(store.train.interactions.where(store.train.interactions.weights.indices < 0))
@@ -274,17 +277,50 @@ def hostile_stores(store: Circle) -> dict[str, FitData]:
         "no times": data.with_interactions(Interactions.from_rows(*interactions.weights.nonzero(), interactions.shape)),
         "constant vectors": replace(data, contents={"image:images": constant}),
         "one user": data.with_interactions(interactions.where(one_user)),
+        "one time": data.with_interactions(
+            Interactions.from_rows(
+                *interactions.weights.nonzero(), interactions.shape, times=np.full(interactions.weights.nnz, START)
+            )
+        ),
+        "two days": data.with_interactions(
+            Interactions.from_rows(
+                *interactions.weights.nonzero(),
+                interactions.shape,
+                times=START + DAY * (np.arange(interactions.weights.nnz) % 10 > 8),
+            )
+        ),
+        "three days": data.with_interactions(
+            Interactions.from_rows(
+                *interactions.weights.nonzero(),
+                interactions.shape,
+                times=START + DAY * np.array([0] * 85 + [1] * 9 + [2] * 6)[np.arange(interactions.weights.nnz) % 100],
+            )
+        ),
         "two items": data.with_interactions(interactions.where(interactions.weights.indices < 2)),
     }
 
 
-@pytest.mark.parametrize("name", ["no content", "no times", "constant vectors", "one user", "two items"])
+HOSTILE = (
+    "no content",
+    "no times",
+    "constant vectors",
+    "one user",
+    "two items",
+    "one time",
+    "two days",
+    "three days",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
 def test_every_store_gets_finite_scores(store: Circle, name: str) -> None:
     data = hostile_stores(store)[name]
     for windows in ("time", "random"):
         chosen = SMALL.model_copy(update={"epochs": 1, "windows": windows})
         model = fit_ranker(data, SETTINGS.model_copy(update={"second_stage": chosen}))
         assert np.isfinite(model.score(data.histories())).all()
+        asked = TrainingConfig(second_stage=chosen)
+        assert str(choose_second_stage(data, store.rest, asked, SETTINGS)[1])
 
 
 @pytest.mark.parametrize("form", get_args(FusionForm))
@@ -307,7 +343,9 @@ def test_shares_of_another_first_stage_are_refused(ranker: FittedRanker, store: 
     assert ranker.second_stage is not None
     none = np.zeros((NUM_USERS, 1), dtype=np.float32)
     with pytest.raises(ModelError, match="fitted with shares of"):
-        ranker.second_stage.order(store.train.histories(), none.astype(int), none, {"ease": none})
+        ranker.second_stage.order(
+            store.train.histories(), none.astype(int), none, {"ease": none}, np.ones(NUM_USERS, np.bool_)
+        )
 
 
 def test_a_served_model_tells_from_times_what_came_last(ranker: FittedRanker) -> None:
@@ -352,3 +390,73 @@ def test_settings_without_a_second_stage_stay_as_they_were() -> None:
 def test_windows_leave_something_to_fit() -> None:
     with pytest.raises(ValueError, match=r"num_windows times window_share must be 0\.9 at most.*got 1\.20"):
         SecondStageSettings(num_windows=4, window_share=0.3)
+
+
+def test_windows_without_a_hit_are_left_out(store: Circle) -> None:
+    """Validation and one window are too little to judge by, and no reason to fail."""
+    interactions = store.train.interactions
+    times = interactions.times.data
+    cut = np.quantile(times, 1 - SMALL.window_share)
+    rows = np.repeat(np.arange(NUM_USERS), np.diff(interactions.weights.indptr))
+    # Before the latest window each user has a life of one event only.
+    first = np.zeros(len(times), np.bool_)
+    first[np.unique(rows, return_index=True)[1]] = True
+    data = store.train.with_interactions(interactions.where(first | (times > cut)))
+    settings, decision, _ = choose_second_stage(data, store.rest, TrainingConfig(second_stage=SMALL), SETTINGS)
+    assert settings == SETTINGS or decision.is_kept
+    assert str(decision)
+
+
+@pytest.mark.parametrize(("bound", "said"), [({"max_items": 10}, "max_items = 10"), ({"max_interactions": 99}, "= 99")])
+def test_large_stores_try_none_and_say_so(store: Circle, bound: dict[str, int], said: str) -> None:
+    config = TrainingConfig(second_stage=SMALL.model_copy(update=bound))
+    settings, decision, _ = choose_second_stage(store.train, store.rest, config, SETTINGS)
+    assert settings == SETTINGS
+    assert said in str(decision)
+
+
+def test_sources_are_those_that_the_whole_fit_has(store: Circle) -> None:
+    for update in ({"fusion": {"content_ease": 1.0}, "max_dense_items": 10}, {"fusion": {}}):
+        chosen = SMALL.model_copy(update={"epochs": 1})
+        model = fit_ranker(store.train, SETTINGS.model_copy(update={**update, "second_stage": chosen}))
+        assert not model.sources
+        assert np.isfinite(model.score(store.train.histories())).all()
+
+
+def test_a_fit_needs_windows_of_a_kind(store: Circle) -> None:
+    undecided = SMALL.model_copy(update={"windows": "auto"})
+    with pytest.raises(ModelError, match="windows must be time or random"):
+        fit_ranker(store.train, SETTINGS.model_copy(update={"second_stage": undecided}))
+
+
+def test_a_history_that_the_first_stage_does_not_know_keeps_its_order(store: Circle) -> None:
+    hidden = np.arange(NUM_ITEMS) == 3
+    data = store.train.with_interactions(store.train.interactions.without_items(hidden))
+    short = SMALL.model_copy(update={"epochs": 3})
+    model = fit_ranker(data, SETTINGS.model_copy(update={"second_stage": short}))
+    only_new = sparse.csr_matrix(([1.0], ([0], [3])), shape=(1, NUM_ITEMS), dtype=np.float32)
+    np.testing.assert_array_equal(model.score(Histories(only_new)), first_stage_of(model).score(Histories(only_new)))
+
+
+def test_a_served_list_orders_what_may_be_listed(ranker: FittedRanker, store: Circle) -> None:
+    """Candidates are the best items that are left, however many of the best ones may not be listed."""
+    histories = store.train.histories()
+    users = ranker.project(histories)
+    masked = users.vectors @ ranker.item_vectors().T
+    masked[np.repeat(np.arange(NUM_USERS), np.diff(histories.weights.indptr)), histories.weights.indices] = -np.inf
+    masked[:, ::2] = -np.inf
+    top = ranker.select(users, masked.copy(), 5)
+    candidates = ranker.in_second_stage(users, select_top(masked, SMALL.num_candidates))
+    np.testing.assert_array_equal(top.indices, candidates.indices[:, :5])
+    assert (top.indices[top.indices != NO_ITEM] % 2 == 1).all()
+    plain = first_stage_of(ranker).select(users, masked, 5)
+    np.testing.assert_array_equal(plain.scores, top.scores)
+    assert (plain.indices != top.indices).any()
+
+
+def test_blocks_of_explained_users_are_bounded() -> None:
+    assert list(explained_blocks(np.array([5, 5, 5]), 10)) == [slice(0, 3)]
+    huge = np.array([150_000, 1, 150_000, 60_000, 0])
+    assert list(explained_blocks(huge, 100)) == [slice(0, 2), slice(2, 3), slice(3, 5)]
+    assert [block.stop - block.start for block in explained_blocks(np.ones(600, int), 1)] == [256, 256, 88]
+    assert not list(explained_blocks(np.zeros(0, int), 10))
