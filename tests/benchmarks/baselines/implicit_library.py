@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 
 from mmrec_lib.models.data import FitData
+from mmrec_lib.topk.threads import single_threaded_blas
 from tests.benchmarks.baselines.reference import Fits, Reference, Settings, Vectors
+
+Model = AlternatingLeastSquares | BayesianPersonalizedRanking
 
 
 def implicit_als(data: FitData, settings: Settings, seed: int) -> Fits:
     """Implicit ALS; Hu, Koren and Volinsky 2008, Collaborative Filtering for Implicit Feedback Datasets."""
-    model = AlternatingLeastSquares(
+    model = partial(
+        AlternatingLeastSquares,
         factors=int(settings["factors"]),
         regularization=settings["regularization"],
         alpha=settings["alpha"],
@@ -28,7 +35,8 @@ def implicit_bpr(data: FitData, settings: Settings, seed: int) -> Fits:
 
     With one thread, as several race for the factors and make another model each time.
     """
-    model = BayesianPersonalizedRanking(
+    model = partial(
+        BayesianPersonalizedRanking,
         factors=int(settings["factors"]),
         learning_rate=settings["learning_rate"],
         regularization=settings["regularization"],
@@ -39,8 +47,11 @@ def implicit_bpr(data: FitData, settings: Settings, seed: int) -> Fits:
     yield from _fits(model, data, settings)
 
 
-def _fits(model: AlternatingLeastSquares | BayesianPersonalizedRanking, data: FitData, settings: Settings) -> Fits:
-    model.fit((data.interactions.weights > 0).astype(np.float32), show_progress=False)
+def _fits(make_model: Callable[[], Model], data: FitData, settings: Settings) -> Fits:
+    # The library has threads of its own, and refuses more below them.
+    with single_threaded_blas():
+        model = make_model()
+        model.fit((data.interactions.weights > 0).astype(np.float32), show_progress=False)
     biases = np.zeros(len(model.item_factors), dtype=np.float32)  # BPR keeps its biases as a factor
     yield settings, Vectors(model.user_factors, model.item_factors, biases).scores
 

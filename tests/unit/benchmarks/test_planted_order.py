@@ -92,4 +92,4 @@ def test_the_command_prints_ceilings_and_models(capsys: pytest.CaptureFixture[st
     assert main(["--users", "60", "--items", "800"]) == 0
     out = capsys.readouterr().out
     names = ("ceiling", "ceiling without order", "ceiling without looks", "popularity", "linear ranker")
-    assert all(any(line.startswith(f"{name:28s} ndcg@10 0.") for line in out.splitlines()) for name in names)
+    assert all(any(line.startswith(f"{name:40s} ndcg@10 0.") for line in out.splitlines()) for name in names)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy import stats
 
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.data import Content, FitData, Interactions
+from mmrec_lib.models.second_stage_settings import FusionForm
 from tests.benchmarks.quality.__main__ import main
 from tests.benchmarks.quality.contenders import contenders, without_share
 from tests.benchmarks.quality.plots import HEADLINES
@@ -137,7 +139,8 @@ def test_every_source_and_modality_has_an_ablation() -> None:
     named = contenders(("attribute:year", "text:ocr", "text:title"), TrainingConfig(), 3)
     ablation = {name for name, contender in named.items() if contender.group == "ablation"}
     sources = {f"without_source_{name}" for name in TrainingConfig().sources}
-    others = {"without_groups", "without_popularity", "equal_weights"}
+    others = {"without_groups", "without_popularity", "equal_weights", "without_second_stage"}
+    others |= {f"second_stage_{form}" for form in get_args(FusionForm)}
     assert ablation == sources | others | {"without_modality_attribute", "without_modality_text"}
     assert next(iter(named)) == "ranker"
     assert "missing_30" in named
