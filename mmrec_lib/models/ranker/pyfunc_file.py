@@ -7,11 +7,11 @@ Input, one row a user:
 
 - `item_ids`: the history, a list of item ids; None or an empty list for a user without one. Numbers are cast to text.
 - `weights` (optional): one number an item, of any numeric type; None, as a whole or in the list, counts as 1.
-- `times` (optional): when each item was last turned to, in epoch seconds or as a date with a time; None, as a whole or
-  in the list, is unknown. A model with a second stage tells from them what came last.
 - `attributes` (optional): the user's attributes, a mapping or a JSON object as text; None for none.
 - `controls` (optional): what the user set, a list of mappings with `action`, `target_kind`, `target` and, where wanted,
   `strength`, or the same as JSON; None for none. Needs rules.
+- `times` (optional): when each item was last turned to, in epoch seconds or as a date with a time; None, as a whole or
+  in the list, is unknown. A model with a second stage tells from them what came last.
 
 Output: `item_ids` and `scores` of the best items that are not in the history, best first. The parameter `k` (default
 10) is the length of the lists.
@@ -60,9 +60,10 @@ def signature() -> ModelSignature:
             [
                 ColSpec(AnyType(), "item_ids"),
                 ColSpec(AnyType(), "weights", required=False),
-                ColSpec(AnyType(), "times", required=False),
                 ColSpec(AnyType(), "attributes", required=False),
                 ColSpec(AnyType(), "controls", required=False),
+                # Last, because `spark_udf` takes columns by their places, and callers of earlier models name fewer.
+                ColSpec(AnyType(), "times", required=False),
             ]
         ),
         outputs=Schema([ColSpec(Array(DataType.string), "item_ids"), ColSpec(Array(DataType.double), "scores")]),

@@ -19,7 +19,7 @@ from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig
 from tests.unit.models.checkerboard import SETTINGS
 from tests.unit.models.circle import NUM_ITEMS, Circle, circle
-from tests.unit.models.test_second_stage import SMALL
+from tests.unit.models.test_ranker_second_stage import SMALL
 from tests.unit.scoring.test_users import MAP, rules_of
 
 USERS = 20
