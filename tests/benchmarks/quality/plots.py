@@ -110,7 +110,7 @@ def _bars(axis: Axes, rows: Sequence[Row], headline: Headline) -> None:
         if value is not None:
             axis.axvline(value, color="black", linestyle=style, linewidth=1, label=f"{name} {value:.3f}")
     if headline.bar is not None:
-        axis.legend(fontsize=7, loc="lower right")
+        axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
 
 
 def _differences(axis: Axes, rows: Sequence[Row], headline: Headline) -> None:
