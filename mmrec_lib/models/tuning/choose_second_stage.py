@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmrec_lib.evaluation.metrics import hit_metrics
-from mmrec_lib.evaluation.significance import mean_intervals
+from mmrec_lib.evaluation.significance import mean_intervals, weighted_mean_values
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
-from mmrec_lib.models.data import Doubles, FitData, Interactions
+from mmrec_lib.models.data import Doubles, FitData, Interactions, Ints
 from mmrec_lib.models.ranker.first_stage import fit_first_stage
 from mmrec_lib.models.ranker.second_stage import WindowExamples, examples_of, fit_on_windows, window_examples
 from mmrec_lib.models.second_stage.model import Network, SecondStage, standing
@@ -36,9 +36,8 @@ class SecondStageDecision:
 
     Attributes:
         is_kept: True where the interval of the gain lies above 0 and the validation part does not speak against it.
-        gain: Mean difference of nDCG@10 over the users of all windows and of the validation part, of a user's parts
-            the mean.
-        low: Lower end of its 95 % interval.
+        gain: Mean difference of nDCG@10 over the users of each window and of the validation part.
+        low: Lower end of its 95 % interval, by a bootstrap over users.
         high: Upper end of it.
         valid_gain: Mean difference on the validation part alone.
         num_users: Users of all windows and the validation part, each once.
@@ -91,9 +90,7 @@ def choose_second_stage(
     parts = [judged, *windows]
     by_part = [_gain(judged, fitted.network)]
     by_part += [_gain(part, _network([w for w in windows if w is not part], tried)) for part in windows]
-    # A user may be in several parts, and is one draw of the bootstrap.
-    _, user = np.unique(np.concatenate([part.users for part in parts]), return_inverse=True)
-    gains = np.bincount(user, np.concatenate(by_part)) / np.bincount(user)
+    gains = by_user(np.concatenate(by_part), np.concatenate([part.users for part in parts]))
     if len(gains) < _MIN_USERS:
         reason = f"{len(gains)} users can be judged by, {_MIN_USERS} are needed"
         return settings, SecondStageDecision(False, num_users=len(gains), reason=reason), None
@@ -122,6 +119,17 @@ def _reason_against(train: FitData, config: TrainingConfig) -> str:
         if number > getattr(bounds, name):
             return f"{number:,} are more than training.second_stage.{name} = {getattr(bounds, name):,}"
     return ""
+
+
+def by_user(gains_R: Doubles, users_R: Ints) -> Doubles:
+    """[n] one value a user, whose mean is that of all gains and whose spread is that of users, not of their parts.
+
+    A user may be in several parts, and is one draw of the bootstrap.
+    """
+    _, user = np.unique(users_R, return_inverse=True)
+    num_parts = np.bincount(user)
+    by_user: Doubles = weighted_mean_values(np.bincount(user, gains_R) / num_parts, num_parts)
+    return by_user
 
 
 def _interval(gains_N: Doubles, seed: int) -> tuple[float, float]:

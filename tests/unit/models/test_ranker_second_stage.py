@@ -24,7 +24,7 @@ from mmrec_lib.models.second_stage.learn_signals import successors_of
 from mmrec_lib.models.second_stage.modalities import FORMS
 from mmrec_lib.models.second_stage.model import standing
 from mmrec_lib.models.second_stage_settings import FusionForm, SecondStageSettings
-from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage
+from mmrec_lib.models.tuning.choose_second_stage import by_user, choose_second_stage
 from mmrec_lib.topk.selection import NO_ITEM, select_top
 from tests.unit.models.checkerboard import SETTINGS, Checkerboard
 from tests.unit.models.circle import DAY, NUM_ITEMS, NUM_USERS, START, Circle, circle
@@ -460,3 +460,15 @@ def test_blocks_of_explained_users_are_bounded() -> None:
     assert list(explained_blocks(huge, 100)) == [slice(0, 2), slice(2, 3), slice(3, 5)]
     assert [block.stop - block.start for block in explained_blocks(np.ones(600, int), 1)] == [256, 256, 88]
     assert not list(explained_blocks(np.zeros(0, int), 10))
+
+
+def test_a_user_of_several_parts_is_one_draw() -> None:
+    gains, users = np.array([0.4, 0.2, 0.0, -0.2, 0.1]), np.array([7, 7, 3, 3, 5])
+    values = by_user(gains, users)
+    assert len(values) == 3
+    assert values.mean() == pytest.approx(gains.mean())
+    # Ten copies of each row are no more users, and no less spread.
+    again = by_user(np.tile(gains, 10), np.tile(users, 10))
+    np.testing.assert_allclose(again, values)
+    one_each = np.arange(5)
+    np.testing.assert_allclose(by_user(gains, one_each), gains)
