@@ -63,18 +63,6 @@ class CandidateInputs:
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
-def feature_names(signals: ItemSignals, sources: Sequence[str]) -> tuple[str, ...]:
-    """Names of the F features.
-
-    Args:
-        signals: Signals of the items.
-        sources: Names of the shares of the first stage's score.
-    """
-    contents = [f"{kind}/{name}" for name in signals.block_names for kind in ("mean", "latest")]
-    shares = [f"share/{name}" for name in sources]
-    return (*shares, *signals.trend_names, "successor", "successors", *contents, "rank", "history_length")
-
-
 def movable_items(signals: ItemSignals, items: npt.NDArray[np.integer]) -> Ints:
     """[n, C] the candidates that had interactions before, which the network may order; NO_ITEM elsewhere."""
     is_known = (items != NO_ITEM) & ~signals.is_new[np.maximum(items, 0)]

@@ -155,7 +155,9 @@ def _network(windows: Sequence[WindowExamples], settings: RankerSettings) -> Net
 def _gain(part: WindowExamples, network: Network) -> Doubles:
     """[n] nDCG@10 in the second stage's order less that in the first's."""
     inputs, relevant = part.examples.inputs, part.examples.relevant
-    order = standing(inputs.scores + network.additions(inputs), inputs.is_item)
+    # As `SecondStage.order`: where all candidates have one score, nothing is added.
+    keys = inputs.scores + np.where(inputs.unit[:, None] > 0, network.additions(inputs), np.float32(0))
+    order = standing(keys, inputs.is_item)
     metric, by_order = f"ndcg@{CUT_OFF}", []
     for hits in (np.take_along_axis(relevant, order, axis=1), relevant):
         padded = np.pad(hits[:, :CUT_OFF], ((0, 0), (0, max(0, CUT_OFF - hits.shape[1]))))

@@ -7,13 +7,13 @@ Simple Sequentially Rejective Multiple Test Procedure, over the contenders of on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
-from mmrec_lib.evaluation.significance import mean_intervals
+from mmrec_lib.evaluation.significance import holm_adjusted, mean_intervals
 from tests.benchmarks.quality.runs import RunResult
 
 NUM_BOOTSTRAP = 1_000
@@ -147,20 +147,12 @@ def p_value(differences: np.ndarray) -> float:
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given."""
-    order = np.argsort(p_values, kind="stable")
-    factors = np.arange(len(order), 0, -1)
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(np.asarray(p_values)[order] * factors), 1.0)
-    return adjusted.tolist()
-
-
 def _corrected(rows: list[Row]) -> list[Row]:
     by_name: dict[str, Row] = {row.contender: row for row in rows}
     for group in {row.group for row in rows}:
         tested = [row for row in rows if row.group == group and row.p_value is not None]
-        for row, adjusted in zip(tested, holm([row.p_value or 0.0 for row in tested]), strict=True):
+        p_values = np.array([row.p_value for row in tested], dtype=np.float64)
+        for row, adjusted in zip(tested, holm_adjusted(p_values).tolist(), strict=True):
             by_name[row.contender] = replace(row, p_holm=adjusted)
     return list(by_name.values())
 

@@ -19,12 +19,12 @@ from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.pyfunc_file import recommend
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.ranker.second_stage import window_examples
-from mmrec_lib.models.second_stage.inputs import candidate_inputs, feature_names, latest_items
+from mmrec_lib.models.second_stage.inputs import candidate_inputs, latest_items
 from mmrec_lib.models.second_stage.learn_signals import successors_of
 from mmrec_lib.models.second_stage.modalities import FORMS
 from mmrec_lib.models.second_stage.model import standing
 from mmrec_lib.models.second_stage_settings import FusionForm, SecondStageSettings
-from mmrec_lib.models.tuning.choose_second_stage import by_user, choose_second_stage
+from mmrec_lib.models.tuning.choose_second_stage import by_user, choose_second_stage, with_windows
 from mmrec_lib.topk.selection import NO_ITEM, select_top
 from tests.unit.models.checkerboard import SETTINGS, Checkerboard
 from tests.unit.models.circle import DAY, NUM_ITEMS, NUM_USERS, START, Circle, circle
@@ -96,18 +96,13 @@ def test_without_a_judgement_there_is_none(store: Circle, config: SecondStageSet
     assert "nothing to learn from" in str(choose_second_stage(train, few, TrainingConfig(), SETTINGS)[1])
 
 
-def test_random_windows_are_taken_where_validation_does_not_follow_in_time(store: Circle) -> None:
-    shape = store.train.interactions.shape
+def test_windows_are_cut_as_the_validation_part_was(store: Circle) -> None:
+    undecided = SMALL.model_copy(update={"windows": "auto"})
+    assert with_windows(undecided, store.train, store.rest).windows == "time"
     drawn = np.random.default_rng(0).random(store.train.interactions.weights.nnz) < 0.3
     train = store.train.with_interactions(store.train.interactions.where(~drawn))
-    assert train.interactions.shape == shape
-    asked = SMALL.model_copy(update={"windows": "auto", "epochs": 1})
-    settings, decision, _ = choose_second_stage(
-        train, store.train.interactions.where(drawn), TrainingConfig(second_stage=asked), SETTINGS
-    )
-    if settings.second_stage is not None:
-        assert settings.second_stage.windows == "random"
-    assert decision.num_users > 20
+    assert with_windows(undecided, train, store.train.interactions.where(drawn)).windows == "random"
+    assert with_windows(SMALL, train, store.train.interactions.where(drawn)).windows == "time", "as it was asked for"
 
 
 def test_examples_of_a_window_know_nothing_of_it(store: Circle) -> None:
@@ -231,18 +226,6 @@ def test_additions_are_what_the_formula_says(ranker: FittedRanker, store: Circle
             attended = sum(share * arrays["value"][before] for share, before in zip(attention, latest, strict=True))
             expected += float(attended @ arrays["match"][item])
             assert found[user, place] == pytest.approx(expected / arrays["first_stage"][0], rel=1e-4, abs=1e-5)
-
-
-def test_features_have_their_names(ranker: FittedRanker, store: Circle) -> None:
-    second = ranker.second_stage
-    assert second is not None
-    users = ranker.project(store.train.histories())
-    items = ranker.candidates(users, 4).indices
-    shares = ranker.explain(users, items).shares
-    inputs = candidate_inputs(second.signals, store.train.histories(), items, shares, 3)
-    names = feature_names(second.signals, second.sources)
-    assert inputs.features.shape == (NUM_USERS, 4, len(names)) == (NUM_USERS, 4, len(second.network.mean))
-    assert {"share/ials", "successor", "latest/image:images", "popularity/16", "last"} <= set(names)
 
 
 def test_latest_items_are_by_time_with_their_ages() -> None:
@@ -392,19 +375,20 @@ def test_windows_leave_something_to_fit() -> None:
         SecondStageSettings(num_windows=4, window_share=0.3)
 
 
-def test_windows_without_a_hit_are_left_out(store: Circle) -> None:
-    """Validation and one window are too little to judge by, and no reason to fail."""
+def test_users_of_one_event_leave_no_window_and_are_no_reason_to_fail(store: Circle) -> None:
     interactions = store.train.interactions
-    times = interactions.times.data
-    cut = np.quantile(times, 1 - SMALL.window_share)
-    rows = np.repeat(np.arange(NUM_USERS), np.diff(interactions.weights.indptr))
-    # Before the latest window each user has a life of one event only.
-    first = np.zeros(len(times), np.bool_)
-    first[np.unique(rows, return_index=True)[1]] = True
-    data = store.train.with_interactions(interactions.where(first | (times > cut)))
-    settings, decision, _ = choose_second_stage(data, store.rest, TrainingConfig(second_stage=SMALL), SETTINGS)
-    assert settings == SETTINGS or decision.is_kept
-    assert str(decision)
+    first = np.zeros(interactions.weights.nnz, dtype=np.bool_)
+    first[interactions.weights.indptr[:-1]] = True
+    data = store.train.with_interactions(interactions.where(first))
+    assert window_examples(data, SETTINGS.model_copy(update={"second_stage": SMALL})) == []
+    settings, decision, second_stage = choose_second_stage(
+        data, store.rest, TrainingConfig(second_stage=SMALL), SETTINGS
+    )
+    assert (settings, second_stage) == (SETTINGS, None)
+    assert "too few parts" in str(decision)
+    model = fit_ranker(data, SETTINGS.model_copy(update={"second_stage": SMALL}))
+    assert model.second_stage is None
+    assert np.isfinite(model.score(data.histories())).all()
 
 
 @pytest.mark.parametrize(("bound", "said"), [({"max_items": 10}, "max_items = 10"), ({"max_interactions": 99}, "= 99")])
