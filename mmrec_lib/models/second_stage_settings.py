@@ -8,8 +8,12 @@ from pydantic import Field, model_validator
 
 from mmrec_lib.section import Section
 
-FusionForm = Literal["gated", "concatenation", "sum", "low_rank", "transformer"]
+FusionForm = Literal["gated", "concatenation", "sum", "low_rank", "transformer", "recurrent"]
 """How an item's modalities become one vector; see `second_stage.modalities`."""
+FusionLevel = Literal["feature", "model", "hybrid", "decision"]
+"""Where modalities meet: in an item's vector, in a sum of one attention each, in both, or in the score alone."""
+Loss = Literal["softmax", "bpr", "logistic"]
+"""What is minimised; see `second_stage.losses`."""
 _MOST_HELD_OUT = 0.9
 
 
@@ -18,7 +22,12 @@ class SecondStageSettings(Section):
 
     Attributes:
         form: How an item's modalities become one vector: gated attention, concatenation, weighted sum, low-rank
-            multilinear or a transformer over modality tokens.
+            multilinear, or a transformer or a recurrent network over modality tokens.
+        level: Where modalities meet. `feature`: in an item's vector, by `form`. `model`: each content block has an
+            attention of its own, and these are added. `hybrid`: both. `decision`: weights over the shares of the first
+            stage's score, and nothing else.
+        loss: `softmax` over a user's relevant and drawn candidates, `bpr` over pairs of one of each, `logistic` for
+            each candidate alone.
         num_candidates: Candidates of a user, from the first stage.
         history_length: Latest items of a history that are attended to.
         content_dim: Dimensions that each content block is reduced to.
@@ -32,14 +41,22 @@ class SecondStageSettings(Section):
         max_interactions: Interactions up to which it is tried.
         max_users: Users of a window whose candidates are learned from, at most (a seeded sample above).
         num_negatives: Candidates drawn for each user and epoch besides the relevant ones; the loss corrects for it.
+        hard_negatives: Share of the chance of being drawn that goes by the first stage's score instead of to all alike.
+        false_negative_cosine: Candidates whose contents are so much like a relevant one's are not drawn as negatives;
+            null draws from all.
         epochs: Passes over the examples.
         learning_rate: Largest learning rate of the cycle.
         weight_decay: Decay of the weights.
         dropout: Share of hidden units that are dropped in training.
         modality_dropout: Share of an item's content blocks that are dropped in training.
+        content_noise: Length of the random vector that is added to each content block (of length 1) in training.
+        adversarial: Length of the step against the network that is added to each content block in training, for a
+            second loss beside the first; doubles the time of training.
     """
 
     form: FusionForm = "gated"
+    level: FusionLevel = "feature"
+    loss: Loss = "softmax"
     num_candidates: int = Field(default=200, ge=2)
     history_length: int = Field(default=20, ge=1)
     content_dim: int = Field(default=24, ge=1)
@@ -52,11 +69,15 @@ class SecondStageSettings(Section):
     max_interactions: int = Field(default=2_000_000, ge=1)
     max_users: int = Field(default=4_000, ge=1)
     num_negatives: int = Field(default=32, ge=1)
+    hard_negatives: float = Field(default=0.0, ge=0, lt=1)
+    false_negative_cosine: float | None = Field(default=None, gt=0, lt=1)
     epochs: int = Field(default=10, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     modality_dropout: float = Field(default=0.1, ge=0, lt=1)
+    content_noise: float = Field(default=0.0, ge=0)
+    adversarial: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _leaves_something_to_fit(self) -> SecondStageSettings:

@@ -110,10 +110,29 @@ class TokenTransformer(Fuser):
         return fused
 
 
+class Recurrent(Fuser):
+    """A gated recurrent unit (Cho et al. 2014) that reads the blocks in their order and passes over missing ones."""
+
+    def __init__(self, num_blocks: int, dim: int, fused_dim: int) -> None:
+        """Make the cell and one embedding a block."""
+        super().__init__(num_blocks, dim, fused_dim)
+        self.kind = nn.Parameter(torch.randn(num_blocks, fused_dim) * 0.1)
+        self.cell = nn.GRUCell(fused_dim, fused_dim)
+
+    def forward(self, blocks: Tensor, has: Tensor) -> Tensor:
+        """Fused vectors [N, M]."""
+        tokens = self.tokens(blocks, has) + self.kind
+        state = tokens.new_zeros(len(tokens), tokens.shape[2])
+        for place in range(tokens.shape[1]):
+            state = torch.where(has[:, place, None], self.cell(tokens[:, place], state), state)
+        return state
+
+
 FORMS: dict[FusionForm, type[Fuser]] = {
     "gated": GatedAttention,
     "concatenation": Concatenation,
     "sum": WeightedSum,
     "low_rank": LowRank,
     "transformer": TokenTransformer,
+    "recurrent": Recurrent,
 }

@@ -1,11 +1,12 @@
 """The fitted second stage: what it adds to the first stage's scores, in numpy alone, so that serving needs no torch.
 
 For a user with history candidates are ordered by s + (g(x) + a) / t: s the first stage's score in deviations, g a
-hidden layer over the candidate's features x beside a linear one, a target attention over the latest items (Zhou et al.
-2018, Deep Interest Network), t the weight of the first stage. The scores stay: the first in the new order gets the
-highest, and so on, so that candidates compare with all other items as before.
+hidden layer over the candidate's features x beside a linear one, a the sum of target attentions over the latest items
+(Zhou et al. 2018, Deep Interest Network), t the weight of the first stage. The scores stay: the first in the new order
+gets the highest, and so on, so that candidates compare with all other items as before.
 
-Shape letters: n users, C candidates, F features, H hidden units, L latest items, I items, A attention dimensions.
+Shape letters: n users, C candidates, F features, U hidden units, L latest items, I items, H attentions, A attention
+dimensions.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from mmrec_lib.topk.selection import NO_ITEM
 
 # As exp of a lower number is 0 in float32 anyway.
 _NEVER = np.float32(-1e9)
+_DIMS_OF_ONE_ATTENTION = 2
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,16 @@ class Network:
     Attributes:
         mean: [F] what is taken off the features.
         scale: [F] what they are divided by.
-        hidden: [F, H].
-        hidden_bias: [H].
-        output: [H].
+        hidden: [F, U].
+        hidden_bias: [U].
+        output: [U].
         linear: [F].
-        query: [I, A] of candidates.
-        key: [I, A] of the latest items.
-        value: [I, A] of the latest items.
-        match: [I, A] of candidates, what the attended value is compared with.
-        gap_bias: [NUM_GAPS] added to the attention by the age of an item.
-        strength: [1] added to the attention times an item's strength.
+        query: [I, H, A] of candidates.
+        key: [I, H, A] of the latest items.
+        value: [I, H, A] of the latest items.
+        match: [I, H, A] of candidates, what the attended value is compared with.
+        gap_bias: [H, NUM_GAPS] added to the attention by the age of an item.
+        strength: [H, 1] added to the attention times an item's strength.
         first_stage: [1] t, above 0.
     """
 
@@ -72,22 +74,36 @@ class Network:
         with np.errstate(over="ignore"):
             hidden = before / (1 + np.exp(-before))
         found: Floats = (hidden @ self.output[:, None] + x @ self.linear[:, None])[:, :, 0]
-        if self.query.shape[1]:
-            found = found + self._attended(inputs)
+        for attention in range(self.query.shape[1]):
+            found = found + self._attended(inputs, attention)
         added: Floats = (found / self.first_stage).astype(np.float32)
         return added
 
-    def _attended(self, inputs: CandidateInputs) -> Floats:
+    def _attended(self, inputs: CandidateInputs, attention: int) -> Floats:
+        """[n, C] what one attention adds."""
         is_there = inputs.history != NO_ITEM
         latest = np.maximum(inputs.history, 0)
-        query, match = self.query[inputs.items], self.match[inputs.items]
-        bias = np.where(is_there, self.gap_bias[inputs.gaps] + self.strength * inputs.strengths, _NEVER)
-        logits = query @ self.key[latest].transpose(0, 2, 1) / np.float32(np.sqrt(query.shape[2])) + bias[:, None, :]
+        # One attention first: its rows come out contiguous, so that products do not depend on who else is scored.
+        query, key, value, match = (role[:, attention] for role in (self.query, self.key, self.value, self.match))
+        query, match = query[inputs.items], match[inputs.items]
+        aged = self.gap_bias[attention][inputs.gaps] + self.strength[attention] * inputs.strengths
+        bias = np.where(is_there, aged, _NEVER)
+        logits = query @ key[latest].transpose(0, 2, 1) / np.float32(np.sqrt(query.shape[2])) + bias[:, None, :]
         logits = np.exp(logits - logits.max(axis=2, keepdims=True))
-        attention = logits / logits.sum(axis=2, keepdims=True)
-        value = np.where(is_there[:, :, None], self.value[latest], np.float32(0))
-        attended: Floats = np.einsum("nca,nca->nc", attention @ value, match)
+        shares = logits / logits.sum(axis=2, keepdims=True)
+        values = np.where(is_there[:, :, None], value[latest], np.float32(0))
+        attended: Floats = np.einsum("nca,nca->nc", shares @ values, match)
         return attended
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Rebuild from what `arrays` gave, also where a model was saved when there was one attention at most."""
+        if arrays["query"].ndim == _DIMS_OF_ONE_ATTENTION:
+            there = slice(None) if arrays["query"].shape[1] else slice(0)
+            of_items = {name: arrays[name][:, None, :][:, there] for name in ("query", "key", "value", "match")}
+            of_history = {name: arrays[name][None][there] for name in ("gap_bias", "strength")}
+            arrays = {**arrays, **of_items, **of_history}
+        return cls(**arrays)
 
 
 @dataclass(frozen=True)
@@ -165,7 +181,7 @@ class SecondStage:
         return cls(
             sources=tuple(meta["sources"]),
             signals=ItemSignals.load(signals, tuple(meta["block_names"]), tuple(meta["trend_names"])),
-            network=Network(**network),
+            network=Network.load(network),
             num_candidates=int(meta["num_candidates"]),
             history_length=int(meta["history_length"]),
         )

@@ -1,13 +1,13 @@
-"""Training of the second stage's network in torch: a listwise softmax over each user's candidates.
+"""Training of the second stage's network in torch.
 
-Shape letters: n users of a batch, S drawn candidates, F features, L latest items, N items of a batch, A attention
-dimensions.
+Shape letters: n users of a batch, S drawn candidates, F features, L latest items, I items, N items of a batch, B
+content blocks, D dimensions of a block, H attentions, A attention dimensions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from mmrec_lib.models.data import Bools, Floats, Ints, row_blocks
 from mmrec_lib.models.second_stage.inputs import NUM_GAPS, CandidateInputs
-from mmrec_lib.models.second_stage.modalities import FORMS
+from mmrec_lib.models.second_stage.losses import LOSSES, draw, without_false_negatives
+from mmrec_lib.models.second_stage.modalities import FORMS, WeightedSum
 from mmrec_lib.models.second_stage.model import Network
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.topk.selection import NO_ITEM
@@ -45,12 +46,15 @@ class Examples:
 
 
 class _Attention(nn.Module):
-    """Target attention over the latest items, from items' fused contents."""
+    """Target attention over the latest items, from items' fused contents or from one content block."""
 
-    def __init__(self, num_blocks: int, settings: SecondStageSettings, dim: int) -> None:
+    def __init__(self, blocks: slice, settings: SecondStageSettings, dim: int) -> None:
         super().__init__()
-        size = settings.attention_dim
-        self.fuse = FORMS[settings.form](num_blocks, dim, 2 * size)
+        size, num_blocks = settings.attention_dim, blocks.stop - blocks.start
+        self.blocks = blocks
+        # One block alone has nothing to be fused with.
+        form = FORMS[settings.form] if num_blocks > 1 or settings.level == "feature" else WeightedSum
+        self.fuse = form(num_blocks, dim, 2 * size)
         self.heads = nn.ModuleDict({name: nn.Linear(2 * size, size) for name in _ROLES})
         # Starts at nothing added.
         for weights in self.heads["match"].parameters():
@@ -60,7 +64,7 @@ class _Attention(nn.Module):
 
     def items(self, blocks: Tensor, has: Tensor) -> dict[str, Tensor]:
         """[N, A] by role."""
-        fused = self.fuse(blocks, has)
+        fused = self.fuse(blocks[:, self.blocks], has[:, self.blocks])
         return {name: head(fused) for name, head in self.heads.items()}
 
     def forward(self, batch: _Batch, roles: dict[str, Tensor]) -> Tensor:
@@ -95,45 +99,55 @@ class _Orderer(nn.Module):
 
     def __init__(self, num_features: int, num_blocks: int, dim: int, settings: SecondStageSettings) -> None:
         super().__init__()
+        is_decision = settings.level == "decision"
         self.hidden = nn.Linear(num_features, settings.hidden_dim)
         self.output = nn.Linear(settings.hidden_dim, 1, bias=False)
         self.linear = nn.Linear(num_features, 1, bias=False)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.linear.weight)
+        self.output.weight.requires_grad_(not is_decision)
         self.dropout = nn.Dropout(settings.dropout)
         self.log_first_stage = nn.Parameter(torch.zeros(1))
-        self.attention = _Attention(num_blocks, settings, dim) if num_blocks else None
+        together = [slice(0, num_blocks)] if settings.level in ("feature", "hybrid") and num_blocks else []
+        apart = [slice(at, at + 1) for at in range(num_blocks)] if settings.level in ("model", "hybrid") else []
+        self.attentions = nn.ModuleList(_Attention(blocks, settings, dim) for blocks in [*together, *apart])
 
     def forward(self, batch: _Batch, blocks: Tensor, has: Tensor) -> Tensor:
         """[n, S] logits."""
         hidden = self.dropout(nn.functional.silu(self.hidden(batch.features)))
         logits: Tensor = (self.output(hidden) + self.linear(batch.features))[:, :, 0]
         logits = logits + self.log_first_stage.exp() * batch.scores
-        if self.attention is not None:
-            logits = logits + self.attention(batch, self.attention.items(blocks, has))
+        for attention in _attentions(self):
+            logits = logits + attention(batch, attention.items(blocks, has))
         return logits
 
 
-def train_network(parts: Sequence[Examples], blocks_IBD: Floats, settings: SecondStageSettings, seed: int) -> Network:
-    """Fit the network on the examples of several windows; the same seed gives the same weights.
+def _attentions(network: _Orderer) -> list[_Attention]:
+    """With the type that `nn.ModuleList` forgets."""
+    return [module for module in network.attentions if isinstance(module, _Attention)]
 
-    The loss is the softmax over a user's relevant candidates and drawn others, with the correction for drawing (logQ;
-    Yi et al. 2019); users weigh by the root of their number of relevant items.
+
+def train_network(
+    parts: Sequence[Examples], blocks_IBD: Floats, num_shares: int, settings: SecondStageSettings, seed: int
+) -> Network:
+    """Fit the network on the examples of several windows; the same seed gives the same weights.
 
     Args:
         parts: Examples of each window.
         blocks_IBD: Content blocks of the items; zeros where missing.
+        num_shares: Features that are shares of the first stage's score, the first ones; a network of the level
+            `decision` sees no others.
         settings: Sizes and training.
-        seed: Seed of weights, drawing and dropout.
+        seed: Seed of weights, drawing, noise and dropout.
     """
     rng = np.random.default_rng(seed)
-    parts = [Examples(part.inputs, part.relevant & part.inputs.is_item) for part in parts]
-    parts = [part.rows(np.flatnonzero(part.relevant.any(axis=1))) for part in parts]
+    parts = [_learnable(part, blocks_IBD, settings) for part in parts]
     filled = np.concatenate([part.inputs.features[part.inputs.is_item] for part in parts])
     mean, scale = filled.mean(axis=0), filled.std(axis=0) + np.float32(_LEAST_SCALE)
     users = [(place, row) for place, part in enumerate(parts) for row in range(len(part.inputs))]
     blocks = torch.from_numpy(blocks_IBD)
     has = (blocks != 0).any(dim=2)
+    is_seen = torch.arange(len(mean)) < (num_shares if settings.level == "decision" else len(mean))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _Orderer(len(mean), blocks_IBD.shape[1], blocks_IBD.shape[2], settings)
@@ -148,20 +162,49 @@ def train_network(parts: Sequence[Examples], blocks_IBD: Floats, settings: Secon
         for _ in range(settings.epochs):
             order = rng.permutation(len(users))
             for chosen in np.array_split(order, num_batches):
-                batch = _batch(parts, [users[at] for at in chosen], mean, scale, settings.num_negatives, rng)
-                own = torch.from_numpy(batch.own_items)
-                kept = has[own]
-                if settings.modality_dropout:
-                    kept = kept & (torch.rand(kept.shape) >= settings.modality_dropout)
-                logits = network(batch, blocks[own] * kept[:, :, None], kept) + batch.log_odds
-                log_shares = torch.log_softmax(logits.masked_fill(~batch.is_item, -1e9), dim=1)
-                loss = -((log_shares * batch.relevant).sum(dim=1) / batch.relevant.sum(dim=1).sqrt()).mean()
+                batch = _batch(parts, [users[at] for at in chosen], mean, scale, settings, rng)
+                batch = replace(batch, features=batch.features * is_seen)
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                _loss(network, batch, blocks, has, settings).backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
         network.eval()
         return _exported(network, mean, scale, blocks, has)
+
+
+def _learnable(part: Examples, blocks_IBD: Floats, settings: SecondStageSettings) -> Examples:
+    """Users with something relevant that the network may order, less what is no negative for certain."""
+    part = replace(part, relevant=part.relevant & part.inputs.is_item)
+    part = part.rows(np.flatnonzero(part.relevant.any(axis=1)))
+    if settings.false_negative_cosine is None:
+        return part
+    kept = without_false_negatives(part.inputs, part.relevant, blocks_IBD, settings.false_negative_cosine)
+    return replace(part, inputs=replace(part.inputs, is_item=kept))
+
+
+def _loss(network: _Orderer, batch: _Batch, blocks: Tensor, has: Tensor, settings: SecondStageSettings) -> Tensor:
+    """Loss of a batch, with contents as training disturbs them."""
+    own = torch.from_numpy(batch.own_items)
+    kept = has[own]
+    if settings.modality_dropout:
+        kept = kept & (torch.rand(kept.shape) >= settings.modality_dropout)
+    contents = blocks[own] * kept[:, :, None]
+    if settings.content_noise:
+        noise = nn.functional.normalize(torch.randn(contents.shape), dim=2)
+        contents = contents + settings.content_noise * noise * kept[:, :, None]
+
+    def loss_of(vectors: Tensor) -> Tensor:
+        logits = network(batch, vectors, kept)
+        return LOSSES[settings.loss](logits, batch.relevant, batch.is_item, batch.log_odds)
+
+    if not settings.adversarial or not len(network.attentions):
+        return loss_of(contents)
+    # Tang et al. 2019, Adversarial Training Towards Robust Multimedia Recommender System: one step up the loss.
+    contents.requires_grad_(True)
+    plain = loss_of(contents)
+    (slope,) = torch.autograd.grad(plain, contents, retain_graph=True)
+    step = settings.adversarial * nn.functional.normalize(slope, dim=2) * kept[:, :, None]
+    return plain + loss_of((contents + step).detach())
 
 
 def _batch(
@@ -169,7 +212,7 @@ def _batch(
     users: Sequence[tuple[int, int]],
     mean: Floats,
     scale: Floats,
-    num_negatives: int,
+    settings: SecondStageSettings,
     rng: np.random.Generator,
 ) -> _Batch:
     """Tensors of some users with all of their relevant candidates and some others."""
@@ -177,10 +220,8 @@ def _batch(
     chosen = [part.rows(rows) for part, rows in zip(parts, by_part, strict=True) if len(rows)]
     relevant = np.concatenate([part.relevant for part in chosen])
     is_item = np.concatenate([part.inputs.is_item for part in chosen])
-    num_relevant, num_items = relevant.sum(axis=1), is_item.sum(axis=1)
-    num_drawn = min(relevant.shape[1], int(num_relevant.max()) + num_negatives)
-    chance = rng.random(relevant.shape) + 2.0 * relevant + 1.0 * is_item
-    drawn = np.argsort(-chance, axis=1, kind="stable")[:, :num_drawn]
+    scores = np.concatenate([part.inputs.scores for part in chosen])
+    drawn, log_odds = draw(scores, relevant, is_item, settings.num_negatives, settings.hard_negatives, rng)
 
     def of_drawn(name: str) -> np.ndarray:
         values = np.concatenate([getattr(part.inputs, name) for part in chosen])
@@ -190,8 +231,6 @@ def _batch(
         return np.concatenate([getattr(part.inputs, name) for part in chosen])
 
     relevant, is_item = np.take_along_axis(relevant, drawn, axis=1), np.take_along_axis(is_item, drawn, axis=1)
-    others, drawn_others = num_items - num_relevant, np.maximum(is_item.sum(axis=1) - num_relevant, 1)
-    odds = np.log(np.maximum(others, 1) / drawn_others)[:, None]
     history, items = of_user("history"), of_drawn("items")
     own, places = np.unique(np.concatenate([items.ravel(), np.maximum(history, 0).ravel()]), return_inverse=True)
     return _Batch(
@@ -199,7 +238,7 @@ def _batch(
         scores=torch.from_numpy(of_drawn("scores")),
         is_item=torch.from_numpy(is_item),
         relevant=torch.from_numpy(relevant.astype(np.float32)),
-        log_odds=torch.from_numpy(np.where(relevant, 0.0, odds).astype(np.float32)),
+        log_odds=torch.from_numpy(log_odds),
         items=torch.from_numpy(places[: items.size].reshape(items.shape)),
         history=torch.from_numpy(places[items.size :].reshape(history.shape)),
         is_there=torch.from_numpy(history != NO_ITEM),
@@ -210,16 +249,13 @@ def _batch(
 
 
 def _exported(network: _Orderer, mean: Floats, scale: Floats, blocks: Tensor, has: Tensor) -> Network:
-    """The weights, and what the attention needs of each item, computed once for all users."""
-    roles: dict[str, Floats] = {}
-    attention = network.attention
+    """The weights, and what each attention needs of each item, computed once for all users."""
+    attentions = _attentions(network)
     with torch.no_grad():
-        for name in _ROLES:
-            if attention is None:
-                roles[name] = np.zeros((len(blocks), 0), np.float32)
-                continue
-            parts = [attention.items(blocks[rows], has[rows])[name] for rows in row_blocks(len(blocks), _ITEMS_AT_ONCE)]
-            roles[name] = np.concatenate([part.numpy() for part in parts])
+        roles = {
+            name: _stacked([_of_items(attention, blocks, has, name) for attention in attentions], (len(blocks), 0, 0))
+            for name in _ROLES
+        }
         return Network(
             mean=mean.astype(np.float32),
             scale=scale.astype(np.float32),
@@ -227,11 +263,22 @@ def _exported(network: _Orderer, mean: Floats, scale: Floats, blocks: Tensor, ha
             hidden_bias=_numpy(network.hidden.bias),
             output=_numpy(network.output.weight[0]),
             linear=_numpy(network.linear.weight[0]),
-            gap_bias=np.zeros(NUM_GAPS, np.float32) if attention is None else _numpy(attention.gap_bias),
-            strength=np.zeros(1, np.float32) if attention is None else _numpy(attention.strength),
+            gap_bias=_stacked([_numpy(attention.gap_bias)[None] for attention in attentions], (1, 0, NUM_GAPS))[0],
+            strength=_stacked([_numpy(attention.strength)[None] for attention in attentions], (1, 0, 1))[0],
             first_stage=_numpy(network.log_first_stage.exp()),
             **roles,
         )
+
+
+def _of_items(attention: _Attention, blocks: Tensor, has: Tensor, role: str) -> Floats:
+    """[I, A] what the attention needs of the items in a role."""
+    parts = [attention.items(blocks[rows], has[rows])[role].numpy() for rows in row_blocks(len(blocks), _ITEMS_AT_ONCE)]
+    return np.concatenate(parts)
+
+
+def _stacked(by_attention: Sequence[Floats], empty: tuple[int, ...]) -> Floats:
+    """One array with the attentions on the second axis."""
+    return np.stack(by_attention, axis=1) if by_attention else np.zeros(empty, np.float32)
 
 
 def _numpy(weights: Tensor) -> Floats:

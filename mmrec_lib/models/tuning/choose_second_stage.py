@@ -148,8 +148,8 @@ def with_windows(chosen: SecondStageSettings, train: FitData, valid: Interaction
 
 def _network(windows: Sequence[WindowExamples], settings: RankerSettings) -> Network:
     assert settings.second_stage is not None
-    blocks = windows[0].signals.blocks
-    return train_network([window.examples for window in windows], blocks, settings.second_stage, settings.seed)
+    parts, blocks = [window.examples for window in windows], windows[0].signals.blocks
+    return train_network(parts, blocks, len(windows[0].sources), settings.second_stage, settings.seed)
 
 
 def _gain(part: WindowExamples, network: Network) -> Doubles:

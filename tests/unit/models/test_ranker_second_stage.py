@@ -217,14 +217,14 @@ def test_additions_are_what_the_formula_says(ranker: FittedRanker, store: Circle
             hidden = x @ arrays["hidden"] + arrays["hidden_bias"]
             expected = (hidden / (1 + np.exp(-hidden))) @ arrays["output"] + x @ arrays["linear"]
             logits = [
-                arrays["query"][item] @ arrays["key"][before] / math.sqrt(SMALL.attention_dim)
-                + arrays["gap_bias"][inputs.gaps[user, at]]
-                + arrays["strength"][0] * inputs.strengths[user, at]
+                arrays["query"][item, 0] @ arrays["key"][before, 0] / math.sqrt(SMALL.attention_dim)
+                + arrays["gap_bias"][0][inputs.gaps[user, at]]
+                + arrays["strength"][0, 0] * inputs.strengths[user, at]
                 for at, before in enumerate(latest)
             ]
             attention = np.exp(logits) / np.exp(logits).sum()
-            attended = sum(share * arrays["value"][before] for share, before in zip(attention, latest, strict=True))
-            expected += float(attended @ arrays["match"][item])
+            attended = sum(share * arrays["value"][before, 0] for share, before in zip(attention, latest, strict=True))
+            expected += float(attended @ arrays["match"][item, 0])
             assert found[user, place] == pytest.approx(expected / arrays["first_stage"][0], rel=1e-4, abs=1e-5)
 
 
