@@ -21,6 +21,7 @@ Doubles: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Attributes: TypeAlias = Mapping[str, npt.NDArray[np.object_]]
+_ROWS_AT_ONCE = 1_024
 
 
 @dataclass(frozen=True)
@@ -326,6 +327,19 @@ class FitData:
     def without_content(self) -> FitData:
         """The same data without any content block."""
         return replace(self, contents={})
+
+
+def row_product(left_NR: npt.NDArray[Any], right_RW: npt.NDArray[Any]) -> Floats:
+    """The product [n, W] float32 whose rows are the same whoever stands beside or before them.
+
+    Products of float32 round differently at another place of a block, by the kernels of some processors. So they are
+    summed in float64 and rounded once.
+    """
+    right = np.asarray(right_RW, dtype=np.float64)
+    product = np.empty((left_NR.shape[0], right.shape[1]), dtype=np.float32)
+    for rows in row_blocks(len(product), _ROWS_AT_ONCE):
+        product[rows] = left_NR[rows].astype(np.float64) @ right
+    return product
 
 
 def row_blocks(length: int, size: int) -> Iterator[slice]:

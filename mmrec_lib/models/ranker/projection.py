@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mmrec_lib.models.data import Doubles, Floats
+from mmrec_lib.models.data import Doubles, Floats, row_product
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, fuse_scaled, relative_weights
 from mmrec_lib.models.sources.base import Source
 from mmrec_lib.topk.items import PreparedItems, check_users, prepare_items
@@ -77,6 +78,10 @@ class Projector:
         self._basis_sum = basis_WD.sum(axis=0, dtype=np.float64)
         self._items: dict[str, _LowRankItems] = {}
 
+    @cached_property
+    def _exact_basis(self) -> Doubles:
+        return self._basis.astype(np.float64)
+
     def project(self, x_NW: sparse.csr_matrix, search: Search) -> tuple[Floats, dict[str, Scale]]:
         """Fused scores times the basis, [n, D] float32, and the scale of each source."""
         dense = dict(self._sources)
@@ -90,7 +95,7 @@ class Projector:
                     scales[name] = self._add_low_rank(name, *factors, x_NW, vectors, search)
         if dense or not self._sources:
             fused, of_dense = fuse_scaled(dense, self._weights, x_NW)
-            vectors += fused @ self._basis
+            vectors += row_product(fused, self._exact_basis)
             scales |= of_dense
         return vectors, {name: scales[name] for name in self._sources}
 

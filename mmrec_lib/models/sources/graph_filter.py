@@ -17,7 +17,7 @@ from pydantic import Field
 from scipy import sparse
 
 from mmrec_lib.models.coordinate_search import coordinate_search
-from mmrec_lib.models.data import Floats, Ints, sampled_rows
+from mmrec_lib.models.data import Floats, Ints, row_product, sampled_rows
 from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source, matrix_contributions
 from mmrec_lib.models.sources.range_finder import top_right_vectors
 from mmrec_lib.section import Section
@@ -71,10 +71,10 @@ class GraphFilter(Source[GraphSettings]):
 
     def score(self, x_NW: sparse.csr_matrix) -> Floats:
         """[n, W] float32."""
-        product: Any = x_NW
-        for factor in self.factors:
-            product = product @ factor
-        return np.asarray(product, dtype=np.float32)
+        product = np.asarray(x_NW @ self.factors[0], dtype=np.float32)
+        for factor in self.factors[1:]:
+            product = row_product(product, factor)
+        return product
 
     def contributions(self, x_NW: sparse.csr_matrix, items_NK: Ints) -> Floats:
         """[nnz, K] float32."""

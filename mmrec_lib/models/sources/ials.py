@@ -17,7 +17,7 @@ from pydantic import Field
 from scipy import sparse
 
 from mmrec_lib.models.coordinate_search import coordinate_search
-from mmrec_lib.models.data import Bools, Floats, Ints, sampled_rows
+from mmrec_lib.models.data import Bools, Floats, Ints, row_product, sampled_rows
 from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source
 from mmrec_lib.section import Section
 
@@ -73,8 +73,7 @@ class Ials(Source[IalsSettings]):
     def score(self, x_NW: sparse.csr_matrix) -> Floats:
         """[n, W] float32."""
         codes, factors = self.low_rank(x_NW)
-        product: Floats = codes @ factors.T
-        return product
+        return row_product(codes, factors.T)
 
     def contributions(self, x_NW: sparse.csr_matrix, items_NK: Ints) -> Floats:
         """[nnz, K] float32: with the other entries' confidence as it is, factors are linear in what is fitted."""
