@@ -51,7 +51,7 @@ SERVE = ["fastapi>=0.115", "uvicorn>=0.30"]
 # Approximate search of very large catalogues.
 SEARCH = ["faiss-cpu>=1.10"]
 # Reference models of the benchmarks.
-BENCH = ["implicit>=0.7.2"]
+BENCH = ["implicit>=0.7.2", "lightgbm>=4.5"]
 DEV = [
     *BENCH,
     "build>=1.2",

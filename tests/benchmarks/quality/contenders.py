@@ -16,13 +16,14 @@ import numpy as np
 from mmrec_lib.models.config import BASELINE_NAMES, BaselineName, RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Content, FitData
 from mmrec_lib.models.ranker.fit import fit_ranker
-from mmrec_lib.models.second_stage_settings import FusionForm, SecondStageSettings
+from mmrec_lib.models.second_stage_settings import FusionForm, FusionLevel, Loss, SecondStageSettings
 from mmrec_lib.models.sources.registry import searched_names
 from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline
 from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage, with_windows
 from tests.benchmarks.baselines.reference import Reference, Scores
 from tests.benchmarks.baselines.registry import REFERENCES
+from tests.benchmarks.quality.lambdamart import NUM_TREES, PARAMETERS, fit_with_trees
 from tests.benchmarks.quality.splits import Judge, Split
 from tests.benchmarks.quality.summary import NO_CONTENT
 
@@ -30,6 +31,16 @@ Group = Literal["ranker", "baseline", "ablation", "missing"]
 GROUPS: tuple[Group, ...] = ("ranker", "baseline", "ablation", "missing")
 MISSING_SHARES = (0.3, 0.5)
 MISSING_MODALITIES = ("text", "image")
+# Variants of the second stage: what differs from the settings, whose defaults are among the forms.
+SECOND_STAGES: dict[str, Mapping[str, object]] = {
+    **{form: {"form": form} for form in get_args(FusionForm)},
+    **{f"level_{level}": {"level": level} for level in get_args(FusionLevel)[1:]},
+    **{f"loss_{loss}": {"loss": loss} for loss in get_args(Loss)[1:]},
+    "hard_negatives": {"hard_negatives": 0.5},
+    "no_false_negatives": {"false_negative_cosine": 0.9},
+    "content_noise": {"content_noise": 0.3},
+    "adversarial": {"adversarial": 0.3},
+}
 
 
 @dataclass(frozen=True)
@@ -98,8 +109,9 @@ def contenders(names: tuple[str, ...], config: TrainingConfig, num_settings: int
     found["without_popularity"] = Contender("ablation", _without_popularity)
     found["equal_weights"] = Contender("ablation", _equal_weights)
     found["without_second_stage"] = Contender("ablation", _without_second_stage)
-    for form in get_args(FusionForm):
-        found[f"second_stage_{form}"] = Contender("ablation", partial(_second_stage, form, config))
+    for name, changes in SECOND_STAGES.items():
+        found[f"second_stage_{name}"] = Contender("ablation", partial(_second_stage, changes, config))
+    found["second_stage_lambdamart"] = Contender("ablation", partial(_lambdamart, config))
     if set(modalities) & set(MISSING_MODALITIES):
         found |= {
             f"missing_{round(100 * share)}": Contender("missing", partial(_missing, config, share))
@@ -150,11 +162,26 @@ def _without_second_stage(split: Split, ranker: RankerSettings) -> Fitted:
     return _fitted(split, ranker.model_copy(update={"second_stage": None}))
 
 
-def _second_stage(form: FusionForm, config: TrainingConfig, split: Split, ranker: RankerSettings) -> Fitted:
-    """A second stage of this form, whether it would be kept or not."""
+def _second_stage(
+    changes: Mapping[str, object], config: TrainingConfig, split: Split, ranker: RankerSettings
+) -> Fitted:
+    """A second stage with these settings, whether it would be kept or not."""
+    return _fitted(split, _with_second_stage(changes, config, split, ranker))
+
+
+def _lambdamart(config: TrainingConfig, split: Split, ranker: RankerSettings) -> Fitted:
+    """Trees over the same candidates."""
+    settings = _with_second_stage({}, config, split, ranker)
+    models = {name: fit_with_trees(data, settings) for name, data in split.fits.items()}
+    scores = {name: _of_histories(split.fits[name], model.score) for name, model in models.items()}
+    return Fitted({**PARAMETERS, "num_trees": NUM_TREES}, 1, scores)
+
+
+def _with_second_stage(
+    changes: Mapping[str, object], config: TrainingConfig, split: Split, ranker: RankerSettings
+) -> RankerSettings:
     chosen = ranker.second_stage or with_windows(config.second_stage or SecondStageSettings(), split.train, split.valid)
-    forced = chosen.model_copy(update={"form": form})
-    return _fitted(split, ranker.model_copy(update={"second_stage": forced}))
+    return ranker.model_copy(update={"second_stage": chosen.model_copy(update=dict(changes))})
 
 
 def _equal_weights(split: Split, ranker: RankerSettings) -> Fitted:

@@ -134,7 +134,11 @@ def test_every_source_and_modality_has_an_ablation() -> None:
     ablation = {name for name, contender in named.items() if contender.group == "ablation"}
     sources = {f"without_source_{name}" for name in TrainingConfig().sources}
     others = {"without_groups", "without_popularity", "equal_weights", "without_second_stage"}
-    others |= {f"second_stage_{form}" for form in get_args(FusionForm)}
+    forms = {f"second_stage_{form}" for form in get_args(FusionForm)}
+    levels = {f"second_stage_level_{level}" for level in ("model", "hybrid", "decision")}
+    losses = {f"second_stage_loss_{loss}" for loss in ("bpr", "logistic")}
+    options = {"hard_negatives", "no_false_negatives", "content_noise", "adversarial", "lambdamart"}
+    others |= forms | levels | losses | {f"second_stage_{name}" for name in options}
     assert ablation == sources | others | {"without_modality_attribute", "without_modality_text"}
     assert next(iter(named)) == "ranker"
     assert "missing_30" in named
