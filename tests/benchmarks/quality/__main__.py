@@ -78,7 +78,7 @@ class Benchmark:
         fitted: Fitted = contender.fit(split, settings or choose_ranker(split, self.config))
         values = {name: Judge.of(split.fits[name], split.test).by_user(score) for name, score in fitted.scores.items()}
         seconds = round(time.process_time() - started, 1)
-        return RunResult(inputs, fitted.settings, fitted.num_tried, seconds, values)
+        return RunResult(inputs, fitted.settings, fitted.num_tried, seconds, values, figures=fitted.figures)
 
     def rows(self) -> list[Row]:
         """The summary of all runs so far."""
@@ -94,6 +94,7 @@ def _print(key: RunKey, result: RunResult) -> None:
         for metric in ("ndcg@10", "recall@20")
         if metric in values
     ]
+    figures += [f"{name} {value:.4f}" for name, value in result.figures.items()]
     told = "  ".join(figures) if result.left_out is None else f"left out: {result.left_out}"
     print(f"{key.protocol} seed {key.seed} {key.contender:24s} {told}  {result.seconds:.1f} s", flush=True)
 
@@ -110,6 +111,7 @@ def write_summary(out: Path, benchmarks: Mapping[str, Benchmark]) -> Path:
             "num_tried": result.num_tried,
             "seconds": result.seconds,
             "left_out": result.left_out,
+            "figures": result.figures,
         }
         for protocol, benchmark in benchmarks.items()
         for name, by_seed in benchmark.runs.items()

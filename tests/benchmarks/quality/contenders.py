@@ -24,11 +24,19 @@ from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage, wit
 from tests.benchmarks.baselines.reference import Reference, Scores
 from tests.benchmarks.baselines.registry import REFERENCES
 from tests.benchmarks.quality.lambdamart import NUM_TREES, PARAMETERS, fit_with_trees
+from tests.benchmarks.quality.robustness import (
+    least_known,
+    share_with,
+    with_noise,
+    with_push,
+    with_vector_noise,
+    with_wrong_images,
+)
 from tests.benchmarks.quality.splits import Judge, Split
 from tests.benchmarks.quality.summary import NO_CONTENT
 
-Group = Literal["ranker", "baseline", "ablation", "missing"]
-GROUPS: tuple[Group, ...] = ("ranker", "baseline", "ablation", "missing")
+Group = Literal["ranker", "baseline", "ablation", "missing", "robustness"]
+GROUPS: tuple[Group, ...] = get_args(Group)
 MISSING_SHARES = (0.3, 0.5)
 MISSING_MODALITIES = ("text", "image")
 # Variants of the second stage: what differs from the settings, whose defaults are among the forms.
@@ -51,11 +59,13 @@ class Fitted:
         settings: Settings as chosen on validation.
         num_tried: Settings that were tried; None where the ranker's own search chose.
         scores: Scores of users by the name of the fit.
+        figures: What else there is to tell, by name.
     """
 
     settings: Mapping[str, object]
     num_tried: int | None
     scores: Mapping[str, Scores]
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,19 @@ def contenders(names: tuple[str, ...], config: TrainingConfig, num_settings: int
             f"missing_{round(100 * share)}": Contender("missing", partial(_missing, config, share))
             for share in MISSING_SHARES
         }
+    for name, disturb in DISTURBED.items():
+        found[name] = Contender("robustness", partial(_disturbed, disturb))
+    found["push_5"] = Contender("robustness", partial(_pushed, 0.05))
     return found
+
+
+Disturb = Callable[[FitData, np.random.Generator], FitData]
+DISTURBED: dict[str, Disturb] = {
+    "noise_10": lambda data, rng: with_noise(data, 0.1, rng),
+    "noise_30": lambda data, rng: with_noise(data, 0.3, rng),
+    "vector_noise_50": lambda data, rng: with_vector_noise(data, 0.5, rng),
+    "wrong_images_30": lambda data, rng: with_wrong_images(data, 0.3, rng),
+}
 
 
 def _ablation(config: TrainingConfig, changes: Mapping[str, object]) -> Contender:
@@ -202,6 +224,24 @@ def _missing(config: TrainingConfig, share: float, split: Split, ranker: RankerS
     fits = {name: replace(data, contents=contents) for name, data in split.fits.items()}
     poorer = replace(split, train=replace(split.train, contents=contents), fits=fits)
     return _chosen_again(config, poorer, ranker)
+
+
+def _disturbed(disturb: Disturb, split: Split, ranker: RankerSettings) -> Fitted:
+    """The ranker with its settings on data that went wrong, which it is judged on as well."""
+    fits = {name: disturb(data, np.random.default_rng(split.seed)) for name, data in split.fits.items()}
+    return _fitted(replace(split, fits=fits), ranker)
+
+
+def _pushed(share: float, split: Split, ranker: RankerSettings) -> Fitted:
+    """The ranker where fake users push an item; figures say in how many lists of real users it is, before and after."""
+    scores, figures = {}, {}
+    for name, data in split.fits.items():
+        target = least_known(data, np.random.default_rng(split.seed))
+        pushed = with_push(data, share, target, np.random.default_rng(split.seed))
+        for moment, trained in (("before", data), ("after", pushed)):
+            scores[name] = _of_histories(data, fit_ranker(trained, ranker).score)
+            figures[f"{name}: share of lists with the pushed item, {moment}"] = share_with(data, target, scores[name])
+    return Fitted(ranker.model_dump(mode="json"), None, scores, figures)
 
 
 def without_share(contents: Mapping[str, Content], share: float, rng: np.random.Generator) -> dict[str, Content]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,13 @@ from tests.benchmarks.quality.summary import NO_CONTENT, RANKER, Row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = {"ranker": "#2a6f97", "baseline": "#9aa5b1", "ablation": "#c1666b", "missing": "#61a5c2"}
+_COLOURS = {
+    "ranker": "#2a6f97",
+    "baseline": "#9aa5b1",
+    "ablation": "#c1666b",
+    "missing": "#61a5c2",
+    "robustness": "#8d7b68",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,8 @@ def plot_all(rows: Sequence[Row], out: Path) -> list[Path]:
         headlines = [headline for headline in HEADLINES if headline.protocol == protocol]
         for name, groups, draw in (
             ("models", ("ranker", "baseline"), _bars),
-            ("ablation", ("ablation",), _differences),
+            ("ablation", ("ablation",), partial(_differences, "ablation", "what was left out helps")),
+            ("robustness", ("robustness",), partial(_differences, "robustness", "what went wrong costs")),
             ("missing", ("missing",), _missing),
         ):
             shown = [headline for headline in headlines if headline.of(rows, *groups)]
@@ -113,18 +121,18 @@ def _bars(axis: Axes, rows: Sequence[Row], headline: Headline) -> None:
         axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
 
 
-def _differences(axis: Axes, rows: Sequence[Row], headline: Headline) -> None:
+def _differences(group: str, meaning: str, axis: Axes, rows: Sequence[Row], headline: Headline) -> None:
     compared = [
         row
-        for row in headline.of(rows, "ablation", "baseline")
-        if row.difference is not None and (row.group == "ablation" or row.contender == NO_CONTENT)
+        for row in headline.of(rows, group, "baseline")
+        if row.difference is not None and (row.group == group or row.contender == NO_CONTENT)
     ]
     shown = sorted(compared, key=lambda row: row.difference)
     differences = np.array([row.difference for row in shown])
     errors = np.abs(np.array([[row.difference_low, row.difference_high] for row in shown]).T - differences)
-    axis.errorbar(differences, [row.contender for row in shown], xerr=errors, fmt="o", color=_COLOURS["ablation"])
+    axis.errorbar(differences, [row.contender for row in shown], xerr=errors, fmt="o", color=_COLOURS[group])
     axis.axvline(0, color="black", linewidth=1)
-    axis.set_xlabel("ranker minus variant: above 0, what was left out helps", fontsize=8)
+    axis.set_xlabel(f"ranker minus variant: above 0, {meaning}", fontsize=8)
 
 
 def _missing(axis: Axes, rows: Sequence[Row], headline: Headline) -> None:

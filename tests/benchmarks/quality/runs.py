@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ class RunResult:
         seconds: Seconds of the processor for search, fits and evaluation.
         values: Values by user.
         left_out: The reason why it was not fitted; None where it was.
+        figures: What else there is to tell, by name.
     """
 
     inputs: Mapping[str, object]
@@ -45,6 +46,7 @@ class RunResult:
     seconds: float
     values: Values
     left_out: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write whole or not at all."""
