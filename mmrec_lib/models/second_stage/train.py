@@ -97,7 +97,9 @@ class _Batch:
 class _Orderer(nn.Module):
     """The network of `model.Network` in torch."""
 
-    def __init__(self, num_features: int, num_blocks: int, dim: int, settings: SecondStageSettings) -> None:
+    def __init__(
+        self, num_features: int, num_blocks: int, dim: int, base_logit: float, settings: SecondStageSettings
+    ) -> None:
         super().__init__()
         is_decision = settings.level == "decision"
         self.hidden = nn.Linear(num_features, settings.hidden_dim)
@@ -108,6 +110,8 @@ class _Orderer(nn.Module):
         self.output.weight.requires_grad_(not is_decision)
         self.dropout = nn.Dropout(settings.dropout)
         self.log_first_stage = nn.Parameter(torch.zeros(1))
+        # Moves no candidate; without it the logistic loss would put its base rate into the order.
+        self.base = nn.Parameter(torch.tensor(base_logit), requires_grad=settings.loss == "logistic")
         together = [slice(0, num_blocks)] if settings.level in ("feature", "hybrid") and num_blocks else []
         apart = [slice(at, at + 1) for at in range(num_blocks)] if settings.level in ("model", "hybrid") else []
         self.attentions = nn.ModuleList(_Attention(blocks, settings, dim) for blocks in [*together, *apart])
@@ -116,7 +120,7 @@ class _Orderer(nn.Module):
         """[n, S] logits."""
         hidden = self.dropout(nn.functional.silu(self.hidden(batch.features)))
         logits: Tensor = (self.output(hidden) + self.linear(batch.features))[:, :, 0]
-        logits = logits + self.log_first_stage.exp() * batch.scores
+        logits = logits + self.base + self.log_first_stage.exp() * batch.scores
         for attention in _attentions(self):
             logits = logits + attention(batch, attention.items(blocks, has))
         return logits
@@ -150,7 +154,8 @@ def train_network(
     is_seen = torch.arange(len(mean)) < (num_shares if settings.level == "decision" else len(mean))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _Orderer(len(mean), blocks_IBD.shape[1], blocks_IBD.shape[2], settings)
+        base_logit = _base_logit(parts) if settings.loss == "logistic" else 0.0
+        network = _Orderer(len(mean), blocks_IBD.shape[1], blocks_IBD.shape[2], base_logit, settings)
         optimiser = torch.optim.AdamW(
             network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -170,6 +175,13 @@ def train_network(
                 schedule.step()
         network.eval()
         return _exported(network, mean, scale, blocks, has)
+
+
+def _base_logit(parts: Sequence[Examples]) -> float:
+    """Log odds of a candidate being turned to."""
+    num_relevant = sum(int(part.relevant.sum()) for part in parts)
+    num_others = sum(int(part.inputs.is_item.sum()) for part in parts) - num_relevant
+    return float(np.log(num_relevant / max(num_others, 1)))
 
 
 def _learnable(part: Examples, blocks_IBD: Floats, settings: SecondStageSettings) -> Examples:
