@@ -8,6 +8,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -149,9 +151,13 @@ def _compared(
     rows = []
     for at, metric in enumerate(by_pair):
         (own_ends, other_ends, diff_ends), num_users = ends[3 * at : 3 * at + 3], len(num_pairs)
-        no_diff = (None, None, None)
-        rows.append(MetricRow("ranker", HEAD + name, metric, 0, *own_ends, *no_diff, num_users))
-        rows.append(MetricRow(BASE_RATE, HEAD + name, metric, 0, *other_ends, *diff_ends, num_users))
+        value, ci_low, ci_high = own_ends
+        of_head = MetricRow("ranker", HEAD + name, metric, 0, value, ci_low, ci_high, num_users=num_users)
+        value, ci_low, ci_high = other_ends
+        diff, diff_low, diff_high = diff_ends
+        rows.append(of_head)
+        rows.append(replace(of_head, model=BASE_RATE, value=value, ci_low=ci_low, ci_high=ci_high))
+        rows[-1] = replace(rows[-1], diff=diff, diff_low=diff_low, diff_high=diff_high)
     return rows
 
 
