@@ -67,8 +67,9 @@ class Curve:
         """[P] log-odds before the steps."""
         used = np.flatnonzero(self.coefficients)
         clipped = np.clip(features_PF[:, used], self.low[used], self.high[used])
-        log_odds: Doubles = clipped.astype(np.float64) @ self.coefficients[used] + self.intercept
-        return log_odds
+        # Not a matrix product, which would round by who else is asked for.
+        log_odds: Doubles = np.einsum("pf,f->p", clipped.astype(np.float64), self.coefficients[used], optimize=False)
+        return log_odds + self.intercept
 
     def meta(self) -> dict[str, Any]:
         """Values for JSON; see `load`."""

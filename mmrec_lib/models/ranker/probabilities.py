@@ -108,6 +108,17 @@ def expected_worths(heads: Heads | None, values: Mapping[str, Doubles], worths: 
     return None if heads is None or not worths else heads.expected_worth(values, worths)
 
 
+def uncounted_worths(ranker: FittedRanker, worths: Mapping[str, float]) -> dict[str, str]:
+    """Reason by name for each worth that does not count.
+
+    Raises:
+        ModelError: When a worth is of what the ranker never had a head for, though it has heads.
+    """
+    if ranker.heads is None:
+        return dict.fromkeys(worths, "the ranker was trained without heads")
+    return ranker.heads.missing(worths)
+
+
 def by_worth(
     ranker: FittedRanker, users: ProjectedUsers, top: TopItems, places: Places, worths: Mapping[str, float]
 ) -> tuple[TopItems, Places]:
