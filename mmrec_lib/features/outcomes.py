@@ -91,7 +91,7 @@ def part_outcomes(outcomes: Sequence[Outcome], part: str, view_seconds_full: flo
 def _aggregate(outcome: Outcome, is_told: Column, view_seconds_full: float | None) -> Column:
     if outcome.kind == "share":
         share = F.least(F.lit(1.0), F.greatest(F.lit(0.0), F.col("seconds") / F.lit(view_seconds_full)))
-        return F.max(F.when(is_told, share))
+        return F.max(F.when(is_told & F.col("seconds").isNotNull(), share))
     # The larger one of values of the same time, so that no order of the events decides.
     latest = F.max(F.when(is_told & F.col("value").isNotNull(), F.struct("event_ts", "value")))["value"]
     if outcome.kind == "value":

@@ -6,7 +6,6 @@ Shape letters: n users of a batch, c candidates, k places of a list, P filled pl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,14 @@ from numpy.typing import NDArray
 
 from mmrec_lib.models.heads.heads import Head
 from mmrec_lib.models.ranker.explanation import ProjectedUsers
-from mmrec_lib.models.ranker.probabilities import Places, by_worth, expected_worths, head_values
+from mmrec_lib.models.ranker.probabilities import (
+    Candidates,
+    Places,
+    by_worth,
+    expected_worths,
+    final_places,
+    head_values,
+)
 from mmrec_lib.scoring.arrow_lists import lists_of_rows
 from mmrec_lib.scoring.catalogue import Catalogue
 from mmrec_lib.showing.item_rules import UserLimits
@@ -23,19 +29,6 @@ from mmrec_lib.topk.selection import NO_ITEM, TopItems
 VALUES_IN_ARROW = pa.map_(pa.string(), pa.float64())
 COLUMNS = ("probabilities", "expected_values", "expected_worths")
 """Columns of a batch of lists that heads fill, lists of one entry a place; null where there is nothing to say."""
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Candidates in their final order, and how the ranker alone placed them.
-
-    Attributes:
-        top: [n, c] candidates, by expected worth where that was asked for.
-        places: [n, c] their places in the ranker's own order.
-    """
-
-    top: TopItems
-    places: Places
 
 
 def candidates_of(
@@ -56,42 +49,7 @@ def candidates_of(
     ranks = np.broadcast_to(np.arange(1, ordered.k + 1), ordered.indices.shape)
     scores = ordered.scores - _boosts(ordered.indices, catalogue, limits)
     places = Places(catalogue.places_in_fit(ordered.indices), scores, ranks, ordered.indices != NO_ITEM)
-    return Candidates(*by_worth(catalogue.ranker, users, ordered, places, worths))
-
-
-def final_places(
-    candidates: Candidates, indices: NDArray[np.int32], users: ProjectedUsers, catalogue: Catalogue
-) -> Places:
-    """Places of the items of final lists in the ranker's own order.
-
-    What is no candidate, such as a pinned item or one that exploration drew, has its own score and stands after them.
-
-    Args:
-        candidates: The candidates of n users.
-        indices: [n, k] items of their lists.
-        users: The users.
-        catalogue: Items and model.
-    """
-    num_users, k = indices.shape
-    known = candidates.places
-    if np.array_equal(indices, candidates.top.indices[:, :k]):
-        return Places(*(values[:, :k] for values in vars(known).values()))
-    num_items = len(catalogue.item_ids)
-    rows = np.arange(num_users, dtype=np.int64)[:, None] * num_items
-    keys = np.where(known.is_filled, rows + candidates.top.indices, -1).ravel()
-    order = np.argsort(keys)
-    wanted = rows + indices
-    at = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
-    is_candidate = keys[order[at]] == wanted
-    is_filled = indices != NO_ITEM
-    vectors = catalogue.item_vectors[np.where(is_filled & ~is_candidate, indices, 0)]
-    own = np.einsum("nv,nkv->nk", users.vectors, vectors) if not is_candidate.all() else np.float32(0)
-    return Places(
-        in_fit=catalogue.places_in_fit(indices),
-        scores=np.where(is_candidate, known.scores.ravel()[order[at]], own),
-        ranks=np.where(is_candidate, known.ranks.ravel()[order[at]], candidates.top.k + 1),
-        is_filled=is_filled,
-    )
+    return by_worth(catalogue.ranker, users, Candidates(ordered, places), worths)
 
 
 def head_columns(
@@ -114,7 +72,7 @@ def head_columns(
     heads = catalogue.ranker.heads
     if candidates is None or heads is None:
         return [maps, maps, numbers]
-    places = final_places(candidates, indices, users, catalogue)
+    places = final_places(candidates, indices, catalogue.places_in_fit(indices), users, catalogue.item_vectors)
     values = head_values(catalogue.ranker, users, places)
     lengths = places.is_filled.sum(axis=1)
     worth = expected_worths(heads, values, worths)

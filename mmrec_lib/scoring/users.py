@@ -21,6 +21,7 @@ from pyspark.sql.types import ArrayType, DoubleType, FloatType, LongType, MapTyp
 from scipy import sparse
 
 from mmrec_lib.models.ranker.explanation import NO_REASON, ProjectedUsers, strongest_entries
+from mmrec_lib.models.ranker.probabilities import Candidates as HeadCandidates
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.reranking.facts import Candidates, UserFacts
 from mmrec_lib.reranking.rerank import Reranker, build_reranker
@@ -28,7 +29,6 @@ from mmrec_lib.scoring.arrow_lists import lists_of_rows, vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue
 from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.scoring.histories import history_of_today, known_histories, seen_items
-from mmrec_lib.scoring.probabilities import Candidates as HeadCandidates
 from mmrec_lib.scoring.probabilities import candidates_of, head_columns
 from mmrec_lib.scoring.second_stage import in_second_stage
 from mmrec_lib.showing.controls import user_blocks

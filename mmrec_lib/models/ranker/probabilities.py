@@ -44,6 +44,19 @@ class Places:
         return cls(top.indices, top.scores, ranks, top.indices != NO_ITEM)
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Candidates in the order that lists begin with, and how the ranker alone placed them.
+
+    Attributes:
+        top: [n, c] candidates of n users, in the ranker's order or by expected worth.
+        places: [n, c] their places in the ranker's order.
+    """
+
+    top: TopItems
+    places: Places
+
+
 def place_features(ranker: FittedRanker, users: ProjectedUsers, places: Places) -> Doubles:
     """[P, F] features of the filled places, user by user; see `curves.FEATURES`.
 
@@ -120,37 +133,68 @@ def uncounted_worths(ranker: FittedRanker, worths: Mapping[str, float]) -> dict[
 
 
 def by_worth(
-    ranker: FittedRanker, users: ProjectedUsers, top: TopItems, places: Places, worths: Mapping[str, float]
-) -> tuple[TopItems, Places]:
+    ranker: FittedRanker, users: ProjectedUsers, candidates: Candidates, worths: Mapping[str, float]
+) -> Candidates:
     """Candidates in the order of expected worth; the scores stay, in their order.
 
-    As many candidates as the heads learned from are ordered, the others follow. Equal worths keep their order.
+    As many candidates as the heads learned from are ordered, the others follow. Equal worths keep their order, and so
+    do all where no worth counts.
 
     Args:
         ranker: The ranker.
         users: n users, see `FittedRanker.project`.
-        top: [n, k] candidates, best first.
-        places: Their places.
+        candidates: Their candidates in the ranker's order.
         worths: Worth of each outcome.
-
-    Returns:
-        The candidates in their new order, and their places as they were, in that order. Both are as they came where no
-        worth counts.
     """
     heads = ranker.heads
     if heads is None or not worths:
-        return top, places
+        return candidates
     first = slice(0, heads.num_candidates)
-    own = Places(*(values[:, first] for values in vars(places).values()))
+    own = Places(*(values[:, first] for values in vars(candidates.places).values()))
     worth = expected_worths(heads, head_values(ranker, users, own), worths)
     if worth is None:
-        return top, places
+        return candidates
     keys = np.full(own.is_filled.shape, -np.inf)
     keys[own.is_filled] = worth
     at = np.argsort(-keys, axis=1, kind="stable")
-    indices = top.indices.copy()
-    indices[:, first] = np.take_along_axis(indices[:, first], at, axis=1)
-    moved = {name: values.copy() for name, values in vars(places).items()}
-    for values in moved.values():
-        values[:, first] = np.take_along_axis(values[:, first], at, axis=1)
-    return TopItems(indices, top.scores), Places(**moved)
+    moved = []
+    for values in (candidates.top.indices, *vars(candidates.places).values()):
+        moved.append(
+            np.concatenate([np.take_along_axis(values[:, first], at, axis=1), values[:, first.stop :]], axis=1)
+        )
+    return Candidates(TopItems(moved[0], candidates.top.scores), Places(*moved[1:]))
+
+
+def final_places(
+    candidates: Candidates,
+    indices: npt.NDArray[np.int32],
+    in_fit: npt.NDArray[np.integer],
+    users: ProjectedUsers,
+    item_vectors: Floats,
+) -> Places:
+    """Places of the items of final lists in the ranker's own order.
+
+    What is no candidate, such as a pinned item or one that exploration drew, has its own score and stands after them.
+
+    Args:
+        candidates: The candidates of n users.
+        indices: [n, k] items of their lists.
+        in_fit: [n, k] their positions in the catalogue of the fit; NO_ITEM for those that came later.
+        users: The users.
+        item_vectors: [I, V] vectors of the items that indices are of.
+    """
+    num_users, k = indices.shape
+    known = candidates.places
+    if np.array_equal(indices, candidates.top.indices[:, :k]):
+        return Places(*(values[:, :k] for values in vars(known).values()))
+    rows = np.arange(num_users, dtype=np.int64)[:, None] * len(item_vectors)
+    keys = np.where(known.is_filled, rows + candidates.top.indices, -1).ravel()
+    order = np.argsort(keys)
+    wanted = rows + indices
+    at = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
+    is_filled = indices != NO_ITEM
+    is_candidate = (keys[at] == wanted) & is_filled
+    scores, ranks = known.scores.ravel()[at], known.ranks.ravel()[at]
+    user, place = np.nonzero(is_filled & ~is_candidate)
+    scores[user, place] = np.einsum("pv,pv->p", users.vectors[user], item_vectors[indices[user, place]])
+    return Places(in_fit, scores, np.where(is_candidate, ranks, candidates.top.k + 1), is_filled)

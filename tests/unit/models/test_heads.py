@@ -7,23 +7,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.predictions import calibration_error, log_loss
 from mmrec_lib.models.data import FitData, Interactions
-from mmrec_lib.models.heads.curves import CONSTANT, FEATURES, ISOTONIC, LOGISTIC, PLATT, Curve
+from mmrec_lib.models.heads.curves import FEATURES, ISOTONIC, LOGISTIC, PLATT
 from mmrec_lib.models.heads.fit_curves import fit_curves
-from mmrec_lib.models.heads.heads import Head, Heads
+from mmrec_lib.models.heads.heads import Heads
 from mmrec_lib.models.heads.outcomes import PairValues, event_of
 from mmrec_lib.models.heads.settings import HeadsSettings
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.listed import listed_blocks
-from mmrec_lib.models.ranker.probabilities import Places, by_worth, head_values, idle_days, place_features
+from mmrec_lib.models.ranker.probabilities import (
+    Candidates,
+    Places,
+    by_worth,
+    final_places,
+    head_values,
+    idle_days,
+    place_features,
+)
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.choose_heads import choose_heads, told
 from mmrec_lib.topk.selection import NO_ITEM, TopItems
 from tests.unit.models.checkerboard import SETTINGS, checkerboard
+from tests.unit.models.given_heads import head_of
 
 NUM_PAIRS = 20_000
 HEADS = HeadsSettings(num_candidates=30, num_folds=3)
@@ -178,17 +187,8 @@ def test_a_sample_of_users_and_pairs_gives_about_the_same_head(ranker: FittedRan
     assert part.base_rate == pytest.approx(whole.base_rate, rel=0.25)
 
 
-def constant_head(name: str, rate: float, slope: float = 0.0) -> Head:
-    """A head whose log-odds rise with the score of users with history by `slope`."""
-    bounds = np.full(len(FEATURES), 100.0)
-    coefficients = np.zeros(len(FEATURES))
-    coefficients[0] = slope
-    none = np.zeros(0)
-    return Head(name, Curve(CONSTANT, float(logit(rate)), coefficients, -bounds, bounds, none, none), rate)
-
-
 def test_worths_add_up_and_a_quantity_counts_where_its_event_happens() -> None:
-    heads = Heads((constant_head("view", 0.5), replace(constant_head("view:share", 0.5), high=2.0)), {"buy": "few"}, 10)
+    heads = Heads((head_of("view", 0.5), replace(head_of("view:share", 0.5), high=2.0)), {"buy": "few"}, 10)
     values = {head.name: head(features_of(np.zeros(3))) for head in heads.kept}
     assert values["view:share"].tolist() == [1.0, 1.0, 1.0]
     assert heads.expected_worth(values, {"view": 4.0, "view:share": 6.0, "buy": 9.0}) == pytest.approx([5.0] * 3)
@@ -204,14 +204,28 @@ def test_expected_worth_orders_candidates_and_their_scores_stay_in_order(ranker:
     users = ranker.project(data.histories().rows(np.arange(4)))
     top = ranker.candidates(users, 8)
     places = Places.of_fit(top)
-    with_heads = replace(ranker, heads=Heads((constant_head("view", 0.1, slope=1.0),), {}, 5))
-    turned, was = by_worth(with_heads, users, top, places, {"view": -1.0})
-    assert turned.indices[:, :5].tolist() == top.indices[:, 4::-1].tolist()
-    assert turned.indices[:, 5:].tolist() == top.indices[:, 5:].tolist()
-    assert turned.scores is top.scores
-    assert was.ranks[0].tolist() == [5, 4, 3, 2, 1, 6, 7, 8]
-    same, _ = by_worth(with_heads, users, top, places, {})
-    assert same is top
+    with_heads = replace(ranker, heads=Heads((head_of("view", 0.1, slope=1.0),), {}, 5))
+    turned = by_worth(with_heads, users, Candidates(top, places), {"view": -1.0})
+    assert turned.top.indices[:, :5].tolist() == top.indices[:, 4::-1].tolist()
+    assert turned.top.indices[:, 5:].tolist() == top.indices[:, 5:].tolist()
+    assert turned.top.scores is top.scores
+    assert turned.places.ranks[0].tolist() == [5, 4, 3, 2, 1, 6, 7, 8]
+    assert by_worth(with_heads, users, Candidates(top, places), {}).top is top
+
+
+def test_items_of_final_lists_keep_the_place_that_the_ranker_gave_them(ranker: FittedRanker) -> None:
+    """The list of the first user is turned around and has an item that was no candidate."""
+    users = ranker.project(checkerboard().train.histories().rows(np.arange(2)))
+    top = ranker.candidates(users, 4)
+    places = Places.of_fit(top)
+    other = ranker.candidates(users, 6).indices[0, 5]
+    final = np.array([[top.indices[0, 2], other, top.indices[0, 0]], [*top.indices[1, :2], NO_ITEM]], np.int32)
+    found = final_places(Candidates(top, places), final, final, users, ranker.item_vectors())
+    assert found.ranks[0].tolist() == [3, 5, 1]
+    assert found.ranks[1, :2].tolist() == [1, 2]
+    assert found.is_filled.tolist() == [[True] * 3, [True, True, False]]
+    assert found.scores[0, [0, 2]].tolist() == top.scores[0, [2, 0]].tolist()
+    assert found.scores[0, 1] == pytest.approx(ranker.candidates(users, 6).scores[0, 5], abs=1e-5)
 
 
 def test_heads_travel_with_the_model(ranker: FittedRanker, tmp_path: Path) -> None:
