@@ -37,7 +37,7 @@ from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.counts import count_rows
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.heads.settings import HeadsSettings
+from mmrec_lib.models.heads_settings import HeadsSettings
 
 _LONG_ROWS = ("item_embedding", "content_embedding")
 READS = (

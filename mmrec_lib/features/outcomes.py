@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.models.heads.outcomes import SHARE, VALUE, quantity_name
-from mmrec_lib.models.heads.settings import HeadsSettings
+from mmrec_lib.models.heads_settings import HeadsSettings
 
 OUTCOME_PARTS = ("valid", "test")
 """Parts whose outcomes are kept: nothing learns from those of train, which the first stage has seen."""

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from mmrec_lib.models.heads.settings import HeadsSettings
+from mmrec_lib.models.heads_settings import HeadsSettings
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.models.sources.base import SettingsT, Source
 from mmrec_lib.models.sources.registry import SOURCES, searched_names

@@ -28,7 +28,7 @@ from mmrec_lib.features.outcomes import possible_outcomes
 from mmrec_lib.features.profiles import known_events, user_profiles
 from mmrec_lib.features.showing import user_attribute_values
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig
-from mmrec_lib.models.heads.settings import HeadsSettings
+from mmrec_lib.models.heads_settings import HeadsSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = date(2026, 2, 1)

@@ -20,7 +20,7 @@ from mmrec_lib.models.heads.curves import CONSTANT, Form
 from mmrec_lib.models.heads.fit_curves import base_rate, fit_curves
 from mmrec_lib.models.heads.heads import Head, Heads
 from mmrec_lib.models.heads.outcomes import PairValues, event_of
-from mmrec_lib.models.heads.settings import HeadsSettings
+from mmrec_lib.models.heads_settings import HeadsSettings
 from mmrec_lib.models.ranker.listed import ListedPairs, listed_blocks, outcome_users
 from mmrec_lib.models.ranker.probabilities import idle_days
 from mmrec_lib.models.ranker.ranker import FittedRanker

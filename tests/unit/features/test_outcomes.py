@@ -6,7 +6,7 @@ import pytest
 
 from mmrec_lib.features.outcomes import possible_outcomes
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig
-from mmrec_lib.models.heads.settings import HeadsSettings
+from mmrec_lib.models.heads_settings import HeadsSettings
 
 
 def names_of(

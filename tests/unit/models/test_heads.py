@@ -16,7 +16,7 @@ from mmrec_lib.models.heads.curves import FEATURES, ISOTONIC, LOGISTIC, PLATT
 from mmrec_lib.models.heads.fit_curves import fit_curves
 from mmrec_lib.models.heads.heads import Heads
 from mmrec_lib.models.heads.outcomes import PairValues, event_of
-from mmrec_lib.models.heads.settings import HeadsSettings
+from mmrec_lib.models.heads_settings import HeadsSettings
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.listed import listed_blocks
 from mmrec_lib.models.ranker.probabilities import (
