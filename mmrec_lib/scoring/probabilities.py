@@ -85,10 +85,23 @@ def head_columns(
 def _maps(values: Mapping[str, NDArray[np.float64]], heads: Sequence[Head]) -> pa.MapArray:
     """[P] maps from names to values."""
     names = [head.name for head in heads]
-    values_PH = np.stack([values[name] for name in names], axis=1)
+    values_PH = significant(np.stack([values[name] for name in names], axis=1))
     offsets = np.arange(len(values_PH) + 1, dtype=np.int32) * len(names)
     keys = pa.array(names).take(pa.array(np.tile(np.arange(len(names)), len(values_PH))))
     return pa.MapArray.from_arrays(pa.array(offsets), keys, pa.array(values_PH.ravel()))
+
+
+def significant(values: NDArray[np.float64], digits: int = 4) -> NDArray[np.float64]:
+    """Values of the same shape with so many significant digits: finer than any calibration, and a third of the bytes.
+
+    Example:
+        >>> significant(np.array([0.0123456, 3.99999, 0.0])).tolist()
+        [0.01235, 4.0, 0.0]
+    """
+    magnitudes = np.floor(np.log10(np.where(values == 0, 1.0, np.abs(values))))
+    unit = np.power(10.0, digits - 1 - magnitudes)
+    rounded: NDArray[np.float64] = np.round(values * unit) / unit
+    return rounded
 
 
 def _boosts(indices: NDArray[np.int32], catalogue: Catalogue, limits: UserLimits) -> NDArray[np.float32]:
