@@ -39,8 +39,8 @@ USER_TOPK = TableContract(
         Column(
             "probabilities",
             MapType(StringType(), DoubleType()),
-            "Probability of each outcome that the ranker has a head for, such as purchase, to four significant digits; null "
-            "without heads.",
+            "Probability of each outcome that the ranker has a head for, such as purchase, to four significant digits; "
+            "null without heads.",
         ),
         Column(
             "expected_values",
