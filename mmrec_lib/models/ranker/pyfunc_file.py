@@ -13,8 +13,8 @@ Input, one row a user:
 - `times` (optional): when each item was last turned to, in epoch seconds or as a date with a time; None, as a whole or
   in the list, is unknown. A model with a second stage tells from them what came last.
 
-Output: `item_ids` and `scores` of the best items that are not in the history, best first; and for each of them
-`probabilities`, a mapping from outcome to probability, empty where the model has no heads, and `expected_worths`, empty
+Output: `item_ids` and `scores` of the best items that are not in the history, best first; `probabilities`, a mapping
+from outcome to one number an item, empty where the model has no heads; and `expected_worths`, one number an item, empty
 without worths. The parameter `k` (default 10) is the length of the lists.
 
 Rules of what may be shown are a folder written by `showing.item_rules.ItemRules.save`, named when the model is loaded:
@@ -72,7 +72,7 @@ def signature() -> ModelSignature:
             [
                 ColSpec(Array(DataType.string), "item_ids"),
                 ColSpec(Array(DataType.double), "scores"),
-                ColSpec(Array(Map(DataType.double)), "probabilities"),
+                ColSpec(Map(Array(DataType.double)), "probabilities"),
                 ColSpec(Array(DataType.double), "expected_worths"),
             ]
         ),
@@ -97,7 +97,8 @@ def recommend(
         worths: Worth of each outcome; lists are in the order of expected worth. None keeps the model's order.
 
     Returns:
-        Columns item_ids, scores, probabilities and expected_worths, lists, best first; the index is the input's.
+        Columns item_ids, scores and expected_worths, lists, best first, and probabilities, mappings to such lists; the
+        index is the input's.
 
     Raises:
         ModelError: When there is no column item_ids, or a value cannot be read; the message names row and column.

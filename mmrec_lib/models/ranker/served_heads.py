@@ -84,22 +84,16 @@ class HeadLists:
         ordered = self._candidates.top
         return TopItems(ordered.indices[:, :k], ordered.scores[:, :k])
 
-    def told(self, indices: npt.NDArray[np.int32]) -> tuple[list[list[dict[str, float]]], list[list[float]]]:
-        """Values by outcome, and the expected worth, of each place of final lists [n, k]; empty lists without any."""
-        nothing: list[list[Any]] = [[] for _ in range(len(indices))]
+    def told(self, indices: npt.NDArray[np.int32]) -> tuple[list[dict[str, list[float]]], list[list[float]]]:
+        """Values of each place of final lists [n, k] by outcome, and the expected worths; empty without any."""
         if self._candidates is None:
-            return nothing, nothing
-        vectors = self._ranker.item_vectors()
-        places = final_places(self._candidates, indices, indices, self._users, vectors)
+            return [{} for _ in range(len(indices))], [[] for _ in range(len(indices))]
+        places = final_places(self._candidates, indices, indices, self._users, self._ranker.item_vectors())
         values = head_values(self._ranker, self._users, places)
         worth = expected_worths(self._ranker.heads, values, self._worths)
-        columns = [own.tolist() for own in values.values()]
-        by_place = [dict(zip(values, own, strict=True)) for own in zip(*columns, strict=True)]
-        ends = np.cumsum(places.is_filled.sum(axis=1))[:-1].tolist()
-        starts, stops = [0, *ends], [*ends, len(by_place)]
-        return (
-            [by_place[start:stop] for start, stop in zip(starts, stops, strict=True)],
-            nothing
-            if worth is None
-            else [worth[start:stop].tolist() for start, stop in zip(starts, stops, strict=True)],
-        )
+        ends = np.cumsum(places.is_filled.sum(axis=1))
+        probabilities, expected = [], []
+        for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+            probabilities.append({name: own[start:end].tolist() for name, own in values.items()})
+            expected.append([] if worth is None else worth[start:end].tolist())
+        return probabilities, expected

@@ -189,10 +189,10 @@ def test_a_model_with_heads_tells_probabilities_and_orders_by_worth(ranker: Fitt
     own = replace(ranker, heads=Heads((head_of("view", 0.2, slope=1.0),), {"buy": "few"}, 5))
     rows = pd.DataFrame({"item_ids": [["i00", "i02"], None]})
     plain, told = pyfunc_file.recommend(ranker, rows, k=5), pyfunc_file.recommend(own, rows, k=5)
-    assert plain["probabilities"].tolist() == [[], []]
+    assert plain["probabilities"].tolist() == [{}, {}]
     assert told["item_ids"].tolist() == plain["item_ids"].tolist()
     by_score = expit(logit(0.2) + np.array(plain["scores"][0]))
-    assert [value["view"] for value in told["probabilities"][0]] == pytest.approx(by_score.tolist(), abs=1e-5)
+    assert told["probabilities"][0]["view"] == pytest.approx(by_score.tolist(), abs=1e-5)
     assert told["expected_worths"].tolist() == [[], []]
     turned = pyfunc_file.recommend(own, rows, k=5, worths={"view": -2.0})
     assert turned["item_ids"][0] == plain["item_ids"][0][::-1]
