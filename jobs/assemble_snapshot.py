@@ -29,6 +29,7 @@ def run(context: Context, config: Config) -> Outcome:
         config.events,
         context.as_of,
         refit_on_valid=config.training.refit_on_valid,
+        heads=config.training.heads,
     )
     made = f"{counts['interactions']} interactions of {counts['users']} users on {counts['items']} items"
     return Outcome(counts, f"{made}; {warning}" if warning else made)

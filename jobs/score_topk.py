@@ -28,6 +28,7 @@ def run(context: Context, config: Config) -> Outcome:
     result = score_all(context.lakehouse, context.registry, settings)
     counts, reason = result.counts, result.reason
     told = f"scored {counts['users.scored']} again" if reason is None else f"scored everyone ({reason})"
+    told += "".join(f"; the worth of {name} does not count: {why}" for name, why in result.uncounted.items())
     return Outcome(counts, f"lists for {counts['users']} users over {counts['items']} items, {told}")
 
 

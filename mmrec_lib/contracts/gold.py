@@ -36,6 +36,22 @@ USER_TOPK = TableContract(
             "Probability that this place shows this item, where re-ranking leaves something to chance; else null.",
         ),
         Column("model_version", StringType(), "Version of the registered ranker.", required=True),
+        Column(
+            "probabilities",
+            MapType(StringType(), DoubleType()),
+            "Probability of each outcome that the ranker has a head for, such as purchase, to four significant digits; "
+            "null without heads.",
+        ),
+        Column(
+            "expected_values",
+            MapType(StringType(), DoubleType()),
+            "What is expected of each quantity where its event happens, such as rating:value; null without such heads.",
+        ),
+        Column(
+            "expected_worth",
+            DoubleType(),
+            "Sum of scoring.worths times probabilities; null without worths.",
+        ),
     ),
     key=("as_of_date", "user_id", "rank"),
     partition_by=("as_of_date",),

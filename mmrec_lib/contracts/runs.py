@@ -65,14 +65,14 @@ MODEL_METRIC = TableContract(
         Column(
             "model",
             StringType(),
-            "ranker, or the name of a baseline; on lists also with_rules and reranked.",
+            "ranker, or the name of a baseline; on lists also with_rules and reranked; of heads also base_rate.",
             required=True,
         ),
         Column(
             "segment",
             StringType(),
             "all, warm, cold, cold_items, cold_items_in_all; <grouping>:<group> of users or items, <grouping> for the "
-            "gap between its groups; or lists: effects of rules and re-ranking.",
+            "gap between its groups; lists: effects of rules and re-ranking; or head:<outcome>.",
             required=True,
         ),
         Column(
@@ -80,11 +80,16 @@ MODEL_METRIC = TableContract(
             StringType(),
             "ndcg, recall, precision, map, f1, mrr, hit_rate, auc, gauc, coverage, gini, novelty, average_popularity, "
             "popularity_percentile, serendipity; ndcg_gap and recall_gap between groups; "
-            "on lists also diversity, miscalibration. See docs/evaluation.md.",
+            "on lists also diversity, miscalibration; of heads log_loss, brier, calibration_error, auc, rmse, mae, "
+            "reliability_predicted, reliability_observed. See docs/evaluation.md.",
             required=True,
         ),
-        Column("k", IntegerType(), "Cut-off; 0 for metrics of the whole ranking (auc, gauc).", required=True),
-        Column("value", DoubleType(), "Mean over users.", required=True),
+        Column(
+            "k", IntegerType(), "Cut-off; 0 for metrics without one; of reliability the bin, from 1.", required=True
+        ),
+        Column(
+            "value", DoubleType(), "Mean over users; of heads over pairs of a user and a listed item.", required=True
+        ),
         Column("ci_low", DoubleType(), "Lower end of the 95 % bootstrap interval over users."),
         Column("ci_high", DoubleType(), "Upper end of it."),
         Column("diff", DoubleType(), "Ranker minus this model, paired by user; null for the ranker itself."),

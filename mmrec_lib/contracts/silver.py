@@ -208,6 +208,12 @@ TRAINING_INTERACTION = TableContract(
         Column("train_ts", TimestampType(), "Latest event in train (UTC)."),
         Column("valid_ts", TimestampType(), "Latest event in valid (UTC)."),
         Column("test_ts", TimestampType(), "Latest event in test (UTC)."),
+        Column(
+            "valid_outcomes",
+            MapType(StringType(), DoubleType()),
+            "What followed in valid, by outcome: 1, or the quantity of an event; null without one. See training.heads.",
+        ),
+        Column("test_outcomes", MapType(StringType(), DoubleType()), "The same in test."),
     ),
     key=("snapshot_id", "user_id", "item_id"),
     partition_by=("snapshot_id",),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_lib.evaluation.config import GroupConfig
+from mmrec_lib.evaluation.head_metrics import is_head
 from mmrec_lib.evaluation.metrics import list_metrics
 from mmrec_lib.evaluation.rankings import Rankings, only_columns
 from mmrec_lib.evaluation.rows import MetricRow, cut_off_of, metric_of
@@ -199,4 +200,4 @@ def _linear(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def is_group(row: MetricRow) -> bool:
     """True for rows of groups and of their gaps, whose segments are made of data."""
-    return ":" in row.segment or row.metric in GAP_METRICS
+    return (":" in row.segment and not is_head(row)) or row.metric in GAP_METRICS

@@ -15,6 +15,7 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.auc import midranks
 
 Doubles = npt.NDArray[np.float64]
+_LEAST_PROBABILITY = 1e-12
 
 
 def log_loss(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
@@ -36,6 +37,25 @@ def log_loss(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     labels_N, probabilities_N = _binary(labels, probabilities)
     with np.errstate(divide="ignore"):
         return float(-(xlogy(labels_N, probabilities_N) + xlogy(1 - labels_N, 1 - probabilities_N)).mean())
+
+
+def log_losses(labels: Doubles, probabilities: Doubles) -> Doubles:
+    """[N] negative log-likelihood of each label, in nats; of a share the expected one of draws with that probability.
+
+    Probabilities count as no nearer to 0 and 1 than a rounding, so that one certain and wrong prediction does not hide
+    how good the others are; see `log_loss` for the strict mean.
+
+    Args:
+        labels: [N] from 0 to 1.
+        probabilities: [N] predicted probability of 1.
+
+    Example:
+        >>> log_losses(np.array([1.0, 0.5]), np.array([0.5, 0.5])).round(3).tolist()
+        [0.693, 0.693]
+    """
+    kept: Doubles = np.clip(probabilities, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    losses: Doubles = np.negative(xlogy(labels, kept) + xlogy(1 - labels, 1 - kept))
+    return losses
 
 
 def brier_score(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:

@@ -29,6 +29,7 @@ from mmrec_lib.features.interactions import (
     pair_interactions,
     weigh_events,
 )
+from mmrec_lib.features.outcomes import possible_outcomes
 from mmrec_lib.features.profiles import known_events, user_profiles
 from mmrec_lib.features.splits import require_parts, split_parts
 from mmrec_lib.ingest.config import EventTypeConfig
@@ -36,6 +37,7 @@ from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.counts import count_rows
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.models.heads_settings import HeadsSettings
 
 _LONG_ROWS = ("item_embedding", "content_embedding")
 READS = (
@@ -66,8 +68,17 @@ def assemble(
     as_of: date | None,
     *,
     refit_on_valid: bool,
+    heads: HeadsSettings | None = None,
 ) -> tuple[dict[str, int], str | None]:
     """Write the snapshot of the current tables and the profiles of all users.
+
+    Args:
+        lakehouse: The store.
+        features: Settings of interactions, splits and profiles.
+        event_types: The declared event types.
+        as_of: Events before this date count; see `resolve_as_of`.
+        refit_on_valid: Whether profiles know the validation part of data with a given split.
+        heads: Which outcomes are kept of each pair; None keeps none.
 
     Returns:
         Counts for job_run, and what a person should look at.
@@ -84,10 +95,14 @@ def assemble(
     span = find_span(acts)
     day = resolve_as_of(span, as_of)
     warning = warn_of_newest(acts, span, as_of)
-    weighted = lakehouse.stage("weighted_event", weigh_events(acts, event_types, features, span, day))
+    seconds_full = features.view_seconds_full
+    outcomes = possible_outcomes(event_types, span.types, heads, has_shares=seconds_full is not None) if heads else []
+    weighted = lakehouse.stage(
+        "weighted_event", weigh_events(acts, event_types, features, span, day, with_outcomes=bool(outcomes))
+    )
     cuts = find_cuts(weighted, features, day)
     parted = split_parts(weighted, cuts, features, users, items)
-    interactions = lakehouse.stage("pairs", pair_interactions(parted))
+    interactions = lakehouse.stage("pairs", pair_interactions(parted, outcomes, seconds_full))
     about = {"as_of": day.isoformat(), "valid_from": str(cuts.valid_from), "test_from": str(cuts.test_from)}
     if cuts.source not in (GIVEN, BY_TIME):
         about["split"] = cuts.source

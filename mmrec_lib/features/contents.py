@@ -9,6 +9,7 @@ from functools import reduce
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
+from pyspark.sql.types import MapType
 
 from mmrec_lib.embedding.owner_text import joined_texts, review_words
 from mmrec_lib.embedding.pooling import mean_vectors
@@ -216,7 +217,14 @@ def snapshot_hash(interactions: DataFrame, contents: DataFrame, about: Mapping[s
     """
     parts = [json.dumps(dict(about), sort_keys=True)]
     for rows in (interactions, contents):
-        hashed = F.xxhash64(*[part for name in sorted(rows.columns) for part in (F.col(name), F.col(name).isNull())])
+        values = {
+            # Maps have no hash, because the order of their entries says nothing.
+            field.name: F.array_sort(F.map_entries(field.name))
+            if isinstance(field.dataType, MapType)
+            else F.col(field.name)
+            for field in rows.schema.fields
+        }
+        hashed = F.xxhash64(*[part for _, value in sorted(values.items()) for part in (value, value.isNull())])
         sums = rows.agg(F.count(F.lit(1)).alias("rows"), F.bit_xor(hashed).alias("hash")).collect()[0]
         parts.append(f"{sums['rows']}:{sums['hash']}")
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.acts import NO_TIME, Span, count_acts_once, countable
 from mmrec_lib.features.config import AUTO, BY_TIME, BY_USER_TIME, FeaturesConfig
+from mmrec_lib.features.outcomes import OUTCOME_COLUMNS, OUTCOME_PARTS, Outcome, part_outcomes
 from mmrec_lib.ingest.config import EventTypeConfig
 
 PARTS = ("train", "valid", "test")
@@ -48,7 +49,13 @@ class Cuts:
 
 
 def weigh_events(
-    acts: DataFrame, event_types: Mapping[str, EventTypeConfig], config: FeaturesConfig, span: Span, as_of: date
+    acts: DataFrame,
+    event_types: Mapping[str, EventTypeConfig],
+    config: FeaturesConfig,
+    span: Span,
+    as_of: date,
+    *,
+    with_outcomes: bool = False,
 ) -> DataFrame:
     """Acts of users on items before the as-of date, with their weights.
 
@@ -58,10 +65,11 @@ def weigh_events(
         config: Half-life and watch time.
         span: What the acts are as a whole.
         as_of: See `resolve_as_of`.
+        with_outcomes: Keep what outcomes need besides.
 
     Returns:
         user_id, item_id, event_type, event_ts, split, weight (double, may be 0 or below), is_seen
-        (boolean, whether the event still hides its item on that date).
+        (boolean, whether the event still hides its item on that date); with outcomes also value and seconds.
 
     Raises:
         NoDataError: When no declared type occurs.
@@ -85,6 +93,7 @@ def weigh_events(
         "split",
         weight.alias("weight"),
         _by_type(present, lambda kind: _is_hidden(kind, as_of)).alias("is_seen"),
+        *(OUTCOME_COLUMNS if with_outcomes else ()),
     )
     return count_acts_once(weighted, present, span.types)
 
@@ -174,11 +183,19 @@ def assign_parts(weighted: DataFrame, cuts: Cuts) -> DataFrame:
     return weighted.withColumn("part", part)
 
 
-def pair_interactions(parted: DataFrame) -> DataFrame:
+def pair_interactions(
+    parted: DataFrame, outcomes: Sequence[Outcome] = (), view_seconds_full: float | None = None
+) -> DataFrame:
     """One row a user and item, with each part's summed weight and latest time; parts that do not sum above 0 are null.
 
+    Args:
+        parted: Events with their weights and parts.
+        outcomes: Outcomes to tell of the parts that are held out.
+        view_seconds_full: Length of a view that counts in full.
+
     Returns:
-        user_id, item_id, train_weight, valid_weight, test_weight, train_ts, valid_ts, test_ts.
+        user_id, item_id, train_weight, valid_weight, test_weight, train_ts, valid_ts, test_ts; and where there are
+        outcomes valid_outcomes, test_outcomes.
     """
     # Rounded, so that the order of addition cannot make two runs differ.
     sums = [F.round(F.sum(F.when(F.col("part") == part, F.col("weight"))), 6).alias(f"{part}_weight") for part in PARTS]
@@ -186,8 +203,13 @@ def pair_interactions(parted: DataFrame) -> DataFrame:
         F.max(F.when((F.col("part") == part) & (F.col("weight") > 0), F.col("event_ts"))).alias(f"{part}_ts")
         for part in PARTS
     ]
-    pairs = parted.groupBy("user_id", "item_id").agg(*sums, *latest)
+    told = [part_outcomes(outcomes, part, view_seconds_full).alias(f"{part}_outcomes") for part in OUTCOME_PARTS]
+    pairs = parted.groupBy("user_id", "item_id").agg(*sums, *latest, *(told if outcomes else ()))
     positive = [F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_weight")).alias(f"{part}_weight") for part in PARTS]
     times = [F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_ts")).alias(f"{part}_ts") for part in PARTS]
-    chosen = pairs.select("user_id", "item_id", *positive, *times)
+    own = [
+        F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_outcomes")).alias(f"{part}_outcomes")
+        for part in OUTCOME_PARTS
+    ]
+    chosen = pairs.select("user_id", "item_id", *positive, *times, *(own if outcomes else ()))
     return chosen.where(F.coalesce("train_weight", "valid_weight", "test_weight").isNotNull())

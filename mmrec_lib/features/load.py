@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -22,12 +22,17 @@ from mmrec_lib.errors import ModelError, NoDataError
 from mmrec_lib.features.contents import ALL_FITS
 from mmrec_lib.features.interactions import PARTS, Cuts
 from mmrec_lib.features.leakage import LeakageCheck
+from mmrec_lib.features.outcomes import OUTCOME_PARTS
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.attributes import group_value, most_common
 from mmrec_lib.models.data import Content, FitData, Interactions
+from mmrec_lib.models.heads.outcomes import PairValues
 from mmrec_lib.models.ids import IdIndex
 
+Outcomes = Mapping[str, Mapping[str, PairValues]]
+"""What followed, by part (valid and test) and name of the outcome."""
 _PAIRS = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
+_QUANTITIES = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.float64())]))
 FIT_PARTS = {"fit1": ("train",), "fit2": ("train", "valid"), "fit3": ("train", "valid", "test")}
 
 
@@ -45,6 +50,7 @@ class Snapshot:
         contents: Feature blocks by fit (or `all`) and name.
         user_attributes: [U] group of each user for each attribute.
         num_gone: Stored pairs that no longer count, because their user or item was deleted after the snapshot was made.
+        outcomes: Outcomes that heads learn from (valid) and are judged by (test).
     """
 
     snapshot_id: str
@@ -56,6 +62,7 @@ class Snapshot:
     contents: Mapping[tuple[str, str], Content]
     user_attributes: Mapping[str, npt.NDArray[np.object_]]
     num_gone: int = 0
+    outcomes: Outcomes = field(default_factory=dict)
 
     def fit_data(self, fit: str) -> FitData:
         """Data of fit1, fit2 or fit3: the parts before its cut, and contents as known then."""
@@ -93,6 +100,11 @@ class Snapshot:
             _add(digest, ":".join(key), *arrays, content.has, text=content.tokens)
         for attribute, values in sorted(self.user_attributes.items()):
             _add(digest, attribute, text=values[users].tolist())
+        for held_out, by_name in sorted(self.outcomes.items()):
+            for name, outcome in sorted(by_name.items()):
+                # By the places of users with interactions, as everything here: the others come and go.
+                keys = np.searchsorted(users, outcome.users) * outcome.num_items + outcome.keys % outcome.num_items
+                _add(digest, f"{held_out}:{name}", keys, outcome.values)
         return digest.hexdigest()
 
 
@@ -192,7 +204,7 @@ def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
     users = _sorted_table(lakehouse, "user_id", present.select("user_id", "attributes"))
     user_ids = np.array(users["user_id"].to_pylist(), dtype=np.str_)
     of_users, of_items = IdIndex(user_ids, "users of the snapshot"), IdIndex(items.item_ids, "items of the snapshot")
-    parts, num_gone = _load_parts(lakehouse, items.snapshot_id, of_users, of_items)
+    parts, outcomes, num_gone = _load_parts(lakehouse, items.snapshot_id, of_users, of_items)
     contents, content_times = _load_contents(lakehouse, items.snapshot_id, of_items)
     LeakageCheck(items.cuts, user_ids, items.item_ids, parts, content_times).run()
     return Snapshot(
@@ -205,6 +217,7 @@ def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
         contents=contents,
         user_attributes=_user_groups(users["attributes"].combine_chunks()),
         num_gone=num_gone,
+        outcomes=outcomes,
     )
 
 
@@ -250,12 +263,13 @@ def _user_groups(maps: pa.MapArray) -> dict[str, npt.NDArray[np.object_]]:
 
 def _load_parts(
     lakehouse: Lakehouse, snapshot_id: str, of_users: IdIndex, of_items: IdIndex
-) -> tuple[dict[str, Interactions], int]:
-    """Interactions of each part, and how many stored pairs speak of a user or item that is gone."""
-    columns = [f"{part}_weight" for part in PARTS]
+) -> tuple[dict[str, Interactions], Outcomes, int]:
+    """Interactions and outcomes of each part, and how many stored pairs speak of a user or item that is gone."""
+    columns = [*(f"{part}_weight" for part in PARTS), *(f"{part}_outcomes" for part in OUTCOME_PARTS)]
     seconds = [F.coalesce(F.col(f"{part}_ts").cast("double"), F.lit(0.0)).alias(f"{part}_ts") for part in PARTS]
     rows = lakehouse.read("training_interaction").where(F.col("snapshot_id") == snapshot_id)
     found: dict[str, list[tuple[npt.NDArray[Any], ...]]] = {part: [] for part in PARTS}
+    told: dict[str, dict[str, list[tuple[npt.NDArray[Any], ...]]]] = {part: {} for part in OUTCOME_PARTS}
     num_gone = 0
     for batch in lakehouse.stream_arrow("interactions", rows.select("user_id", "item_id", *columns, *seconds)):
         user_ids, item_ids = (_objects(batch[name]) for name in ("user_id", "item_id"))
@@ -267,13 +281,35 @@ def _load_parts(
             times = batch[f"{part}_ts"].to_numpy(zero_copy_only=False)[present]
             has = np.isfinite(weights)
             found[part].append((users[has], items[has], weights[has], times[has]))
+        for part, by_name in told.items():
+            for name, places, values in _map_entries(batch[f"{part}_outcomes"].filter(pa.array(present))):
+                by_name.setdefault(name, []).append((users[places], items[places], values))
     shape = (len(of_users), len(of_items))
     parts = {}
     for part, blocks in found.items():
         columns_of_part = [np.concatenate(column) for column in zip(*blocks, strict=True)] or [np.zeros(0)] * 4
         users, items, weights, times = columns_of_part
         parts[part] = Interactions.from_rows(users, items, shape, weights, times)
-    return parts, num_gone
+    outcomes = {
+        part: {
+            name: PairValues.of(shape[1], *(np.concatenate(column) for column in zip(*blocks, strict=True)))
+            for name, blocks in sorted(by_name.items())
+        }
+        for part, by_name in told.items()
+    }
+    return parts, outcomes, num_gone
+
+
+def _map_entries(maps: pa.MapArray) -> Iterator[tuple[str, npt.NDArray[np.intp], npt.NDArray[np.float64]]]:
+    """Rows that have a key and their values, key by key; rows without any are null."""
+    lists = maps.cast(_QUANTITIES)
+    rows = np.repeat(np.arange(len(maps)), pc.fill_null(lists.value_lengths(), 0).to_numpy(zero_copy_only=False))
+    keys, values = (lists.flatten().field(at) for at in (0, 1))
+    codes = keys.dictionary_encode()
+    numbers, code_of = values.to_numpy(zero_copy_only=False), codes.indices.to_numpy(zero_copy_only=False)
+    for code, name in enumerate(codes.dictionary.to_pylist()):
+        own = code_of == code
+        yield name, rows[own], numbers[own]
 
 
 def _load_contents(

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from mmrec_lib.models.heads_settings import HeadsSettings
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.models.sources.base import SettingsT, Source
 from mmrec_lib.models.sources.registry import SOURCES, searched_names
@@ -59,6 +60,8 @@ class TrainingConfig(Section):
         min_group_users: Users with interactions that a demographic group needs.
         second_stage: A network that orders the candidates of users with history; kept where it beats the first stage's
             order on held-out events. Null trains none.
+        heads: Probabilities of outcomes, from the score and a few facts; each is kept where it beats the base rate on
+            users that it has not seen. Null keeps no outcomes and trains none.
     """
 
     seed: int = 0
@@ -80,6 +83,7 @@ class TrainingConfig(Section):
     max_groups: int = Field(default=32, ge=0)
     min_group_users: int = Field(default=20, ge=1)
     second_stage: SecondStageSettings | None = SecondStageSettings()
+    heads: HeadsSettings | None = HeadsSettings()
 
     @field_validator("sources")
     @classmethod

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 from mmrec_lib.evaluation.effects import LISTS
 from mmrec_lib.evaluation.groups import GROUP_METRICS, is_group
+from mmrec_lib.evaluation.head_metrics import is_head
 from mmrec_lib.evaluation.metrics import METRICS
 from mmrec_lib.evaluation.rankings import POPULARITY_METRICS
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.evaluation.segments import SEGMENTS
 from mmrec_lib.reporting.charts import RANKER, IntervalChart, difference_chart, metric_chart, verdict
+from mmrec_lib.reporting.head_view import HeadView, head_views
 from mmrec_lib.reporting.view import label
 
 HEADLINES = (("ndcg", 10), ("recall", 20))
@@ -65,6 +67,7 @@ class FitView:
     charts: Sequence[tuple[str, Sequence[IntervalChart]]]
     differences: Sequence[IntervalChart]
     tables: Sequence[MetricTable]
+    heads: Sequence[HeadView]
 
 
 def shown_rows(metrics: Mapping[str, Sequence[MetricRow]]) -> dict[str, list[MetricRow]]:
@@ -73,6 +76,8 @@ def shown_rows(metrics: Mapping[str, Sequence[MetricRow]]) -> dict[str, list[Met
 
 
 def _is_shown(row: MetricRow) -> bool:
+    if is_head(row):
+        return True
     if is_group(row):
         return row.metric.removesuffix("_gap") == GROUP_METRICS[0]
     return row.metric not in UNRANKED_METRICS or row.segment in (SEGMENTS[0].name, LISTS)
@@ -128,6 +133,7 @@ def _fit_view(fit: str, rows: Sequence[MetricRow]) -> FitView:
                 "The ranker's own order minus the lists, paired by user, with the 95 % interval.",
             ),
         ],
+        heads=head_views(rows),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mmrec_lib.evaluation.head_metrics import reliability_curves
 from mmrec_lib.evaluation.rows import MetricRow
 
 
@@ -43,6 +44,33 @@ def plot_metric(rows: Sequence[MetricRow], title: str, metric: str, k: int, path
     axes.set_xticks(range(len(segments)), [segment.replace("_", " ") for segment in segments])
     axes.set_ylabel(f"{metric}@{k}")
     axes.set_title(title)
+    axes.legend(fontsize="small", frameon=False)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def plot_reliability(rows: Sequence[MetricRow], title: str, path: Path) -> Path:
+    """Reliability curve of each head, as PNG, on logarithmic scales, because outcomes are rare.
+
+    Args:
+        rows: Metrics of one fit on one part.
+        title: Above the plot.
+        path: File to write.
+
+    Returns:
+        The file.
+    """
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    lowest = 1.0
+    for name, points in reliability_curves(rows).items():
+        shown = [point for point in points if min(point) > 0]
+        if shown:
+            axes.plot(*zip(*shown, strict=True), marker="o", markersize=3, linewidth=1, label=name)
+            lowest = min(lowest, *(min(point) for point in shown))
+    axes.plot([lowest, 1], [lowest, 1], color="grey", linewidth=0.8, linestyle="--", label="calibrated")
+    axes.set(xscale="log", yscale="log", xlabel="predicted probability", ylabel="share that followed", title=title)
     axes.legend(fontsize="small", frameon=False)
     figure.savefig(path, dpi=120)
     return path

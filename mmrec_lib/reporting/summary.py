@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrec_lib.evaluation.effects import LISTS
+from mmrec_lib.evaluation.head_metrics import is_head
 from mmrec_lib.evaluation.rows import MetricRow, flat_metrics
 from mmrec_lib.files import write_text_atomic
 from mmrec_lib.reporting.data import ModelInfo
@@ -43,7 +44,7 @@ def build_summary(
     """
     evaluated = metrics.get("fit2") or metrics.get("fit1") or ()
     others = [row for row in evaluated if row.model != RANKER]
-    baselines = dict.fromkeys(row.model for row in others if row.segment != LISTS)
+    baselines = dict.fromkeys(row.model for row in others if row.segment != LISTS and not is_head(row))
     lists = dict.fromkeys(row.model for row in others if row.segment == LISTS)
     return {
         "tables": dict(tables),

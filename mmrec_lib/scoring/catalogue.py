@@ -110,6 +110,14 @@ class Catalogue:
         """From positions in the fit's catalogue to those in today's."""
         return Mapped(self.ranker.item_ids, IdIndex(self.item_ids, "items of today's catalogue"))
 
+    def places_in_fit(self, indices: npt.NDArray[np.integer]) -> Ints:
+        """Positions in the catalogue of the fit; NO_ITEM for items that came later, and where there is none."""
+        known = indices != NO_ITEM
+        known[known] = self.in_model.known[indices[known]]
+        places = np.full(indices.shape, NO_ITEM, dtype=np.int64)
+        places[known] = self.in_model.of(indices[known])
+        return places
+
     def listed(self, item_ids: pa.Array) -> tuple[Bools, Ints]:
         """[n] True for ids of today's catalogue, and the positions of those."""
         found = pc.index_in(item_ids, value_set=self.arrow_ids)

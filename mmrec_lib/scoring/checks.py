@@ -41,6 +41,7 @@ _FOUND = StructType(
         StructField("values", ArrayType(StringType())),
     ]
 )
+_TOLD = ("probabilities", "expected_worths")
 _USER_RULES = {
     "user_twice": "stand more than once in the new lists",
     "user_missing": "are known and have no row in the new lists, not even one with an empty list",
@@ -212,7 +213,8 @@ def _check_lists(lakehouse: Lakehouse, new: NewLists) -> dict[str, Finding]:
     uri = lakehouse.stage_path("known_items", new.items.select("item_id", "available"))
     columns = ["user_id", "item_ids", "scores", "seen_item_ids"]
     if "seen_item_ids" in new.lists.columns:
-        rows = new.lists.select(*columns)
+        told = [name for name in _TOLD if name in new.lists.columns]
+        rows = new.lists.select(*columns, *told)
     else:
         # A user in two profiles is told by `_check_users` where it is in two lists.
         seen = new.profiles.select("user_id", "seen_item_ids")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,8 @@ class ListConfig(Section):
         explained_ranks: First items of a list that are explained, by default those that the report shows; all k where
             that is less, 0 is none.
         num_reasons: Items of the history that an explanation names, at most.
+        worths: Worth of each outcome that the ranker has a head for, such as `purchase: 10`, or of one unit of a
+            quantity. With worths, candidates are ordered by their sum times probabilities.
         items_per_block: Items that a worker prepares for search at once (about 10 bytes a dimension and item, beside
             the model and the vectors themselves). A larger catalogue is cut into blocks whose lists are merged; the
             lists are the same.
@@ -27,6 +29,7 @@ class ListConfig(Section):
     k: int = Field(default=50, ge=1)
     explained_ranks: int = Field(default=12, ge=0)
     num_reasons: int = Field(default=3, ge=0)
+    worths: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
     items_per_block: int = Field(default=1_000_000, ge=1)
 
     @model_validator(mode="after")

@@ -54,8 +54,8 @@ class ListSettings:
 
     @property
     def change_lists(self) -> bool:
-        """True where rules or re-ranking make lists other than the ranker's own."""
-        return self.reranking.is_on or asks_items(self.showing)
+        """True where rules, worths or re-ranking make lists other than the ranker's own."""
+        return self.reranking.is_on or bool(self.lists.worths) or asks_items(self.showing)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 GAP, SCORE, ORDER, TWICE = "gap", "score", "order", "twice"
 UNKNOWN, UNAVAILABLE, SEEN = "unknown", "unavailable", "seen"
+PROBABILITY, WORTH = "probability", "worth"
 LIST_RULES = {
     GAP: "have a gap: lists of items and scores of another length, an empty place, or more than k entries",
     SCORE: "have a score that is not finite",
@@ -21,6 +22,8 @@ LIST_RULES = {
     UNKNOWN: "hold an item that the table `item` does not have",
     UNAVAILABLE: "hold an item that is not available",
     SEEN: "hold an item that the user has seen",
+    PROBABILITY: "have a probability that does not lie between 0 and 1",
+    WORTH: "have an expected worth that is not finite",
 }
 LISTS, ENTRIES, SHORT, EMPTY = "lists", "entries", "short", "empty"
 COUNTED = (LISTS, ENTRIES, SHORT, EMPTY)
@@ -34,6 +37,7 @@ FINDINGS = pa.schema(
     ]
 )
 _MISSING = -1
+_ENTRIES = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.float64())]))
 
 
 @dataclass
@@ -81,7 +85,8 @@ def check_lists(batch: pa.RecordBatch, items: KnownItems, k: int, *, is_sorted: 
     """Find what breaks a rule in lists of one row a user.
 
     Args:
-        batch: user_id, item_ids (array of text), scores (array of float64), best first; seen_item_ids (array of text).
+        batch: user_id, item_ids (array of text), scores (array of float64), best first; seen_item_ids (array of text);
+            probabilities (array of maps) and expected_worths (array of float64), where there are some.
         items: The item table.
         k: Longest list; a shorter one is counted as `SHORT`.
         is_sorted: False where scores need not descend.
@@ -122,6 +127,18 @@ def check_lists(batch: pa.RecordBatch, items: KnownItems, k: int, *, is_sorted: 
     note(UNAVAILABLE, rows[gone], lambda n: f"item {listed[int(gone[n])].as_py()}")
     seen = _seen(rows, codes, batch["seen_item_ids"], items)
     note(SEEN, rows[seen], lambda n: f"item {listed[int(seen[n])].as_py()}")
+    if "probabilities" in batch.schema.names:
+        _, place_rows = _lengths(batch["probabilities"])
+        entries = batch["probabilities"].flatten().cast(_ENTRIES)
+        _, entry_places = _lengths(entries)
+        shares = entries.flatten().field(1).to_numpy(zero_copy_only=False)
+        wrong = np.flatnonzero(~((shares >= 0) & (shares <= 1)))
+        note(PROBABILITY, place_rows[entry_places[wrong]], lambda n: f"probability {shares[wrong[n]]}")
+    if "expected_worths" in batch.schema.names:
+        _, worth_rows = _lengths(batch["expected_worths"])
+        worths = batch["expected_worths"].flatten().to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        odd = np.flatnonzero(~np.isfinite(worths))
+        note(WORTH, worth_rows[odd], lambda n: f"worth {worths[odd[n]]}")
     is_short, is_empty = num_items < k, num_items <= 0
     counts = {LISTS: len(users), ENTRIES: len(codes), SHORT: int(is_short.sum()), EMPTY: int(is_empty.sum())}
     return found | {name: Finding(number, []) for name, number in counts.items()}

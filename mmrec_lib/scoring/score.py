@@ -7,7 +7,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.lakehouse.views import ensure_current_views
 from mmrec_lib.models.data import Content
+from mmrec_lib.models.ranker.probabilities import uncounted_worths
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.affected import Affected, find_affected, score_everyone, with_input_hash
@@ -36,6 +37,7 @@ from mmrec_lib.scoring.checks import NewLists, check_before_publishing, check_ca
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.list_rules import LISTS, SHORT
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
+from mmrec_lib.scoring.probabilities import COLUMNS as HEAD_COLUMNS
 from mmrec_lib.scoring.published import PublishedSlice, name_slices, published_slices
 from mmrec_lib.scoring.shown_items import content_space, item_columns, item_facts, load_controls, load_rules, new_items
 from mmrec_lib.scoring.users import SCORED, SHARES, ScoringTask, score_profiles
@@ -57,7 +59,7 @@ READS = (
 )
 SLICED = ("user_topk", "item_neighbor", "user_vector", "item_vector")
 WRITES = (*SLICED, "current_slice")
-_OF_ENTRIES = ("item_ids", "scores", "shares", "reasons", "propensities")
+_OF_ENTRIES = ("item_ids", "scores", "shares", "reasons", "propensities", *HEAD_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,12 @@ class ScoringResult:
     Attributes:
         counts: For job_run.
         reason: Reason why everyone was scored; None where only those were whom a change concerns.
+        uncounted: The reason by name for each worth that does not count.
     """
 
     counts: dict[str, int]
     reason: str | None
+    uncounted: Mapping[str, str] = field(default_factory=dict)
 
 
 def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSettings) -> ScoringResult:
@@ -96,7 +100,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
     before the first table changes.
 
     Raises:
-        ModelError: When there is no champion, or the catalogue is larger than configured.
+        ModelError: When there is no champion, the catalogue is larger than configured, or a worth is of no outcome.
         ShowingError: When a rule is wrong or removes too much.
         PublishingError: When the catalogue shrank too much, new lists break a rule, or approximate search finds too
             little; the published ones stay.
@@ -129,6 +133,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
         folder = registry.model_artifact(champion, "ranker", Path(scratch))
         is_of_fit = champion.tags.get(SNAPSHOT_TAG) == items.snapshot_id
         catalogue = _catalogue(lakehouse, FittedRanker.load(folder), items, rules, settings, is_of_fit=is_of_fit)
+        uncounted = uncounted_worths(catalogue.ranker, config.worths)
         catalogue = index_catalogue(catalogue, config)
         of_search = {}
         if catalogue.index is not None:
@@ -175,14 +180,14 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
         "short_lists": checked[SHORT],
         "items_kept_out": int((items.is_available & ~rules.is_listed).sum()),
     }
-    return ScoringResult(counts, affected.reason)
+    return ScoringResult(counts, affected.reason, uncounted)
 
 
 def _hashes_of(settings: ScoringSettings) -> dict[str, str]:
     """Hashes of what lists follow from besides the catalogue: settings of lists, and the code that makes them."""
     chosen = {
         "lists": settings.scoring.model_dump(
-            include={"k", "explained_ranks", "num_reasons", "num_neighbors", "search"}
+            include={"k", "explained_ranks", "num_reasons", "num_neighbors", "search", "worths"}
         ),
         "approximate": settings.scoring.approximate.model_dump(),
         "reranking": settings.reranking.model_dump(mode="json"),
@@ -244,6 +249,9 @@ def _topk_rows(scored: DataFrame) -> DataFrame:
         F.coalesce("entry.shares", F.create_map().cast(SHARES)).alias("source_shares"),
         F.col("entry.reasons").alias("because_item_ids"),
         F.col("entry.propensities").alias("propensity"),
+        F.col("entry.probabilities").alias("probabilities"),
+        F.col("entry.expected_values").alias("expected_values"),
+        F.col("entry.expected_worths").alias("expected_worth"),
     )
 
 

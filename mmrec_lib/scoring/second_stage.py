@@ -25,10 +25,7 @@ def in_second_stage(users: ProjectedUsers, top: TopItems, catalogue: Catalogue, 
     assert second_stage is not None
     first = slice(0, second_stage.num_candidates)
     indices = top.indices.copy()
-    known = indices[:, first] != NO_ITEM
-    known[known] = catalogue.in_model.known[indices[:, first][known]]
-    in_fit = np.full(known.shape, NO_ITEM, dtype=np.int64)
-    in_fit[known] = catalogue.in_model.of(indices[:, first][known])
+    in_fit = catalogue.places_in_fit(indices[:, first])
     at = catalogue.ranker.order(users, in_fit, np.where(top.indices[:, first] != NO_ITEM, top.scores[:, first], 0))
     indices[:, first] = np.take_along_axis(indices[:, first], at, axis=1)
     return TopItems(indices[:, :k], top.scores[:, :k])

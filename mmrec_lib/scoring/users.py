@@ -21,6 +21,7 @@ from pyspark.sql.types import ArrayType, DoubleType, FloatType, LongType, MapTyp
 from scipy import sparse
 
 from mmrec_lib.models.ranker.explanation import NO_REASON, ProjectedUsers, strongest_entries
+from mmrec_lib.models.ranker.probabilities import Candidates as HeadCandidates
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.reranking.facts import Candidates, UserFacts
 from mmrec_lib.reranking.rerank import Reranker, build_reranker
@@ -28,6 +29,7 @@ from mmrec_lib.scoring.arrow_lists import lists_of_rows, vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue
 from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.scoring.histories import history_of_today, known_histories, seen_items
+from mmrec_lib.scoring.probabilities import candidates_of, head_columns
 from mmrec_lib.scoring.second_stage import in_second_stage
 from mmrec_lib.showing.controls import user_blocks
 from mmrec_lib.showing.item_rules import UserLimits
@@ -50,6 +52,9 @@ SCORED = StructType(
         StructField("propensities", ArrayType(DoubleType())),
         StructField("shares", ArrayType(SHARES)),
         StructField("reasons", ArrayType(ArrayType(StringType()))),
+        StructField("probabilities", ArrayType(SHARES)),
+        StructField("expected_values", ArrayType(SHARES)),
+        StructField("expected_worths", ArrayType(DoubleType())),
     ]
 )
 """One row a user: vector, items and scores best first, and for the first of them shares and items of the history.
@@ -193,12 +198,15 @@ def _score(
 ) -> Iterator[pa.RecordBatch]:
     """Search each block of the catalogue once for all gathered users, then finish the lists of each batch."""
     num_listed = max(config.k, reranking.num_candidates) if reranking.is_on else config.k
-    second_stage = catalogue.ranker.second_stage
+    second_stage, heads = catalogue.ranker.second_stage, catalogue.ranker.heads
+    if config.worths and heads is not None:
+        num_listed = max(num_listed, heads.num_candidates)
     num_candidates = num_listed if second_stage is None else max(num_listed, second_stage.num_candidates)
     tops = _candidates(gathered, catalogue, num_candidates, config.items_per_block)
     for one, top in zip(gathered, tops, strict=True):
         ordered = top if second_stage is None else in_second_stage(one.users, top, catalogue, num_listed)
-        yield _finished(one, ordered, catalogue, config, reranking)
+        candidates = candidates_of(one.users, ordered, catalogue, one.limits, config.worths)
+        yield _finished(one, ordered, candidates, catalogue, config, reranking)
 
 
 def _candidates(gathered: list[_Projected], catalogue: Catalogue, k: int, items_per_block: int) -> list[TopItems]:
@@ -225,9 +233,15 @@ def _candidates(gathered: list[_Projected], catalogue: Catalogue, k: int, items_
 
 
 def _finished(
-    projected: _Projected, top: TopItems, catalogue: Catalogue, config: ListConfig, reranking: RerankingConfig
+    projected: _Projected,
+    ordered: TopItems,
+    candidates: HeadCandidates | None,
+    catalogue: Catalogue,
+    config: ListConfig,
+    reranking: RerankingConfig,
 ) -> pa.RecordBatch:
-    """Rows of `SCORED` of candidates: re-ranked, with pins and explanations."""
+    """Rows of `SCORED` of candidates: re-ranked, with pins, explanations and probabilities."""
+    top = ordered if candidates is None else candidates.top
     batch, users, limits, rules = projected.batch, projected.users, projected.limits, catalogue.rules
     propensity = None
     reranker = _reranker(reranking)
@@ -240,6 +254,7 @@ def _finished(
     if rules.pins:
         pinned = place_pins(top.indices, top.scores, limits, rules, config.k, hidden=projected.hidden)
         top = TopItems(pinned.indices, pinned.scores)
+    top = TopItems(top.indices[:, : config.k], top.scores[:, : config.k])
     is_filled = top.indices != NO_ITEM
     lengths = is_filled.sum(axis=1)
     boosts = np.einsum("nd,nkd->nk", limits.user_boosts, rules.item_boosts[top.indices[:, : config.explained_ranks]])
@@ -259,6 +274,7 @@ def _finished(
             propensities,
             shares,
             reasons,
+            *head_columns(candidates, top.indices, users, catalogue, config.worths),
         ],
         names=SCORED.names,
     )

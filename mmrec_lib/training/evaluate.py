@@ -16,6 +16,7 @@ from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.effects import LISTS
 from mmrec_lib.evaluation.evaluate import evaluate
 from mmrec_lib.evaluation.groups import GROUP_METRICS, GroupFacts, is_group
+from mmrec_lib.evaluation.head_metrics import OBSERVED, PREDICTED
 from mmrec_lib.evaluation.rankings import Scorer
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, load_snapshot
@@ -23,9 +24,10 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.data import Content, Histories
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.baselines import FittedBaseline
-from mmrec_lib.reporting.plots import plot_metric
+from mmrec_lib.reporting.plots import plot_metric, plot_reliability
 from mmrec_lib.tracking.registry import CHAMPION, SNAPSHOT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
+from mmrec_lib.training.evaluate_heads import evaluate_heads
 from mmrec_lib.training.fallback import INSTEAD_OF_TAG, is_baseline, register_baseline
 from mmrec_lib.training.fits import FIRST_STAGE, RANKER, load_fits
 from mmrec_lib.training.gate import best_baseline, decide_first, gate_values
@@ -106,9 +108,11 @@ def _evaluate_version(
     metrics: dict[tuple[str, str], list[MetricRow]] = {}
     for fit, part, data in (("fit1", "valid", "fit1"), *((fit, "test", data) for fit, data in fits.items())):
         metrics[fit, part] = evaluate_part(snapshot, data, part, with_first_stage(models[data]), config)
+        ranker = models[data][RANKER]
+        assert isinstance(ranker, FittedRanker)
+        if part == "test":
+            metrics[fit, part] += evaluate_heads(snapshot, data, part, ranker, config)
         if measure_lists is not None:
-            ranker = models[data][RANKER]
-            assert isinstance(ranker, FittedRanker)
             metrics[fit, part] += measure_lists(data, part, ranker, config)
     rows = [
         (version.version, fit, part, *(asdict(row)[name] for name in METRIC_FIELDS))
@@ -125,6 +129,9 @@ def _evaluate_version(
                 of_segments = [row for row in found if not is_group(row)]
                 plot_metric(of_segments, f"{fit} on {part}: nDCG@{min(config.ks)}", "ndcg", min(config.ks), plot)
                 registry.log_artifact(version, plot, PLOTS_FOLDER)
+                if any(row.metric == PREDICTED for row in found):
+                    plot = plot_reliability(found, f"{fit} on {part}", Path(scratch) / f"{fit}-{part}-heads.png")
+                    registry.log_artifact(version, plot, PLOTS_FOLDER)
     registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
     return metrics
 
@@ -148,6 +155,8 @@ def _logged(rows: Sequence[MetricRow]) -> Iterator[tuple[str, float]]:
     """
     best: dict[tuple[str, str], MetricRow] = {}
     for row in rows:
+        if row.metric in (PREDICTED, OBSERVED):
+            continue
         if row.model == RANKER:
             yield f"{row.segment}.{row.name}", row.value
             if row.metric in GROUP_METRICS and row.ci_low is not None and row.ci_high is not None:

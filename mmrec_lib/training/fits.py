@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
+from mmrec_lib.models.heads.heads import Heads
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.second_stage.model import SecondStage
@@ -24,6 +25,7 @@ from mmrec_lib.models.tuning.baselines import (
     possible_baselines,
 )
 from mmrec_lib.models.tuning.choose import choose_settings
+from mmrec_lib.models.tuning.choose_heads import choose_heads
 from mmrec_lib.models.tuning.choose_second_stage import SecondStageDecision, choose_second_stage
 
 RANKER = "ranker"
@@ -41,22 +43,40 @@ class ChosenSettings:
         baselines: Settings of each baseline.
         decision: Decision on the second stage.
         second_stage: The one of fit 1, where it is kept.
+        heads: Heads that learned from the lists of fit 1; None where none are wanted.
+        first_fit: The ranker of fit 1, where heads needed it already; kept until it is asked for once more.
     """
 
     ranker: RankerSettings
     baselines: Mapping[str, BaselineSettings]
     decision: SecondStageDecision
     second_stage: SecondStage | None
+    heads: Heads | None = None
+    first_fit: list[FittedRanker] = field(default_factory=list)
 
     def fit(self, snapshot: Snapshot, fit: str) -> FittedRanker:
         """The ranker fitted on the data of a fit."""
-        return fit_ranker(
-            snapshot.fit_data(fit), self.ranker, second_stage=self.second_stage if fit == "fit1" else None
-        )
+        data = snapshot.fit_data(fit)
+        if fit == "fit1" and self.first_fit:
+            ranker = self.first_fit.pop()
+        else:
+            ranker = fit_ranker(data, self.ranker, second_stage=self.second_stage if fit == "fit1" else None)
+        if self.heads is None:
+            return ranker
+        latest_ts = float(data.interactions.times.data.max(initial=0.0))
+        return replace(ranker, heads=self.heads.with_latest(latest_ts))
+
+    def with_heads(self, snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
+        """The same settings with heads, where they are wanted."""
+        if config.heads is None:
+            return self
+        ranker, outcomes = self.fit(snapshot, "fit1"), snapshot.outcomes.get("valid", {})
+        heads = choose_heads(ranker, snapshot.fit_data("fit1"), outcomes, config.heads, config.seed)
+        return replace(self, heads=heads, first_fit=[ranker])
 
 
 def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
-    """Choose settings of the ranker and the baselines; sees train and valid only."""
+    """Choose settings of the ranker and the baselines, and fit heads; sees train and valid only."""
     train, valid = snapshot.fit_data("fit1"), snapshot.parts["valid"]
     names = possible_baselines(train, config)
     first_stage = choose_settings(train, valid, config)
@@ -64,7 +84,7 @@ def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
         name: choose_baseline(name, train, valid, config, first_stage) for name in names
     }
     ranker, decision, second_stage = choose_second_stage(train, valid, config, first_stage)
-    return ChosenSettings(ranker, baselines, decision, second_stage)
+    return ChosenSettings(ranker, baselines, decision, second_stage).with_heads(snapshot, config)
 
 
 def evaluated_fits(config: TrainingConfig) -> dict[str, str]:

@@ -18,6 +18,7 @@ from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.sources.registry import possible_sources
+from mmrec_lib.models.tuning.choose_heads import told as told_heads
 from mmrec_lib.source_version import source_version
 from mmrec_lib.topk.threads import single_threaded_blas
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
@@ -81,7 +82,7 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
     told = f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}; {chosen.decision}"
     if chosen.decision.is_kept and published.second_stage is None:
         told += ", but nobody turned to a candidate in the windows of the published fit, which has none"
-    return counts, f"{told}{gone}{bounded}"
+    return counts, f"{told}; {told_heads(chosen.heads)}{gone}{bounded}"
 
 
 def bounds_note(snapshot: Snapshot, config: TrainingConfig) -> str:

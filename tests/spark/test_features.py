@@ -24,9 +24,11 @@ from mmrec_lib.features.contents import (
     snapshot_hash,
 )
 from mmrec_lib.features.interactions import Cuts, assign_parts, find_cuts, pair_interactions, weigh_events
+from mmrec_lib.features.outcomes import possible_outcomes
 from mmrec_lib.features.profiles import known_events, user_profiles
 from mmrec_lib.features.showing import user_attribute_values
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig
+from mmrec_lib.models.heads_settings import HeadsSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = date(2026, 2, 1)
@@ -211,6 +213,38 @@ def test_pairs_sum_weights_by_part_and_negative_sums_are_no_interaction(spark: S
     (pair,) = pair_interactions(rows).collect()
     assert (pair["item_id"], pair["train_weight"], pair["valid_weight"], pair["test_weight"]) == ("a", 4.0, None, 1.0)
     assert pair["train_ts"].astimezone(UTC) == START + timedelta(1)
+
+
+def test_outcomes_of_a_held_out_part_are_what_its_events_tell(spark: SparkSession) -> None:
+    """A view of 15 of 30 seconds, two ratings of which the later counts, and what lies in train or has no weight."""
+    rows = spark.createDataFrame(
+        [
+            ("u", "a", "view", None, 15.0, START, "test"),
+            ("u", "a", "view", None, 6.0, START, "test"),
+            ("u", "a", "purchase", None, None, START, "valid"),
+            ("u", "b", "rating", 2.0, None, START, "test"),
+            ("u", "b", "rating", 4.0, None, START + timedelta(hours=1), "test"),
+            ("v", "a", "view", None, None, START, "test"),
+            ("v", "b", "view", None, 9.0, START, "train"),
+            ("v", "c", "view", None, 0.0, START, "test"),
+        ],
+        EVENTS,
+    )
+    acts = acts_of(spark, rows)
+    span, config = find_span(acts), FeaturesConfig()
+    weighted = weigh_events(acts, DEFAULT_EVENT_TYPES, config, span, DAY, with_outcomes=True)
+    outcomes = possible_outcomes(DEFAULT_EVENT_TYPES, span.types, HeadsSettings(), has_shares=True)
+    pairs = pair_interactions(assign_parts(weighted, Cuts(DAY, "given")), outcomes, 30.0)
+    found = {(row["user_id"], row["item_id"]): (row["valid_outcomes"], row["test_outcomes"]) for row in pairs.collect()}
+    assert found == {
+        ("u", "a"): ({"purchase": 1.0}, {"view": 1.0, "view:share": 0.5}),
+        ("u", "b"): (None, {"rating": 1.0, "rating:value": 4.0, "rating>=4": 1.0}),
+        ("v", "a"): (None, {"view": 1.0}),
+        ("v", "b"): (None, None),
+    }
+    contents = spark.createDataFrame([("a",)], "item_id string")
+    changed = pairs.withColumn("test_outcomes", F.transform_values("test_outcomes", lambda _, value: value * 2))
+    assert snapshot_hash(pairs, contents, {}) != snapshot_hash(changed, contents, {})
 
 
 def test_profiles_hold_every_known_user_latest_first(spark: SparkSession) -> None:

@@ -135,5 +135,11 @@ class Projector:
         return Scale(*(_float32(values) for values in (mean, deviation, top)))
 
 
+def filled_up(x_NW: sparse.csr_matrix, num_rows: int) -> sparse.csr_matrix:
+    """The same rows, followed by empty ones up to a number."""
+    indptr = np.pad(x_NW.indptr, (0, num_rows - x_NW.shape[0]), mode="edge")
+    return sparse.csr_matrix((x_NW.data, x_NW.indices, indptr), shape=(num_rows, x_NW.shape[1]))
+
+
 def _float32(values: NDArray[np.float64]) -> Floats:
     return values.astype(np.float32)

@@ -13,18 +13,19 @@ Input, one row a user:
 - `times` (optional): when each item was last turned to, in epoch seconds or as a date with a time; None, as a whole or
   in the list, is unknown. A model with a second stage tells from them what came last.
 
-Output: `item_ids` and `scores` of the best items that are not in the history, best first. The parameter `k` (default
-10) is the length of the lists.
+Output: `item_ids` and `scores` of the best items that are not in the history, best first; `probabilities`, a mapping
+from outcome to one number an item, empty where the model has no heads; and `expected_worths`, one number an item, empty
+without worths. The parameter `k` (default 10) is the length of the lists.
 
 Rules of what may be shown are a folder written by `showing.item_rules.ItemRules.save`, named when the model is loaded:
-`mlflow.pyfunc.load_model(uri, model_config={"rules": folder})`. They decide before selection.
+`mlflow.pyfunc.load_model(uri, model_config={"rules": folder})`. They decide before selection. Worths of outcomes, by
+which lists are then ordered, are named there too: `{"worths": {"purchase": 10}}`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,13 @@ import pandas as pd
 from mlflow.models import ModelSignature, set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from mlflow.types.schema import AnyType, Array
+from mlflow.types.schema import AnyType, Array, Map
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.attributes import group_values
 from mmrec_lib.models.data import Histories, histories_of_lists
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.ranker.served_heads import WORTHS_KEY, HeadLists, read_worths
 from mmrec_lib.models.ranker.shown import RULES_KEY, is_missing, load_rules, parsed_json, read_controls, select_shown
 from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.topk.selection import NO_ITEM
@@ -66,13 +68,24 @@ def signature() -> ModelSignature:
                 ColSpec(AnyType(), "times", required=False),
             ]
         ),
-        outputs=Schema([ColSpec(Array(DataType.string), "item_ids"), ColSpec(Array(DataType.double), "scores")]),
+        outputs=Schema(
+            [
+                ColSpec(Array(DataType.string), "item_ids"),
+                ColSpec(Array(DataType.double), "scores"),
+                ColSpec(Map(Array(DataType.double)), "probabilities"),
+                ColSpec(Array(DataType.double), "expected_worths"),
+            ]
+        ),
         params=ParamSchema([ParamSpec("k", DataType.long, DEFAULT_K)]),
     )
 
 
 def recommend(
-    ranker: FittedRanker, model_input: pd.DataFrame, k: int = DEFAULT_K, rules: ItemRules | None = None
+    ranker: FittedRanker,
+    model_input: pd.DataFrame,
+    k: int = DEFAULT_K,
+    rules: ItemRules | None = None,
+    worths: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """The best items of each row that are not in its history and may be shown.
 
@@ -81,9 +94,11 @@ def recommend(
         model_input: One row a user; see the module.
         k: Length of the lists; shorter where there are fewer items.
         rules: What may be shown to whom, in the order of the model's items; None shows everything to everybody.
+        worths: Worth of each outcome; lists are in the order of expected worth. None keeps the model's order.
 
     Returns:
-        Columns item_ids and scores, lists, best first; the index is the input's.
+        Columns item_ids, scores and expected_worths, lists, best first, and probabilities, mappings to such lists; the
+        index is the input's.
 
     Raises:
         ModelError: When there is no column item_ids, or a value cannot be read; the message names row and column.
@@ -107,8 +122,7 @@ def recommend(
         raise ModelError(f"ranker input, row {row}: controls need rules; load the model with model_config rules")
     histories = histories_of_lists(ranker.item_index, item_ids, weights, times=times)
     histories = Histories(histories.weights, group_values(people), histories.times)
-    lists: list[list[str]] = []
-    scores: list[list[float]] = []
+    found: dict[str, list[Any]] = {name: [] for name in ("item_ids", "scores", "probabilities", "expected_worths")}
     for start in range(0, num_rows, _BLOCK_ROWS):
         rows = slice(start, min(start + _BLOCK_ROWS, num_rows))
         block = histories.rows(np.arange(rows.start, rows.stop))
@@ -116,18 +130,20 @@ def recommend(
         block_scores = users.vectors @ ranker.item_vectors().T
         seen = block.weights
         block_scores[np.repeat(np.arange(len(block)), np.diff(seen.indptr)), seen.indices] = -np.inf
+        lists = HeadLists(ranker, users, worths or {})
         if rules is None:
-            top = ranker.select(users, block_scores, k)
+            top = lists.select(block_scores, k)
         else:
-            select = partial(ranker.select, users)
-            top = select_shown(block_scores, seen, rules, people[rows], controls[rows], k, select=select)
-        for indices, values in zip(top.indices, top.scores, strict=True):
-            is_item: npt.NDArray[np.bool_] = indices != NO_ITEM
-            lists.append(ranker.item_ids[indices[is_item]].tolist())
-            scores.append(values[is_item].astype(float).tolist())
-    return pd.DataFrame(
-        {"item_ids": pd.Series(lists, dtype=object), "scores": pd.Series(scores, dtype=object)}
-    ).set_axis(model_input.index, axis=0)
+            top = select_shown(block_scores, seen, rules, people[rows], controls[rows], k, select=lists.select)
+        is_item: npt.NDArray[np.bool_] = top.indices != NO_ITEM
+        for own, indices, values in zip(is_item, top.indices, top.scores, strict=True):
+            found["item_ids"].append(ranker.item_ids[indices[own]].tolist())
+            found["scores"].append(values[own].astype(float).tolist())
+        probabilities, expected = lists.told(top.indices)
+        found["probabilities"] += probabilities
+        found["expected_worths"] += expected
+    answers = {name: pd.Series(values, dtype=object) for name, values in found.items()}
+    return pd.DataFrame(answers).set_axis(model_input.index, axis=0)
 
 
 class RankerModel(PythonModel):  # type: ignore[misc]  # mlflow is not followed by the type checker
@@ -136,14 +152,16 @@ class RankerModel(PythonModel):  # type: ignore[misc]  # mlflow is not followed 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the saved ranker from the artifact `ranker`, and the rules that the configuration names."""
         self._ranker = FittedRanker.load(Path(context.artifacts["ranker"]))
-        self._rules = load_rules((context.model_config or {}).get(RULES_KEY), self._ranker.item_ids)
+        config = context.model_config or {}
+        self._rules = load_rules(config.get(RULES_KEY), self._ranker.item_ids)
+        self._worths = read_worths(config.get(WORTHS_KEY), self._ranker)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """The best unseen items of each row; the parameter k is the length of the lists."""
         k = (params or {}).get("k")
-        return recommend(self._ranker, model_input, DEFAULT_K if k is None else int(k), self._rules)
+        return recommend(self._ranker, model_input, DEFAULT_K if k is None else int(k), self._rules, self._worths)
 
 
 def _column(model_input: pd.DataFrame, name: str) -> list[Any]:

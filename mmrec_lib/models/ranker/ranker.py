@@ -22,10 +22,11 @@ from scipy import sparse
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Bools, Content, Floats, Histories, Ints, history_rows, row_blocks
+from mmrec_lib.models.heads.heads import Heads
 from mmrec_lib.models.ids import IdIndex
 from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers, explained_blocks
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, relative_weights
-from mmrec_lib.models.ranker.projection import Projector, Search, plain_search
+from mmrec_lib.models.ranker.projection import Projector, Search, filled_up, plain_search
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
 from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.sources.base import Source
@@ -58,6 +59,7 @@ class FittedRanker:
         distilled: [I, dim] float32 distilled item vectors, warm and cold.
         shift: [I] float32 constant of each item, not 0 for cold ones.
         second_stage: Orders the candidates of users with history; None where the dot product decides.
+        heads: Say how probable outcomes are; None where none were trained.
     """
 
     settings: RankerSettings
@@ -69,6 +71,7 @@ class FittedRanker:
     distilled: Floats
     shift: Floats
     second_stage: SecondStage | None = None
+    heads: Heads | None = None
 
     @cached_property
     def _item_vectors(self) -> Floats:
@@ -147,7 +150,7 @@ class FittedRanker:
         scales: list[Mapping[str, Scale]] = []
         for rows in row_blocks(len(histories), users_at_once or self.settings.user_block):
             num_users = rows.stop - rows.start
-            block = _filled_up(x_NW[rows], users_at_once or num_users)
+            block = filled_up(x_NW[rows], users_at_once or num_users)
             projected, of_block = self._projector.project(block, search)
             vectors[rows, :dim] = projected[:num_users]
             scales.append({name: scale.first(num_users) for name, scale in of_block.items()})
@@ -324,6 +327,7 @@ class FittedRanker:
                 "has_cold_items": self.cold_items is not None,
                 "content_blocks": blocks,
                 "second_stage": None if self.second_stage is None else self.second_stage.meta(),
+                "heads": None if self.heads is None else self.heads.meta(),
             },
         )
 
@@ -368,6 +372,7 @@ class FittedRanker:
             distilled=arrays["distilled"],
             shift=arrays["shift"],
             second_stage=second_stage,
+            heads=None if meta.get("heads") is None else Heads.load(meta["heads"]),
         )
 
     def _check(self, histories: Histories) -> None:
@@ -384,12 +389,6 @@ class FittedRanker:
     def _has_history(x_NW: sparse.csr_matrix) -> Bools:
         has: Bools = np.diff(x_NW.indptr) > 0
         return has
-
-
-def _filled_up(x_NW: sparse.csr_matrix, num_rows: int) -> sparse.csr_matrix:
-    """The same rows, followed by empty ones up to a number."""
-    indptr = np.pad(x_NW.indptr, (0, num_rows - x_NW.shape[0]), mode="edge")
-    return sparse.csr_matrix((x_NW.data, x_NW.indices, indptr), shape=(num_rows, x_NW.shape[1]))
 
 
 def _in_parts(entries: Ints, places: Ints) -> Iterator[tuple[Ints, Ints]]:

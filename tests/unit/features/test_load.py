@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.features.load import _matrix, _user_groups
+from mmrec_lib.features.load import _map_entries, _matrix, _user_groups
 from mmrec_lib.models.attributes import group_values
 
 MAPS = pa.map_(pa.string(), pa.string())
@@ -34,3 +34,12 @@ def test_vectors_become_a_matrix_and_other_lengths_are_refused() -> None:
     assert _matrix(lists, "content a").dtype == np.float32
     with pytest.raises(ModelError, match=r"content a: vectors must have one length, got \[1, 2\]"):
         _matrix(pa.array([[1.0], [1.0, 2.0]], pa.list_(pa.float32())), "content a")
+
+
+def test_entries_of_maps_are_those_of_dictionaries_also_in_a_slice() -> None:
+    told = [{"view": 1.0, "view:share": 0.5}, None, {}, {"view": 1.0}]
+    maps = pa.array([one if one is None else list(one.items()) for one in told], pa.map_(pa.string(), pa.float64()))
+    found = {name: (rows.tolist(), values.tolist()) for name, rows, values in _map_entries(maps)}
+    assert found == {"view": ([0, 3], [1.0, 1.0]), "view:share": ([0], [0.5])}
+    assert [(name, rows.tolist()) for name, rows, _ in _map_entries(maps.slice(2))] == [("view", [1])]
+    assert list(_map_entries(maps.slice(1, 2))) == []

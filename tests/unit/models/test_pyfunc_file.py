@@ -9,13 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
+from scipy.special import expit, logit
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Histories
+from mmrec_lib.models.heads.heads import Heads
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.ranker.served_heads import read_worths
 from tests.unit.models.checkerboard import Checkerboard
+from tests.unit.models.given_heads import head_of
 
 pyfunc_file = pytest.importorskip("mmrec_lib.models.ranker.pyfunc_file")
 
@@ -127,7 +131,7 @@ def test_an_impossible_k_is_refused(served: Any, k: int) -> None:
 
 def test_no_rows_give_no_lists(ranker: FittedRanker) -> None:
     found = pyfunc_file.recommend(ranker, pd.DataFrame({"item_ids": []}))
-    assert found.columns.tolist() == ["item_ids", "scores"] and len(found) == 0
+    assert found.columns.tolist() == ["item_ids", "scores", "probabilities", "expected_worths"] and len(found) == 0
 
 
 @pytest.mark.parametrize(
@@ -178,3 +182,37 @@ def test_what_cannot_be_read_names_its_row_and_column(
     rows.at[1, column] = value
     with pytest.raises(ModelError, match=re.escape(message)):
         pyfunc_file.recommend(ranker, rows)
+
+
+def test_a_model_with_heads_tells_probabilities_and_orders_by_worth(ranker: FittedRanker) -> None:
+    """A worth below 0 turns the first places around; the scores stay in order."""
+    own = replace(ranker, heads=Heads((head_of("view", 0.2, slope=1.0),), {"buy": "few"}, 5))
+    rows = pd.DataFrame({"item_ids": [["i00", "i02"], None]})
+    plain, told = pyfunc_file.recommend(ranker, rows, k=5), pyfunc_file.recommend(own, rows, k=5)
+    assert plain["probabilities"].tolist() == [{}, {}]
+    assert told["item_ids"].tolist() == plain["item_ids"].tolist()
+    by_score = expit(logit(0.2) + np.array(plain["scores"][0]))
+    assert told["probabilities"][0]["view"] == pytest.approx(by_score.tolist(), abs=1e-5)
+    assert told["expected_worths"].tolist() == [[], []]
+    turned = pyfunc_file.recommend(own, rows, k=5, worths={"view": -2.0})
+    assert turned["item_ids"][0] == plain["item_ids"][0][::-1]
+    assert turned["scores"].tolist() == plain["scores"].tolist()
+    assert turned["expected_worths"][0] == pytest.approx((-2 * by_score[::-1]).tolist(), abs=1e-5)
+    assert turned["item_ids"][1] == plain["item_ids"][1], "of somebody new the head says one thing of all items"
+
+
+@pytest.mark.parametrize(
+    ("worths", "message"),
+    [
+        ([1], "must be a mapping"),
+        ({"view": float("nan")}, "must be a finite number"),
+        ({"buy": 1}, "no head for it \\(few\\)"),
+        ({"sale": 1}, "sale must be an outcome"),
+    ],
+)
+def test_worths_that_cannot_count_are_refused(ranker: FittedRanker, worths: Any, message: str) -> None:
+    own = replace(ranker, heads=Heads((head_of("view", 0.2),), {"buy": "few"}, 5))
+    with pytest.raises(ModelError, match=message):
+        read_worths(worths, own)
+    assert read_worths({"view": 2}, own) == {"view": 2.0}
+    assert read_worths(None, own) == {}

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from mmrec_lib.evaluation import MetricRow
+from mmrec_lib.evaluation.head_metrics import outcome_rows, quantity_rows
 from mmrec_lib.reporting import (
     Card,
     EncodeCount,
@@ -374,3 +375,19 @@ def test_the_file_is_written_whole_and_lone_surrogates_do_not_break_it(tmp_path:
 
 def test_the_same_data_give_the_same_page() -> None:
     assert report_html(full_data()) == report_html(full_data())
+
+
+def test_heads_have_a_reliability_curve_and_figures_beside_the_base_rate() -> None:
+    users, labels = np.arange(40), np.tile([0.0, 0.0, 0.0, 1.0], 10)
+    rows = [
+        *outcome_rows("<b>purchase", users, labels, 0.2 + 0.2 * labels, 0.3),
+        *quantity_rows("rating:value", users, labels, labels, 0.5),
+    ]
+    page = report_html(ReportData(store_name="s", as_of="2026-01-01", metrics={"fit2": rows}))
+    text = Page(page).text
+    assert "&lt;b&gt;purchase" in page
+    assert page.count("<polyline") == 1
+    assert "calibration error" in text
+    assert "RMSE" in text
+    assert "0.0000 (0.5000)" in text
+    assert "Probabilities of outcomes" not in report_html(ReportData(store_name="s", as_of="2026-01-01"))

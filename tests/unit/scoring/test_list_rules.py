@@ -20,12 +20,14 @@ from mmrec_lib.scoring.list_rules import (
     GAP,
     LISTS,
     ORDER,
+    PROBABILITY,
     SCORE,
     SEEN,
     SHORT,
     TWICE,
     UNAVAILABLE,
     UNKNOWN,
+    WORTH,
     KnownItems,
     check_all,
     check_lists,
@@ -139,3 +141,35 @@ def test_the_rules_agree_with_a_plain_reading_of_them(rows: list[Row], k: int) -
         for rule in plainly_broken(row, k):
             expected[rule] = expected.get(rule, 0) + 1
     assert {rule: number for rule, (number, _) in found.items()} == expected
+
+
+def told_batch(
+    probabilities: list[list[tuple[str, float]]] | None, worths: list[float | None] | None
+) -> pa.RecordBatch:
+    """Two lists of which the second has values of heads."""
+    maps = pa.list_(pa.map_(pa.string(), pa.float64()))
+    batch = batch_of([GOOD, GOOD])
+    batch = batch.append_column("probabilities", pa.array([None, probabilities], maps))
+    return batch.append_column("expected_worths", pa.array([None, worths], pa.list_(pa.float64())))
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "worths", "broken_rule"),
+    [
+        (None, None, None),
+        ([], [], None),
+        ([[("view", 0.0), ("buy", 1.0)], [("view", 0.5)]], [-3.0, 2.0], None),
+        ([[("view", 0.2)], [("view", 0.3), ("buy", 1.01)]], None, (PROBABILITY, "probability 1.01")),
+        ([[("view", math.nan)]], None, (PROBABILITY, "probability nan")),
+        ([[("view", -0.1)]], None, (PROBABILITY, "probability -0.1")),
+        (None, [1.0, math.inf], (WORTH, "worth inf")),
+    ],
+)
+def test_probabilities_and_worths_are_numbers_in_their_bounds(
+    probabilities: list[list[tuple[str, float]]] | None,
+    worths: list[float | None] | None,
+    broken_rule: tuple[str, str] | None,
+) -> None:
+    found = check_lists(told_batch(probabilities, worths), ITEMS, 3)
+    told = {rule: finding.examples for rule, finding in found.items() if rule not in COUNTED}
+    assert told == ({} if broken_rule is None else {broken_rule[0]: [("u1", broken_rule[1])]})

@@ -13,6 +13,7 @@ from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.data import Content, Interactions
+from mmrec_lib.models.heads.outcomes import PairValues
 from mmrec_lib.training.train import fit_fingerprint
 
 SHAPE = (3, 2)
@@ -51,6 +52,7 @@ SEEN: dict[str, Callable[[Snapshot], Snapshot]] = {
     "an item": lambda one: replace(one, item_ids=np.array(["i", "k"])),
     "a weight": with_part("train", Interactions.from_rows([0, 1], [0, 1], SHAPE, [1.0, 3.0], [5.0, 6.0])),
     "a time": with_part("train", Interactions.from_rows([0, 1], [0, 1], SHAPE, [1.0, 2.0], [5.0, 7.0])),
+    "an outcome": lambda one: replace(one, outcomes={"valid": {"view": PairValues(np.array([1]), np.ones(1), 2)}}),
     "a pair less": with_part("train", Interactions.from_rows([1], [1], SHAPE, [2.0], [6.0])),
     "another part": with_part("test", Interactions.from_rows([0], [1], SHAPE)),
     "a vector": with_content("all", Content.from_vectors("text", [[1.0, 0.0], [0.0, 2.0]])),

@@ -1,0 +1,1 @@
+"""Heads: probabilities of what follows a recommendation."""
