@@ -60,7 +60,7 @@ def weigh_events(
         as_of: See `resolve_as_of`.
 
     Returns:
-        user_id, item_id, event_type, event_ts, split, weight (double, may be 0 or below), is_seen
+        user_id, item_id, event_type, event_ts, split, value, weight (double, may be 0 or below), is_seen
         (boolean, whether the event still hides its item on that date).
 
     Raises:
@@ -83,6 +83,7 @@ def weigh_events(
         "event_type",
         "event_ts",
         "split",
+        "value",
         weight.alias("weight"),
         _by_type(present, lambda kind: _is_hidden(kind, as_of)).alias("is_seen"),
     )

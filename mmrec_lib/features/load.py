@@ -28,6 +28,8 @@ from mmrec_lib.models.data import Content, FitData, Interactions
 from mmrec_lib.models.ids import IdIndex
 
 _PAIRS = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
+SEGMENT_ATTRIBUTE = "taste_segment"
+"""Attribute of users that holds their segment, see `present_profiles`."""
 FIT_PARTS = {"fit1": ("train",), "fit2": ("train", "valid"), "fit3": ("train", "valid", "test")}
 
 
@@ -216,8 +218,16 @@ def load_fit_contents(lakehouse: Lakehouse, items: SnapshotItems, fit: str) -> d
 
 
 def present_profiles(lakehouse: Lakehouse) -> DataFrame:
-    """Profiles of the users that the store still has; those of users deleted since are left out."""
-    return lakehouse.read("user_profile").join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
+    """Profiles of the users that the store still has; those of users deleted since are left out.
+
+    Their segment is among their attributes, as `SEGMENT_ATTRIBUTE`, so that rules and audiences may ask for it; an
+    attribute of that name that the source brings stands.
+    """
+    present = lakehouse.read("user_profile").join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
+    given = F.coalesce("attributes", F.create_map().cast("map<string,string>"))
+    has_more = F.col("segment").isNotNull() & ~F.map_contains_key(given, F.lit(SEGMENT_ATTRIBUTE))
+    more = F.map_concat(given, F.create_map(F.lit(SEGMENT_ATTRIBUTE), F.col("segment")))
+    return present.withColumn("attributes", F.when(has_more, more).otherwise(F.col("attributes")))
 
 
 def _sorted_table(lakehouse: Lakehouse, key: str, rows: DataFrame) -> pa.Table:

@@ -25,7 +25,7 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
     if limit == 0:
         return []
     profiles = present_profiles(lakehouse).select(
-        "user_id", "attributes", "num_events", F.size("history").alias("length")
+        "user_id", "attributes", "num_events", F.size("history").alias("length"), "taste"
     )
     by_hash = F.xxhash64("user_id")
     cold = profiles.where(F.col("length") == 0).orderBy(by_hash).limit(1).collect()
@@ -55,6 +55,7 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
             num_events=int(row["num_events"]),
             num_history=int(row["length"]),
             attributes=dict(row["attributes"] or {}),
+            taste=row["taste"],
             history=[
                 HistoryItem(
                     cards[e["item_id"]],

@@ -1,0 +1,1 @@
+"""Tastes of users: segments of similar ones, and texts made of facts."""
