@@ -98,12 +98,48 @@ ITEM_VECTOR = TableContract(
     partition_by=("model_version",),
 )
 
+ELICITATION_ITEM = TableContract(
+    name="elicitation_item",
+    layer="gold",
+    comment="Items whose answers would tell most about a new user, in the order to ask in, one slice a date; "
+    "`current_slice` names the one to read.",
+    columns=(
+        Column("as_of_date", DateType(), "Events before this UTC date were known.", required=True),
+        Column("rank", IntegerType(), "From 1: the first one to ask about.", required=True),
+        Column("item_id", StringType(), "The item.", required=True),
+        Column(
+            "gain",
+            DoubleType(),
+            "Share of the variance of a new user's scores that asking about it is expected to remove, after the ones "
+            "before it.",
+            required=True,
+        ),
+        Column(
+            "popularity",
+            DoubleType(),
+            "Place between the least (0) and the most popular item (1) on a logarithmic scale.",
+            required=True,
+        ),
+        Column("model_version", StringType(), "Version of the registered ranker.", required=True),
+    ),
+    key=("as_of_date", "rank"),
+    partition_by=("as_of_date",),
+    checks=(Check("rank_from_1", "rank >= 1"),),
+    retention_days=90,
+    retention_column="as_of_date",
+)
+
 CURRENT_SLICE = TableContract(
     name="current_slice",
     layer="gold",
     comment="The slice of each published table that readers should take: what the last run published.",
     columns=(
-        Column("table_name", StringType(), "user_topk, item_neighbor, user_vector or item_vector.", required=True),
+        Column(
+            "table_name",
+            StringType(),
+            "user_topk, item_neighbor, user_vector, item_vector or elicitation_item.",
+            required=True,
+        ),
         Column(
             "as_of_date", DateType(), "Date of its slice; of vectors, the date they were computed for.", required=True
         ),
@@ -216,6 +252,7 @@ GOLD = (
     ITEM_NEIGHBOR,
     USER_VECTOR,
     ITEM_VECTOR,
+    ELICITATION_ITEM,
     CURRENT_SLICE,
     ITEM_TOPK,
     AUDIENCE_TOPK,

@@ -161,7 +161,7 @@ def _write_profiles(
     gone = lakehouse.read("user_profile").join(users, "user_id", "left_anti")
     measured = lakehouse.stage("measured_profile", profiles)
     tasted = with_tastes(lakehouse, measured, num_active, features.max_segments)
-    lakehouse.merge("user_profile", Staged(lakehouse.stage("user_profile", tasted)), delete_keys=gone)
+    lakehouse.merge("user_profile", tasted, delete_keys=gone)
 
 
 def _write_users(lakehouse: Lakehouse, snapshot_id: str, users: DataFrame) -> None:

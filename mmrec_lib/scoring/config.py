@@ -44,6 +44,7 @@ class ScoringConfig(ListConfig):
 
     Attributes:
         num_neighbors: Neighbours an item.
+        num_questions: Items in `elicitation_item`, at most; 0 leaves it empty.
         users_per_task: Users that one task scores.
         max_catalogue_items: Largest catalogue that the driver makes vectors of (4 bytes a dimension and item).
         only_affected: While model, catalogue, rules and settings are those of the published lists, score only users of
@@ -55,6 +56,7 @@ class ScoringConfig(ListConfig):
     """
 
     num_neighbors: int = Field(default=20, ge=1)
+    num_questions: int = Field(default=20, ge=0)
     users_per_task: int = Field(default=20_000, ge=1)
     max_catalogue_items: int = Field(default=5_000_000, ge=1)
     only_affected: bool = True

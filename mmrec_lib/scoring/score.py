@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.contracts.gold import ITEM_VECTOR
+from mmrec_lib.contracts.gold import ELICITATION_ITEM, ITEM_VECTOR
 from mmrec_lib.errors import ModelError, ShowingError
 from mmrec_lib.features.load import SnapshotItems, load_fit_contents, load_items, present_profiles
 from mmrec_lib.lakehouse.actions import side_by_side
@@ -37,6 +37,7 @@ from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.list_rules import LISTS, SHORT
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
 from mmrec_lib.scoring.published import PublishedSlice, name_slices, published_slices
+from mmrec_lib.scoring.questions import question_rows
 from mmrec_lib.scoring.shown_items import content_space, item_columns, item_facts, load_controls, load_rules, new_items
 from mmrec_lib.scoring.users import SCORED, SHARES, ScoringTask, score_profiles
 from mmrec_lib.showing.config import ShowingConfig
@@ -55,7 +56,7 @@ READS = (
     "user_control",
     "registry:champion",
 )
-SLICED = ("user_topk", "item_neighbor", "user_vector", "item_vector")
+SLICED = ("user_topk", "item_neighbor", "user_vector", "item_vector", "elicitation_item")
 WRITES = (*SLICED, "current_slice")
 _OF_ENTRIES = ("item_ids", "scores", "shares", "reasons", "propensities")
 
@@ -182,7 +183,7 @@ def _hashes_of(settings: ScoringSettings) -> dict[str, str]:
     """Hashes of what lists follow from besides the catalogue: settings of lists, and the code that makes them."""
     chosen = {
         "lists": settings.scoring.model_dump(
-            include={"k", "explained_ranks", "num_reasons", "num_neighbors", "search"}
+            include={"k", "explained_ranks", "num_reasons", "num_neighbors", "num_questions", "search"}
         ),
         "approximate": settings.scoring.approximate.model_dump(),
         "reranking": settings.reranking.model_dump(mode="json"),
@@ -247,17 +248,25 @@ def _topk_rows(scored: DataFrame) -> DataFrame:
     )
 
 
-def distilled_scale(catalogue: Catalogue, scored: DataFrame) -> npt.NDArray[np.float32]:
-    """[dim] how much users use each distilled dimension: root mean square over users' vectors.
+def distilled_scale(catalogue: Catalogue, scored: DataFrame) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """How much users use each distilled dimension: [dim] root mean square over users' vectors, and [dim] deviation.
 
-    The distilled item vectors are orthonormal; only with these lengths is their cosine a likeness that users see.
+    The distilled item vectors are orthonormal; only with these lengths is their cosine a likeness that users see. The
+    deviation is that of users with history: how far a new one may be from the mean.
     """
     dim = catalogue.ranker.distilled.shape[1]
-    squares = [F.avg(F.pow(F.element_at("vector", i + 1), 2)).alias(f"s{i}") for i in range(dim)]
-    row = scored.agg(*squares).collect()[0]
+    has_history = F.exists(F.slice("vector", 1, dim), lambda value: value != 0)
+    sums = []
+    for i in range(dim):
+        value = F.element_at("vector", i + 1)
+        of_warm = F.when(has_history, value)
+        sums += [F.avg(F.pow(value, 2)), F.avg(of_warm), F.avg(F.pow(of_warm, 2))]
+    row = scored.agg(*[column.alias(f"s{place}") for place, column in enumerate(sums)]).collect()[0]
+    moments = np.array([value or 0.0 for value in row], dtype=np.float64).reshape(dim, 3)
     # Rounded, so that the order of a parallel sum cannot change a list.
-    lengths = np.sqrt(np.array([row[f"s{i}"] or 0.0 for i in range(dim)], dtype=np.float64))
-    return np.asarray(np.round(lengths, 6), dtype=np.float32)
+    lengths = np.round(np.sqrt(moments[:, 0]), 6)
+    deviations = np.round(np.sqrt(np.maximum(moments[:, 2] - moments[:, 1] ** 2, 0.0)), 6)
+    return lengths.astype(np.float32), deviations.astype(np.float32)
 
 
 def _write_items(
@@ -282,7 +291,11 @@ def _write_items(
         Staged(lakehouse.from_arrow(vectors, ITEM_VECTOR)),
         {"model_version": champion.version},
     )
-    scale = distilled_scale(catalogue, scored)
+    scale, deviation = distilled_scale(catalogue, scored)
+    questions = question_rows(catalogue, deviation, config.num_questions, day, champion.version)
+    lakehouse.replace_slice(
+        "elicitation_item", Staged(lakehouse.from_arrow(questions, ELICITATION_ITEM)), {"as_of_date": day}
+    )
     found = neighbors_over_partitions(lakehouse.spark, catalogue_uri, num_items, scale, config.num_neighbors)
     neighbors = found.select(
         F.lit(day).alias("as_of_date"), *found.columns, F.lit(champion.version).alias("model_version")

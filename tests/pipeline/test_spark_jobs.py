@@ -16,7 +16,7 @@ BUDGETS = {
     "extract_text": 17,
     "embed_content": 23,
     "extract_opinions": 13,
-    "assemble_snapshot": 35,
+    "assemble_snapshot": 36,
     "train_ranker": 7,
     "evaluate_ranker": 10,
     "promote_ranker": 7,
