@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from pyspark.sql.types import ArrayType, DateType, DoubleType, IntegerType, LongType, MapType, StringType
+from pyspark.sql.types import (
+    ArrayType,
+    DateType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+)
 
 from mmrec_lib.contracts.bronze import VECTOR
 from mmrec_lib.contracts.table import Check, Column, TableContract
+
+PATH = StructType([StructField(name, StringType()) for name in ("item_id", "relation", "node", "node_relation")])
 
 USER_TOPK = TableContract(
     name="user_topk",
@@ -36,6 +48,12 @@ USER_TOPK = TableContract(
             "Probability that this place shows this item, where re-ranking leaves something to chance; else null.",
         ),
         Column("model_version", StringType(), "Version of the registered ranker.", required=True),
+        Column(
+            "path",
+            PATH,
+            "The rarest fact that it shares with an item of the history: that item has `relation` to `node`, and this "
+            "one has `node_relation`. Null below the first ranks and where nothing is shared.",
+        ),
     ),
     key=("as_of_date", "user_id", "rank"),
     partition_by=("as_of_date",),

@@ -217,6 +217,13 @@ def load_fit_contents(lakehouse: Lakehouse, items: SnapshotItems, fit: str) -> d
     return {name: content for (_, name), content in sorted(contents.items(), key=lambda entry: entry[0][1])}
 
 
+def load_tokens(lakehouse: Lakehouse, items: SnapshotItems) -> dict[str, Content]:
+    """Read the token blocks of a snapshot by name, for all its items; vectors are not read."""
+    of_items = IdIndex(items.item_ids, "items of the snapshot")
+    contents, _ = _load_contents(lakehouse, items.snapshot_id, of_items, (ALL_FITS,), with_vectors=False)
+    return {name: content for (_, name), content in contents.items()}
+
+
 def present_profiles(lakehouse: Lakehouse) -> DataFrame:
     """Profiles of the users that the store still has; those of users deleted since are left out.
 
@@ -287,11 +294,18 @@ def _load_parts(
 
 
 def _load_contents(
-    lakehouse: Lakehouse, snapshot_id: str, of_items: IdIndex, fits: Sequence[str] | None = None
+    lakehouse: Lakehouse,
+    snapshot_id: str,
+    of_items: IdIndex,
+    fits: Sequence[str] | None = None,
+    *,
+    with_vectors: bool = True,
 ) -> tuple[dict[tuple[str, str], Content], dict[tuple[str, str], npt.NDArray[np.float64]]]:
     """Contents by fit and feature, and the times of those that have some; see `leakage.ContentTimes`."""
     rows = lakehouse.read("training_content").where(F.col("snapshot_id") == snapshot_id)
     rows = rows if fits is None else rows.where(F.col("fit").isin(*fits))
+    if not with_vectors:
+        rows = rows.where(F.col("tokens").isNotNull()).withColumn("vector", F.lit(None).cast("array<float>"))
     vectors: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
     tokens: dict[tuple[str, str], list[list[str]]] = {}
     times: dict[tuple[str, str], npt.NDArray[np.float64]] = {}

@@ -43,12 +43,14 @@ class Recommendation:
         card: The item.
         score: Ranking score.
         shares: What each source adds to the score, with `residual`; may be negative.
+        path: The fact that it shares with an item of the history, in words; None where nothing is shared.
     """
 
     rank: int
     card: Card
     score: float
     shares: Mapping[str, float] = field(default_factory=dict)
+    path: str | None = None
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnail
             Listed(
                 image_of(line.card, thumbnails),
                 str(line.rank),
-                f"score {line.score:.2f}",
+                f"score {line.score:.2f}" + ("" if line.path is None else f", as {line.path}"),
                 share_strips(line.shares, colors, names),
             )
             for line in user.recommendations[:NUM_RECOMMENDATIONS]

@@ -19,6 +19,8 @@ class ListConfig(Section):
         explained_ranks: First items of a list that are explained, by default those that the report shows; all k where
             that is less, 0 is none.
         num_reasons: Items of the history that an explanation names, at most.
+        path_reasons: Name a fact that an explained item shares with one of the history (`user_topk.path`), where the
+            items have such facts: relations of the graph, categories and other attributes that are no numbers.
         items_per_block: Items that a worker prepares for search at once (about 10 bytes a dimension and item, beside
             the model and the vectors themselves). A larger catalogue is cut into blocks whose lists are merged; the
             lists are the same.
@@ -27,6 +29,7 @@ class ListConfig(Section):
     k: int = Field(default=50, ge=1)
     explained_ranks: int = Field(default=12, ge=0)
     num_reasons: int = Field(default=3, ge=0)
+    path_reasons: bool = True
     items_per_block: int = Field(default=1_000_000, ge=1)
 
     @model_validator(mode="after")

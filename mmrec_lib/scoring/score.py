@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.gold import ELICITATION_ITEM, ITEM_VECTOR
 from mmrec_lib.errors import ModelError, ShowingError
-from mmrec_lib.features.load import SnapshotItems, load_fit_contents, load_items, present_profiles
+from mmrec_lib.features.load import SnapshotItems, load_fit_contents, load_items, load_tokens, present_profiles
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -36,6 +36,7 @@ from mmrec_lib.scoring.checks import NewLists, check_before_publishing, check_ca
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.list_rules import LISTS, SHORT
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
+from mmrec_lib.scoring.path_nodes import nodes_of_contents
 from mmrec_lib.scoring.published import PublishedSlice, name_slices, published_slices
 from mmrec_lib.scoring.questions import question_rows
 from mmrec_lib.scoring.shown_items import content_space, item_columns, item_facts, load_controls, load_rules, new_items
@@ -58,7 +59,7 @@ READS = (
 )
 SLICED = ("user_topk", "item_neighbor", "user_vector", "item_vector", "elicitation_item")
 WRITES = (*SLICED, "current_slice")
-_OF_ENTRIES = ("item_ids", "scores", "shares", "reasons", "propensities")
+_OF_ENTRIES = ("item_ids", "scores", "shares", "reasons", "paths", "propensities")
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _hashes_of(settings: ScoringSettings) -> dict[str, str]:
     """Hashes of what lists follow from besides the catalogue: settings of lists, and the code that makes them."""
     chosen = {
         "lists": settings.scoring.model_dump(
-            include={"k", "explained_ranks", "num_reasons", "num_neighbors", "num_questions", "search"}
+            include={"k", "explained_ranks", "num_reasons", "num_neighbors", "num_questions", "search", "path_reasons"}
         ),
         "approximate": settings.scoring.approximate.model_dump(),
         "reranking": settings.reranking.model_dump(mode="json"),
@@ -210,7 +211,9 @@ def _catalogue(
         brand = settings.showing.brand_attribute
         facts = item_facts(items, lambda: content_space(contents()), settings.reranking, brand)
         facts = replace(facts, is_new=new_items(items.item_ids, ranker))
-    return build_catalogue(ranker, items, contents, rules, facts, is_of_fit=is_of_fit)
+    asks_nodes = settings.scoring.path_reasons and settings.scoring.explained_ranks > 0
+    nodes = nodes_of_contents(load_tokens(lakehouse, items), len(items.item_ids)) if asks_nodes else None
+    return build_catalogue(ranker, items, contents, rules, facts, nodes, is_of_fit=is_of_fit)
 
 
 def _writes_of_users(
@@ -245,6 +248,7 @@ def _topk_rows(scored: DataFrame) -> DataFrame:
         F.coalesce("entry.shares", F.create_map().cast(SHARES)).alias("source_shares"),
         F.col("entry.reasons").alias("because_item_ids"),
         F.col("entry.propensities").alias("propensity"),
+        F.col("entry.paths").alias("path"),
     )
 
 

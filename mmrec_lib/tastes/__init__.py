@@ -1,1 +1,1 @@
-"""Tastes of users: segments of similar ones, and texts made of facts."""
+"""Tastes of users: segments of similar ones, facts that connect items, and both in words."""

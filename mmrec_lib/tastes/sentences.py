@@ -56,6 +56,20 @@ def taste_text(facts: TasteFacts) -> str | None:
     return told[:1].upper() + told[1:] if told else None
 
 
+def path_text(title: str, relation: str, node: str, node_relation: str) -> str:
+    """A path in words: `Alien: directed by Ridley Scott`, or with two relations `… ; this one: starring Bo`.
+
+    Args:
+        title: Of the item of the history.
+        relation: Of that item to the node.
+        node: What both share.
+        node_relation: Of the recommended item to the node.
+    """
+    first, second = (safe_name(name.replace("_", " ")) for name in (relation, node_relation))
+    told = f"{safe_name(title)}: {first} {safe_name(node)}"
+    return told if first == second else f"{told}; this one: {second}"
+
+
 def _of_categories(facts: TasteFacts) -> str | None:
     names = [(safe_name(name), share) for name, share in facts.categories if safe_name(name)]
     if not names:
