@@ -21,6 +21,7 @@ from mmrec_lib.features.contents import (
     review_vectors,
     snapshot_hash,
 )
+from mmrec_lib.features.graph import graph_vector_features
 from mmrec_lib.features.interactions import (
     GIVEN,
     PARTS,
@@ -140,6 +141,8 @@ def snapshot_contents(
         .unionByName(attribute_tokens(items, features), allowMissingColumns=True)
         .unionByName(graph_tokens(items, lakehouse.read("graph_edge"), features), allowMissingColumns=True)
     )
+    if features.graph_dim:
+        blocks = blocks.unionByName(graph_vector_features(lakehouse, items, features), allowMissingColumns=True)
     return blocks.join(items.select("item_id"), "item_id", "left_semi").select(
         "fit", "feature", "item_id", "tokens", "vector", "latest_ts"
     )

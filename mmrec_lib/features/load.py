@@ -167,7 +167,7 @@ def load_items(lakehouse: Lakehouse, columns: Sequence[str] = ()) -> SnapshotIte
     snapshot_id, cuts = current_snapshot(lakehouse)
     own = lakehouse.read("training_item").where(F.col("snapshot_id") == snapshot_id).select("item_id")
     present = lakehouse.read("item").select(*dict.fromkeys(("item_id", "available", *columns)))
-    items = _sorted_table(lakehouse, "item_id", own.join(present, "item_id"))
+    items = sorted_table(lakehouse, "item_id", own.join(present, "item_id"))
     if not len(items):
         raise NoDataError(
             f"Snapshot {snapshot_id} has no items: all of them were deleted since, or it was made by an earlier "
@@ -191,7 +191,7 @@ def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
     items = load_items(lakehouse)
     own = lakehouse.read("training_user").where(F.col("snapshot_id") == items.snapshot_id)
     present = own.join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
-    users = _sorted_table(lakehouse, "user_id", present.select("user_id", "attributes"))
+    users = sorted_table(lakehouse, "user_id", present.select("user_id", "attributes"))
     user_ids = np.array(users["user_id"].to_pylist(), dtype=np.str_)
     of_users, of_items = IdIndex(user_ids, "users of the snapshot"), IdIndex(items.item_ids, "items of the snapshot")
     parts, num_gone = _load_parts(lakehouse, items.snapshot_id, of_users, of_items)
@@ -237,7 +237,7 @@ def present_profiles(lakehouse: Lakehouse) -> DataFrame:
     return present.withColumn("attributes", F.when(has_more, more).otherwise(F.col("attributes")))
 
 
-def _sorted_table(lakehouse: Lakehouse, key: str, rows: DataFrame) -> pa.Table:
+def sorted_table(lakehouse: Lakehouse, key: str, rows: DataFrame) -> pa.Table:
     """Rows in the order of their ids, sorted here: Spark would need three jobs more for it."""
     batches = list(lakehouse.stream_arrow(key, rows.coalesce(1)))
     table = pa.Table.from_batches(batches) if batches else to_arrow_schema(rows.schema).empty_table()
