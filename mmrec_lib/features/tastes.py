@@ -16,7 +16,7 @@ from mmrec_lib.tastes.columns import fit_to_lists, segments_of, taste_texts
 from mmrec_lib.tastes.segments import NO_SEGMENTS, Segments
 
 # Users that segments are fitted on, about; where there are more, a part of them by hash.
-_FITTED_USERS = 50_000
+_FITTED_USERS = 20_000
 
 
 def with_tastes(lakehouse: Lakehouse, profiles: DataFrame, num_active: int, max_segments: int) -> DataFrame:

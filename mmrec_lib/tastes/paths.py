@@ -183,17 +183,20 @@ def _paths_of_block(
 ) -> list[Ints]:
     """Item of the history, node and both relations, [n, K] each."""
     found = [np.full(items_NK.shape, NO_PATH, dtype=np.int64) for _ in range(4)]
-    # Nodes that a user knows, with the items that have them, the one that weighs most in front.
-    users = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
-    entries, at = _expanded(history.indices.astype(np.int64), nodes)
-    keys = users[entries] * nodes.shape[1] + place_of_node[nodes.indices[at]]
-    order = np.lexsort((history.indices[entries], -history.data[entries], keys))
-    keys, at, known_items = keys[order], at[order], history.indices[entries[order]].astype(np.int64)
     # Nodes of the recommended items.
     rows, places = np.nonzero(items_NK >= 0)
     listed, listed_at = _expanded(items_NK[rows, places], nodes)
     own_items = items_NK[rows, places][listed]
     wanted = rows[listed] * nodes.shape[1] + place_of_node[nodes.indices[listed_at]]
+    # Those of the user's history among them, with the items that have them, the one that weighs most in front.
+    users = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
+    entries, at = _expanded(history.indices.astype(np.int64), nodes)
+    keys = users[entries] * nodes.shape[1] + place_of_node[nodes.indices[at]]
+    sorted_wanted = np.sort(wanted)
+    shared = np.flatnonzero(_taken(sorted_wanted, np.searchsorted(sorted_wanted, keys)) == keys)
+    entries, at, keys = entries[shared], at[shared], keys[shared]
+    order = np.lexsort((history.indices[entries], -history.data[entries], keys))
+    keys, at, known_items = keys[order], at[order], history.indices[entries[order]].astype(np.int64)
     met = np.searchsorted(keys, wanted)
     # An item that is in the history itself is no reason for itself; the next one may be.
     met += _taken(known_items, met) == own_items

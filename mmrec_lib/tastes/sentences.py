@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mmrec_lib.safe_text import mask_secrets, page_text
 
@@ -107,6 +108,7 @@ def _of_ratings(facts: TasteFacts) -> str | None:
     return f"rates {facts.mean_rating:.1f} on average"
 
 
+@lru_cache(maxsize=10_000)
 def safe_name(name: str) -> str:
     """A name of the source as it may stand in a sentence: one line, nothing hidden, no secrets, of bounded length."""
     told = " ".join(mask_secrets(page_text(name)).split())
