@@ -259,17 +259,17 @@ def distilled_scale(catalogue: Catalogue, scored: DataFrame) -> tuple[npt.NDArra
     deviation is that of users with history: how far a new one may be from the mean.
     """
     dim = catalogue.ranker.distilled.shape[1]
+    values = [F.element_at("vector", i + 1) for i in range(dim)]
+    sums = [F.avg(column) for value in values for column in (value, F.pow(value, 2))]
     has_history = F.exists(F.slice("vector", 1, dim), lambda value: value != 0)
-    sums = []
-    for i in range(dim):
-        value = F.element_at("vector", i + 1)
-        of_warm = F.when(has_history, value)
-        sums += [F.avg(F.pow(value, 2)), F.avg(of_warm), F.avg(F.pow(of_warm, 2))]
+    sums.append(F.avg(has_history.cast("double")))
     row = scored.agg(*[column.alias(f"s{place}") for place, column in enumerate(sums)]).collect()[0]
-    moments = np.array([value or 0.0 for value in row], dtype=np.float64).reshape(dim, 3)
+    found = np.array([value or 0.0 for value in row], dtype=np.float64)
+    mean, square, share = found[:-1:2], found[1:-1:2], max(found[-1], np.finfo(np.float64).tiny)
     # Rounded, so that the order of a parallel sum cannot change a list.
-    lengths = np.round(np.sqrt(moments[:, 0]), 6)
-    deviations = np.round(np.sqrt(np.maximum(moments[:, 2] - moments[:, 1] ** 2, 0.0)), 6)
+    lengths = np.round(np.sqrt(square), 6)
+    # Vectors of users without history are zero here and count in neither mean.
+    deviations = np.round(np.sqrt(np.maximum(square / share - (mean / share) ** 2, 0.0)), 6)
     return lengths.astype(np.float32), deviations.astype(np.float32)
 
 
