@@ -63,7 +63,7 @@ class FeaturesConfig(Section):
         max_attribute_blocks: Attributes (and, counted apart, relations of the graph) that are a block of features of
             their own, those of the most items first; all others share one block. The time of a fit grows with blocks.
         graph_dim: Dimensions of the vectors that items get from the knowledge graph over several hops, the block
-            `graph:vectors`; 0 makes none. What the relations tell in one hop are blocks anyhow, and a fit takes the
+            `relations:vectors`; 0 makes none. What the relations tell in one hop are blocks anyhow, and a fit takes the
             longer the more blocks there are.
         graph_hops: Longest walk of these vectors: two steps lead over what items share, four over entities between.
         max_graph_edges: Largest graph that the driver makes these vectors of (about 200 bytes each).

@@ -16,7 +16,7 @@ from mmrec_lib.lakehouse.counts import count_rows
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.graph_vectors import entity_seeds, graph_vectors
 
-GRAPH_VECTORS = "graph:vectors"
+GRAPH_VECTORS = "relations:vectors"
 _COLUMNS = pa.schema([("item_id", pa.string()), ("vector", pa.list_(pa.float32()))])
 
 
