@@ -23,6 +23,7 @@ from mmrec_lib.features.contents import (
     review_vectors,
     snapshot_hash,
 )
+from mmrec_lib.features.graph import graph_vector_features
 from mmrec_lib.features.interactions import Cuts, assign_parts, find_cuts, pair_interactions, weigh_events
 from mmrec_lib.features.profiles import known_events, rating_types, user_profiles
 from mmrec_lib.features.showing import user_attribute_values
@@ -275,6 +276,23 @@ def test_profiles_tell_tastes_of_what_was_liked_and_nothing_of_the_silent(
     assert found["v"]["mean_rating"] == 1.0 and found["v"]["taste"] is None and found["v"]["segment"] is None
     known = ("user_id", "num_events", "event_counts", "history", "seen_item_ids")
     assert {name for name, value in found["silent"].items() if value is not None} == set(known)
+
+
+def test_vectors_of_the_graph_are_a_block_of_the_items_that_it_speaks_of(
+    spark: SparkSession, lakehouse: Lakehouse
+) -> None:
+    source = {"source_path": "graph.tsv", "source_line": 1}
+    edges = [("a", "directed_by", "Ann"), ("b", "directed_by", "Ann"), ("Ann", "studied_at", "x"), ("gone", "r", "Ann")]
+    schema = CONTRACTS["graph_edge"].input_schema
+    rows = [{**dict.fromkeys(schema.names), **source, "head": h, "relation": r, "tail": t} for h, r, t in edges]
+    lakehouse.merge("graph_edge", spark.createDataFrame(rows, schema))
+    items = catalogue(spark, "a", "b", "c")
+    found = graph_vector_features(lakehouse, items, FeaturesConfig(graph_dim=70)).collect()
+    vectors = {row["item_id"]: row["vector"] for row in found}
+    assert vectors.keys() == {"a", "b"} and {row["feature"] for row in found} == {"relations:vectors"}
+    assert sum(one * other for one, other in zip(vectors["a"], vectors["b"], strict=True)) == pytest.approx(1, abs=1e-4)
+    with pytest.raises(NoDataError, match=r"graph_edge has 4 rows, more than features\.max_graph_edges = 3"):
+        graph_vector_features(lakehouse, items, FeaturesConfig(graph_dim=70, max_graph_edges=3))
 
 
 def test_a_review_enters_only_the_fits_whose_cut_it_precedes(spark: SparkSession) -> None:
