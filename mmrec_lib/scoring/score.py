@@ -253,7 +253,7 @@ def _topk_rows(scored: DataFrame) -> DataFrame:
 
 
 def distilled_scale(catalogue: Catalogue, scored: DataFrame) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """How much users use each distilled dimension: [dim] root mean square over users' vectors, and [dim] deviation.
+    """[dim] root mean square of users' vectors in each distilled dimension, and [dim] their deviation in it.
 
     The distilled item vectors are orthonormal; only with these lengths is their cosine a likeness that users see. The
     deviation is that of users with history: how far a new one may be from the mean.

@@ -218,7 +218,7 @@ def _taken(values: Ints, at: Ints) -> Ints:
 
 
 def _expanded(items: Ints, nodes: sparse.csr_matrix) -> tuple[Ints, Ints]:
-    """Which of some items, and which stored position, for each node that an item has."""
+    """Places among some items and stored positions, one of each for every node that an item has."""
     lengths = np.diff(nodes.indptr)[items]
     which = np.repeat(np.arange(len(items)), lengths)
     before = np.concatenate([[0], np.cumsum(lengths)])[:-1]
