@@ -20,7 +20,7 @@ BUDGETS = {
     "train_ranker": 7,
     "evaluate_ranker": 10,
     "promote_ranker": 7,
-    "score_topk": 29,
+    "score_topk": 33,
     "score_lists": 27,
     "build_report": 23,
 }
