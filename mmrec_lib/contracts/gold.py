@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from pyspark.sql.types import ArrayType, DateType, DoubleType, IntegerType, LongType, MapType, StringType
+from pyspark.sql.types import (
+    ArrayType,
+    DateType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+)
 
 from mmrec_lib.contracts.bronze import VECTOR
 from mmrec_lib.contracts.table import Check, Column, TableContract
+
+PATH = StructType([StructField(name, StringType()) for name in ("item_id", "relation", "node", "node_relation")])
 
 USER_TOPK = TableContract(
     name="user_topk",
@@ -51,6 +63,12 @@ USER_TOPK = TableContract(
             "expected_worth",
             DoubleType(),
             "Sum of scoring.worths times probabilities; null without worths.",
+        ),
+        Column(
+            "path",
+            PATH,
+            "The rarest fact that it shares with an item of the history: that item has `relation` to `node`, and this "
+            "one has `node_relation`. Null below the first ranks and where nothing is shared.",
         ),
     ),
     key=("as_of_date", "user_id", "rank"),
@@ -114,12 +132,48 @@ ITEM_VECTOR = TableContract(
     partition_by=("model_version",),
 )
 
+ELICITATION_ITEM = TableContract(
+    name="elicitation_item",
+    layer="gold",
+    comment="Items whose answers would tell most about a new user, in the order to ask in, one slice a date; "
+    "`current_slice` names the one to read.",
+    columns=(
+        Column("as_of_date", DateType(), "Events before this UTC date were known.", required=True),
+        Column("rank", IntegerType(), "From 1: the first one to ask about.", required=True),
+        Column("item_id", StringType(), "The item.", required=True),
+        Column(
+            "gain",
+            DoubleType(),
+            "Share of the variance of a new user's scores that asking about it is expected to remove, after the ones "
+            "before it.",
+            required=True,
+        ),
+        Column(
+            "popularity",
+            DoubleType(),
+            "Place between the least (0) and the most popular item (1) on a logarithmic scale.",
+            required=True,
+        ),
+        Column("model_version", StringType(), "Version of the registered ranker.", required=True),
+    ),
+    key=("as_of_date", "rank"),
+    partition_by=("as_of_date",),
+    checks=(Check("rank_from_1", "rank >= 1"),),
+    retention_days=90,
+    retention_column="as_of_date",
+)
+
 CURRENT_SLICE = TableContract(
     name="current_slice",
     layer="gold",
     comment="The slice of each published table that readers should take: what the last run published.",
     columns=(
-        Column("table_name", StringType(), "user_topk, item_neighbor, user_vector or item_vector.", required=True),
+        Column(
+            "table_name",
+            StringType(),
+            "user_topk, item_neighbor, user_vector, item_vector or elicitation_item.",
+            required=True,
+        ),
         Column(
             "as_of_date", DateType(), "Date of its slice; of vectors, the date they were computed for.", required=True
         ),
@@ -232,6 +286,7 @@ GOLD = (
     ITEM_NEIGHBOR,
     USER_VECTOR,
     ITEM_VECTOR,
+    ELICITATION_ITEM,
     CURRENT_SLICE,
     ITEM_TOPK,
     AUDIENCE_TOPK,

@@ -177,10 +177,12 @@ HISTORY_ITEM = StructType(
     ]
 )
 
+NAMED_SHARE = StructType([StructField("name", StringType()), StructField("share", DoubleType())])
+
 USER_PROFILE = TableContract(
     name="user_profile",
     layer="silver",
-    comment="What is known of each user before as_of: history, seen items, attributes and pooled content.",
+    comment="What is known of each user before as_of: history, seen items, attributes and tastes.",
     columns=(
         Column("user_id", StringType(), "The user.", required=True),
         Column("num_events", LongType(), "Events before as_of.", required=True),
@@ -190,6 +192,28 @@ USER_PROFILE = TableContract(
         Column("mean_price", DoubleType(), "Mean price of the items acted on, weighted."),
         Column("history", ArrayType(HISTORY_ITEM), "Items acted on, with summed weight, latest first.", required=True),
         Column("seen_item_ids", ArrayType(StringType()), "Items not to be recommended again, sorted.", required=True),
+        Column("price_variance", DoubleType(), "Variance of those prices, weighted likewise; null without one."),
+        Column(
+            "price_quartiles",
+            ArrayType(DoubleType()),
+            "Lower and upper quartile of the prices of the items acted on; null without one.",
+        ),
+        Column("num_ratings", LongType(), "Items rated, in events or reviews; null without one."),
+        Column("mean_rating", DoubleType(), "Mean of the latest rating of each item; null without one."),
+        Column("rating_variance", DoubleType(), "Their variance (0 of one rating)."),
+        Column(
+            "top_categories",
+            ArrayType(NAMED_SHARE),
+            "Up to 5 categories with their shares of the weight, which an item divides among its categories, the "
+            "largest in front; null without one.",
+        ),
+        Column("top_brands", ArrayType(NAMED_SHARE), "Up to 5 brands likewise."),
+        Column(
+            "segment",
+            StringType(),
+            "Cluster of users by their categories, named after those that set it apart; null without a category.",
+        ),
+        Column("taste", StringType(), "Short text of counted facts; null without history, or where nothing is known."),
     ),
     key=("user_id",),
 )

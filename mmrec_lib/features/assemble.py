@@ -21,6 +21,7 @@ from mmrec_lib.features.contents import (
     review_vectors,
     snapshot_hash,
 )
+from mmrec_lib.features.graph import graph_vector_features
 from mmrec_lib.features.interactions import (
     GIVEN,
     PARTS,
@@ -30,8 +31,9 @@ from mmrec_lib.features.interactions import (
     weigh_events,
 )
 from mmrec_lib.features.outcomes import possible_outcomes
-from mmrec_lib.features.profiles import known_events, user_profiles
+from mmrec_lib.features.profiles import known_events, rating_types, user_profiles
 from mmrec_lib.features.splits import require_parts, split_parts
+from mmrec_lib.features.tastes import with_tastes
 from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.counts import count_rows
@@ -121,7 +123,7 @@ def assemble(
     where = {"snapshot_id": snapshot_id}
     tag = F.lit(snapshot_id).alias("snapshot_id")
     known = known_events(parted, cuts, refit_on_valid=refit_on_valid)
-    profiles = user_profiles(users, items, known, features.max_history)
+    profiles = user_profiles(users, items, known, rating_types(event_types), features)
     content_rows = contents.select(tag, *contents.columns)
     pair_rows = interactions.select(tag, *interactions.columns)
     with lakehouse.many_rows(max(num_rows, counts["interactions"])):
@@ -131,7 +133,7 @@ def assemble(
                 lambda: lakehouse.replace_slice("training_interaction", Staged(pair_rows), where),
                 lambda: lakehouse.replace_slice("training_item", Staged(items.select(tag, "item_id")), where),
                 lambda: _write_users(lakehouse, snapshot_id, users),
-                lambda: _write_profiles(lakehouse, profiles, users),
+                lambda: _write_profiles(lakehouse, profiles, users, counts["users"], features),
             ]
         )
     _write_snapshot_row(lakehouse, snapshot_id, cuts, counts)
@@ -154,6 +156,8 @@ def snapshot_contents(
         .unionByName(attribute_tokens(items, features), allowMissingColumns=True)
         .unionByName(graph_tokens(items, lakehouse.read("graph_edge"), features), allowMissingColumns=True)
     )
+    if features.graph_dim:
+        blocks = blocks.unionByName(graph_vector_features(lakehouse, items, features), allowMissingColumns=True)
     return blocks.join(items.select("item_id"), "item_id", "left_semi").select(
         "fit", "feature", "item_id", "tokens", "vector", "latest_ts"
     )
@@ -169,9 +173,13 @@ def _counts(interactions: DataFrame, num_items: int) -> dict[str, int]:
     return counts | {f"{part}_interactions": int(row[part]) for part in PARTS}
 
 
-def _write_profiles(lakehouse: Lakehouse, profiles: DataFrame, users: DataFrame) -> None:
+def _write_profiles(
+    lakehouse: Lakehouse, profiles: DataFrame, users: DataFrame, num_active: int, features: FeaturesConfig
+) -> None:
     gone = lakehouse.read("user_profile").join(users, "user_id", "left_anti")
-    lakehouse.merge("user_profile", Staged(lakehouse.stage("user_profile", profiles)), delete_keys=gone)
+    measured = lakehouse.stage("measured_profile", profiles)
+    tasted = with_tastes(lakehouse, measured, num_active, features.max_segments)
+    lakehouse.merge("user_profile", tasted, delete_keys=gone)
 
 
 def _write_users(lakehouse: Lakehouse, snapshot_id: str, users: DataFrame) -> None:

@@ -56,9 +56,17 @@ class FeaturesConfig(Section):
             users, of the items or of the users.
         valid_share: Share that follows as valid; the rest is test.
         max_history: Items kept in a user's history, latest first; scoring sees no more.
+        brand_attribute: Attribute of items that names their brand in profiles; as `showing.brand_attribute`.
+        max_segments: Segments that users are divided into by their categories, at most; their number follows from the
+            data. 0 makes none.
         max_interactions: Largest number of user-item pairs that one training machine takes (about 40 bytes each).
         max_attribute_blocks: Attributes (and, counted apart, relations of the graph) that are a block of features of
             their own, those of the most items first; all others share one block. The time of a fit grows with blocks.
+        graph_dim: Dimensions of the vectors that items get from the knowledge graph over several hops, the block
+            `relations:vectors`; 0 makes none. What the relations tell in one hop are blocks anyhow, and a fit takes the
+            longer the more blocks there are.
+        graph_hops: Longest walk of these vectors: two steps lead over what items share, four over entities between.
+        max_graph_edges: Largest graph that the driver makes these vectors of (about 200 bytes each).
         min_block_share: Share of the items that an attribute must tell apart to be a block of its own.
     """
 
@@ -72,8 +80,13 @@ class FeaturesConfig(Section):
     train_share: float = Field(default=0.8, gt=0, lt=1)
     valid_share: float = Field(default=0.1, gt=0, lt=1)
     max_history: int = Field(default=2000, ge=1)
+    brand_attribute: str = Field(default="brand", min_length=1)
+    max_segments: int = Field(default=8, ge=0)
     max_interactions: int = Field(default=100_000_000, ge=1)
     max_attribute_blocks: int = Field(default=24, ge=0)
+    graph_dim: int = Field(default=0, ge=0, le=1024)
+    graph_hops: int = Field(default=4, ge=1, le=16)
+    max_graph_edges: int = Field(default=20_000_000, ge=1)
     min_block_share: float = Field(default=0.02, ge=0, le=1)
 
     @model_validator(mode="after")

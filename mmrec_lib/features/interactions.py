@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.acts import NO_TIME, Span, count_acts_once, countable
 from mmrec_lib.features.config import AUTO, BY_TIME, BY_USER_TIME, FeaturesConfig
-from mmrec_lib.features.outcomes import OUTCOME_COLUMNS, OUTCOME_PARTS, Outcome, part_outcomes
+from mmrec_lib.features.outcomes import OUTCOME_PARTS, Outcome, part_outcomes
 from mmrec_lib.ingest.config import EventTypeConfig
 
 PARTS = ("train", "valid", "test")
@@ -68,8 +68,8 @@ def weigh_events(
         with_outcomes: Keep what outcomes need besides.
 
     Returns:
-        user_id, item_id, event_type, event_ts, split, weight (double, may be 0 or below), is_seen
-        (boolean, whether the event still hides its item on that date); with outcomes also value and seconds.
+        user_id, item_id, event_type, event_ts, split, value, weight (double, may be 0 or below), is_seen
+        (boolean, whether the event still hides its item on that date); with outcomes also seconds.
 
     Raises:
         NoDataError: When no declared type occurs.
@@ -91,9 +91,10 @@ def weigh_events(
         "event_type",
         "event_ts",
         "split",
+        "value",
         weight.alias("weight"),
         _by_type(present, lambda kind: _is_hidden(kind, as_of)).alias("is_seen"),
-        *(OUTCOME_COLUMNS if with_outcomes else ()),
+        *(["seconds"] if with_outcomes else []),
     )
     return count_acts_once(weighted, present, span.types)
 

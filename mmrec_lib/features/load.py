@@ -33,6 +33,8 @@ Outcomes = Mapping[str, Mapping[str, PairValues]]
 """What followed, by part (valid and test) and name of the outcome."""
 _PAIRS = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
 _QUANTITIES = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.float64())]))
+SEGMENT_ATTRIBUTE = "taste_segment"
+"""Attribute of users that holds their segment, see `present_profiles`."""
 FIT_PARTS = {"fit1": ("train",), "fit2": ("train", "valid"), "fit3": ("train", "valid", "test")}
 
 
@@ -177,7 +179,7 @@ def load_items(lakehouse: Lakehouse, columns: Sequence[str] = ()) -> SnapshotIte
     snapshot_id, cuts = current_snapshot(lakehouse)
     own = lakehouse.read("training_item").where(F.col("snapshot_id") == snapshot_id).select("item_id")
     present = lakehouse.read("item").select(*dict.fromkeys(("item_id", "available", *columns)))
-    items = _sorted_table(lakehouse, "item_id", own.join(present, "item_id"))
+    items = sorted_table(lakehouse, "item_id", own.join(present, "item_id"))
     if not len(items):
         raise NoDataError(
             f"Snapshot {snapshot_id} has no items: all of them were deleted since, or it was made by an earlier "
@@ -201,7 +203,7 @@ def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
     items = load_items(lakehouse)
     own = lakehouse.read("training_user").where(F.col("snapshot_id") == items.snapshot_id)
     present = own.join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
-    users = _sorted_table(lakehouse, "user_id", present.select("user_id", "attributes"))
+    users = sorted_table(lakehouse, "user_id", present.select("user_id", "attributes"))
     user_ids = np.array(users["user_id"].to_pylist(), dtype=np.str_)
     of_users, of_items = IdIndex(user_ids, "users of the snapshot"), IdIndex(items.item_ids, "items of the snapshot")
     parts, outcomes, num_gone = _load_parts(lakehouse, items.snapshot_id, of_users, of_items)
@@ -228,12 +230,27 @@ def load_fit_contents(lakehouse: Lakehouse, items: SnapshotItems, fit: str) -> d
     return {name: content for (_, name), content in sorted(contents.items(), key=lambda entry: entry[0][1])}
 
 
+def load_tokens(lakehouse: Lakehouse, items: SnapshotItems) -> dict[str, Content]:
+    """Read the token blocks of a snapshot by name, for all its items; vectors are not read."""
+    of_items = IdIndex(items.item_ids, "items of the snapshot")
+    contents, _ = _load_contents(lakehouse, items.snapshot_id, of_items, (ALL_FITS,), with_vectors=False)
+    return {name: content for (_, name), content in contents.items()}
+
+
 def present_profiles(lakehouse: Lakehouse) -> DataFrame:
-    """Profiles of the users that the store still has; those of users deleted since are left out."""
-    return lakehouse.read("user_profile").join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
+    """Profiles of the users that the store still has; those of users deleted since are left out.
+
+    Their segment is among their attributes, as `SEGMENT_ATTRIBUTE`, so that rules and audiences may ask for it; an
+    attribute of that name that the source brings stands.
+    """
+    present = lakehouse.read("user_profile").join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
+    given = F.coalesce("attributes", F.create_map().cast("map<string,string>"))
+    has_more = F.col("segment").isNotNull() & ~F.map_contains_key(given, F.lit(SEGMENT_ATTRIBUTE))
+    more = F.map_concat(given, F.create_map(F.lit(SEGMENT_ATTRIBUTE), F.col("segment")))
+    return present.withColumn("attributes", F.when(has_more, more).otherwise(F.col("attributes")))
 
 
-def _sorted_table(lakehouse: Lakehouse, key: str, rows: DataFrame) -> pa.Table:
+def sorted_table(lakehouse: Lakehouse, key: str, rows: DataFrame) -> pa.Table:
     """Rows in the order of their ids, sorted here: Spark would need three jobs more for it."""
     batches = list(lakehouse.stream_arrow(key, rows.coalesce(1)))
     table = pa.Table.from_batches(batches) if batches else to_arrow_schema(rows.schema).empty_table()
@@ -313,11 +330,18 @@ def _map_entries(maps: pa.MapArray) -> Iterator[tuple[str, npt.NDArray[np.intp],
 
 
 def _load_contents(
-    lakehouse: Lakehouse, snapshot_id: str, of_items: IdIndex, fits: Sequence[str] | None = None
+    lakehouse: Lakehouse,
+    snapshot_id: str,
+    of_items: IdIndex,
+    fits: Sequence[str] | None = None,
+    *,
+    with_vectors: bool = True,
 ) -> tuple[dict[tuple[str, str], Content], dict[tuple[str, str], npt.NDArray[np.float64]]]:
     """Contents by fit and feature, and the times of those that have some; see `leakage.ContentTimes`."""
     rows = lakehouse.read("training_content").where(F.col("snapshot_id") == snapshot_id)
     rows = rows if fits is None else rows.where(F.col("fit").isin(*fits))
+    if not with_vectors:
+        rows = rows.where(F.col("tokens").isNotNull()).withColumn("vector", F.lit(None).cast("array<float>"))
     vectors: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
     tokens: dict[tuple[str, str], list[list[str]]] = {}
     times: dict[tuple[str, str], npt.NDArray[np.float64]] = {}

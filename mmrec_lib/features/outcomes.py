@@ -15,8 +15,6 @@ from mmrec_lib.models.heads_settings import HeadsSettings
 
 OUTCOME_PARTS = ("valid", "test")
 """Parts whose outcomes are kept: nothing learns from those of train, which the first stage has seen."""
-OUTCOME_COLUMNS = ("value", "seconds")
-"""Columns of events that outcomes need besides their type and time."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def possible_outcomes(
 def part_outcomes(outcomes: Sequence[Outcome], part: str, view_seconds_full: float | None) -> Column:
     """Aggregate of the events of a pair: a map from outcome to 1 or to its quantity; null without any.
 
-    The events need the columns of `OUTCOME_COLUMNS`; those without weight tell nothing, as they are no interactions.
+    The events need the columns `value` and `seconds`; those without weight tell nothing, as they are no interactions.
     """
     entries: list[Column] = []
     for outcome in outcomes:

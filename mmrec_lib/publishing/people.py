@@ -13,6 +13,7 @@ from mmrec_lib.features.load import present_profiles
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.publishing.slices import current_rows
 from mmrec_lib.reporting.data import Card, HistoryItem, Neighbors, Recommendation, ShownUser
+from mmrec_lib.tastes.sentences import path_text
 
 _NUM_SHOWN = 12
 _MIN_HISTORY = 8
@@ -25,7 +26,7 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
     if limit == 0:
         return []
     profiles = present_profiles(lakehouse).select(
-        "user_id", "attributes", "num_events", F.size("history").alias("length")
+        "user_id", "attributes", "num_events", F.size("history").alias("length"), "taste"
     )
     by_hash = F.xxhash64("user_id")
     cold = profiles.where(F.col("length") == 0).orderBy(by_hash).limit(1).collect()
@@ -44,7 +45,8 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
     histories = _grouped(
         lakehouse.read("user_profile").where(of_chosen).select("user_id", F.explode("history.item_id").alias("item_id"))
     )
-    shown_ids = {row["item_id"] for rows in lists.values() for row in rows[:_NUM_SHOWN]}
+    shown = [row for rows in lists.values() for row in rows[:_NUM_SHOWN]]
+    shown_ids = {row["item_id"] for row in shown} | {row["path"]["item_id"] for row in shown if row["path"] is not None}
     cards = load_cards(lakehouse, shown_ids | {row["item_id"] for rows in events.values() for row in rows})
     all_ids = {row["item_id"] for group in (lists, histories) for rows in group.values() for row in rows}
     categories = _first_categories(lakehouse, all_ids)
@@ -55,6 +57,7 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
             num_events=int(row["num_events"]),
             num_history=int(row["length"]),
             attributes=dict(row["attributes"] or {}),
+            taste=row["taste"],
             history=[
                 HistoryItem(
                     cards[e["item_id"]],
@@ -64,7 +67,9 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
                 for e in events.get(user_id, [])
             ],
             recommendations=[
-                Recommendation(int(r["rank"]), cards[r["item_id"]], float(r["score"]), dict(r["source_shares"]))
+                Recommendation(
+                    int(r["rank"]), cards[r["item_id"]], float(r["score"]), dict(r["source_shares"]), _path(r, cards)
+                )
                 for r in lists.get(user_id, [])[:_NUM_SHOWN]
             ],
             history_categories=_shares(histories.get(user_id, []), categories),
@@ -72,6 +77,14 @@ def shown_users(lakehouse: Lakehouse, limit: int) -> list[ShownUser]:
         )
         for user_id, row in chosen.items()
     ]
+
+
+def _path(row: Any, cards: Mapping[str, Card]) -> str | None:
+    path = row["path"]
+    if path is None:
+        return None
+    card = cards[path["item_id"]]
+    return path_text(card.title or card.item_id, path["relation"], path["node"], path["node_relation"])
 
 
 def _latest_events(lakehouse: Lakehouse, of_chosen: Any) -> DataFrame:

@@ -43,12 +43,14 @@ class Recommendation:
         card: The item.
         score: Ranking score.
         shares: What each source adds to the score, with `residual`; may be negative.
+        path: The fact that it shares with an item of the history, in words; None where nothing is shared.
     """
 
     rank: int
     card: Card
     score: float
     shares: Mapping[str, float] = field(default_factory=dict)
+    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class ShownUser:
         is_warm: False for a user without history in the model's training.
         num_events: Events of the user before as_of.
         num_history: Different items in the whole history, of which `history` lists the latest.
-        attributes: What the source tells of the user.
+        attributes: What the source tells of the user, and the segment.
+        taste: Short text of counted facts; None where nothing is known.
         history: Latest first; a dozen are shown.
         recommendations: Best first; a dozen are shown.
         history_categories: Share of each category in the whole history, 0 to 1; empty without categories.
@@ -72,6 +75,7 @@ class ShownUser:
     num_events: int = 0
     num_history: int = 0
     attributes: Mapping[str, str] = field(default_factory=dict)
+    taste: str | None = None
     history: Sequence[HistoryItem] = ()
     recommendations: Sequence[Recommendation] = ()
     history_categories: Mapping[str, float] = field(default_factory=dict)

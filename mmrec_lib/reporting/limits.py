@@ -15,7 +15,7 @@ MAX_ENTRIES = 2_000
 _MAX_SEEN = 20_000
 _MAX_ID_CHARACTERS = 200
 # Fields whose markup goes, as it goes before they become contents; others are shown as they came.
-_SHOP_TEXTS = frozenset({"title", "caption", "item_title", "transcript"})
+_SHOP_TEXTS = frozenset({"title", "caption", "item_title", "transcript", "path", "taste"})
 
 
 def bounded(data: Any, max_entries: int = MAX_ENTRIES) -> Any:

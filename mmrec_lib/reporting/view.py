@@ -135,17 +135,18 @@ def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnail
     names = {source: SOURCE_NAMES.get(source, label(source)) for source in colors}
     taste = _taste(user.history_categories, user.recommended_categories)
     history = _history(user.history, thumbnails)
+    facts = [("events", count(user.num_events)), *((label(key), value) for key, value in user.attributes.items())]
     return UserView(
         user_id=user.user_id,
         kind="with history" if user.is_warm else "new",
-        facts=[("events", count(user.num_events)), *((label(key), value) for key, value in user.attributes.items())],
+        facts=facts if user.taste is None else [*facts, ("taste", user.taste)],
         history=history[:NUM_HISTORY],
         more_history=max(user.num_history, len(history)) - len(history[:NUM_HISTORY]),
         recommendations=[
             Listed(
                 image_of(line.card, thumbnails),
                 str(line.rank),
-                f"score {line.score:.2f}",
+                f"score {line.score:.2f}" + ("" if line.path is None else f", as {line.path}"),
                 share_strips(line.shares, colors, names),
             )
             for line in user.recommendations[:NUM_RECOMMENDATIONS]

@@ -25,12 +25,13 @@ from mmrec_lib.models.ids import IdIndex, Mapped
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reranking.facts import ItemFacts
 from mmrec_lib.showing.item_rules import ItemRules
+from mmrec_lib.tastes.paths import ItemNodes
 from mmrec_lib.topk.approximate import ApproximateIndex
 from mmrec_lib.topk.items import PreparedItems, prepare_items
 from mmrec_lib.topk.selection import NO_ITEM
 
 _VECTORS, _ITEMS, _MODEL, _RULES, _FACTS = "item_vectors.npy", "items.arrow", "model", "rules", "facts"
-_INDEX = "index"
+_INDEX, _NODES = "index", "nodes"
 _READ_AT_ONCE = 1 << 20
 
 
@@ -44,6 +45,7 @@ class Catalogue:
         item_vectors: [I, dim] float32.
         rules: What may be shown to whom.
         facts: Facts for re-ranking; None where lists are not re-ranked.
+        nodes: Facts that items share, for paths; None where there are none or none are asked for.
         index: Index of approximate search; None where search is exact.
     """
 
@@ -52,6 +54,7 @@ class Catalogue:
     item_vectors: npt.NDArray[np.float32]
     rules: ItemRules
     facts: ItemFacts | None = None
+    nodes: ItemNodes | None = None
     index: ApproximateIndex | None = None
 
     @cached_property
@@ -131,6 +134,7 @@ def build_catalogue(
     load_contents: Callable[[], Mapping[str, Content]],
     rules: ItemRules,
     facts: ItemFacts | None = None,
+    nodes: ItemNodes | None = None,
     *,
     is_of_fit: bool = False,
 ) -> Catalogue:
@@ -142,6 +146,7 @@ def build_catalogue(
         load_contents: Loads the contents of all its items; called only where an item needs them.
         rules: What may be shown to whom, in the catalogue's order.
         facts: Facts for re-ranking.
+        nodes: Facts for paths.
         is_of_fit: True where the snapshot is that of the fit, so that the model's vectors are those of today's content.
     """
     known = Mapped(items.item_ids, ranker.item_index)
@@ -157,7 +162,7 @@ def build_catalogue(
             name: Content(name, c.kind, c.matrix[rows], c.has[rows], c.tokens) for name, c in load_contents().items()
         }
         vectors[rows] = ranker.item_vectors_from_content(contents, len(rows))
-    return Catalogue(ranker, items.item_ids, vectors, rules, facts)
+    return Catalogue(ranker, items.item_ids, vectors, rules, facts, nodes)
 
 
 def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> dict[str, str]:
@@ -172,6 +177,9 @@ def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> dict[s
         if catalogue.facts is not None:
             (folder / _FACTS).mkdir()
             catalogue.facts.save(folder / _FACTS)
+        if catalogue.nodes is not None:
+            (folder / _NODES).mkdir()
+            catalogue.nodes.save(folder / _NODES)
         if catalogue.index is not None:
             catalogue.index.save(folder / _INDEX)
         pyarrow.fs.copy_files(str(folder), uri)
@@ -213,6 +221,7 @@ def load_catalogue(uri: str) -> Catalogue:
         item_vectors=np.load(local / _VECTORS, mmap_mode="r"),
         rules=ItemRules.load(local / _RULES),
         facts=ItemFacts.load(local / _FACTS) if (local / _FACTS).exists() else None,
+        nodes=ItemNodes.load(local / _NODES) if (local / _NODES).exists() else None,
         index=ApproximateIndex.load(local / _INDEX) if (local / _INDEX).exists() else None,
     )
 

@@ -21,6 +21,8 @@ class ListConfig(Section):
         num_reasons: Items of the history that an explanation names, at most.
         worths: Worth of each outcome that the ranker has a head for, such as `purchase: 10`, or of one unit of a
             quantity. With worths, candidates are ordered by their sum times probabilities.
+        path_reasons: Name a fact that an explained item shares with one of the history (`user_topk.path`), where the
+            items have such facts: relations of the graph, categories and other attributes that are no numbers.
         items_per_block: Items that a worker prepares for search at once (about 10 bytes a dimension and item, beside
             the model and the vectors themselves). A larger catalogue is cut into blocks whose lists are merged; the
             lists are the same.
@@ -30,6 +32,7 @@ class ListConfig(Section):
     explained_ranks: int = Field(default=12, ge=0)
     num_reasons: int = Field(default=3, ge=0)
     worths: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    path_reasons: bool = True
     items_per_block: int = Field(default=1_000_000, ge=1)
 
     @model_validator(mode="after")
@@ -47,6 +50,7 @@ class ScoringConfig(ListConfig):
 
     Attributes:
         num_neighbors: Neighbours an item.
+        num_questions: Items in `elicitation_item`, at most; 0 leaves it empty.
         users_per_task: Users that one task scores.
         max_catalogue_items: Largest catalogue that the driver makes vectors of (4 bytes a dimension and item).
         only_affected: While model, catalogue, rules and settings are those of the published lists, score only users of
@@ -58,6 +62,7 @@ class ScoringConfig(ListConfig):
     """
 
     num_neighbors: int = Field(default=20, ge=1)
+    num_questions: int = Field(default=20, ge=0)
     users_per_task: int = Field(default=20_000, ge=1)
     max_catalogue_items: int = Field(default=5_000_000, ge=1)
     only_affected: bool = True

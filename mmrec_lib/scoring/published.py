@@ -43,8 +43,15 @@ def published_slices(lakehouse: Lakehouse) -> dict[str, PublishedSlice]:
 
 def name_slices(lakehouse: Lakehouse, slices: Mapping[str, PublishedSlice]) -> None:
     """Name the slices that readers should take, in one commit; to be called after all of them were written."""
+    versions = lakehouse.data_versions(tuple(slices))
     rows = [
-        (name, new.day, new.version, {**new.input_hashes, _TABLE_VERSION: str(lakehouse.data_version(name))})
+        # A table that never had a row has no version.
+        (
+            name,
+            new.day,
+            new.version,
+            {**new.input_hashes, **({} if versions[name] is None else {_TABLE_VERSION: str(versions[name])})},
+        )
         for name, new in slices.items()
     ]
     lakehouse.merge("current_slice", lakehouse.spark.createDataFrame(rows, CURRENT_SLICE.input_schema))

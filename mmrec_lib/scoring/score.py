@@ -18,9 +18,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.contracts.gold import ITEM_VECTOR
+from mmrec_lib.contracts.gold import ELICITATION_ITEM, ITEM_VECTOR
 from mmrec_lib.errors import ModelError, ShowingError
-from mmrec_lib.features.load import SnapshotItems, load_fit_contents, load_items, present_profiles
+from mmrec_lib.features.load import SnapshotItems, load_fit_contents, load_items, load_tokens, present_profiles
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -37,8 +37,10 @@ from mmrec_lib.scoring.checks import NewLists, check_before_publishing, check_ca
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.list_rules import LISTS, SHORT
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
+from mmrec_lib.scoring.path_nodes import nodes_of_contents
 from mmrec_lib.scoring.probabilities import COLUMNS as HEAD_COLUMNS
 from mmrec_lib.scoring.published import PublishedSlice, name_slices, published_slices
+from mmrec_lib.scoring.questions import question_rows
 from mmrec_lib.scoring.shown_items import content_space, item_columns, item_facts, load_controls, load_rules, new_items
 from mmrec_lib.scoring.users import SCORED, SHARES, ScoringTask, score_profiles
 from mmrec_lib.showing.config import ShowingConfig
@@ -57,9 +59,9 @@ READS = (
     "user_control",
     "registry:champion",
 )
-SLICED = ("user_topk", "item_neighbor", "user_vector", "item_vector")
+SLICED = ("user_topk", "item_neighbor", "user_vector", "item_vector", "elicitation_item")
 WRITES = (*SLICED, "current_slice")
-_OF_ENTRIES = ("item_ids", "scores", "shares", "reasons", "propensities", *HEAD_COLUMNS)
+_OF_ENTRIES = ("item_ids", "scores", "shares", "reasons", "propensities", *HEAD_COLUMNS, "paths")
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,16 @@ def _hashes_of(settings: ScoringSettings) -> dict[str, str]:
     """Hashes of what lists follow from besides the catalogue: settings of lists, and the code that makes them."""
     chosen = {
         "lists": settings.scoring.model_dump(
-            include={"k", "explained_ranks", "num_reasons", "num_neighbors", "search", "worths"}
+            include={
+                "k",
+                "explained_ranks",
+                "num_reasons",
+                "num_neighbors",
+                "num_questions",
+                "search",
+                "worths",
+                "path_reasons",
+            }
         ),
         "approximate": settings.scoring.approximate.model_dump(),
         "reranking": settings.reranking.model_dump(mode="json"),
@@ -214,7 +225,9 @@ def _catalogue(
         brand = settings.showing.brand_attribute
         facts = item_facts(items, lambda: content_space(contents()), settings.reranking, brand)
         facts = replace(facts, is_new=new_items(items.item_ids, ranker))
-    return build_catalogue(ranker, items, contents, rules, facts, is_of_fit=is_of_fit)
+    asks_nodes = settings.scoring.path_reasons and settings.scoring.explained_ranks > 0
+    nodes = nodes_of_contents(load_tokens(lakehouse, items), len(items.item_ids)) if asks_nodes else None
+    return build_catalogue(ranker, items, contents, rules, facts, nodes, is_of_fit=is_of_fit)
 
 
 def _writes_of_users(
@@ -252,20 +265,29 @@ def _topk_rows(scored: DataFrame) -> DataFrame:
         F.col("entry.probabilities").alias("probabilities"),
         F.col("entry.expected_values").alias("expected_values"),
         F.col("entry.expected_worths").alias("expected_worth"),
+        F.col("entry.paths").alias("path"),
     )
 
 
-def distilled_scale(catalogue: Catalogue, scored: DataFrame) -> npt.NDArray[np.float32]:
-    """[dim] how much users use each distilled dimension: root mean square over users' vectors.
+def distilled_scale(catalogue: Catalogue, scored: DataFrame) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """[dim] root mean square of users' vectors in each distilled dimension, and [dim] their deviation in it.
 
-    The distilled item vectors are orthonormal; only with these lengths is their cosine a likeness that users see.
+    The distilled item vectors are orthonormal; only with these lengths is their cosine a likeness that users see. The
+    deviation is that of users with history: how far a new one may be from the mean.
     """
     dim = catalogue.ranker.distilled.shape[1]
-    squares = [F.avg(F.pow(F.element_at("vector", i + 1), 2)).alias(f"s{i}") for i in range(dim)]
-    row = scored.agg(*squares).collect()[0]
+    values = [F.element_at("vector", i + 1) for i in range(dim)]
+    sums = [F.avg(column) for value in values for column in (value, F.pow(value, 2))]
+    has_history = F.exists(F.slice("vector", 1, dim), lambda value: value != 0)
+    sums.append(F.avg(has_history.cast("double")))
+    row = scored.agg(*[column.alias(f"s{place}") for place, column in enumerate(sums)]).collect()[0]
+    found = np.array([value or 0.0 for value in row], dtype=np.float64)
+    mean, square, share = found[:-1:2], found[1:-1:2], max(found[-1], np.finfo(np.float64).tiny)
     # Rounded, so that the order of a parallel sum cannot change a list.
-    lengths = np.sqrt(np.array([row[f"s{i}"] or 0.0 for i in range(dim)], dtype=np.float64))
-    return np.asarray(np.round(lengths, 6), dtype=np.float32)
+    lengths = np.round(np.sqrt(square), 6)
+    # Vectors of users without history are zero here and count in neither mean.
+    deviations = np.round(np.sqrt(np.maximum(square / share - (mean / share) ** 2, 0.0)), 6)
+    return lengths.astype(np.float32), deviations.astype(np.float32)
 
 
 def _write_items(
@@ -290,7 +312,11 @@ def _write_items(
         Staged(lakehouse.from_arrow(vectors, ITEM_VECTOR)),
         {"model_version": champion.version},
     )
-    scale = distilled_scale(catalogue, scored)
+    scale, deviation = distilled_scale(catalogue, scored)
+    questions = question_rows(catalogue, deviation, config.num_questions, day, champion.version)
+    lakehouse.replace_slice(
+        "elicitation_item", Staged(lakehouse.from_arrow(questions, ELICITATION_ITEM)), {"as_of_date": day}
+    )
     found = neighbors_over_partitions(lakehouse.spark, catalogue_uri, num_items, scale, config.num_neighbors)
     neighbors = found.select(
         F.lit(day).alias("as_of_date"), *found.columns, F.lit(champion.version).alias("model_version")

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, LongType, MapType, StringType, StructField, StructType
 from scipy import sparse
 
@@ -34,6 +35,7 @@ from mmrec_lib.scoring.second_stage import in_second_stage
 from mmrec_lib.showing.controls import user_blocks
 from mmrec_lib.showing.item_rules import UserLimits
 from mmrec_lib.showing.pins import place_pins
+from mmrec_lib.tastes.paths import PATH, best_paths
 from mmrec_lib.topk.exact import search
 from mmrec_lib.topk.items import PreparedItems
 from mmrec_lib.topk.merging import merge_lists
@@ -55,9 +57,10 @@ SCORED = StructType(
         StructField("probabilities", ArrayType(SHARES)),
         StructField("expected_values", ArrayType(SHARES)),
         StructField("expected_worths", ArrayType(DoubleType())),
+        StructField("paths", ArrayType(from_arrow_type(PATH))),
     ]
 )
-"""One row a user: vector, items and scores best first, and for the first of them shares and items of the history.
+"""One row a user: vector, items and scores best first; for the first of them shares, items of the history and paths.
 
 Of the input pass through: seen_item_ids, which checks look at, and input_hash, see `affected`.
 """
@@ -275,6 +278,7 @@ def _finished(
             shares,
             reasons,
             *head_columns(candidates, top.indices, users, catalogue, config.worths),
+            _paths(catalogue, batch, top, config),
         ],
         names=SCORED.names,
     )
@@ -351,6 +355,17 @@ def _explained(
         lists_of_rows(_maps(values[is_filled], names), lengths),
         lists_of_rows(_reasons(catalogue, users, explained.pulls, in_model, is_filled, config.num_reasons), lengths),
     )
+
+
+def _paths(catalogue: Catalogue, batch: pa.RecordBatch, top: TopItems, config: ListConfig) -> pa.ListArray:
+    """The best path to each of the first items of each list."""
+    if catalogue.nodes is None or not config.explained_ranks:
+        return pa.nulls(batch.num_rows).cast(pa.list_(PATH))
+    indices = top.indices[:, : config.explained_ranks]
+    is_filled = indices != NO_ITEM
+    found = best_paths(history_of_today(batch, catalogue), indices, catalogue.nodes)
+    paths = found.arrow(is_filled, catalogue.nodes, catalogue.arrow_ids)
+    return lists_of_rows(paths, is_filled.sum(axis=1))
 
 
 def _maps(values: NDArray[np.float64], names: list[str]) -> pa.MapArray:

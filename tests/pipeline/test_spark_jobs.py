@@ -16,11 +16,11 @@ BUDGETS = {
     "extract_text": 17,
     "embed_content": 23,
     "extract_opinions": 13,
-    "assemble_snapshot": 35,
+    "assemble_snapshot": 36,
     "train_ranker": 7,
     "evaluate_ranker": 10,
     "promote_ranker": 7,
-    "score_topk": 29,
+    "score_topk": 33,
     "score_lists": 27,
     "build_report": 23,
 }

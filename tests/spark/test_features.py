@@ -23,11 +23,14 @@ from mmrec_lib.features.contents import (
     review_vectors,
     snapshot_hash,
 )
+from mmrec_lib.features.graph import graph_vector_features
 from mmrec_lib.features.interactions import Cuts, assign_parts, find_cuts, pair_interactions, weigh_events
 from mmrec_lib.features.outcomes import possible_outcomes
-from mmrec_lib.features.profiles import known_events, user_profiles
+from mmrec_lib.features.profiles import known_events, rating_types, user_profiles
 from mmrec_lib.features.showing import user_attribute_values
+from mmrec_lib.features.tastes import with_tastes
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig
+from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.heads_settings import HeadsSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,7 +50,19 @@ def events(spark: SparkSession, *rows: tuple[object, ...]) -> DataFrame:
 
 
 def catalogue(spark: SparkSession, *ids: str) -> DataFrame:
-    return spark.createDataFrame([(i, 10.0 * (n + 1)) for n, i in enumerate(ids)], "item_id string, price double")
+    """Items of 10, 20, …; the first is of two categories, the second of a brand, and the price of the third is NaN."""
+    rows = [
+        (
+            item,
+            float("nan") if n == 2 else 10.0 * (n + 1),
+            [["hat", "wool"], ["hat", None, "hat"], None][min(n, 2)],
+            {"brand": "Acme"} if n == 1 else None,
+        )
+        for n, item in enumerate(ids)
+    ]
+    return spark.createDataFrame(
+        rows, "item_id string, price double, categories array<string>, attributes map<string,string>"
+    )
 
 
 def acts_of(spark: SparkSession, rows: DataFrame, reviews: DataFrame | None = None) -> DataFrame:
@@ -111,7 +126,7 @@ def test_what_is_used_up_may_come_again_after_its_days(spark: SparkSession) -> N
     items = catalogue(spark, "a", "b", "c")
 
     def seen(kinds: dict[str, EventTypeConfig]) -> dict[str, list[str]]:
-        profiles = user_profiles(users, items, weigh(spark, rows, kinds), 100)
+        profiles = user_profiles(users, items, weigh(spark, rows, kinds), [], FeaturesConfig())
         assert {row["user_id"]: len(row["history"]) for row in profiles.collect()} == {"u": 3, "v": 3}
         return {row["user_id"]: row["seen_item_ids"] for row in profiles.collect()}
 
@@ -254,12 +269,64 @@ def test_profiles_hold_every_known_user_latest_first(spark: SparkSession) -> Non
     weighted = weigh(
         spark, events(spark, ("u", "a", "view", None, 0), ("u", "b", "like", None, 2), ("u", "a", "view", None, 1))
     )
-    rows = {row["user_id"]: row for row in user_profiles(users, catalogue(spark, "a", "b"), weighted, 10).collect()}
+    found = user_profiles(users, catalogue(spark, "a", "b"), weighted, [], FeaturesConfig(max_history=10)).collect()
+    rows = {row["user_id"]: row for row in found}
     assert [entry["item_id"] for entry in rows["u"]["history"]] == ["b", "a"]
     assert rows["u"]["seen_item_ids"] == ["a", "b"]
     assert rows["u"]["event_counts"] == {"view": 2, "like": 1}
     assert rows["u"]["mean_price"] == pytest.approx((2 * 10 + 3 * 20) / 5)
     assert rows["silent"]["num_events"] == 0 and rows["silent"]["history"] == []
+
+
+def test_profiles_tell_tastes_of_what_was_liked_and_nothing_of_the_silent(
+    spark: SparkSession, lakehouse: Lakehouse
+) -> None:
+    users = spark.createDataFrame(
+        [("u", None), ("v", None), ("silent", None)], "user_id string, attributes map<string,string>"
+    )
+    rows = events(
+        spark,
+        ("u", "a", "like", None, 0),
+        ("u", "b", "rating", 2.0, 1),
+        ("u", "b", "rating", 5.0, 2),
+        ("u", "c", "purchase", 99.0, 3),
+        ("v", "c", "rating", 1.0, 0),
+    )
+    ratings = rating_types(DEFAULT_EVENT_TYPES)
+    assert ratings == ["rating", "review"], "the value of a purchase is none"
+    items = catalogue(spark, "a", "b", "c")
+    profiles = user_profiles(users, items, weigh(spark, rows), ratings, FeaturesConfig())
+    made = with_tastes(lakehouse, lakehouse.stage("measured", profiles), 2, 8)
+    assert {*made.columns} == {column.name for column in CONTRACTS["user_profile"].columns}
+    found = {row["user_id"]: row.asDict(recursive=True) for row in made.collect()}
+    # a weighs 3 and b 2: hat has half of the one and all of the other.
+    assert found["u"]["top_categories"] == [{"name": "hat", "share": 0.7}, {"name": "wool", "share": 0.3}]
+    assert found["u"]["top_brands"] == [{"name": "Acme", "share": 1.0}]
+    assert (found["u"]["mean_price"], found["u"]["price_variance"]) == (14.0, 24.0)
+    assert found["u"]["price_quartiles"] == [10.0, 20.0]
+    assert (found["u"]["num_ratings"], found["u"]["mean_rating"], found["u"]["rating_variance"]) == (1, 5.0, 0.0)
+    assert found["u"]["segment"] == "hat and wool"
+    assert found["u"]["taste"] == "Mostly hat; often by Acme; around 10 to 20"
+    assert found["v"]["mean_rating"] == 1.0 and found["v"]["taste"] is None and found["v"]["segment"] is None
+    known = ("user_id", "num_events", "event_counts", "history", "seen_item_ids")
+    assert {name for name, value in found["silent"].items() if value is not None} == set(known)
+
+
+def test_vectors_of_the_graph_are_a_block_of_the_items_that_it_speaks_of(
+    spark: SparkSession, lakehouse: Lakehouse
+) -> None:
+    source = {"source_path": "graph.tsv", "source_line": 1}
+    edges = [("a", "directed_by", "Ann"), ("b", "directed_by", "Ann"), ("Ann", "studied_at", "x"), ("gone", "r", "Ann")]
+    schema = CONTRACTS["graph_edge"].input_schema
+    rows = [{**dict.fromkeys(schema.names), **source, "head": h, "relation": r, "tail": t} for h, r, t in edges]
+    lakehouse.merge("graph_edge", spark.createDataFrame(rows, schema))
+    items = catalogue(spark, "a", "b", "c")
+    found = graph_vector_features(lakehouse, items, FeaturesConfig(graph_dim=70)).collect()
+    vectors = {row["item_id"]: row["vector"] for row in found}
+    assert vectors.keys() == {"a", "b"} and {row["feature"] for row in found} == {"relations:vectors"}
+    assert sum(one * other for one, other in zip(vectors["a"], vectors["b"], strict=True)) == pytest.approx(1, abs=1e-4)
+    with pytest.raises(NoDataError, match=r"graph_edge has 4 rows, more than features\.max_graph_edges = 3"):
+        graph_vector_features(lakehouse, items, FeaturesConfig(graph_dim=70, max_graph_edges=3))
 
 
 def test_a_review_enters_only_the_fits_whose_cut_it_precedes(spark: SparkSession) -> None:

@@ -129,6 +129,13 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     made.put_items()
     made.put_users(*made.histories, likes="red")
     made.put("training_item", [{"snapshot_id": "s1", "item_id": item} for item in ids])
+    made.put(
+        "training_content",
+        [
+            {"snapshot_id": "s1", "fit": "all", "feature": "graph:made_by", "item_id": item, "tokens": [f"m{n % 8}"]}
+            for n, item in enumerate(ids)
+        ],
+    )
     about = {"snapshot_id": "s1", "as_of_date": DAY, "split_source": "given", "is_current": True}
     counts = {"num_users": len(made.histories), "num_items": len(ids), "num_interactions": weights.nnz}
     made.put("training_snapshot", [{**about, **counts, "table_versions": {}}])
@@ -150,6 +157,21 @@ def test_the_first_run_scores_everyone_and_the_next_nobody(shop: Shop) -> None:
     }, "the other counts are those of all users"
     assert shop.versions() == before
     shop.require_equal_to_a_full_run()
+
+
+def test_questions_and_paths_are_published_with_the_lists(shop: Shop) -> None:
+    asked = shop.lakehouse.read("elicitation_item").orderBy("rank").collect()
+    assert [row["rank"] for row in asked] == list(range(1, len(asked) + 1)) and len(asked) > 1
+    assert {row["item_id"] for row in asked} <= set(shop.item_ids)
+    assert all(row["gain"] > 0 and 0 < row["popularity"] <= 1 for row in asked)
+    rows = shop.lakehouse.read("user_topk").select("user_id", "rank", "item_id", "path").collect()
+    place = {item: n for n, item in enumerate(shop.item_ids)}
+    told = [row for row in rows if row["path"] is not None]
+    assert told and all(row["rank"] <= CONFIG.explained_ranks for row in told)
+    for row in told:
+        assert row["path"]["item_id"] in shop.histories[row["user_id"]]
+        assert {place[row["path"]["item_id"]] % 8, place[row["item_id"]] % 8} == {int(row["path"]["node"][1:])}
+        assert row["path"]["relation"] == row["path"]["node_relation"] == "made_by"
 
 
 def put_first_control(shop: Shop) -> None:

@@ -104,7 +104,8 @@ def full_data() -> ReportData:
                 num_events=2,
                 attributes={"country": "DE"},
                 history=[HistoryItem(red, "view", "2025-09-01"), HistoryItem(red, "like"), HistoryItem(shoe, "cart")],
-                recommendations=[Recommendation(1, shoe, 0.8, shares)],
+                taste="Mostly dress",
+                recommendations=[Recommendation(1, shoe, 0.8, shares, "Red dress: brand Acme")],
                 history_categories={"dress": 0.75, "shoes": 0.25},
                 recommended_categories={"shoes": 1.0},
             ),
@@ -123,6 +124,7 @@ def test_a_full_report_is_well_formed_and_shows_every_part() -> None:
     page = Page(report_html(full_data()))
     for words in ("Red dress", "1,234,567", "nDCG@10", "champion", "It fits.", "not json", "1 min 1 s", "skipped"):
         assert words in page.text, words
+    assert "Mostly dress" in page.text and "score 0.80, as Red dress: brand Acme" in page.text
     assert "7 missing" in page.text
     assert "4.0 times popularity" in page.text
 
@@ -179,7 +181,8 @@ def test_markup_in_the_data_stays_words() -> None:
                 evil,
                 attributes={evil: evil},
                 history=[HistoryItem(shown, evil, evil)],
-                recommendations=[Recommendation(1, shown, 0.0, {evil: 1.0})],
+                taste=evil,
+                recommendations=[Recommendation(1, shown, 0.0, {evil: 1.0}, evil)],
                 history_categories={evil: 1.0},
             )
         ],

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.models.attributes import group_values
-from mmrec_lib.models.data import Histories, histories_of_lists
+from mmrec_lib.models.data import Content, Histories, histories_of_lists
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reranking.config import RerankingConfig
@@ -25,6 +25,8 @@ from mmrec_lib.scoring.arrow_lists import groups_of_maps, list_offsets, lists_of
 from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue, save_catalogue
 from mmrec_lib.scoring.config import ListConfig, ScoringConfig
 from mmrec_lib.scoring.neighbors import neighbor_rows
+from mmrec_lib.scoring.path_nodes import nodes_of_contents
+from mmrec_lib.scoring.questions import question_rows
 from mmrec_lib.scoring.users import ScoringTask, score_batch, score_partition
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig
@@ -306,6 +308,43 @@ def large_catalogue() -> tuple[Catalogue, pa.Table]:
     batch = batch_of(wide)
     table = pa.Table.from_batches([batch] * 12)
     return Catalogue(wide, ids, vectors, rules_of(ids, rules=[muted], segments=segments)), table
+
+
+def test_the_first_places_name_a_fact_that_an_item_of_the_history_shares(catalogue: Catalogue, tmp_path: Path) -> None:
+    tokens = [[f"m{place % 8}"] for place in range(len(catalogue.item_ids))]
+    nodes = nodes_of_contents({"graph:made_by": Content.from_tokens("graph:made_by", tokens)}, len(tokens))
+    assert nodes is not None
+    whole, batch = replace(catalogue, nodes=nodes), batch_of(catalogue.ranker)
+    config = ListConfig(k=8, explained_ranks=5)
+    rows = scored(batch, whole, config)
+    maker = {item: f"m{place % 8}" for place, item in enumerate(catalogue.item_ids.tolist())}
+    num_paths = 0
+    for row, history in zip(rows, batch["history_items"].to_pylist(), strict=True):
+        assert len(row["paths"]) == min(len(row["item_ids"]), 5)
+        for item, path in zip(row["item_ids"], row["paths"], strict=False):
+            shares = {maker[other] for other in history or () if other in maker and other != item}
+            assert (path is not None) == (maker[item] in shares)
+            if path is not None:
+                num_paths += 1
+                assert maker[path["item_id"]] == path["node"] == maker[item] and path["item_id"] in history
+    assert num_paths
+    catalogue.ranker.save(tmp_path / "ranker")
+    assert "nodes" in save_catalogue(whole, tmp_path / "ranker", str(tmp_path / "catalogue"))
+    assert scored(batch, load_catalogue(str(tmp_path / "catalogue")), config) == rows
+    assert [row["paths"] for row in scored(batch, catalogue, config)] == [None] * len(rows)
+    rest = [{name: value for name, value in row.items() if name != "paths"} for row in rows]
+    plain = scored(batch, catalogue, config)
+    assert [{name: value for name, value in row.items() if name != "paths"} for row in plain] == rest
+
+
+def test_questions_are_items_that_may_be_listed_and_were_there_at_the_fit(catalogue: Catalogue) -> None:
+    dim = catalogue.ranker.distilled.shape[1]
+    rows = question_rows(catalogue, np.ones(dim, np.float32), 7, date(2026, 1, 1), "3").to_pylist()
+    assert [row["rank"] for row in rows] == list(range(1, 8))
+    listed = {str(item) for item in catalogue.item_ids[catalogue.rules.is_listed]} - {"zz-late"}
+    warm = {str(item) for item in catalogue.ranker.item_ids[catalogue.ranker.warm]}
+    assert {row["item_id"] for row in rows} <= listed & warm
+    assert question_rows(catalogue, np.ones(dim, np.float32), 0, date(2026, 1, 1), "3").num_rows == 0
 
 
 def test_an_index_finds_what_exact_search_finds_and_its_recall_has_a_floor(tmp_path: Path) -> None:
