@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mmrec_lib.evaluation.rows import MetricRow
+from mmrec_lib.reporting.ablation_view import part_name
+from mmrec_lib.reporting.charts import RANKER
 
 
 def plot_metric(rows: Sequence[MetricRow], title: str, metric: str, k: int, path: Path) -> Path:
@@ -44,5 +46,37 @@ def plot_metric(rows: Sequence[MetricRow], title: str, metric: str, k: int, path
     axes.set_ylabel(f"{metric}@{k}")
     axes.set_title(title)
     axes.legend(fontsize="small", frameon=False)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def plot_losses(rows: Sequence[MetricRow], metric: str, k: int, path: Path) -> Path:
+    """What is lost for all users without each part of the ranker, with 95 % intervals, as PNG.
+
+    Args:
+        rows: Rows of an ablation.
+        metric: Which metric.
+        k: Its cut-off.
+        path: File to write.
+
+    Returns:
+        The file.
+    """
+    chosen = [row for row in rows if (row.segment, row.metric, row.k) == ("all", metric, k) and row.model != RANKER]
+    chosen.sort(key=lambda row: row.diff or 0.0)
+    figure = Figure(figsize=(7, 1.2 + 0.35 * max(len(chosen), 1)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    lost = [row.diff or 0.0 for row in chosen]
+    low = [
+        value - (row.diff_low if row.diff_low is not None else value) for value, row in zip(lost, chosen, strict=True)
+    ]
+    high = [
+        (row.diff_high if row.diff_high is not None else value) - value for value, row in zip(lost, chosen, strict=True)
+    ]
+    axes.errorbar(lost, range(len(chosen)), xerr=[low, high], fmt="o", capsize=2)
+    axes.axvline(0.0, color="0.6", linewidth=1)
+    axes.set_yticks(range(len(chosen)), [part_name(row.model) for row in chosen])
+    axes.set_xlabel(f"{metric}@{k} lost without it, validation")
     figure.savefig(path, dpi=120)
     return path

@@ -30,7 +30,7 @@ from mmrec_lib.tracking.active_run import (
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.files import seal
 from mmrec_lib.tracking.local import DATABASE, artifact_place, check_database, is_unfinished, make_database, move_places
-from mmrec_lib.tracking.names import decode_key, restore, sqlite_uri
+from mmrec_lib.tracking.names import MAX_DESCRIPTION_CHARS, decode_key, restore, sqlite_uri
 
 __all__ = ["CHALLENGER", "CHAMPION", "FINGERPRINT_TAG", "SNAPSHOT_TAG", "ActiveRun", "RegisteredModel", "Registry"]
 
@@ -287,6 +287,11 @@ class Registry:
     def log_artifact(self, model: RegisteredModel, file: Path, folder: str) -> None:
         """Add a file to the run of a version."""
         self._client.log_artifact(model.run_id, str(file), folder)
+
+    def describe(self, model: RegisteredModel, text: str) -> None:
+        """Write the description of a version, Markdown; MLflow shows it on the version's page."""
+        shown = RunLog(self._client, model.run_id).text(text, MAX_DESCRIPTION_CHARS)
+        self._client.update_model_version(model.name, model.version, description=shown)
 
     def seal_folder(self, model: RegisteredModel, folder: str, tag: str) -> None:
         """Note what an artifact folder of a version's run holds now, as a tag of the version."""

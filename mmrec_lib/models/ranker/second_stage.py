@@ -70,8 +70,12 @@ def fit_on_windows(data: FitData, settings: RankerSettings, windows: Sequence[Wi
     if not any(window.has_hits for window in windows):
         return None
     signals = learn_signals(data, content_features(data, settings), chosen.content_dim, settings.seed)
-    network = train_network([window.examples for window in windows], signals.blocks, chosen, settings.seed)
-    return SecondStage(windows[0].sources, signals, network, chosen.num_candidates, chosen.history_length)
+    losses: list[float] = []
+    examples = [window.examples for window in windows]
+    network = train_network(examples, signals.blocks, chosen, settings.seed, on_epoch=losses.append)
+    return SecondStage(
+        windows[0].sources, signals, network, chosen.num_candidates, chosen.history_length, tuple(losses)
+    )
 
 
 def window_examples(data: FitData, settings: RankerSettings) -> list[WindowExamples]:

@@ -6,7 +6,7 @@ dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,7 +114,13 @@ class _Orderer(nn.Module):
         return logits
 
 
-def train_network(parts: Sequence[Examples], blocks_IBD: Floats, settings: SecondStageSettings, seed: int) -> Network:
+def train_network(
+    parts: Sequence[Examples],
+    blocks_IBD: Floats,
+    settings: SecondStageSettings,
+    seed: int,
+    on_epoch: Callable[[float], None] = lambda _: None,
+) -> Network:
     """Fit the network on the examples of several windows; the same seed gives the same weights.
 
     The loss is the softmax over a user's relevant candidates and drawn others, with the correction for drawing (logQ;
@@ -125,6 +131,7 @@ def train_network(parts: Sequence[Examples], blocks_IBD: Floats, settings: Secon
         blocks_IBD: Content blocks of the items; zeros where missing.
         settings: Sizes and training.
         seed: Seed of weights, drawing and dropout.
+        on_epoch: Gets the mean loss of the users of each epoch.
     """
     rng = np.random.default_rng(seed)
     parts = [Examples(part.inputs, part.relevant & part.inputs.is_item) for part in parts]
@@ -147,6 +154,7 @@ def train_network(parts: Sequence[Examples], blocks_IBD: Floats, settings: Secon
         )
         for _ in range(settings.epochs):
             order = rng.permutation(len(users))
+            total = torch.zeros(())
             for chosen in np.array_split(order, num_batches):
                 batch = _batch(parts, [users[at] for at in chosen], mean, scale, settings.num_negatives, rng)
                 own = torch.from_numpy(batch.own_items)
@@ -160,6 +168,8 @@ def train_network(parts: Sequence[Examples], blocks_IBD: Floats, settings: Secon
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
+                total += loss.detach() * len(chosen)
+            on_epoch(float(total) / len(users))
         network.eval()
         return _exported(network, mean, scale, blocks, has)
 
