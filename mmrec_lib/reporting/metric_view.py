@@ -201,7 +201,7 @@ def _metric_table(title: str, rows: Sequence[MetricRow]) -> MetricTable:
         name = metric_name(f"{metric}@{k}" if k else metric)
         value_lines.append((name, [_value(row, best) for row in some.values()]))
         if any(row is not None and row.diff is not None for row in some.values()):
-            difference_lines.append((name, [_difference(row) for model, row in some.items() if model != RANKER]))
+            difference_lines.append((name, [difference_cell(row) for model, row in some.items() if model != RANKER]))
     return MetricTable(
         title=title,
         caption="Mean over users; below it the 95 % interval. The best value of a line is bold.",
@@ -222,7 +222,8 @@ def _value(row: MetricRow | None, best: float) -> Cell:
     return Cell(f"{row.value:.3f}", detail, "best" if row.value == best else "")
 
 
-def _difference(row: MetricRow | None) -> Cell:
+def difference_cell(row: MetricRow | None) -> Cell:
+    """The ranker minus a model, with interval and corrected p-value; empty where nothing is compared."""
     if row is None or row.diff is None or row.diff_low is None or row.diff_high is None:
         return Cell("", "", "")
     test = "" if row.p_adjusted is None else f", p {row.p_adjusted:.3f}"

@@ -10,17 +10,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mmrec_lib.evaluation.groups import GAP_METRICS
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.reporting.ablation_view import part_name
 from mmrec_lib.reporting.charts import RANKER
+from mmrec_lib.reporting.group_view import groups_of, ranker_gaps
 from mmrec_lib.reporting.metric_view import MODEL_NAMES, metric_name
 from mmrec_lib.reporting.view import label
 from mmrec_lib.safe_text import page_text
 
 _METRICS = ("ndcg", "recall")
 _SEGMENTS = (("all", "all users"), ("warm", "users with history"), ("cold", "new users"))
-_WARM_COLD = {"warm", "cold"}
 # Fewer users in the test part than that leave wide intervals.
 _FEW_USERS = 200
 _RARE = 0.5
@@ -162,11 +161,7 @@ def _quality(facts: CardFacts) -> list[str]:
 
 
 def _gaps(facts: CardFacts) -> list[str]:
-    gaps = [
-        row
-        for row in facts.metrics
-        if (row.model, row.metric, row.k) == (RANKER, GAP_METRICS[0], facts.k) and row.value
-    ]
+    gaps = [gap for gap in ranker_gaps(facts.metrics) if gap.k == facts.k]
     if not gaps:
         return ["No groups were large enough to be told apart."]
     lines = [
@@ -175,14 +170,9 @@ def _gaps(facts: CardFacts) -> list[str]:
         "| groups by | best | worst | gap |",
         "|---|---|---|---|",
     ]
-    own = [row for row in facts.metrics if (row.model, row.metric, row.k) == (RANKER, "ndcg", facts.k)]
-    for gap in sorted(gaps, key=lambda row: -row.value):
-        prefix = f"{gap.segment}:"
-        of_grouping = {row.segment.removeprefix(prefix): row for row in own if row.segment.startswith(prefix)}
-        if gap.segment == "history":
-            of_grouping = {row.segment: row for row in own if row.segment in _WARM_COLD}
-        ordered = sorted(of_grouping.items(), key=lambda entry: -entry[1].value)
-        ends = [f"{_plain(label(name))} {row.value:.3f}" for name, row in (*ordered[:1], *ordered[-1:])] or ["", ""]
+    for gap in gaps:
+        groups = list(groups_of(facts.metrics, gap).items())
+        ends = [f"{_plain(label(name))} {row.value:.3f}" for name, row in (*groups[:1], *groups[-1:])] or ["", ""]
         lines.append(f"| {_plain(label(gap.segment))} | {ends[0]} | {ends[-1]} | {_with_interval(gap)} |")
     return lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -207,6 +208,12 @@ class Registry:
         with tempfile.TemporaryDirectory() as scratch:
             whole = self._long_texts(model, Path(scratch))
         return {decode_key(restore(key, whole)): restore(value, whole) for key, value in stored.items()}
+
+    def table_versions(self, model: RegisteredModel) -> dict[str, int]:
+        """Versions of the tables that are inputs of the run of a version, by name."""
+        inputs = self._client.get_run(model.run_id).inputs.dataset_inputs
+        sources = {entry.dataset.name: json.loads(entry.dataset.source) for entry in inputs}
+        return {name: int(source["delta_table_version"]) for name, source in sources.items()}
 
     def _long_texts(self, model: RegisteredModel, scratch: Path) -> dict[str, str]:
         infos = self._client.list_artifacts(model.run_id, LONG_TEXTS)

@@ -11,13 +11,12 @@ import numpy as np
 
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.features.load import FIT_PARTS, Snapshot
-from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.data import Interactions
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reporting.model_card import CardFacts, PartFacts, model_card
 from mmrec_lib.tracking.registry import RegisteredModel, Registry
 from mmrec_lib.training.fallback import BASELINE_TAG
-from mmrec_lib.training.register import ENCODERS, PUBLISHED_FIT_TAG, table_versions
+from mmrec_lib.training.register import ENCODERS, PUBLISHED_FIT_TAG
 
 CARD_FOLDER, CARD_FILE = "model_card", "model_card.md"
 CARD_TAG = "mmrec.model_card"
@@ -26,7 +25,6 @@ DECISION_PARAM = "second_stage.decision"
 
 
 def describe(
-    lakehouse: Lakehouse,
     registry: Registry,
     version: RegisteredModel,
     snapshot: Snapshot,
@@ -39,7 +37,6 @@ def describe(
     """Write the model card of a version into its run and its description.
 
     Args:
-        lakehouse: The store.
         registry: Where the version is.
         version: The version.
         snapshot: What it was trained on.
@@ -65,7 +62,7 @@ def describe(
         contents={name: float(content.has.mean()) if len(content.has) else 0.0 for name, content in contents.items()},
         user_attributes=ranker.attribute_names,
         encoders={name.removeprefix(prefix): str(value) for name, value in params.items() if name.startswith(prefix)},
-        table_versions=table_versions(lakehouse),
+        table_versions=registry.table_versions(version),
         sources={name: ranker.settings.fusion[name] for name in ranker.sources},
         second_stage=str(params.get(DECISION_PARAM, "")),
         metrics=rows.get(("fit2", "test"), ()),

@@ -131,7 +131,7 @@ def _evaluate_version(
             plot = plot_losses(ablation, "ndcg", min(config.ks), Path(scratch) / f"{ABLATION}.png")
             registry.log_artifact(version, plot, PLOTS_FOLDER)
     registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
-    describe(lakehouse, registry, version, snapshot, ranker=ranker, rows=metrics, ablation=ablation, k=min(config.ks))
+    describe(registry, version, snapshot, ranker=ranker, rows=metrics, ablation=ablation, k=min(config.ks))
     return metrics
 
 

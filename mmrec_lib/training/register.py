@@ -53,7 +53,7 @@ def register_fit(
         run.log_params({**params, "snapshot_id": snapshot.snapshot_id, ENCODERS: encoder_revisions(lakehouse)})
         if published.second_stage is not None:
             run.log_series("second_stage.loss", published.second_stage.learning_curve)
-        for table, version in table_versions(lakehouse).items():
+        for table, version in _table_versions(lakehouse).items():
             run.log_input_table(table, lakehouse.table_source(table), version)
         run.log_folder(folder / FITS_FOLDER, FITS_FOLDER)
         return registry.register(run, folder / "ranker", _example(snapshot), tags, (FITS_FOLDER,))
@@ -68,7 +68,7 @@ def encoder_revisions(lakehouse: Lakehouse) -> dict[str, str]:
     return {block: ", ".join(encoders) for block, encoders in found.items()}
 
 
-def table_versions(lakehouse: Lakehouse) -> dict[str, int]:
+def _table_versions(lakehouse: Lakehouse) -> dict[str, int]:
     """Versions of the tables that the snapshot was made from, and of its own."""
     row = lakehouse.read("training_snapshot").where("is_current").select("table_versions").collect()[0]
     own = lakehouse.data_versions(_SNAPSHOT_TABLES)

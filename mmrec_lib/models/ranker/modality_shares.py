@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -32,7 +33,7 @@ from mmrec_lib.models.ranker.first_stage import content_features, fit_histories
 from mmrec_lib.models.ranker.fusion import entry_rows, relative_weights
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.sources.base import FitInputs, Source
-from mmrec_lib.models.sources.content import ContentFeatures, modality_of
+from mmrec_lib.models.sources.content import BlockKernels, ContentFeatures, modality_of
 
 MAX_MODALITIES = 8
 _TOLERANCE = 1e-3
@@ -147,6 +148,10 @@ class CoalitionValues:
         histories = fit_histories(data, ranker.warm, ranker.settings)
         return cls(ranker, data.contents, users, items, features, histories)
 
+    @cached_property
+    def _kernels(self) -> BlockKernels:
+        return BlockKernels.of(self.features, self.ranker.warm, self.ranker.warm)
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """Modalities with a block that has a weight in a source or for items without interactions."""
@@ -203,9 +208,9 @@ class CoalitionValues:
         return np.where(has_history[:, None], total, np.float32(0))
 
     def _refitted(self, source: Source[Any], coalition: Coalition) -> Source[Any]:
-        settings, warm = self.ranker.settings, self.ranker.warm
+        settings = self.ranker.settings
         masked = {name: 0.0 for name in self.features.rows if modality_of(name) not in coalition}
-        kernel = self.features.kernel({**settings.content_weights, **masked}, warm, warm)
+        kernel = self._kernels.kernel({**settings.content_weights, **masked})
         inputs = FitInputs(self.histories, kernel, settings.seed, settings.max_dense_items)
         return type(source).fit(inputs, settings.of(type(source)))
 

@@ -169,8 +169,8 @@ def _hidden(seen: sparse.csr_matrix, candidates: Sequence[Ints | None]) -> spars
         seen.indices[start:end] if own is None else np.setdiff1d(everything, own, assume_unique=True)
         for own, start, end in zip(candidates, seen.indptr, seen.indptr[1:], strict=False)
     ]
-    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    columns = np.concatenate(rows)
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    columns = np.concatenate(rows).astype(np.int64)
     return sparse.csr_matrix((np.ones(len(columns), np.float32), columns, indptr), shape=seen.shape)
 
 
