@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
-import numpy as np
-
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.groups import GROUP_METRICS
 from mmrec_lib.evaluation.rows import MetricRow
@@ -56,5 +54,5 @@ def logged_ablation(rows: Sequence[MetricRow]) -> Iterator[tuple[str, float]]:
         name = f"{row.model}.{row.segment}.{row.name}"
         yield name, row.value
         for key, value in (("loss", row.diff), ("loss.ci_low", row.diff_low), ("loss.ci_high", row.diff_high)):
-            if value is not None and np.isfinite(value):
+            if value is not None:
                 yield f"{name}.{key}", value
