@@ -13,6 +13,7 @@
 import pyspark.sql.functions as F
 
 from mmrec_lib import current_rows, open_notebook
+from mmrec_lib.errors import ModelError
 from mmrec_lib.publishing.explanations import ListExplainer
 from mmrec_lib.tracking.registry import SNAPSHOT_TAG
 
@@ -60,7 +61,12 @@ for table, number in sorted(snapshot["table_versions"].items()):
 
 # COMMAND ----------
 
-why = ListExplainer(lakehouse, store.registry, version).explain({user_id: [line["item_id"]]}).get(user_id, [])
+explainer, asked = ListExplainer(lakehouse, store.registry, version), {user_id: [line["item_id"]]}
+try:
+    why = explainer.explain(asked).get(user_id, [])
+except ModelError as error:  # users or items were deleted since, or there are too many modalities
+    print(f"  no shares of modalities: {error}")
+    why = explainer.explain(asked, max_modalities=0).get(user_id, [])
 for explained in why:  # none for an item that came after the model was trained
     for modality, share in sorted(explained.modality_shares.items(), key=lambda pair: -abs(pair[1])):
         print(f"  {modality:<14} {share:+.3f}")

@@ -9,7 +9,8 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.publishing.explanations import ItemExplanation, ListExplainer
+from mmrec_lib.models.ranker.list_explanations import ItemExplanation
+from mmrec_lib.publishing.explanations import ListExplainer
 from mmrec_lib.reporting.config import ExplanationConfig
 from mmrec_lib.reporting.data import Recommendation, ShownUser, WithoutHistoryItem
 from mmrec_lib.tracking.registry import RegisteredModel, Registry

@@ -9,7 +9,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,54 +22,15 @@ from mmrec_lib.features.load import Snapshot, load_items, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.attributes import group_values
 from mmrec_lib.models.data import Bools, Histories, Ints, histories_of_lists
-from mmrec_lib.models.ranker.counterfactual import leave_one_out
-from mmrec_lib.models.ranker.modality_shares import MAX_MODALITIES, modality_shares
+from mmrec_lib.models.ranker.list_explanations import ItemExplanation, explain_modalities, explain_without
+from mmrec_lib.models.ranker.modality_shares import MAX_MODALITIES
 from mmrec_lib.models.ranker.ranker import FittedRanker
-from mmrec_lib.reporting.data import NO_MODALITY
 from mmrec_lib.topk.threads import single_threaded_blas
 from mmrec_lib.tracking.registry import RegisteredModel, Registry
 from mmrec_lib.training.fits import RANKER
 from mmrec_lib.training.register import DATA_TAG, PUBLISHED_FIT_TAG
 
-# Items that are ranked for a user, at most: the catalogue for each item that is left out, the latest ones first.
-_MAX_RANKED = 20_000_000
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class WithoutItem:
-    """Rank of a listed item had an item not been in the history, by the model alone, before rules and re-ranking.
-
-    Attributes:
-        item_id: The item of the history.
-        rank: Rank with the whole history, from 1.
-        rank_without: Rank without it.
-    """
-
-    item_id: str
-    rank: int
-    rank_without: int
-
-    @property
-    def places_lost(self) -> int:
-        """Places that the listed item would lose; below 0 where it would rise."""
-        return self.rank_without - self.rank
-
-
-@dataclass(frozen=True)
-class ItemExplanation:
-    """Why an item is in a user's list.
-
-    Attributes:
-        item_id: The item.
-        modality_shares: Share of each modality, and of `NO_MODALITY`, in the score of the first stage; empty where it
-            was not asked for or cannot be told.
-        without: Ranks without each item of the history that was left out, those that it would fall most without first.
-    """
-
-    item_id: str
-    modality_shares: Mapping[str, float] = field(default_factory=dict)
-    without: Sequence[WithoutItem] = ()
 
 
 class ListExplainer:
@@ -121,12 +81,17 @@ class ListExplainer:
         users = [user for user in users if user in profiles]
         histories = self._histories([profiles[user] for user in users])
         positions = [self._positions(lists[user]) for user in users]
-        shares = self._modality_shares(histories, positions, max_modalities) if max_modalities else [{} for _ in users]
+        shares: list[dict[int, dict[str, float]]] = [{} for _ in users]
+        if max_modalities:
+            data = self._snapshot.fit_data(self._model.tags.get(PUBLISHED_FIT_TAG, "fit3"))
+            with single_threaded_blas():
+                shares = explain_modalities(self.ranker, data, histories, positions, max_modalities)
         available = self._available()
         found = {}
         for place, (user, items) in enumerate(zip(users, positions, strict=True)):
-            seen = self._positions(profiles[user]["seen_item_ids"] or ())
-            without = self._without(histories.rows(np.array([place])), items, ~available, seen)
+            hidden = ~available
+            hidden[self._positions(profiles[user]["seen_item_ids"] or ())] = True
+            without = explain_without(self.ranker, histories.rows(np.array([place])), items, hidden)
             found[user] = [
                 ItemExplanation(str(self.ranker.item_ids[item]), shares[place].get(item, {}), without.get(item, ()))
                 for item in items.tolist()
@@ -157,52 +122,9 @@ class ListExplainer:
 
     def _available(self) -> Bools:
         """[I] items of the model that may be recommended today."""
-        items = load_items(self._lakehouse)
+        # The snapshot knows it too, where it was loaded.
+        items = self.__dict__.get("_snapshot") or load_items(self._lakehouse)
         return np.isin(self.ranker.item_ids, items.item_ids[items.is_available])
-
-    def _modality_shares(
-        self, histories: Histories, positions: Sequence[Ints], max_modalities: int
-    ) -> list[dict[int, dict[str, float]]]:
-        """Shares by modality of each user's items, by position; an item that is in the history has none."""
-        unseen = [items[~np.isin(items, histories.weights[row].indices)] for row, items in enumerate(positions)]
-        asked = [row for row, items in enumerate(unseen) if len(items)]
-        found: list[dict[int, dict[str, float]]] = [{} for _ in positions]
-        if not asked:
-            return found
-        length = max(len(unseen[row]) for row in asked)
-        # The tail of a shorter list repeats its first item.
-        padded = np.array([[*unseen[row], *[unseen[row][0]] * (length - len(unseen[row]))] for row in asked])
-        data = self._snapshot.fit_data(self._model.tags.get(PUBLISHED_FIT_TAG, "fit3"))
-        with single_threaded_blas():
-            users = self.ranker.project(histories.rows(np.array(asked)))
-            shares = modality_shares(data, self.ranker, users, padded, max_modalities)
-        parts = {**shares.shares, NO_MODALITY: shares.others}
-        for at, row in enumerate(asked):
-            for place, item in enumerate(unseen[row].tolist()):
-                found[row][item] = {name: float(values[at, place]) for name, values in parts.items()}
-        return found
-
-    def _without(self, history: Histories, items: Ints, unavailable: Bools, seen: Ints) -> dict[int, list[WithoutItem]]:
-        """Ranks without each item of the history, by position; only of items that the model could list today."""
-        hidden = unavailable.copy()
-        hidden[seen] = True
-        own = history.weights.indices
-        ranked = items[~hidden[items] & ~np.isin(items, own)]
-        if not len(ranked) or not len(own):
-            return {}
-        latest = own if history.times is None else own[np.argsort(-history.times.data, kind="stable")]
-        removed = np.sort(latest[: max(_MAX_RANKED // len(hidden), 1)])
-        found = leave_one_out(self.ranker, history, ranked, removed, hidden)
-        names = self.ranker.item_ids[found.removed]
-        told = {}
-        for place, item in enumerate(ranked.tolist()):
-            # Where ranks are equal, the one without which the score falls most comes first.
-            order = np.lexsort((found.scores_without[:, place], -found.ranks_without[:, place]))
-            told[item] = [
-                WithoutItem(str(names[at]), int(found.ranks[place]), int(found.ranks_without[at, place]))
-                for at in order.tolist()
-            ]
-        return told
 
 
 def _array(item_ids: Sequence[str]) -> npt.NDArray[np.object_]:

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 
 from mmrec_lib.evaluation.rows import MetricRow
 
-NO_MODALITY = "no modality"
-"""Share of all that has nothing to do with contents: behaviour, popularity, groups, distillation."""
-
 
 @dataclass(frozen=True)
 class Card:

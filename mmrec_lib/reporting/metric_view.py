@@ -15,6 +15,7 @@ from mmrec_lib.evaluation.segments import SEGMENTS
 from mmrec_lib.reporting.charts import RANKER, IntervalChart, difference_chart, metric_chart, verdict
 from mmrec_lib.reporting.view import label
 
+FIRST_STAGE = "first_stage"
 HEADLINES = (("ndcg", 10), ("recall", 20))
 FIT_TITLES = {
     "fit1": "Fit 1: trained on train, evaluated on test",
@@ -22,7 +23,7 @@ FIT_TITLES = {
 }
 MODEL_NAMES = {
     RANKER: "Ranker",
-    "first_stage": "Ranker, first stage only",
+    FIRST_STAGE: "Ranker, first stage only",
     "ranker_no_content": "Ranker, no content",
     "popularity": "Popularity",
     "decayed_popularity": "Popularity, recent first",

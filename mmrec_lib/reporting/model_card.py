@@ -14,7 +14,7 @@ from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.reporting.ablation_view import part_name
 from mmrec_lib.reporting.charts import RANKER
 from mmrec_lib.reporting.group_view import groups_of, ranker_gaps
-from mmrec_lib.reporting.metric_view import MODEL_NAMES, metric_name
+from mmrec_lib.reporting.metric_view import FIRST_STAGE, MODEL_NAMES, metric_name
 from mmrec_lib.reporting.view import label
 from mmrec_lib.safe_text import page_text
 
@@ -23,6 +23,8 @@ _SEGMENTS = (("all", "all users"), ("warm", "users with history"), ("cold", "new
 # Fewer users in the test part than that leave wide intervals.
 _FEW_USERS = 200
 _RARE = 0.5
+_SECTION = "\n## "
+_ELSEWHERE = "\n\nThe whole card is the artifact `model_card/model_card.md` of the run.\n"
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
 _NOT_FOR = (
     "Decisions about people, such as credit, prices, work or access: it foretells interest in items, nothing else.",
@@ -112,13 +114,23 @@ def model_card(facts: CardFacts) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def shortened_card(card: str, max_characters: int) -> str:
+    """A card without its last sections where it is longer than allowed, with a line that says where the whole is."""
+    if len(card) <= max_characters:
+        return card
+    sections = card.split(_SECTION)
+    while len(sections) > 1 and len(_SECTION.join(sections)) + len(_ELSEWHERE) > max_characters:
+        sections.pop()
+    return _SECTION.join(sections).rstrip() + _ELSEWHERE
+
+
 def _summary(facts: CardFacts) -> list[str]:
     by_model = {row.model: row for row in _rows(facts, "ndcg", "all")}
     own = by_model.pop(RANKER, None)
     if own is None:
         return ["It was not measured: nobody in the test part has anything to find."]
     told = f"On the test part ({own.num_users:,} users) it reaches an nDCG@{facts.k} of {_with_interval(own)}."
-    others = [row for row in by_model.values() if row.model in MODEL_NAMES and row.model != "first_stage"]
+    others = [row for row in by_model.values() if row.model in MODEL_NAMES and row.model != FIRST_STAGE]
     if not others:
         return [told]
     best = max(others, key=lambda row: row.value)
@@ -183,6 +195,11 @@ def _limits(facts: CardFacts) -> Iterator[str]:
         yield "There is no test part: nothing is known about its quality on what comes next."
     elif test.num_users < _FEW_USERS:
         yield f"Only {test.num_users:,} users are in the test part: small differences cannot be seen."
+    for segment, whom in _SEGMENTS:
+        others = [row for row in _rows(facts, "ndcg", segment) if row.diff is not None and row.model != FIRST_STAGE]
+        best = max(others, key=lambda row: row.value, default=None)
+        if best is not None and (best.diff_low is None or best.diff_low <= 0):
+            yield f"For {whom} it is not clearly better than {_model(best.model)}: nDCG@{facts.k} {_difference(best)}."
     rare = sorted(name for name, share in facts.contents.items() if share < _RARE)
     if rare:
         yield f"Contents that fewer than half of the items have: {', '.join(map(_plain, rare))}."

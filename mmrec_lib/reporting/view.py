@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmrec_lib.evaluation.rows import MetricRow
+from mmrec_lib.models.ranker.explanation import NO_MODALITY
 from mmrec_lib.reporting.charts import (
     RANKER,
     RESIDUAL,
@@ -16,7 +17,6 @@ from mmrec_lib.reporting.charts import (
     source_colors,
 )
 from mmrec_lib.reporting.data import (
-    NO_MODALITY,
     Card,
     HistoryItem,
     Neighbors,

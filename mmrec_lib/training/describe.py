@@ -13,7 +13,8 @@ from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.features.load import FIT_PARTS, Snapshot
 from mmrec_lib.models.data import Interactions
 from mmrec_lib.models.ranker.ranker import FittedRanker
-from mmrec_lib.reporting.model_card import CardFacts, PartFacts, model_card
+from mmrec_lib.reporting.model_card import CardFacts, PartFacts, model_card, shortened_card
+from mmrec_lib.tracking.names import MAX_DESCRIPTION_CHARS
 from mmrec_lib.tracking.registry import RegisteredModel, Registry
 from mmrec_lib.training.fallback import BASELINE_TAG
 from mmrec_lib.training.register import ENCODERS, PUBLISHED_FIT_TAG
@@ -74,7 +75,7 @@ def describe(
         file = Path(scratch) / CARD_FILE
         file.write_text(card, encoding="utf-8")
         registry.log_artifact(version, file, CARD_FOLDER)
-    registry.describe(version, card)
+    registry.describe(version, shortened_card(card, MAX_DESCRIPTION_CHARS))
     registry.seal_folder(version, CARD_FOLDER, CARD_TAG)
 
 

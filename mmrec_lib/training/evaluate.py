@@ -132,7 +132,7 @@ def _evaluate_version(
             registry.log_artifact(version, plot, PLOTS_FOLDER)
     registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
     describe(registry, version, snapshot, ranker=ranker, rows=metrics, ablation=ablation, k=min(config.ks))
-    return metrics
+    return {**metrics, (ABLATION, "valid"): ablation}
 
 
 def with_first_stage(

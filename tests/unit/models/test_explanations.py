@@ -14,8 +14,9 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Content, FitData, Histories
 from mmrec_lib.models.ranker.counterfactual import leave_one_out
-from mmrec_lib.models.ranker.explanation import ProjectedUsers
+from mmrec_lib.models.ranker.explanation import NO_MODALITY, ProjectedUsers
 from mmrec_lib.models.ranker.first_stage import fit_first_stage
+from mmrec_lib.models.ranker.list_explanations import explain_modalities, explain_without
 from mmrec_lib.models.ranker.modality_shares import CoalitionValues, coalitions, modality_shares, shapley_values
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from tests.unit.models.checkerboard import NUM_ITEMS, Checkerboard
@@ -205,3 +206,38 @@ def test_counterfactuals_of_what_is_hidden_or_was_never_there_are_refused(
         leave_one_out(ranker, history, others[:1], removed=others[1:2])
     with pytest.raises(ModelError, match="one user is needed, got 2"):
         leave_one_out(ranker, board.train.histories().rows(np.array([4, 5])), others[:1])
+
+
+def test_lists_of_any_length_are_explained_and_seen_items_have_no_shares(
+    data: FitData, ranker: FittedRanker, items: np.ndarray
+) -> None:
+    histories = data.histories().rows(USERS)
+    seen = int(histories.weights[0].indices[0])
+    lists = [np.array([seen, *items[0, :3]]), np.zeros(0, dtype=np.int64), items[2, :1]]
+    found = explain_modalities(ranker, data, histories, lists)
+    assert [sorted(own) for own in found] == [sorted(items[0, :3].tolist()), [], items[2, :1].tolist()]
+    scores = ranker.score(histories)
+    for row, own in enumerate(found):
+        for item, shares in own.items():
+            assert NO_MODALITY in shares
+            assert sum(shares.values()) == pytest.approx(float(scores[row, item]), abs=1e-4)
+
+
+def test_the_item_without_which_a_listed_one_falls_furthest_comes_first(
+    board: Checkerboard, ranker: FittedRanker
+) -> None:
+    history = board.train.histories().rows(np.array([4]))
+    listed = np.setdiff1d(np.arange(NUM_ITEMS), history.weights.indices)[:4]
+    hidden = np.zeros(NUM_ITEMS, dtype=np.bool_)
+    hidden[listed[3]] = True
+    found = explain_without(ranker, history, np.array([*listed, history.weights.indices[0]]), hidden)
+    assert set(found) == set(listed[:3].tolist()), "what the model could not list today has no rank"
+    expected = leave_one_out(ranker, history, listed[:3], hidden=hidden)
+    for place, item in enumerate(listed[:3].tolist()):
+        told = found[item]
+        assert [one.rank_without for one in told] == sorted(expected.ranks_without[:, place].tolist(), reverse=True)
+        assert {one.item_id for one in told} == set(ranker.item_ids[history.weights.indices])
+        assert told[0].places_lost == expected.ranks_without[:, place].max() - expected.ranks[place]
+    nobody = Histories(history.weights * 0)
+    nobody.weights.eliminate_zeros()
+    assert explain_without(ranker, nobody, listed, hidden) == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from mmrec_lib.evaluation import MetricRow
-from mmrec_lib.reporting.model_card import CardFacts, PartFacts, model_card
+from mmrec_lib.reporting.model_card import CardFacts, PartFacts, model_card, shortened_card
 
 METRICS = [
     MetricRow("ranker", "all", "ndcg", 10, 0.412, 0.390, 0.431, num_users=900),
@@ -97,3 +97,19 @@ def test_names_of_the_data_cannot_break_a_table_or_become_markup() -> None:
     card = model_card(dataclasses.replace(FACTS, contents={evil: 0.2}, encoders={}, user_attributes=(evil,)))
     assert "<script>" not in card.replace("\\<", "")
     assert r"a\|b \<script\>\*x\* | 20% |" in card
+
+
+def test_a_long_card_is_cut_between_sections_and_says_where_the_whole_is() -> None:
+    card = model_card(FACTS)
+    assert shortened_card(card, len(card)) == card
+    short = shortened_card(card, 1_500)
+    assert len(short) <= 1_500
+    assert short.endswith("`model_card/model_card.md` of the run.\n")
+    assert "## What it must not be used for" in short and "## Data" not in short
+    assert card.startswith(short.partition("\n\nThe whole card")[0])
+
+
+def test_users_for_whom_a_baseline_is_as_good_are_among_the_limits() -> None:
+    card = model_card(FACTS)
+    assert "For all users it is not clearly better than EASE: nDCG@10 +0.007 (-0.004 to +0.018, p 0.300)." in card
+    assert "not clearly better" not in model_card(dataclasses.replace(FACTS, metrics=METRICS[:2]))

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from mmrec_lib.evaluation import MetricRow
+from mmrec_lib.models.ranker.explanation import NO_MODALITY
 from mmrec_lib.reporting import (
     Card,
     EncodeCount,
@@ -29,7 +30,7 @@ from mmrec_lib.reporting import (
     render_report,
 )
 from mmrec_lib.reporting.ablation_view import ablation_view, second_stage_chart
-from mmrec_lib.reporting.data import NO_MODALITY, SecondStageFigures, ShownList, WithoutHistoryItem
+from mmrec_lib.reporting.data import SecondStageFigures, ShownList, WithoutHistoryItem
 from mmrec_lib.reporting.group_view import group_charts
 from mmrec_lib.reporting.metric_view import Cell, fit_views, shown_rows
 from mmrec_lib.reporting.report import report_html
