@@ -1,4 +1,4 @@
-"""Why published lists are what they are: shares of modalities, and ranks without an item of the history.
+"""Explanations of published lists: shares of modalities, and ranks without an item of the history.
 
 Both are asked of the registered model for a few users; what `user_topk` tells of every user is in its own columns.
 """

@@ -1,4 +1,4 @@
-"""The ablation and the decision on the second stage for people: what is gained by each part of the ranker."""
+"""The ablation and the decision on the second stage for people: gains by each part of the ranker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PARTS = ((WITHOUT_SOURCE, "Without a source"), (WITHOUT_MODALITY, "Without a mo
 
 @dataclass(frozen=True)
 class AblationView:
-    """What is lost without each part.
+    """Losses without each part.
 
     Attributes:
         metric: Metric and cut-off.

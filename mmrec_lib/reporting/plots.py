@@ -51,7 +51,7 @@ def plot_metric(rows: Sequence[MetricRow], title: str, metric: str, k: int, path
 
 
 def plot_losses(rows: Sequence[MetricRow], metric: str, k: int, path: Path) -> Path:
-    """What is lost for all users without each part of the ranker, with 95 % intervals, as PNG.
+    """Losses of all users without each part of the ranker, with 95 % intervals, as PNG.
 
     Args:
         rows: Rows of an ablation.

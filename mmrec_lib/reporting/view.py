@@ -173,7 +173,7 @@ def _names(colors: Mapping[str, int]) -> dict[str, str]:
 
 
 def _without(line: Recommendation) -> str:
-    """What would be without the item of the history that counts most, in a few words."""
+    """Rank without the item of the history that counts most, in a few words."""
     if line.without is None:
         return ""
     return f"without {line.without.title}: place {line.without.rank:,} → {line.without.rank_without:,}"

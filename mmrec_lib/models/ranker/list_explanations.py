@@ -1,4 +1,4 @@
-"""Why items are in users' lists: shares of modalities, and ranks without an item of the history, by item.
+"""Explanations of users' lists by item: shares of modalities, and ranks without an item of the history.
 
 Shape letters: n users, I items of the fit.
 """
@@ -42,7 +42,7 @@ class WithoutItem:
 
 @dataclass(frozen=True)
 class ItemExplanation:
-    """Why an item is in a user's list.
+    """Reasons for an item of a user's list.
 
     Attributes:
         item_id: The item.
