@@ -59,10 +59,11 @@ def list_type_views(
     views = []
     for name in dict.fromkeys(shown.list_type for shown in lists):
         title, lead, score = LIST_TYPES.get(name, (label(name).capitalize(), "", "{:.2f}"))
+        number = num_lists.get(name, 0)
         views.append(
             ListTypeView(
                 title=title,
-                lead=f"{lead} {count(num_lists.get(name, 0))} lists.".strip(),
+                lead=f"{lead} {count(number)} {'list' if number == 1 else 'lists'}.".strip(),
                 lists=[
                     ListView(
                         owner=None if shown.owner is None else image_of(shown.owner, thumbnails),
