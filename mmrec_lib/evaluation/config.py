@@ -36,9 +36,17 @@ class AblationConfig(Section):
     """
 
     max_items: int = Field(
-        default=2_000, ge=0, description="Items with interactions up to which it is done; 0 does without."
+        default=2_000,
+        ge=0,
+        description="Items with interactions up to which the ranker is evaluated without each of its parts; 0 does "
+        "without.",
     )
-    max_interactions: int = Field(default=200_000, ge=0, description="Interactions of train up to which it is done.")
+    max_cells: int = Field(
+        default=4_000_000,
+        ge=0,
+        description="Users times items with interactions in train up to which the ranker is evaluated without each of "
+        "its parts.",
+    )
 
 
 class EvaluationConfig(Section):

@@ -13,9 +13,9 @@ class ExplanationConfig(Section):
     Each combination of modalities fits the sources that use content again, so it is done in stores up to a size.
 
     Attributes:
-        max_items: Items of the snapshot up to which it is done; 0 does without.
-        max_pairs: User-item pairs of the snapshot up to which it is done.
-        max_modalities: Modalities up to which it is done; each doubles the time.
+        max_items: Items of the store up to which shares of modalities are told; 0 does without.
+        max_pairs: User-item pairs of the snapshots up to which they are told.
+        max_modalities: Modalities up to which they are told; each doubles the time.
     """
 
     max_items: int = Field(default=1_000, ge=0)

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
+import numpy as np
+
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.groups import GROUP_METRICS
 from mmrec_lib.evaluation.rows import MetricRow
@@ -33,7 +35,8 @@ def ablation_rows(snapshot: Snapshot, ranker: FittedRanker, config: EvaluationCo
     """
     data, bounds = snapshot.fit_data("fit1"), config.ablation
     num_items = int(ranker.warm.sum())
-    if num_items > bounds.max_items or data.interactions.weights.nnz > bounds.max_interactions:
+    num_users = int((np.diff(data.interactions.weights.indptr) > 0).sum())
+    if num_items > bounds.max_items or num_items * num_users > bounds.max_cells:
         return []
     started = time.process_time()
     with single_threaded_blas() if num_items <= FEW_ITEMS else nullcontext():

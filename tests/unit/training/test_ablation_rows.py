@@ -60,7 +60,7 @@ def test_each_part_has_rows_that_compare_it_with_the_whole(snapshot: Snapshot, r
     assert not any(name.startswith("ranker") for name in logged)
 
 
-@pytest.mark.parametrize("bounds", [AblationConfig(max_items=0), AblationConfig(max_interactions=10)])
+@pytest.mark.parametrize("bounds", [AblationConfig(max_items=0), AblationConfig(max_cells=10)])
 def test_larger_stores_have_none(snapshot: Snapshot, ranker: FittedRanker, bounds: AblationConfig) -> None:
     assert ablation_rows(snapshot, ranker, CONFIG.model_copy(update={"ablation": bounds})) == []
 
