@@ -67,7 +67,7 @@ class ListRequest(Section):
     events: tuple[RecentEvent, ...] = ()
     attributes: dict[str, str | float | bool | None] = Field(default_factory=dict)
     controls: tuple[UserControl, ...] = ()
-    candidates: tuple[str, ...] | None = None
+    candidates: tuple[str, ...] | None = Field(default=None, max_length=10_000)
     k: int = Field(default=10, ge=1, le=1_000)
 
 

@@ -122,11 +122,12 @@ def recommend(
         hidden = _hidden(block.weights, candidates[rows])
         block_scores[np.repeat(np.arange(len(block)), np.diff(hidden.indptr)), hidden.indices] = -np.inf
         lengths = [k if own is None else len(own) for own in candidates[rows]]
+        longest = max(1, *lengths)
         if rules is None:
-            top = ranker.select(users, block_scores, max(lengths))
+            top = ranker.select(users, block_scores, longest)
         else:
             select = partial(ranker.select, users)
-            top = select_shown(block_scores, hidden, rules, people[rows], controls[rows], max(lengths), select=select)
+            top = select_shown(block_scores, hidden, rules, people[rows], controls[rows], longest, select=select)
         for indices, values, length in zip(top.indices, top.scores, lengths, strict=True):
             is_item: npt.NDArray[np.bool_] = indices[:length] != NO_ITEM
             lists.append(ranker.item_ids[indices[:length][is_item]].tolist())

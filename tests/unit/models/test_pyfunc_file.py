@@ -141,6 +141,8 @@ def test_candidates_may_be_in_the_history_or_none_at_all(ranker: FittedRanker) -
     found = pyfunc_file.recommend(ranker, rows)
     assert found["item_ids"][0] == ["i00", "i03"]
     assert found["item_ids"][1] == []
+    alone = pyfunc_file.recommend(ranker, pd.DataFrame({"item_ids": [["i00"]], "candidates": [["unknown"]]}))
+    assert (alone["item_ids"][0], alone["scores"][0]) == ([], [])
 
 
 def test_candidates_that_are_no_list_name_their_row(ranker: FittedRanker) -> None:
