@@ -68,12 +68,10 @@ def plot_losses(rows: Sequence[MetricRow], metric: str, k: int, path: Path) -> P
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     lost = [row.diff or 0.0 for row in chosen]
-    low = [
-        value - (row.diff_low if row.diff_low is not None else value) for value, row in zip(lost, chosen, strict=True)
-    ]
-    high = [
-        (row.diff_high if row.diff_high is not None else value) - value for value, row in zip(lost, chosen, strict=True)
-    ]
+    ends = [(row.diff_low, row.diff_high) for row in chosen]
+    # A percentile interval of few skewed values may lie beside their mean.
+    low = [0.0 if end is None else max(value - end, 0.0) for value, (end, _) in zip(lost, ends, strict=True)]
+    high = [0.0 if end is None else max(end - value, 0.0) for value, (_, end) in zip(lost, ends, strict=True)]
     axes.errorbar(lost, range(len(chosen)), xerr=[low, high], fmt="o", capsize=2)
     axes.axvline(0.0, color="0.6", linewidth=1)
     axes.set_yticks(range(len(chosen)), [part_name(row.model) for row in chosen])
