@@ -35,6 +35,7 @@ def write_registered_store(out: Path, ranker: FittedRanker) -> None:
     (files / "fits").mkdir()
     (files / "fits" / "fits.json").write_text("{}", encoding="utf-8")
     (files / "plot.png").write_bytes(b"png")
+    (files / "model_card.md").write_text("# Model card", encoding="utf-8")
     out.mkdir()
     registry = open_registry(out)
     with registry.run("train", {"a tag (of %)": f"value {HEADPHONE}"}) as run:
@@ -47,3 +48,5 @@ def write_registered_store(out: Path, ranker: FittedRanker) -> None:
     registry.set_alias(CHAMPION, model.version)
     registry.log_artifact(model, files / "plot.png", "plots")
     registry.seal_folder(model, "plots", "mmrec.plots")
+    registry.log_artifact(model, files / "model_card.md", "model_card")
+    registry.seal_folder(model, "model_card", "mmrec.model_card")

@@ -60,12 +60,18 @@ MODEL_METRIC = TableContract(
     comment="Full-ranking metrics of each model version and baseline, with intervals.",
     columns=(
         Column("model_version", StringType(), "Version of the registered ranker.", required=True),
-        Column("fit", StringType(), "fit1 (trained on train) or fit2 (on train and valid).", required=True),
+        Column(
+            "fit",
+            StringType(),
+            "fit1 (trained on train), fit2 (on train and valid), or ablation (rankers without one part, on train).",
+            required=True,
+        ),
         Column("part", StringType(), "valid or test.", required=True),
         Column(
             "model",
             StringType(),
-            "ranker, or the name of a baseline; on lists also with_rules and reranked; of heads also base_rate.",
+            "ranker, or the name of a baseline; on lists also with_rules and reranked; of heads also base_rate; of an "
+            "ablation without_source:<name> and without_modality:<name>, beside the ranker's first stage as ranker.",
             required=True,
         ),
         Column(

@@ -29,6 +29,26 @@ class GroupConfig(Section):
     )
 
 
+class AblationConfig(Section):
+    """Evaluation on the validation part without each source and modality; see `models.tuning.ablation`.
+
+    Each modality fits the sources that use content again, so it is done in stores up to a size.
+    """
+
+    max_items: int = Field(
+        default=2_000,
+        ge=0,
+        description="Items with interactions up to which the ranker is evaluated without each of its parts; 0 does "
+        "without.",
+    )
+    max_cells: int = Field(
+        default=4_000_000,
+        ge=0,
+        description="Users times items with interactions in train up to which the ranker is evaluated without each of "
+        "its parts.",
+    )
+
+
 class EvaluationConfig(Section):
     """Settings of evaluation; the ranking itself is always over the full catalogue."""
 
@@ -46,10 +66,15 @@ class EvaluationConfig(Section):
     )
 
     groups: GroupConfig = Field(default_factory=GroupConfig)
+    ablation: AblationConfig = Field(default_factory=AblationConfig)
 
     def block_users(self, num_items: int) -> int:
         """Number of users whose scores over `num_items` items fit into a block."""
         return max(1, min(MAX_BLOCK_USERS, self.block_bytes // (4 * max(num_items, 1))))
+
+    def without_groups(self) -> EvaluationConfig:
+        """The same settings without groups of users and items."""
+        return self.model_copy(update={"groups": GroupConfig(max_values=0)})
 
     @field_validator("ks")
     @classmethod

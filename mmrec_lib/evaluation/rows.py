@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 from mmrec_lib.evaluation.segments import UserValues
 from mmrec_lib.evaluation.significance import holm_adjusted, mean_intervals, sign_flip_p_values
 
+ABLATION = "ablation"
+"""Fit of the rows of an ablation: a name of its own, so that nothing that compares fits meets them."""
+WITHOUT_SOURCE, WITHOUT_MODALITY = "without_source:", "without_modality:"
+"""Models of an ablation begin with one of them; the name of the part that they lack follows."""
+
 
 @dataclass(frozen=True)
 class MetricRow:
     """One metric of one model on one segment; the metric columns of the table `model_metric`.
 
     Attributes:
-        model: ranker, or the name of a baseline; on lists those of `effects`.
+        model: ranker, or the name of a baseline; on lists those of `effects`; of an ablation see `WITHOUT_SOURCE`.
         segment: See `segments.SEGMENTS`; `lists` for effects of rules and re-ranking.
         metric: See `metrics.METRICS` and `auc`, `rankings.POPULARITY_METRICS`, `segments.METRICS_OF_LISTS`; on lists
             `effects.LIST_METRICS`.

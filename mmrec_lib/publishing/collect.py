@@ -18,12 +18,14 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.extracted_text import TRANSCRIPT
 from mmrec_lib.embedding.owner_text import joined_texts
 from mmrec_lib.embedding.revisions import PROVIDED
-from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
+from mmrec_lib.evaluation.rows import ABLATION, METRIC_FIELDS, MetricRow
 from mmrec_lib.lakehouse.actions import few_threads
 from mmrec_lib.lakehouse.counts import count_rows
 from mmrec_lib.lakehouse.ledger import Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.publishing.explained_users import explained_users
 from mmrec_lib.publishing.people import shown_neighbors, shown_users
+from mmrec_lib.publishing.shown_lists import shown_lists
 from mmrec_lib.publishing.slices import current_rows
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.reporting.data import (
@@ -33,9 +35,11 @@ from mmrec_lib.reporting.data import (
     QuarantineReason,
     ReconciliationRow,
     ReportData,
+    SecondStageFigures,
     SpokenReview,
 )
 from mmrec_lib.tracking.registry import CHAMPION, Registry
+from mmrec_lib.training.describe import DECISION_PARAM
 from mmrec_lib.training.promote import DECISION_TAG
 
 FEEDBACK = ("job_run",)
@@ -71,6 +75,7 @@ def collect_report(
     if champion is not None:
         decision = champion.tags.get(DECISION_TAG, "")
         model = ModelInfo(champion.name, champion.version, CHAMPION, registry.params(champion), decision)
+    version = champion.version if champion is not None else None
     snapshot = lakehouse.read("training_snapshot").where("is_current").select("as_of_date").collect()
     tables = count_rows(lakehouse, CONTRACTS)
     runs = {job: ledger.last_good(job) for job in jobs}
@@ -81,8 +86,11 @@ def collect_report(
         funnel = pool.submit(_funnel, lakehouse, tables)
         reconciliation = pool.submit(_reconciliation, lakehouse, ledger)
         quarantine = pool.submit(_quarantine, lakehouse)
-        metrics = pool.submit(_metrics, lakehouse, champion.version if champion is not None else None)
+        metrics = pool.submit(_metrics, lakehouse, version)
+        lists = pool.submit(shown_lists, lakehouse, config.num_lists)
         encodes = pool.submit(_encodes, lakehouse)
+    explained, note = explained_users(lakehouse, registry, champion, users.result(), tables, config.explanations)
+    by_fit = metrics.result()
     return ReportData(
         store_name=PurePosixPath(str(lakehouse.store.data)).name,
         as_of=snapshot[0]["as_of_date"].isoformat() if snapshot else "",
@@ -92,14 +100,32 @@ def collect_report(
         funnel=funnel.result(),
         reconciliation=reconciliation.result(),
         quarantine=quarantine.result(),
-        users=users.result(),
+        users=explained,
         neighbors=neighbors.result(),
-        metrics=metrics.result(),
+        lists=lists.result()[0],
+        num_lists=lists.result()[1],
+        metrics={fit: rows for fit, rows in by_fit.items() if fit != ABLATION},
+        ablation=by_fit.get(ABLATION, ()),
+        second_stage=None if model is None else second_stage_figures(model.settings),
+        explanation_note=note,
         model=model,
         seconds={job: run.run_seconds for job, run in runs.items() if run is not None},
         encodes=encodes.result(),
         spoken=spoken.result(),
     )
+
+
+def second_stage_figures(params: Mapping[str, object]) -> SecondStageFigures | None:
+    """The decision on the second stage from the parameters of a run; None where they tell of none."""
+    sentence = params.get(DECISION_PARAM)
+    if sentence is None:
+        return None
+    if params.get("second_stage.reason"):
+        return SecondStageFigures(str(sentence))
+    gain, low, high, valid_gain, num_users = (
+        float(str(params[f"second_stage.{name}"])) for name in ("gain", "low", "high", "valid_gain", "num_users")
+    )
+    return SecondStageFigures(str(sentence), gain, low, high, valid_gain, int(num_users))
 
 
 def last_ingest(ledger: Ledger) -> str:
@@ -181,7 +207,8 @@ def _quarantine(lakehouse: Lakehouse) -> list[QuarantineReason]:
 def _metrics(lakehouse: Lakehouse, version: str | None) -> dict[str, list[MetricRow]]:
     if version is None:
         return {}
-    rows = lakehouse.read("model_metric").where((F.col("model_version") == version) & (F.col("part") == "test"))
+    is_shown = (F.col("part") == "test") | (F.col("fit") == ABLATION)
+    rows = lakehouse.read("model_metric").where((F.col("model_version") == version) & is_shown)
     found: dict[str, list[MetricRow]] = {}
     order = F.when(F.col("model") == "ranker", 0).otherwise(1)
     for row in rows.orderBy("fit", "segment", order, "model", "metric", "k").select("fit", *METRIC_FIELDS).collect():

@@ -139,7 +139,8 @@ def share_strips(shares: Mapping[str, float], colors: Mapping[str, int], names: 
             is_negative=value < 0,
             text=f"{names.get(source, source)} {value:+.2f}",
         )
-        for source, value in sorted(finite.items(), key=lambda pair: (pair[0] == RESIDUAL, colors.get(pair[0], 0)))
+        # What is grey stands last.
+        for source, value in sorted(finite.items(), key=lambda pair: (not colors.get(pair[0]), colors.get(pair[0], 0)))
     ]
 
 

@@ -35,6 +35,15 @@ class HistoryItem:
 
 
 @dataclass(frozen=True)
+class WithoutHistoryItem:
+    """Rank of a listed item by the model alone, with the whole history and without one item of it."""
+
+    title: str
+    rank: int
+    rank_without: int
+
+
+@dataclass(frozen=True)
 class Recommendation:
     """One line of a user's list.
 
@@ -44,6 +53,8 @@ class Recommendation:
         score: Ranking score.
         shares: What each source adds to the score, with `residual`; may be negative.
         path: The fact that it shares with an item of the history, in words; None where nothing is shared.
+        modality_shares: What the contents of each modality add to it, and all else; empty where it was not told.
+        without: The item of the history without which it would fall most; None where none moves it.
     """
 
     rank: int
@@ -51,6 +62,8 @@ class Recommendation:
     score: float
     shares: Mapping[str, float] = field(default_factory=dict)
     path: str | None = None
+    modality_shares: Mapping[str, float] = field(default_factory=dict)
+    without: WithoutHistoryItem | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,44 @@ class Neighbors:
 
     card: Card
     similar: Sequence[tuple[Card, float]]
+
+
+@dataclass(frozen=True)
+class ShownList:
+    """A list that is not made for one user.
+
+    Attributes:
+        list_type: bought_together, continue_with, trending or popular_like_you.
+        items: Listed items with score and support, which is None where the catalogue names them.
+        owner: Item that the list belongs to; None for a list of an audience.
+        audience: Audience that it belongs to; empty for a list of an item.
+    """
+
+    list_type: str
+    items: Sequence[tuple[Card, float, int | None]]
+    owner: Card | None = None
+    audience: str = ""
+
+
+@dataclass(frozen=True)
+class SecondStageFigures:
+    """The decision on the ranker's second stage.
+
+    Attributes:
+        decision: A sentence.
+        gain: Mean difference of nDCG@10 to the first stage's order; None where it was not judged.
+        low: Lower end of its 95 % interval.
+        high: Upper end of it.
+        valid_gain: Mean difference on the validation part alone.
+        num_users: Users that were judged by.
+    """
+
+    decision: str
+    gain: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+    valid_gain: float = 0.0
+    num_users: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,7 +223,12 @@ class ReportData:
         quarantine: By reason.
         users: A few users to look at.
         neighbors: A few items to look at.
+        lists: A few lists that are not made for one user.
+        num_lists: Number of such lists by type.
         metrics: By fit (fit1, fit2), as `evaluation.evaluate` returns them.
+        ablation: Rows of the ranker without each of its parts, on validation.
+        second_stage: Decision on the second stage; None where none was made.
+        explanation_note: Reason why shares of modalities are not told; empty where they are.
         model: The model behind the lists.
         seconds: By job, in order; 0 where it was skipped.
         encodes: By encoder.
@@ -189,7 +245,12 @@ class ReportData:
     quarantine: Sequence[QuarantineReason] = ()
     users: Sequence[ShownUser] = ()
     neighbors: Sequence[Neighbors] = ()
+    lists: Sequence[ShownList] = ()
+    num_lists: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, Sequence[MetricRow]] = field(default_factory=dict)
+    ablation: Sequence[MetricRow] = ()
+    second_stage: SecondStageFigures | None = None
+    explanation_note: str = ""
     model: ModelInfo | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     encodes: Sequence[EncodeCount] = ()

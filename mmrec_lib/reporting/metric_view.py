@@ -17,6 +17,7 @@ from mmrec_lib.reporting.charts import RANKER, IntervalChart, difference_chart, 
 from mmrec_lib.reporting.head_view import HeadView, head_views
 from mmrec_lib.reporting.view import label
 
+FIRST_STAGE = "first_stage"
 HEADLINES = (("ndcg", 10), ("recall", 20))
 FIT_TITLES = {
     "fit1": "Fit 1: trained on train, evaluated on test",
@@ -24,7 +25,7 @@ FIT_TITLES = {
 }
 MODEL_NAMES = {
     RANKER: "Ranker",
-    "first_stage": "Ranker, first stage only",
+    FIRST_STAGE: "Ranker, first stage only",
     "ranker_no_content": "Ranker, no content",
     "popularity": "Popularity",
     "decayed_popularity": "Popularity, recent first",
@@ -207,7 +208,7 @@ def _metric_table(title: str, rows: Sequence[MetricRow]) -> MetricTable:
         name = metric_name(f"{metric}@{k}" if k else metric)
         value_lines.append((name, [_value(row, best) for row in some.values()]))
         if any(row is not None and row.diff is not None for row in some.values()):
-            difference_lines.append((name, [_difference(row) for model, row in some.items() if model != RANKER]))
+            difference_lines.append((name, [difference_cell(row) for model, row in some.items() if model != RANKER]))
     return MetricTable(
         title=title,
         caption="Mean over users; below it the 95 % interval. The best value of a line is bold.",
@@ -228,7 +229,8 @@ def _value(row: MetricRow | None, best: float) -> Cell:
     return Cell(f"{row.value:.3f}", detail, "best" if row.value == best else "")
 
 
-def _difference(row: MetricRow | None) -> Cell:
+def difference_cell(row: MetricRow | None) -> Cell:
+    """The ranker minus a model, with interval and corrected p-value; empty where nothing is compared."""
     if row is None or row.diff is None or row.diff_low is None or row.diff_high is None:
         return Cell("", "", "")
     test = "" if row.p_adjusted is None else f", p {row.p_adjusted:.3f}"

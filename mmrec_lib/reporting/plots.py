@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from mmrec_lib.evaluation.head_metrics import reliability_curves
 from mmrec_lib.evaluation.rows import MetricRow
+from mmrec_lib.reporting.ablation_view import part_name
+from mmrec_lib.reporting.charts import RANKER
 
 
 def plot_metric(rows: Sequence[MetricRow], title: str, metric: str, k: int, path: Path) -> Path:
@@ -72,5 +74,35 @@ def plot_reliability(rows: Sequence[MetricRow], title: str, path: Path) -> Path:
     axes.plot([lowest, 1], [lowest, 1], color="grey", linewidth=0.8, linestyle="--", label="calibrated")
     axes.set(xscale="log", yscale="log", xlabel="predicted probability", ylabel="share that followed", title=title)
     axes.legend(fontsize="small", frameon=False)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def plot_losses(rows: Sequence[MetricRow], metric: str, k: int, path: Path) -> Path:
+    """Losses of all users without each part of the ranker, with 95 % intervals, as PNG.
+
+    Args:
+        rows: Rows of an ablation.
+        metric: Which metric.
+        k: Its cut-off.
+        path: File to write.
+
+    Returns:
+        The file.
+    """
+    chosen = [row for row in rows if (row.segment, row.metric, row.k) == ("all", metric, k) and row.model != RANKER]
+    chosen.sort(key=lambda row: row.diff or 0.0)
+    figure = Figure(figsize=(7, 1.2 + 0.35 * max(len(chosen), 1)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    lost = [row.diff or 0.0 for row in chosen]
+    ends = [(row.diff_low, row.diff_high) for row in chosen]
+    # A percentile interval of few skewed values may lie beside their mean.
+    low = [0.0 if end is None else max(value - end, 0.0) for value, (end, _) in zip(lost, ends, strict=True)]
+    high = [0.0 if end is None else max(end - value, 0.0) for value, (_, end) in zip(lost, ends, strict=True)]
+    axes.errorbar(lost, range(len(chosen)), xerr=[low, high], fmt="o", capsize=2)
+    axes.axvline(0.0, color="0.6", linewidth=1)
+    axes.set_yticks(range(len(chosen)), [part_name(row.model) for row in chosen])
+    axes.set_xlabel(f"{metric}@{k} lost without it, validation")
     figure.savefig(path, dpi=120)
     return path

@@ -10,9 +10,12 @@ import jinja2
 from mmrec_lib.files import write_text_atomic
 from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.reporting import view
+from mmrec_lib.reporting.ablation_view import ablation_view, second_stage_chart
 from mmrec_lib.reporting.data import ReportData
+from mmrec_lib.reporting.group_view import group_charts, ranker_gaps
 from mmrec_lib.reporting.limits import MAX_ENTRIES, bounded, shorten
-from mmrec_lib.reporting.metric_view import fit_views, shown_rows
+from mmrec_lib.reporting.list_view import list_type_views
+from mmrec_lib.reporting.metric_view import fit_views, metric_name, shown_rows
 from mmrec_lib.reporting.thumbnails import Thumbnails
 
 # Most of it may be thumbnails.
@@ -73,14 +76,21 @@ def _environment() -> jinja2.Environment:
 
 
 def _page(environment: jinja2.Environment, shown: ReportData, max_entries: int, thumbnails: Thumbnails) -> str:
-    users, legend = view.user_views(shown.users, thumbnails)
+    users, legend, modality_legend = view.user_views(shown.users, thumbnails)
     neighbors = view.neighbor_views(shown.neighbors, thumbnails)
+    gaps = ranker_gaps(view.headline_rows(shown))
     return environment.get_template("report.html.j2").render(
         data=shown,
         max_entries=max_entries if max_entries < MAX_ENTRIES else None,
         tiles=view.tiles(shown),
         users=users,
         legend=legend,
+        modality_legend=modality_legend,
+        list_types=list_type_views(shown.lists, shown.num_lists, thumbnails),
+        ablation=ablation_view(shown.ablation),
+        groups_metric=metric_name(f"ndcg@{gaps[0].k}") if gaps else "",
+        groups=group_charts(view.headline_rows(shown)),
+        second_stage_chart=second_stage_chart(shown.second_stage),
         neighbors=neighbors,
         fits=fit_views(shown.metrics),
         funnel=view.bars((stage.stage, stage.rows, view.count(stage.rows), stage.note) for stage in shown.funnel),

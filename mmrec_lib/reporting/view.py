@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmrec_lib.evaluation.rows import MetricRow
+from mmrec_lib.models.ranker.explanation import NO_MODALITY
 from mmrec_lib.reporting.charts import (
     RANKER,
     RESIDUAL,
@@ -15,7 +16,14 @@ from mmrec_lib.reporting.charts import (
     share_strips,
     source_colors,
 )
-from mmrec_lib.reporting.data import Card, HistoryItem, Neighbors, ReportData, ShownUser
+from mmrec_lib.reporting.data import (
+    Card,
+    HistoryItem,
+    Neighbors,
+    Recommendation,
+    ReportData,
+    ShownUser,
+)
 from mmrec_lib.reporting.thumbnails import Thumbnails
 
 NUM_HISTORY = 10
@@ -52,6 +60,8 @@ class Listed:
     label: str
     note: str = ""
     strips: Sequence[Strip] = ()
+    modality_strips: Sequence[Strip] = ()
+    without: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,17 +132,54 @@ def headline_rows(data: ReportData) -> Sequence[MetricRow]:
     return data.metrics.get("fit2") or data.metrics.get("fit1") or next(iter(data.metrics.values()), ())
 
 
-def user_views(users: Sequence[ShownUser], thumbnails: Thumbnails) -> tuple[list[UserView], list[Strip]]:
-    """Cards of users, and the legend of sources in their colours."""
-    all_shares = [line.shares for user in users for line in user.recommendations]
-    colors = source_colors(all_shares)
+@dataclass(frozen=True)
+class ShareColors:
+    """Colours of the parts of strips.
+
+    Attributes:
+        sources: Colour number of each source.
+        modalities: Colour number of each modality.
+    """
+
+    sources: Mapping[str, int]
+    modalities: Mapping[str, int]
+
+    @classmethod
+    def of(cls, users: Sequence[ShownUser]) -> ShareColors:
+        """Colours by weight in the lists of these users."""
+        lines = [line for user in users for line in user.recommendations]
+        modalities = source_colors(
+            [{name: share for name, share in line.modality_shares.items() if name != NO_MODALITY} for line in lines]
+        )
+        has_others = any(NO_MODALITY in line.modality_shares for line in lines)
+        return cls(
+            source_colors([line.shares for line in lines]), modalities | ({NO_MODALITY: 0} if has_others else {})
+        )
+
+
+def user_views(users: Sequence[ShownUser], thumbnails: Thumbnails) -> tuple[list[UserView], list[Strip], list[Strip]]:
+    """Cards of users, and the legends of sources and of modalities in their colours."""
+    colors = ShareColors.of(users)
     views = [_user_view(user, colors, thumbnails) for user in users]
-    legend = [Strip(SOURCE_NAMES.get(s, label(s)), 0.0, color, False, "") for s, color in colors.items()]
-    return views, legend
+    return views, _legend(colors.sources), _legend(colors.modalities)
 
 
-def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnails) -> UserView:
-    names = {source: SOURCE_NAMES.get(source, label(source)) for source in colors}
+def _legend(colors: Mapping[str, int]) -> list[Strip]:
+    return [Strip(name, 0.0, colors[part], False, "") for part, name in _names(colors).items()]
+
+
+def _names(colors: Mapping[str, int]) -> dict[str, str]:
+    return {part: SOURCE_NAMES.get(part, label(part)) for part in colors}
+
+
+def _without(line: Recommendation) -> str:
+    """Rank without the item of the history that counts most, in a few words."""
+    if line.without is None:
+        return ""
+    return f"without {line.without.title}: place {line.without.rank:,} → {line.without.rank_without:,}"
+
+
+def _user_view(user: ShownUser, colors: ShareColors, thumbnails: Thumbnails) -> UserView:
     taste = _taste(user.history_categories, user.recommended_categories)
     history = _history(user.history, thumbnails)
     facts = [("events", count(user.num_events)), *((label(key), value) for key, value in user.attributes.items())]
@@ -147,7 +194,9 @@ def _user_view(user: ShownUser, colors: Mapping[str, int], thumbnails: Thumbnail
                 image_of(line.card, thumbnails),
                 str(line.rank),
                 f"score {line.score:.2f}" + ("" if line.path is None else f", as {line.path}"),
-                share_strips(line.shares, colors, names),
+                share_strips(line.shares, colors.sources, _names(colors.sources)),
+                share_strips(line.modality_shares, colors.modalities, _names(colors.modalities)),
+                _without(line),
             )
             for line in user.recommendations[:NUM_RECOMMENDATIONS]
         ],

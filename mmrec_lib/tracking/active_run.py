@@ -6,7 +6,7 @@ import contextlib
 import io
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +82,12 @@ class RunLog:
         found = [Metric(self.key(name), float(value), at_ms, 0) for name, value in values.items()]
         self._client.log_batch(self._run_id, metrics=found)
 
+    def series(self, name: str, values: Sequence[float], at_ms: int) -> None:
+        """Log a metric step by step, such as a loss by epoch; steps count from 1."""
+        key = self.key(name)
+        found = [Metric(key, float(value), at_ms, step) for step, value in enumerate(values, 1)]
+        self._client.log_batch(self._run_id, metrics=found)
+
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters, nested ones with dotted names."""
         found = [Param(self.key(name), self.text(str(value), MAX_PARAM_CHARS)) for name, value in _flatten(values, "")]
@@ -119,6 +125,10 @@ class ActiveRun:
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Log metrics."""
         self._log.metrics(metrics, int(self._run.info.start_time))
+
+    def log_series(self, name: str, values: Sequence[float]) -> None:
+        """Log a metric step by step; steps count from 1."""
+        self._log.series(name, values, int(self._run.info.start_time))
 
     def log_input_table(self, name: str, source: str, version: int) -> None:
         """Log a table version as an input dataset of the run."""

@@ -19,6 +19,7 @@ from mmrec_lib.errors import ModelError
 
 MAX_KEY_CHARS = 250
 MAX_PARAM_CHARS = 6_000
+MAX_DESCRIPTION_CHARS = 5_000
 MAX_TAG_CHARS = 5_000  # 8,000 for runs; 5,000 is the least that registries outside Unity Catalog promise
 
 _UNSAFE = r"[^0-9A-Za-z_\-./ ]"

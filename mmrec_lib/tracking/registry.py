@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -30,7 +31,7 @@ from mmrec_lib.tracking.active_run import (
 from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.files import seal
 from mmrec_lib.tracking.local import DATABASE, artifact_place, check_database, is_unfinished, make_database, move_places
-from mmrec_lib.tracking.names import decode_key, restore, sqlite_uri
+from mmrec_lib.tracking.names import MAX_DESCRIPTION_CHARS, decode_key, restore, sqlite_uri
 
 __all__ = ["CHALLENGER", "CHAMPION", "FINGERPRINT_TAG", "SNAPSHOT_TAG", "ActiveRun", "RegisteredModel", "Registry"]
 
@@ -208,6 +209,12 @@ class Registry:
             whole = self._long_texts(model, Path(scratch))
         return {decode_key(restore(key, whole)): restore(value, whole) for key, value in stored.items()}
 
+    def table_versions(self, model: RegisteredModel) -> dict[str, int]:
+        """Versions of the tables that are inputs of the run of a version, by name."""
+        inputs = self._client.get_run(model.run_id).inputs.dataset_inputs
+        sources = {entry.dataset.name: json.loads(entry.dataset.source) for entry in inputs}
+        return {name: int(source["delta_table_version"]) for name, source in sources.items()}
+
     def _long_texts(self, model: RegisteredModel, scratch: Path) -> dict[str, str]:
         infos = self._client.list_artifacts(model.run_id, LONG_TEXTS)
         if not infos:
@@ -287,6 +294,11 @@ class Registry:
     def log_artifact(self, model: RegisteredModel, file: Path, folder: str) -> None:
         """Add a file to the run of a version."""
         self._client.log_artifact(model.run_id, str(file), folder)
+
+    def describe(self, model: RegisteredModel, text: str) -> None:
+        """Write the description of a version, Markdown; MLflow shows it on the version's page."""
+        shown = RunLog(self._client, model.run_id).text(text, MAX_DESCRIPTION_CHARS)
+        self._client.update_model_version(model.name, model.version, description=shown)
 
     def seal_folder(self, model: RegisteredModel, folder: str, tag: str) -> None:
         """Note what an artifact folder of a version's run holds now, as a tag of the version."""

@@ -60,12 +60,14 @@ class ListRequest(Section):
         events: Recent events; none for a user who is new.
         attributes: Attributes of the user by name.
         controls: Wishes of the user.
-        k: Length of the list.
+        candidates: Items to order; null for the whole catalogue less the events.
+        k: Length of the list; of candidates all are in it.
     """
 
     events: tuple[RecentEvent, ...] = ()
     attributes: dict[str, str | float | bool | None] = Field(default_factory=dict)
     controls: tuple[UserControl, ...] = ()
+    candidates: tuple[str, ...] | None = Field(default=None, max_length=10_000)
     k: int = Field(default=10, ge=1, le=1_000)
 
 
@@ -109,6 +111,7 @@ def create_app(model_uri: str, rules_folder: str | None = None) -> FastAPI:
             "times": [event.ts for event in request.events],
             "attributes": request.attributes,
             "controls": [control.model_dump() for control in request.controls],
+            "candidates": request.candidates,
         }
         try:
             found = model.predict(pd.DataFrame([row]), params={"k": request.k})

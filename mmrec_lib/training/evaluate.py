@@ -7,30 +7,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from mmrec_lib.contracts.runs import MODEL_METRIC
 from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.effects import LISTS
-from mmrec_lib.evaluation.evaluate import evaluate
-from mmrec_lib.evaluation.groups import GROUP_METRICS, GroupFacts, is_group
+from mmrec_lib.evaluation.groups import GROUP_METRICS, is_group
 from mmrec_lib.evaluation.head_metrics import OBSERVED, PREDICTED
-from mmrec_lib.evaluation.rankings import Scorer
-from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
+from mmrec_lib.evaluation.rows import ABLATION, METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.data import Content, Histories
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.baselines import FittedBaseline
-from mmrec_lib.reporting.plots import plot_metric, plot_reliability
+from mmrec_lib.reporting.plots import plot_losses, plot_metric, plot_reliability
 from mmrec_lib.tracking.registry import CHAMPION, SNAPSHOT_TAG, RegisteredModel, Registry
+from mmrec_lib.training.ablation import ablation_rows, logged_ablation
 from mmrec_lib.training.config import PromotionConfig
+from mmrec_lib.training.describe import CARD_FOLDER, CARD_TAG, describe
 from mmrec_lib.training.evaluate_heads import evaluate_heads
 from mmrec_lib.training.fallback import INSTEAD_OF_TAG, is_baseline, register_baseline
 from mmrec_lib.training.fits import FIRST_STAGE, RANKER, load_fits
 from mmrec_lib.training.gate import best_baseline, decide_first, gate_values
+from mmrec_lib.training.parts import evaluate_part
 from mmrec_lib.training.register import DATA_TAG, FITS_FOLDER
 from mmrec_lib.training.train import READS as TRAIN_READS
 
@@ -105,6 +102,8 @@ def _evaluate_version(
 ) -> dict[tuple[str, str], list[MetricRow]]:
     """Evaluate the fits of a version, write its slice of model_metric and its figures; metrics by fit and part."""
     fits, models = load_fits(fits_folder)
+    ranker = models["fit1"][RANKER]
+    assert isinstance(ranker, FittedRanker)
     metrics: dict[tuple[str, str], list[MetricRow]] = {}
     for fit, part, data in (("fit1", "valid", "fit1"), *((fit, "test", data) for fit, data in fits.items())):
         metrics[fit, part] = evaluate_part(snapshot, data, part, with_first_stage(models[data]), config)
@@ -114,9 +113,10 @@ def _evaluate_version(
             metrics[fit, part] += evaluate_heads(snapshot, data, part, ranker, config)
         if measure_lists is not None:
             metrics[fit, part] += measure_lists(data, part, ranker, config)
+    ablation = [] if is_baseline(version) else ablation_rows(snapshot, ranker, config)
     rows = [
         (version.version, fit, part, *(asdict(row)[name] for name in METRIC_FIELDS))
-        for (fit, part), found in metrics.items()
+        for (fit, part), found in {**metrics, (ABLATION, "valid"): ablation}.items()
         for row in found
     ]
     frame = lakehouse.spark.createDataFrame(rows, MODEL_METRIC.input_schema)
@@ -132,8 +132,14 @@ def _evaluate_version(
                 if any(row.metric == PREDICTED for row in found):
                     plot = plot_reliability(found, f"{fit} on {part}", Path(scratch) / f"{fit}-{part}-heads.png")
                     registry.log_artifact(version, plot, PLOTS_FOLDER)
+    if ablation:
+        registry.log_metrics(version, {f"{ABLATION}.{name}": value for name, value in logged_ablation(ablation)})
+        with tempfile.TemporaryDirectory() as scratch:
+            plot = plot_losses(ablation, "ndcg", min(config.ks), Path(scratch) / f"{ABLATION}.png")
+            registry.log_artifact(version, plot, PLOTS_FOLDER)
     registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
-    return metrics
+    describe(registry, version, snapshot, ranker=ranker, rows=metrics, ablation=ablation, k=min(config.ks))
+    return {**metrics, (ABLATION, "valid"): ablation}
 
 
 def with_first_stage(
@@ -183,12 +189,16 @@ def _headline(metrics: Mapping[tuple[str, str], list[MetricRow]], config: Evalua
 
 
 def is_evaluated(registry: Registry) -> bool:
-    """True when the candidate has its plots, and so has the baseline that may be published in its place."""
+    """True when the candidate has plots and model card, and so has the baseline that may be published in its place."""
     newest = registry.newest()
     if newest is None:
         return False
     stand_ins = [model for model in registry.versions() if model.tags.get(INSTEAD_OF_TAG) == newest.version]
-    is_whole = all(registry.is_sealed(model, PLOTS_FOLDER, PLOTS_TAG) for model in (newest, *stand_ins[:1]))
+    is_whole = all(
+        registry.is_sealed(model, folder, tag)
+        for model in (newest, *stand_ins[:1])
+        for folder, tag in ((PLOTS_FOLDER, PLOTS_TAG), (CARD_FOLDER, CARD_TAG))
+    )
     return is_whole and all(registry.is_intact(model) for model in stand_ins[:1])
 
 
@@ -226,46 +236,6 @@ def require_same_data(candidate: RegisteredModel, snapshot: Snapshot) -> None:
             f"{candidate.name} version {candidate.version} was trained before users or items of snapshot "
             f"{snapshot.snapshot_id} were deleted or added. Run train_ranker first."
         )
-
-
-def evaluate_part(
-    snapshot: Snapshot, fit: str, part: str, models: Mapping[str, Scorer[Histories]], config: EvaluationConfig
-) -> list[MetricRow]:
-    """Metrics of fitted models on a part: items of the fit are masked, everything else in the part is relevant.
-
-    Args:
-        snapshot: Data.
-        fit: What the models were fitted on.
-        part: valid or test.
-        models: By name.
-        config: Cut-offs and bootstrap.
-    """
-    data = snapshot.fit_data(fit)
-    seen = data.interactions.weights
-    return evaluate(
-        models,
-        data.histories(),
-        seen,
-        snapshot.parts[part].weights,
-        warm_users=np.diff(seen.indptr) > 0,
-        cold_items=data.interactions.item_counts() == 0,
-        ks=config.ks,
-        num_bootstrap=config.num_bootstrap,
-        max_users=config.max_users,
-        block=config.block_users(len(snapshot.item_ids)),
-        facts=GroupFacts(data.user_attributes, items_with_modality(data.contents)),
-        groups=config.groups,
-    )
-
-
-def items_with_modality(contents: Mapping[str, Content]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Items with vectors of a modality, the first part of a block's name: [I] bool; tokens are of none."""
-    found: dict[str, npt.NDArray[np.bool_]] = {}
-    for name, content in contents.items():
-        if content.kind == "dense":
-            modality = name.partition(":")[0]
-            found[modality] = content.has | found.get(modality, np.zeros_like(content.has))
-    return found
 
 
 def _value(rows: list[MetricRow], k: int) -> str:

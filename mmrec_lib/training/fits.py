@@ -31,6 +31,8 @@ from mmrec_lib.models.tuning.choose_second_stage import SecondStageDecision, cho
 RANKER = "ranker"
 FIRST_STAGE = "first_stage"
 """The ranker without its second stage, in metrics of rankers that have one; no baseline: nobody publishes it."""
+FEW_ITEMS = 1_000
+"""Up to so many items matrices are so small that threads of BLAS mostly wait for each other, at full load."""
 _INDEX = "fits.json"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pyspark.sql import functions as F
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.evaluation.config import EvaluationConfig, GroupConfig
+from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.rows import METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, current_snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -17,15 +17,16 @@ from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION, FINGERPRINT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.evaluate import READS as EVALUATE_READS
-from mmrec_lib.training.evaluate import evaluate_part, require_candidate, require_same_data
+from mmrec_lib.training.evaluate import require_candidate, require_same_data
 from mmrec_lib.training.fallback import BASELINE_TAG, is_baseline, published_baseline
 from mmrec_lib.training.fits import RANKER, load_fits
 from mmrec_lib.training.gate import Decision, GateValue, best_baseline, decide_first, decide_next, gate_values
+from mmrec_lib.training.parts import evaluate_part
 from mmrec_lib.training.register import FITS_FOLDER
 
 READS = (*EVALUATE_READS, "model_metric", "registry:baseline")
 DECISION_TAG = "mmrec.promotion"
-_GATE_ONLY = EvaluationConfig(groups=GroupConfig(max_values=0))
+_GATE_ONLY = EvaluationConfig().without_groups()
 
 
 def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -> tuple[dict[str, int], str]:

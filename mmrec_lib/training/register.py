@@ -18,6 +18,8 @@ from mmrec_lib.tracking.registry import SNAPSHOT_TAG, RegisteredModel, Registry
 DATA_TAG = "mmrec.data_hash"
 PUBLISHED_FIT_TAG = "mmrec.published_fit"
 FITS_FOLDER = "fits"
+ENCODERS = "encoders"
+"""Parameters of a run begin with it that name the encoder and revision of a content block."""
 _EXAMPLE_ITEMS = 3
 _SNAPSHOT_TABLES = ("training_snapshot", "training_interaction", "training_content", "training_item", "training_user")
 
@@ -48,11 +50,22 @@ def register_fit(
         folder = Path(scratch)
         save_fits(folder / FITS_FOLDER)
         published.save(folder / "ranker")
-        run.log_params({**params, "snapshot_id": snapshot.snapshot_id})
+        run.log_params({**params, "snapshot_id": snapshot.snapshot_id, ENCODERS: encoder_revisions(lakehouse)})
+        if published.second_stage is not None:
+            run.log_series("second_stage.loss", published.second_stage.learning_curve)
         for table, version in _table_versions(lakehouse).items():
             run.log_input_table(table, lakehouse.table_source(table), version)
         run.log_folder(folder / FITS_FOLDER, FITS_FOLDER)
         return registry.register(run, folder / "ranker", _example(snapshot), tags, (FITS_FOLDER,))
+
+
+def encoder_revisions(lakehouse: Lakehouse) -> dict[str, str]:
+    """Released encoders and revisions by modality and field, such as `text:title`; several are divided by commas."""
+    found: dict[str, list[str]] = {}
+    columns = ("modality", "field", "encoder_id", "revision")
+    for row in lakehouse.read("encoder_release").orderBy(*columns).select(*columns).collect():
+        found.setdefault(f"{row['modality']}:{row['field']}", []).append(f"{row['encoder_id']} {row['revision']}")
+    return {block: ", ".join(encoders) for block, encoders in found.items()}
 
 
 def _table_versions(lakehouse: Lakehouse) -> dict[str, int]:

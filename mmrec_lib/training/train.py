@@ -22,7 +22,7 @@ from mmrec_lib.models.tuning.choose_heads import told as told_heads
 from mmrec_lib.source_version import source_version
 from mmrec_lib.topk.threads import single_threaded_blas
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
-from mmrec_lib.training.fits import choose_all, published_fit, save_fits
+from mmrec_lib.training.fits import FEW_ITEMS, choose_all, published_fit, save_fits
 from mmrec_lib.training.register import PUBLISHED_FIT_TAG, register_fit
 
 READS = (
@@ -33,10 +33,9 @@ READS = (
     "training_user",
     "user",
     "item",
+    "encoder_release",
 )
 VERSION_COUNT = "version"
-# Up to so many items matrices are so small that threads of BLAS mostly wait for each other, at full load.
-_FEW_ITEMS = 1_000
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +58,7 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
         registry.set_alias(CANDIDATE, known.version)
         counts[VERSION_COUNT] = int(known.version)
         return counts, f"version {known.version} was registered for this fit before{gone}"
-    with single_threaded_blas() if len(snapshot.item_ids) <= _FEW_ITEMS else nullcontext():
+    with single_threaded_blas() if len(snapshot.item_ids) <= FEW_ITEMS else nullcontext():
         chosen = choose_all(snapshot, config)
         fit = published_fit(snapshot, config)
         published = chosen.fit(snapshot, fit)
@@ -73,7 +72,7 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
                 "training": config.model_dump(mode="json"),
                 "ranker": chosen.ranker.model_dump(mode="json"),
                 "baseline": {name: s.model_dump(mode="json") for name, s in chosen.baselines.items()},
-                "second_stage": asdict(chosen.decision),
+                "second_stage": {**asdict(chosen.decision), "decision": str(chosen.decision)},
             },
             tags={FINGERPRINT_TAG: fingerprint, PUBLISHED_FIT_TAG: fit},
         )

@@ -94,3 +94,6 @@ def test_trace_recommendation_ends_at_files_of_the_landing_folder(
     assert sources
     assert [path for path in sources if not (demo.data / path).is_file()] == []
     assert names["snapshot"]["snapshot_id"] == names["snapshot_id"]
+    (explained,) = names["why"]
+    assert explained.item_id == names["line"]["item_id"]
+    assert {other.rank for other in explained.without} == {explained.without[0].rank}, "one rank with all items"

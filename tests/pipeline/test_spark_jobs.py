@@ -17,12 +17,12 @@ BUDGETS = {
     "embed_content": 23,
     "extract_opinions": 13,
     "assemble_snapshot": 36,
-    "train_ranker": 7,
+    "train_ranker": 8,
     "evaluate_ranker": 10,
     "promote_ranker": 7,
     "score_topk": 33,
     "score_lists": 27,
-    "build_report": 23,
+    "build_report": 34,
 }
 
 

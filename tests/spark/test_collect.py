@@ -12,10 +12,12 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.publishing.collect import _MAX_RAW_BYTES, _funnel, _quarantine, _reconciliation, last_ingest
+from mmrec_lib.publishing.shown_lists import shown_lists
 from mmrec_lib.reporting.data import FunnelStage, QuarantineReason, ReconciliationRow
 from tests.published import publish
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = NOW.date()
 # For columns that must not be null and that no figure here depends on.
 EMPTY: dict[type, Any] = {
     StringType: "",
@@ -114,3 +116,33 @@ def test_an_empty_store_has_an_empty_funnel(lakehouse: Lakehouse) -> None:
     stages = _funnel(lakehouse, {"event": 0, "review": 0})
     assert all(isinstance(stage, FunnelStage) and stage.rows == 0 for stage in stages) and len(stages) == 6
     assert _reconciliation(lakehouse, Ledger(lakehouse)) == [] and _quarantine(lakehouse) == []
+
+
+def test_some_lists_of_each_type_are_shown_and_all_are_counted(filled: Lakehouse) -> None:
+    """Of audiences those with most support; one slice; titles where the item is there."""
+    put(filled, "item", {"item_id": "a", "title": "Red dress"})
+    rows: dict[str, list[tuple[Any, ...]]] = {
+        "item_topk": [
+            (DAY, "continue_with", owner, rank, item, 0.5, 3, "s")
+            for owner, items in {"a": "bc", "b": "a", "c": "a"}.items()
+            for rank, item in enumerate(items, 1)
+        ],
+        "audience_topk": [
+            (DAY, "trending", audience, 1, "a", 2.0, support, "s")
+            for audience, support in {"all": 9, "country=de": 5, "country=fr": 7}.items()
+        ],
+    }
+    for name, own in rows.items():
+        frame = filled.spark.createDataFrame(own, CONTRACTS[name].input_schema)
+        filled.replace_slice(name, frame, {"as_of_date": DAY})
+        put(filled, "current_list_slice", {"table_name": name, "as_of_date": DAY, "snapshot_id": "s"})
+    shown, num_lists = shown_lists(filled, 2)
+    assert num_lists == {"continue_with": 3, "trending": 3}
+    assert [found.audience for found in shown if found.owner is None] == ["all", "country=fr"]
+    of_items = {found.owner.item_id: found for found in shown if found.owner is not None}
+    assert len(of_items) == 2
+    for owner, found in of_items.items():
+        listed = [card.item_id for card, score, support in found.items if (score, support) == (0.5, 3)]
+        assert listed == {"a": ["b", "c"], "b": ["a"], "c": ["a"]}[owner]
+    assert {card.title for found in shown for card, _, _ in found.items if card.item_id == "a"} == {"Red dress"}
+    assert shown_lists(filled, 0) == ([], {})

@@ -17,6 +17,8 @@ from mmrec_lib.models.data import Floats, Histories, Ints
 from mmrec_lib.models.ranker.fusion import Scale
 
 NO_REASON = -1
+NO_MODALITY = "no modality"
+"""Among shares of modalities, that of all that has nothing to do with contents: behaviour, popularity, distillation."""
 # Users that are explained at once, at most, and entries of their histories times items.
 _MAX_USERS, _MAX_CELLS = 256, 20_000_000
 

@@ -32,13 +32,19 @@ _MAX_BASIS_CELLS = 100_000_000
 _MIN_BASIS_USERS = 1_000
 
 
-def fit_first_stage(data: FitData, settings: RankerSettings, fitted: FittedRanker | None = None) -> FittedRanker:
+def fit_first_stage(
+    data: FitData,
+    settings: RankerSettings,
+    fitted: FittedRanker | None = None,
+    known: Mapping[str, Source[Any]] = MappingProxyType({}),
+) -> FittedRanker:
     """Fit sources, popularity, distilled vectors, and vectors from content for items without interactions.
 
     Args:
         data: What to fit on.
         settings: Settings of the fit.
         fitted: A fit on the same interactions, whose sources are taken over where theirs would be the same.
+        known: Sources that were fitted on this data with these settings, which are taken as they are.
 
     Raises:
         ModelError: When there are no interactions at all.
@@ -47,11 +53,16 @@ def fit_first_stage(data: FitData, settings: RankerSettings, fitted: FittedRanke
     if not warm.any():
         raise ModelError("ranker: needs at least one interaction to fit on, got none; check split and as-of date")
     features = content_features(data, settings)
-    x_UW = history_rows(data.interactions.weights[:, np.flatnonzero(warm)], settings.weight_exponent)
-    x_UW = x_UW[np.diff(x_UW.indptr) > 0]
-    sources = fit_sources(x_UW, features, warm, settings, _same_sources(fitted, settings))
+    x_UW = fit_histories(data, warm, settings)
+    sources = fit_sources(x_UW, features, warm, settings, {**_same_sources(fitted, settings), **known})
     basis = distilled_basis(sources, x_UW, settings)
     return assemble_ranker(data, settings, features, sources, basis)
+
+
+def fit_histories(data: FitData, warm: Bools, settings: RankerSettings) -> sparse.csr_matrix:
+    """[U, W] histories that sources are fitted on: those of users who have one, over the items with interactions."""
+    x_UW = history_rows(data.interactions.weights[:, np.flatnonzero(warm)], settings.weight_exponent)
+    return x_UW[np.diff(x_UW.indptr) > 0]
 
 
 def content_features(data: FitData, settings: RankerSettings) -> ContentFeatures:

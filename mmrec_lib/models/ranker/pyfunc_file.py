@@ -12,10 +12,12 @@ Input, one row a user:
   `strength`, or the same as JSON; None for none. Needs rules.
 - `times` (optional): when each item was last turned to, in epoch seconds or as a date with a time; None, as a whole or
   in the list, is unknown. A model with a second stage tells from them what came last.
+- `candidates` (optional): the item ids that are to be scored and ordered, all of them, also those of the history; ids
+  that the model does not know are left out. None for the whole catalogue less the history.
 
 Output: `item_ids` and `scores` of the best items that are not in the history, best first; `probabilities`, a mapping
 from outcome to one number an item, empty where the model has no heads; and `expected_worths`, one number an item, empty
-without worths. The parameter `k` (default 10) is the length of the lists.
+without worths. The parameter `k` (default 10) is the length of the lists; of a row with candidates all are in the list.
 
 Rules of what may be shown are a folder written by `showing.item_rules.ItemRules.save`, named when the model is loaded:
 `mlflow.pyfunc.load_model(uri, model_config={"rules": folder})`. They decide before selection. Worths of outcomes, by
@@ -25,7 +27,7 @@ which lists are then ordered, are named there too: `{"worths": {"purchase": 10}}
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,11 @@ from mlflow.models import ModelSignature, set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array, Map
+from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.attributes import group_values
-from mmrec_lib.models.data import Histories, histories_of_lists
+from mmrec_lib.models.data import Histories, Ints, histories_of_lists
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.ranker.served_heads import WORTHS_KEY, HeadLists, read_worths
 from mmrec_lib.models.ranker.shown import RULES_KEY, is_missing, load_rules, parsed_json, read_controls, select_shown
@@ -66,6 +69,7 @@ def signature() -> ModelSignature:
                 ColSpec(AnyType(), "controls", required=False),
                 # Last, because `spark_udf` takes columns by their places, and callers of earlier models name fewer.
                 ColSpec(AnyType(), "times", required=False),
+                ColSpec(AnyType(), "candidates", required=False),
             ]
         ),
         outputs=Schema(
@@ -87,12 +91,12 @@ def recommend(
     rules: ItemRules | None = None,
     worths: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """The best items of each row that are not in its history and may be shown.
+    """The best items of each row that are not in its history, or its candidates, as far as they may be shown.
 
     Args:
         ranker: The model.
         model_input: One row a user; see the module.
-        k: Length of the lists; shorter where there are fewer items.
+        k: Length of the lists of rows without candidates; shorter where there are fewer items.
         rules: What may be shown to whom, in the order of the model's items; None shows everything to everybody.
         worths: Worth of each outcome; lists are in the order of expected worth. None keeps the model's order.
 
@@ -123,23 +127,28 @@ def recommend(
     histories = histories_of_lists(ranker.item_index, item_ids, weights, times=times)
     histories = Histories(histories.weights, group_values(people), histories.times)
     found: dict[str, list[Any]] = {name: [] for name in ("item_ids", "scores", "probabilities", "expected_worths")}
+    candidates = [_candidates(ranker, row, value) for row, value in enumerate(_column(model_input, "candidates"))]
     for start in range(0, num_rows, _BLOCK_ROWS):
         rows = slice(start, min(start + _BLOCK_ROWS, num_rows))
         block = histories.rows(np.arange(rows.start, rows.stop))
         users = ranker.project(block)
         block_scores = users.vectors @ ranker.item_vectors().T
-        seen = block.weights
-        block_scores[np.repeat(np.arange(len(block)), np.diff(seen.indptr)), seen.indices] = -np.inf
+        hidden = _hidden(block.weights, candidates[rows])
+        block_scores[np.repeat(np.arange(len(block)), np.diff(hidden.indptr)), hidden.indices] = -np.inf
+        lengths = np.array([k if own is None else len(own) for own in candidates[rows]])
+        longest = max(1, int(lengths.max()))
         lists = HeadLists(ranker, users, worths or {})
         if rules is None:
-            top = lists.select(block_scores, k)
+            top = lists.select(block_scores, longest)
         else:
-            top = select_shown(block_scores, seen, rules, people[rows], controls[rows], k, select=lists.select)
-        is_item: npt.NDArray[np.bool_] = top.indices != NO_ITEM
-        for own, indices, values in zip(is_item, top.indices, top.scores, strict=True):
+            top = select_shown(block_scores, hidden, rules, people[rows], controls[rows], longest, select=lists.select)
+        is_within = np.arange(top.indices.shape[1]) < lengths[:, None]
+        listed = np.where(is_within, top.indices, NO_ITEM)
+        is_item: npt.NDArray[np.bool_] = listed != NO_ITEM
+        for own, indices, values in zip(is_item, listed, top.scores, strict=True):
             found["item_ids"].append(ranker.item_ids[indices[own]].tolist())
             found["scores"].append(values[own].astype(float).tolist())
-        probabilities, expected = lists.told(top.indices)
+        probabilities, expected = lists.told(listed)
         found["probabilities"] += probabilities
         found["expected_worths"] += expected
     answers = {name: pd.Series(values, dtype=object) for name, values in found.items()}
@@ -162,6 +171,28 @@ class RankerModel(PythonModel):  # type: ignore[misc]  # mlflow is not followed 
         """The best unseen items of each row; the parameter k is the length of the lists."""
         k = (params or {}).get("k")
         return recommend(self._ranker, model_input, DEFAULT_K if k is None else int(k), self._rules, self._worths)
+
+
+def _candidates(ranker: FittedRanker, row: int, value: Any) -> Ints | None:
+    """Positions of the candidates that the model knows, each once; None where all items are."""
+    if is_missing(value):
+        return None
+    wanted = np.array([_item_id(row, one) for one in _listed(row, "candidates", value)], dtype=np.object_)
+    return np.unique(ranker.item_index.positions(wanted[ranker.item_index.known(wanted)]))
+
+
+def _hidden(seen: sparse.csr_matrix, candidates: Sequence[Ints | None]) -> sparse.csr_matrix:
+    """[n, I] an entry for each item that a list must not have: the history, or all but the candidates."""
+    if all(own is None for own in candidates):
+        return seen
+    everything = np.arange(seen.shape[1])
+    rows = [
+        seen.indices[start:end] if own is None else np.setdiff1d(everything, own, assume_unique=True)
+        for own, start, end in zip(candidates, seen.indptr, seen.indptr[1:], strict=False)
+    ]
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    columns = np.concatenate(rows).astype(np.int64)
+    return sparse.csr_matrix((np.ones(len(columns), np.float32), columns, indptr), shape=seen.shape)
 
 
 def _column(model_input: pd.DataFrame, name: str) -> list[Any]:

@@ -70,10 +70,11 @@ def fit_on_windows(data: FitData, settings: RankerSettings, windows: Sequence[Wi
     if not any(window.has_hits for window in windows):
         return None
     signals = learn_signals(data, content_features(data, settings), chosen.content_dim, settings.seed)
+    losses: list[float] = []
     sources = windows[0].sources
     parts = [window.examples for window in windows]
-    network = train_network(parts, signals.blocks, len(sources), chosen, settings.seed)
-    return SecondStage(sources, signals, network, chosen.num_candidates, chosen.history_length)
+    network = train_network(parts, signals.blocks, len(sources), chosen, settings.seed, on_epoch=losses.append)
+    return SecondStage(sources, signals, network, chosen.num_candidates, chosen.history_length, tuple(losses))
 
 
 def window_examples(data: FitData, settings: RankerSettings) -> list[WindowExamples]:

@@ -116,6 +116,7 @@ class SecondStage:
         network: Weights.
         num_candidates: Candidates of a user that it orders.
         history_length: Latest items that it looks at.
+        learning_curve: Mean loss of each epoch of its training; empty where it was not noted.
     """
 
     sources: tuple[str, ...]
@@ -123,6 +124,7 @@ class SecondStage:
     network: Network
     num_candidates: int
     history_length: int
+    learning_curve: tuple[float, ...] = ()
 
     def order(
         self,
@@ -169,6 +171,7 @@ class SecondStage:
             "trend_names": list(self.signals.trend_names),
             "num_candidates": self.num_candidates,
             "history_length": self.history_length,
+            "learning_curve": list(self.learning_curve),
         }
 
     @classmethod
@@ -184,6 +187,7 @@ class SecondStage:
             network=Network.load(network),
             num_candidates=int(meta["num_candidates"]),
             history_length=int(meta["history_length"]),
+            learning_curve=tuple(meta.get("learning_curve", ())),
         )
 
 

@@ -6,7 +6,7 @@ content blocks, D dimensions of a block, H attentions, A attention dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -132,7 +132,12 @@ def _attentions(network: _Orderer) -> list[_Attention]:
 
 
 def train_network(
-    parts: Sequence[Examples], blocks_IBD: Floats, num_shares: int, settings: SecondStageSettings, seed: int
+    parts: Sequence[Examples],
+    blocks_IBD: Floats,
+    num_shares: int,
+    settings: SecondStageSettings,
+    seed: int,
+    on_epoch: Callable[[float], None] = lambda _: None,
 ) -> Network:
     """Fit the network on the examples of several windows; the same seed gives the same weights.
 
@@ -143,6 +148,7 @@ def train_network(
             `decision` sees no others.
         settings: Sizes and training.
         seed: Seed of weights, drawing, noise and dropout.
+        on_epoch: Gets the mean loss of the users of each epoch.
     """
     rng = np.random.default_rng(seed)
     parts = [_learnable(part, blocks_IBD, settings) for part in parts]
@@ -166,13 +172,17 @@ def train_network(
         )
         for _ in range(settings.epochs):
             order = rng.permutation(len(users))
+            total = torch.zeros(())
             for chosen in np.array_split(order, num_batches):
                 batch = _batch(parts, [users[at] for at in chosen], mean, scale, settings, rng)
                 batch = replace(batch, features=batch.features * is_seen)
                 optimiser.zero_grad()
-                _loss(network, batch, blocks, has, settings).backward()  # type: ignore[no-untyped-call]
+                loss = _loss(network, batch, blocks, has, settings)
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
+                total += loss.detach() * len(chosen)
+            on_epoch(float(total) / len(users))
         network.eval()
         return _exported(network, mean, scale, blocks, has)
 

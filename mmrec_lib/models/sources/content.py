@@ -20,6 +20,15 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.models.data import Bools, Content, Floats
 from mmrec_lib.models.ids import IdIndex, Mapped
 
+_MODALITIES = {"attributes": "attribute", "relations": "graph"}
+"""Modality of the blocks that rare attributes and relations share."""
+
+
+def modality_of(block: str) -> str:
+    """Modality of a block, the first part of its name: text, image, audio, video, joint, attribute, graph."""
+    kind = block.partition(":")[0]
+    return _MODALITIES.get(kind, kind)
+
 
 @dataclass(frozen=True)
 class BlockTransform:

@@ -18,7 +18,6 @@ from scipy import sparse
 
 from mmrec_lib.evaluation.metrics import list_metrics
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
-from mmrec_lib.models.coordinate_search import learn_weights
 from mmrec_lib.models.data import Bools, FitData, Floats, Interactions, history_rows, sampled_rows
 from mmrec_lib.models.ranker.first_stage import content_features, distilled_basis, fit_sources
 from mmrec_lib.models.ranker.fusion import standardise
@@ -29,6 +28,7 @@ from mmrec_lib.models.sources.ials import Ials, IalsSettings
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
 from mmrec_lib.models.sources.registry import SOURCES, possible_sources
 from mmrec_lib.models.tuning.choose_cold import choose_cold_items
+from mmrec_lib.models.tuning.fusion_weights import NUM_CANDIDATES, fusion_weights
 from mmrec_lib.models.tuning.validation import CUT_OFF, Candidates, ValidationUsers, frequent_items
 from mmrec_lib.section import Section
 from mmrec_lib.topk.selection import select_top
@@ -39,8 +39,6 @@ WARM_POPULARITY = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 GROUP_SHRINKAGES = (1.0, 3.0, 10.0, 30.0)
 GROUP_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 WARM_GROUP_WEIGHTS = (0.0, 0.25, 0.5)
-# Best items of each user by each source and by popularity among which sums of scores are evaluated.
-_NUM_CANDIDATES = 200
 # With fewer users without history in the validation part, all of them stand in, their histories unused.
 _MIN_COLD_USERS = 30
 # Relative gain that a choice against the simpler one needs.
@@ -195,22 +193,7 @@ class _SourceStage:
         """Fusion weights and the length of the distilled vectors; with the distilled scores [n, W] of these users."""
         sources = fit_sources(self.interactions, self.features, self.warm_items, settings)
         shares = {name: standardise(source.score(self.known), self.known)[0] for name, source in sources.items()}
-        equal: Floats = np.sum(list(shares.values()), axis=0)
-        lists = [self.users.top(scores, _NUM_CANDIDATES) for scores in (*shares.values(), equal)]
-        candidates = Candidates.of(self.users, lists)
-        picked = {name: candidates.scores(share) for name, share in shares.items()}
-        order = np.random.default_rng(settings.seed).permutation(len(self.users))
-        half = len(order) // 2
-        parts = [np.sort(order[:half]), np.sort(order[half:]), np.arange(len(order))]
-        part_candidates = [candidates.rows(part) for part in parts]
-
-        def evaluate(weights: Mapping[str, float], part: int) -> float:
-            fused: Floats = np.sum(
-                [np.float32(weight) * picked[name][parts[part]] for name, weight in weights.items() if weight], axis=0
-            )
-            return float(part_candidates[part].ndcg_by_user(fused).mean())
-
-        weights = learn_weights(list(shares), evaluate)
+        weights = fusion_weights(shares, self.users, settings.seed)
         settings = settings.model_copy(update={"fusion": {name: weight for name, weight in weights.items() if weight}})
         kept: dict[str, Source[Any]] = {name: sources[name] for name in settings.fusion}
         total = sum(settings.fusion.values())
@@ -239,13 +222,13 @@ def _choose_popularity(
     warm_users, cold_users = users.rows(warm), users.rows(cold)
     personal = np.full((len(warm), len(train.item_ids)), -1e6, dtype=np.float32)
     personal[:, warm_items] = fused_NW
-    personal_top = warm_users.top(personal, _NUM_CANDIDATES)
+    personal_top = warm_users.top(personal, NUM_CANDIDATES)
 
     chosen, best_value = settings.popularity, -1.0
     for half_life in half_life_candidates(train):
         tried = settings.popularity.model_copy(update={"half_life_days": half_life})
         model = PopularityModel.fit(train, settings.model_copy(update={"popularity": tried, "max_groups": 0}))
-        popular = select_top(model.log_popularity[None], _NUM_CANDIDATES).indices
+        popular = select_top(model.log_popularity[None], NUM_CANDIDATES).indices
         # Without history everybody's list is the same.
         cold_lists = np.repeat(popular[:, :CUT_OFF], len(cold), axis=0)
         cold_sum = float(list_metrics(cold_lists, cold_users.relevant, (CUT_OFF,))[f"ndcg@{CUT_OFF}"].sum())

@@ -129,6 +129,31 @@ def test_an_impossible_k_is_refused(served: Any, k: int) -> None:
         served.predict(pd.DataFrame({"item_ids": [["i00"]]}), params={"k": k})
 
 
+def test_pairs_of_a_user_and_candidates_are_scored(served: Any, ranker: FittedRanker) -> None:
+    """All candidates that the model knows, in its order, with the scores of whole lists; other rows stay."""
+    rows = pd.DataFrame({"item_ids": [["i00", "i02"], ["i01"]], "candidates": [["i05", "i04", "i04", "?"], None]})
+    found = served.predict(rows, params={"k": 1})
+    whole = pyfunc_file.recommend(ranker, rows[["item_ids"]], k=40)
+    scores = dict(zip(whole["item_ids"][0], whole["scores"][0], strict=True))
+    assert found["item_ids"][0] == ["i04", "i05"]
+    np.testing.assert_allclose(found["scores"][0], [scores["i04"], scores["i05"]], atol=1e-6)
+    assert found["item_ids"][1] == whole["item_ids"][1][:1]
+
+
+def test_candidates_may_be_in_the_history_or_none_at_all(ranker: FittedRanker) -> None:
+    rows = pd.DataFrame({"item_ids": [["i00", "i02"], ["i00"]], "candidates": [["i00", "i03"], []]})
+    found = pyfunc_file.recommend(ranker, rows)
+    assert found["item_ids"][0] == ["i00", "i03"]
+    assert found["item_ids"][1] == []
+    alone = pyfunc_file.recommend(ranker, pd.DataFrame({"item_ids": [["i00"]], "candidates": [["unknown"]]}))
+    assert (alone["item_ids"][0], alone["scores"][0]) == ([], [])
+
+
+def test_candidates_that_are_no_list_name_their_row(ranker: FittedRanker) -> None:
+    with pytest.raises(ModelError, match="row 0: candidates must be a list or None, got str"):
+        pyfunc_file.recommend(ranker, pd.DataFrame({"item_ids": [["i00"]], "candidates": ["i03"]}))
+
+
 def test_no_rows_give_no_lists(ranker: FittedRanker) -> None:
     found = pyfunc_file.recommend(ranker, pd.DataFrame({"item_ids": []}))
     assert found.columns.tolist() == ["item_ids", "scores", "probabilities", "expected_worths"] and len(found) == 0

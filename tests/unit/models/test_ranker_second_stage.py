@@ -189,6 +189,17 @@ def test_it_is_saved_and_loaded(ranker: FittedRanker, store: Circle, tmp_path: P
     assert loaded.settings.second_stage == SMALL
 
 
+def test_the_loss_of_each_epoch_is_kept_and_falls(ranker: FittedRanker, tmp_path: Path) -> None:
+    assert ranker.second_stage is not None
+    curve = ranker.second_stage.learning_curve
+    assert len(curve) == SMALL.epochs
+    assert all(math.isfinite(loss) for loss in curve)
+    assert curve[-1] < 0.9 * curve[0]
+    ranker.save(tmp_path / "curve")
+    loaded = FittedRanker.load(tmp_path / "curve").second_stage
+    assert loaded is not None and loaded.learning_curve == pytest.approx(curve)
+
+
 def test_the_same_seed_gives_the_same_model(ranker: FittedRanker, store: Circle) -> None:
     again = fit_ranker(store.train, ranker.settings)
     assert ranker.second_stage is not None and again.second_stage is not None

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmrec_lib.evaluation import MetricRow
 from mmrec_lib.evaluation.head_metrics import outcome_rows, quantity_rows
+from mmrec_lib.models.ranker.explanation import NO_MODALITY
 from mmrec_lib.reporting import (
     Card,
     EncodeCount,
@@ -29,6 +30,9 @@ from mmrec_lib.reporting import (
     SpokenReview,
     render_report,
 )
+from mmrec_lib.reporting.ablation_view import ablation_view, second_stage_chart
+from mmrec_lib.reporting.data import SecondStageFigures, ShownList, WithoutHistoryItem
+from mmrec_lib.reporting.group_view import group_charts
 from mmrec_lib.reporting.metric_view import Cell, fit_views, shown_rows
 from mmrec_lib.reporting.report import report_html
 from tests.data.mutate import mutated
@@ -87,6 +91,23 @@ def metric_rows() -> list[MetricRow]:
     return rows
 
 
+def group_rows() -> list[MetricRow]:
+    return [
+        MetricRow("ranker", "activity:low", "ndcg", 10, 0.2, 0.1, 0.3, num_users=40),
+        MetricRow("ranker", "activity:high", "ndcg", 10, 0.5, 0.4, 0.6, num_users=50),
+        MetricRow("ranker", "activity", "ndcg_gap", 10, 0.3, 0.1, 0.5, num_users=90),
+    ]
+
+
+def ablation_rows() -> list[MetricRow]:
+    return [
+        MetricRow("ranker", "all", "ndcg", 10, 0.4, 0.3, 0.5, num_users=9),
+        MetricRow("without_source:ials", "all", "ndcg", 10, 0.3, 0.2, 0.4, 0.1, 0.05, 0.2, 9, 0.01, 0.02),
+        MetricRow("without_source:ridge", "all", "ndcg", 10, 0.41, 0.3, 0.5, -0.01, -0.02, 0.01, 9, 0.4, 0.4),
+        MetricRow("without_modality:text", "all", "ndcg", 10, 0.38, 0.3, 0.5, 0.02, 0.01, 0.03, 9, 0.01, 0.02),
+    ]
+
+
 def full_data() -> ReportData:
     red, shoe = Card("p1", "Red dress", image(), "dress"), Card("p2", "Shoe", image("blue"))
     shares = {"content_ease": 1.0, "residual": -0.2, "popularity": 0.0}
@@ -105,14 +126,31 @@ def full_data() -> ReportData:
                 attributes={"country": "DE"},
                 history=[HistoryItem(red, "view", "2025-09-01"), HistoryItem(red, "like"), HistoryItem(shoe, "cart")],
                 taste="Mostly dress",
-                recommendations=[Recommendation(1, shoe, 0.8, shares, "Red dress: brand Acme")],
+                recommendations=[
+                    Recommendation(
+                        1,
+                        shoe,
+                        0.8,
+                        shares,
+                        "Red dress: brand Acme",
+                        modality_shares={"image": 0.5, NO_MODALITY: 0.3},
+                        without=WithoutHistoryItem("Red dress", 1, 17),
+                    )
+                ],
                 history_categories={"dress": 0.75, "shoes": 0.25},
                 recommended_categories={"shoes": 1.0},
             ),
             ShownUser("u2", is_warm=False),
         ],
         neighbors=[Neighbors(red, [(shoe, 0.5)])],
-        metrics={"fit1": metric_rows(), "fit2": metric_rows()},
+        lists=[
+            ShownList("continue_with", [(shoe, 0.5, 12)], owner=red),
+            ShownList("trending", [(red, 1.2, None)], audience="country=de"),
+        ],
+        num_lists={"continue_with": 1, "trending": 4},
+        metrics={"fit1": metric_rows(), "fit2": [*metric_rows(), *group_rows()]},
+        ablation=ablation_rows(),
+        second_stage=SecondStageFigures("second stage kept: nDCG@10 +0.0142", 0.0142, 0.0076, 0.0201, 0.02, 847),
         model=ModelInfo("ranker", "3", "champion", {"dim": 64, "weights": {"a": 0.5}}, "It was better."),
         seconds={"ingest": 61.0, "score": 0.0},
         encodes=[EncodeCount("lite0", "image", "images", 2, 1, "truncated")],
@@ -127,6 +165,51 @@ def test_a_full_report_is_well_formed_and_shows_every_part() -> None:
     assert "Mostly dress" in page.text and "score 0.80, as Red dress: brand Acme" in page.text
     assert "7 missing" in page.text
     assert "4.0 times popularity" in page.text
+
+
+def test_lists_are_explained_by_modality_and_by_what_would_be_without_an_item() -> None:
+    html = report_html(full_data())
+    assert 'aria-label="Modalities: image +0.50, no modality +0.30"' in html
+    assert "without Red dress: place 1 → 17" in Page(html).text
+    told = "Shares of modalities are not told: too many items."
+    assert told in Page(report_html(ReportData("S", "2025-10-01", users=[ShownUser("u")], explanation_note=told))).text
+
+
+def test_lists_of_items_and_audiences_stand_under_their_type() -> None:
+    text = Page(report_html(full_data())).text
+    assert text.index("Lists for everybody") < text.index("Continue with") < text.index("Trending")
+    assert "share 0.50, 12" in text and "country=de" in text and "4 lists." in text
+
+
+def test_what_is_missed_most_stands_first_and_is_marked() -> None:
+    view = ablation_view(ablation_rows())
+    assert view is not None and view.metric == "nDCG@10"
+    sources, modalities = view.charts
+    assert [(row.label, row.verdict) for row in sources.rows] == [("ials", "better"), ("ridge", "open")]
+    assert [row.label for row in modalities.rows] == ["text"]
+    assert [name for name, _ in view.lines] == ["source ials", "modality text", "source ridge"]
+    assert view.lines[0][1][0].detail == "+0.050 to +0.200, p 0.020"
+    assert ablation_view([]) is None
+    assert "What each part adds" in Page(report_html(full_data())).text
+
+
+def test_the_second_stage_is_told_whether_it_was_judged_or_not() -> None:
+    assert "Second stage kept: nDCG@10 +0.0142." in Page(report_html(full_data())).text
+    assert second_stage_chart(SecondStageFigures("no second stage: too few users")) is None
+    chart = second_stage_chart(full_data().second_stage)
+    assert chart is not None and sorted(row.text for row in chart.rows) == ["+0.014", "+0.020"]
+
+
+def test_groups_stand_under_their_gap_the_best_first() -> None:
+    (chart,) = group_charts(group_rows())
+    assert (chart.title, chart.note) == ("activity", "gap 0.300 (0.100 to 0.500)")
+    assert [row.label for row in chart.rows] == ["high (50)", "low (40)"]
+    history = [
+        MetricRow("ranker", "warm", "ndcg", 10, 0.2, num_users=3),
+        MetricRow("ranker", "cold", "ndcg", 10, 0.6, num_users=2),
+        MetricRow("ranker", "history", "ndcg_gap", 10, 0.4, num_users=5),
+    ]
+    assert [row.label for row in group_charts(history)[0].rows] == ["without history (2)", "with history (3)"]
 
 
 def test_every_link_of_the_contents_leads_somewhere() -> None:
@@ -182,11 +265,17 @@ def test_markup_in_the_data_stays_words() -> None:
                 attributes={evil: evil},
                 history=[HistoryItem(shown, evil, evil)],
                 taste=evil,
-                recommendations=[Recommendation(1, shown, 0.0, {evil: 1.0}, evil)],
+                recommendations=[
+                    Recommendation(1, shown, 0.0, {evil: 1.0}, evil, {evil: 1.0}, WithoutHistoryItem(evil, 1, 2))
+                ],
                 history_categories={evil: 1.0},
             )
         ],
+        lists=[ShownList(evil, [(shown, 1.0, 1)], owner=shown), ShownList(evil, [], audience=evil)],
         metrics={evil: [MetricRow(evil, "all", "ndcg", 10, 0.1, 0.0, 0.2, num_users=1)]},
+        ablation=[MetricRow(f"without_source:{evil}", "all", "ndcg", 10, 0.1, 0.0, 0.2, 0.1, 0.0, 0.2, 1)],
+        second_stage=SecondStageFigures(evil),
+        explanation_note=evil,
         model=ModelInfo(evil, evil, evil, {evil: {evil: 1}}, evil),
         seconds={evil: 1.0},
         encodes=[EncodeCount(evil, evil, evil, 1, 1, evil)],

@@ -112,3 +112,9 @@ def test_rules_of_a_model_that_takes_none_are_refused(tmp_path: Path, rules_fold
     )
     with pytest.raises(ModelError, match="a model that takes rules is needed"):
         create_app(str(tmp_path / "old"), str(rules_folder))
+
+
+def test_candidates_are_ordered_under_the_rules_and_nothing_is_added(client: TestClient) -> None:
+    request = {"events": [{"item_id": "i00"}], "attributes": {"country": "DE"}}
+    found = ask(client, **request, candidates=["i05", "i06", "i08", "i04"], k=1)
+    assert found == ["i04", "i05"]

@@ -50,3 +50,10 @@ def test_without_artifacts_nothing_is_complete(copy_store: CopyStore) -> None:
     shutil.rmtree(out / "mlartifacts")
     assert not is_registered(registry, {VERSION_COUNT: 1})
     assert not is_evaluated(registry) and not is_decided(registry)
+
+
+def test_a_model_card_that_is_gone_is_written_again(copy_store: CopyStore) -> None:
+    out = copy_store("no card")
+    (card,) = out.glob("mlartifacts/**/model_card.md")
+    card.unlink()
+    assert not is_evaluated(open_registry(out))

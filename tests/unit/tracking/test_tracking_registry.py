@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -56,6 +57,31 @@ def test_names_and_texts_of_any_kind_come_back(made_store: Path) -> None:
     assert {decode_key(key): value for key, value in data.metrics.items()} == {"audio-my@model/storage_recall@10": 0.9}
     assert "audio-my_at_model/storage_recall_at_10" in data.metrics
     assert {decode_key(key): value for key, value in data.tags.items()}["a tag (of %)"] == f"value {HEADPHONE}"
+
+
+def test_a_description_is_shown_and_a_long_one_names_the_hash_of_its_whole_text(copy_store: CopyStore) -> None:
+    out = copy_store("described")
+    registry, champion = champion_of(out)
+    client = MlflowClient(sqlite_uri(f"{out}/mlflow.db"))
+    for card in ("# Model card", "# Model card\n" + "long " * 2_000):
+        registry.describe(champion, card)
+        shown = client.get_model_version(champion.name, champion.version).description
+        assert shown == card or (len(shown) <= 5_000 and shown.endswith(hashlib.sha256(card.encode()).hexdigest()))
+        assert shown.startswith("# Model card")
+
+
+def test_table_versions_are_those_of_the_inputs(made_store: Path) -> None:
+    registry, champion = champion_of(made_store)
+    assert registry.table_versions(champion) == {"event": 3}
+
+
+def test_a_loss_by_epoch_is_a_metric_with_steps(copy_store: CopyStore) -> None:
+    out = copy_store("steps")
+    registry = open_registry(out)
+    with registry.run("train", {}) as run:
+        run.log_series("second_stage.loss", (0.5, 0.25))
+    history = MlflowClient(sqlite_uri(f"{out}/mlflow.db")).get_metric_history(run.run_id, "second_stage.loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 0.25)]
 
 
 def test_a_decision_of_any_length_is_a_tag(copy_store: CopyStore) -> None:

@@ -18,7 +18,7 @@ from tests.registered import open_registry
 
 ENTRY = "mmrec_lib.models.ranker.pyfunc_file"
 PUBLIC = ["mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy"]
-OPTIONAL = ["weights", "attributes", "controls", "times"]
+OPTIONAL = ["weights", "attributes", "controls", "times", "candidates"]
 
 
 def test_only_the_models_and_what_they_import_travel() -> None:

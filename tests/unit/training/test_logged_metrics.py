@@ -7,7 +7,8 @@ import pytest
 
 from mmrec_lib.evaluation import MetricRow
 from mmrec_lib.models.data import Content
-from mmrec_lib.training.evaluate import _logged, items_with_modality
+from mmrec_lib.training.evaluate import _logged
+from mmrec_lib.training.parts import items_with_modality
 
 # MLflow warns about type hints of its own modules when they are first imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
