@@ -169,6 +169,24 @@ ENCODER_RELEASE = TableContract(
     key=("modality", "field", "encoder_id"),
 )
 
+SEARCH_VECTOR = TableContract(
+    name="search_vector",
+    layer="silver",
+    comment="Vectors of queries and of the questions of support answers, so that none is encoded twice.",
+    columns=(
+        Column("owner_kind", StringType(), "query or answer.", required=True),
+        Column("owner_id", StringType(), "query_id or answer_id.", required=True),
+        Column("field", StringType(), "text (the words, written or spoken), images, or question.", required=True),
+        Column("encoder_id", StringType(), "Encoder.", required=True),
+        Column("revision", StringType(), "Revision of the encoder.", required=True),
+        Column("content_id", StringType(), "sha256 of the bytes or of the normalised text.", required=True),
+        Column("error", StringType(), "Why there is no vector, beginning with a reason; null with a vector."),
+        Column("vector", VECTOR, "float32; null with an error."),
+    ),
+    key=("owner_kind", "owner_id", "field", "encoder_id"),
+    checks=(Check("vector_or_error", "(vector IS NULL) <> (error IS NULL)"), ERROR_REASON),
+)
+
 HISTORY_ITEM = StructType(
     [
         StructField("item_id", StringType()),
@@ -361,6 +379,7 @@ SILVER = (
     CONTENT_EMBEDDING,
     ITEM_EMBEDDING,
     ENCODER_RELEASE,
+    SEARCH_VECTOR,
     USER_PROFILE,
     TRAINING_INTERACTION,
     TRAINING_CONTENT,
