@@ -24,11 +24,12 @@ def asked_queries(lakehouse: Lakehouse, extractors: Sequence[TextExtractor]) -> 
 
     Args:
         lakehouse: The store.
-        extractors: The models that read words out of media; those of speech in sound count, and precomputed transcripts.
+        extractors: The models that read words out of media; those of speech in sound count.
 
     Returns:
-        `query_id`, `user_id`, `k`, `market`; `words` in normal form, written and heard ones together, null without;
-        `words_id`, their content_id; `image_id`, the asset; `is_cut`; and `problem`, why a medium tells nothing.
+        `query_id`, `user_id`, `k`, `market`; `words` in normal form, written and heard ones together, null without a
+        letter or digit; `words_id`, their content_id; `image_id`, the asset; `is_cut`; and `problem`, why a medium tells
+        nothing.
     """
     query, links = lakehouse.read("query"), lakehouse.read("media_link").where(F.col("owner_kind") == "query")
     of_field = {
@@ -50,7 +51,8 @@ def asked_queries(lakehouse: Lakehouse, extractors: Sequence[TextExtractor]) -> 
         whole.alias("whole"),
         _problem().alias("problem"),
     )
-    words = F.substring("whole", 1, MAX_CHARACTERS)
+    cut = F.substring("whole", 1, MAX_CHARACTERS)
+    words = F.when(cut.rlike(r"[\p{L}\p{N}]"), cut)
     return rows.select(
         *("query_id", "user_id", "k", "market"),
         words.alias("words"),

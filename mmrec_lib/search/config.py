@@ -14,8 +14,8 @@ VECTOR_FIELDS = ("title", "description", "transcript", "ocr", "labels", "tags", 
 MAX_K = 1000
 
 
-def _equal_weights() -> dict[Weight, float]:
-    return {"words": 1.0, "text": 1.0, "image": 1.0, "joint": 1.0}
+def _default_weights() -> dict[Weight, float]:
+    return {"words": 2.0, "text": 1.0, "image": 1.0, "joint": 1.0}
 
 
 class SupportConfig(Section):
@@ -49,11 +49,12 @@ class SearchConfig(Section):
         fusion: `rrf` adds up reciprocal ranks, `weighted` the scores, each divided by its best.
         rank_constant: Constant of reciprocal ranks; smaller ones let the first ranks count for more.
         weights: Weight of each way of finding: exact words, and vectors of texts, of images and of both together.
-        personal_weight: Weight of the order in which the ranker of a named user puts the items found; 0 is none. It
-            moves items that were found and never adds one.
+        personal_weight: What the ranker of a named user adds at most to an item that was found; 0 is nothing. It never
+            adds an item.
         max_query_words: Different words of a query that are searched, the first ones; a longer query is marked as cut.
-        least_like: Vectors are near where the cosine exceeds this share of what belongs together in the store: the
-            cosines between contents of one item or, where items have one content each, between neighbours.
+        least_like: Share of the pairs of contents of one item, such as title and description, that may be farther from
+            each other than a query is from what counts as near it. Where items have one content each, near is what
+            exceeds three quarters of the pairs of items.
         personal_candidates: Items, best first, that the ranker of a named user may reorder.
         queries_per_task: Queries that one task answers.
         support: Support answers.
@@ -67,9 +68,9 @@ class SearchConfig(Section):
     vector_fields: tuple[str, ...] = ("title", "description", "images")
     k1: float = Field(default=1.2, ge=0)
     b: float = Field(default=0.75, ge=0, le=1)
-    fusion: Literal["rrf", "weighted"] = "rrf"
+    fusion: Literal["rrf", "weighted"] = "weighted"
     rank_constant: float = Field(default=60.0, gt=0)
-    weights: dict[Weight, float] = Field(default_factory=_equal_weights)
+    weights: dict[Weight, float] = Field(default_factory=_default_weights)
     personal_weight: float = Field(default=0.25, ge=0)
     personal_candidates: int = Field(default=50, ge=1)
     max_query_words: int = Field(default=256, ge=1)
@@ -82,7 +83,7 @@ class SearchConfig(Section):
     def _of_every_way(cls, given: dict[Weight, float]) -> dict[Weight, float]:
         if any(weight < 0 for weight in given.values()):
             raise ValueError(f"weights of at least 0 are needed, got {given}")
-        return _equal_weights() | given
+        return _default_weights() | given
 
     @model_validator(mode="after")
     def _fields_are_known(self) -> SearchConfig:

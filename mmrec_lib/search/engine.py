@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mmrec_lib.search.config import SearchConfig
-from mmrec_lib.search.fusion import Candidates, FusedList, fuse, with_order
+from mmrec_lib.search.fusion import Candidates, FusedList, fuse, with_taste
 from mmrec_lib.search.reasons import EmptyReason
 from mmrec_lib.search.spaces import VectorSpace
 from mmrec_lib.search.words import QueryWords, WordIndex
@@ -124,7 +124,7 @@ class SearchIndex:
             if row in personal and len(fused.items) and self.item_vectors is not None:
                 first = fused.items[: max(config.personal_candidates, int(batch.lengths[row]))]
                 scores = self._of_user(first, personal[row])
-                fused = with_order(fused, PERSONAL, scores, config.personal_weight, config.rank_constant)
+                fused = with_taste(fused, PERSONAL, scores, config.personal_weight, config.fusion, config.rank_constant)
             results.append(self._listed(fused, int(batch.lengths[row]), words[row].is_cut))
         return self._explained(results, batch, words, config)
 

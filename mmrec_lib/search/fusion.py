@@ -77,22 +77,26 @@ def fuse(
     return ordered(FusedList(items, shares))
 
 
-def with_order(
-    fused: FusedList, name: str, scores: NDArray[np.floating], weight: float, rank_constant: float
+def with_taste(
+    fused: FusedList, name: str, scores: NDArray[np.floating], weight: float, fusion: Fusion, rank_constant: float
 ) -> FusedList:
-    """A list with a further share by the order in which scores put its first items.
+    """A list with a further share by scores of its first items, from 0 to a weight.
 
     Args:
         fused: The list.
         name: Name of the share.
         scores: [m] scores of its first m items; the other items keep what they have.
-        weight: What the first place is worth.
+        weight: What the best of them is worth.
+        fusion: `rrf` counts their ranks, `weighted` where they lie between the least and the best.
         rank_constant: See `reciprocal_ranks`.
     """
-    num_ordered = len(scores)
+    num_scored = len(scores)
     share = np.zeros(len(fused.items))
-    order = np.lexsort((fused.items[:num_ordered], -np.asarray(scores, np.float64)))
-    share[order] = weight * reciprocal_ranks(num_ordered, rank_constant)
+    exact = np.asarray(scores, np.float64)
+    if fusion == "rrf":
+        share[np.lexsort((fused.items[:num_scored], -exact))] = weight * reciprocal_ranks(num_scored, rank_constant)
+    elif num_scored and (width := float(np.ptp(exact))):
+        share[:num_scored] = weight * (exact - exact.min()) / width
     return ordered(FusedList(fused.items, {**fused.shares, name: share}))
 
 

@@ -22,6 +22,8 @@ _VECTORS, _ABOUT = "vectors.npy", "about.npz"
 # Enough to know a quantile; more would take minutes of a large store.
 _CALIBRATED_ON = 2_000
 _LEAST_PAIRS = 20
+# Of 394 images of the sample store, cropped by a fifth and compressed, all come nearer; 20 images of noise do not.
+_CHANCE = 0.75
 # An item with more vectors could fill a list of candidates alone.
 _MOST_ROWS = 8
 
@@ -131,27 +133,34 @@ class VectorSpace:
 
 
 def calibrated(vectors: NDArray[np.float32], owners: NDArray[np.int32], quantile: float) -> float:
-    """The cosine that almost all of what belongs together exceeds.
+    """The cosine from which on a query is near, from what the store itself holds.
 
     What the store says of one item in two ways (title and description, two images) belongs together as a query and what
-    it is about do. Where items have one vector each, the nearest neighbours stand for it.
+    it is about do: almost all such pairs must be near. Where items have one vector each, near is what exceeds three
+    quarters of the pairs of items, which are alike by chance.
 
     Args:
         vectors: [R, dim] of length 1, those of an item side by side.
         owners: [R] item of each.
-        quantile: Share of the pairs that may lie below.
+        quantile: Share of the pairs that belong together which may lie below.
 
     Returns:
         At least 0; 0 where nothing can be compared.
     """
     first = np.flatnonzero(owners[1:] == owners[:-1])
     if len(first) >= _LEAST_PAIRS:
-        pairs = first[np.linspace(0, len(first) - 1, min(len(first), _CALIBRATED_ON)).astype(np.int64)]
+        pairs = _some(first)
         cosines = np.einsum("rd,rd->r", vectors[pairs], vectors[pairs + 1])
-    else:
-        rows = np.unique(np.linspace(0, len(owners) - 1, min(len(owners), _CALIBRATED_ON)).astype(np.int64))
-        cosines = nearest_cosines(vectors[rows]) if len(rows) > 1 else np.zeros(0, np.float32)
-    return max(0.0, float(np.quantile(cosines, quantile))) if len(cosines) else 0.0
+        return max(0.0, float(np.quantile(cosines, quantile)))
+    rows = vectors[_some(np.arange(len(owners)))]
+    pairs_of_rows = np.triu_indices(len(rows), 1)
+    by_chance = (rows @ rows.T)[pairs_of_rows]
+    return max(0.0, float(np.quantile(by_chance, _CHANCE))) if len(by_chance) else 0.0
+
+
+def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most `_CALIBRATED_ON` rows, evenly spread."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _CALIBRATED_ON)).astype(np.int64))]
 
 
 def nearest_cosines(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -23,8 +23,8 @@ SOURCES: tuple[tuple[str, str], ...] = (
 MEDIA_FOLDERS = ("images", "audio", "video")
 MODALITIES = ("text", "image", "audio", "video")
 EXPECTED = (
-    "events*, reviews*, items*, users*, user_edges*, user_controls*, queries*, answers*, transcripts*, vectors/*.parquet "
-    "or graph*.tsv"
+    "events*, reviews*, items*, users*, user_edges*, user_controls*, queries*, answers*, transcripts*, "
+    "vectors/*.parquet or graph*.tsv"
 )
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 

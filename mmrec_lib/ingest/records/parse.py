@@ -29,8 +29,8 @@ class Parsed:
 
     Attributes:
         columns: Columns of the kind's table without the source columns; None when rejected. Times are microseconds
-            since the epoch. Kinds that can be deleted have `_deleted` besides, events and reviews without an id of their
-            own `_derived_id`.
+            since the epoch. Kinds that can be deleted have `_deleted` besides, events and reviews without an id of
+            their own `_derived_id`.
         reason: Why it was rejected; None when accepted.
         detail: What was wrong; None when accepted.
         record_id: Key of the record as far as it could be read.
