@@ -28,8 +28,8 @@ def asked_queries(lakehouse: Lakehouse, extractors: Sequence[TextExtractor]) -> 
 
     Returns:
         `query_id`, `user_id`, `k`, `market`; `words` in normal form, written and heard ones together, null without a
-        letter or digit; `words_id`, their content_id; `image_id`, the asset; `is_cut`; and `problem`, why a medium tells
-        nothing.
+        letter or digit; `words_id`, their content_id; `image_id`, the asset; `is_cut`; and `problem`, why a medium is
+        of no use.
     """
     query, links = lakehouse.read("query"), lakehouse.read("media_link").where(F.col("owner_kind") == "query")
     of_field = {
