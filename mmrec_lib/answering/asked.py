@@ -1,4 +1,4 @@
-"""What was asked: words, written or heard, and images of each query, and who asks."""
+"""Queries as they were asked: words, written or heard, an image, and who asks."""
 
 from __future__ import annotations
 

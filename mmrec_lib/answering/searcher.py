@@ -47,7 +47,7 @@ class FoundItem:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a query finds.
+    """Items and answers of a query.
 
     Attributes:
         words: Words that were searched, written and heard; None without.
@@ -149,7 +149,7 @@ class Searcher:
         return {column: batch[column] for column in batch.schema.names}
 
     def _heard(self, audio: bytes | None) -> tuple[str | None, str | None]:
-        """Why a recording tells nothing, and what is said in it."""
+        """The reason for which a recording tells nothing, and what is said in it."""
         if audio is None:
             return None, None
         spec = next(

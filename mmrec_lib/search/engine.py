@@ -69,10 +69,21 @@ class QueryBatch:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def only(self, rows: Sequence[int]) -> QueryBatch:
+        """Some of the queries, in ascending order, without who asks."""
+        kept = np.asarray(rows, np.int64)
+        vectors = []
+        for one in self.vectors:
+            own = np.isin(one.rows, kept)
+            if own.any():
+                vectors.append(QueryVectors(one.space, np.searchsorted(kept, one.rows[own]), one.vectors[own]))
+        texts = [self.texts[row] for row in rows]
+        return QueryBatch(texts, self.lengths[kept], vectors, self.attributes.take(pa.array(kept)))
+
 
 @dataclass(frozen=True)
 class SearchedList:
-    """What was found for a query.
+    """Items that were found for a query.
 
     Attributes:
         items: [m] items, best first.
@@ -230,10 +241,10 @@ class SearchIndex:
         if not empty:
             return results
         has_vector = {int(row) for one in batch.vectors for row in one.rows}
-        unlimited = self._candidates(batch, words, config, None, None)
-        for row in empty:
+        unlimited = self._candidates(batch.only(empty), [words[row] for row in empty], config, None, None)
+        for at, row in enumerate(empty):
             reason = EmptyReason.NO_MATCH
-            if unlimited[row]:
+            if unlimited[at]:
                 reason = EmptyReason.NOT_SHOWN
             elif not words[row].counts and row not in has_vector:
                 reason = EmptyReason.NO_WORDS

@@ -72,6 +72,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder: Path = tmp_path_factory.mktemp("answering")
+    (folder / "models").mkdir()
     models = make_models(folder / "models")
     out = folder / "out" / "demo"
     shop = Shop(Lakehouse(spark, StoreConfig(data=str(out / "landing"), out=str(out)), "run-1", AT), models)
