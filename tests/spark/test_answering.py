@@ -132,7 +132,13 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
         "answer",
         [
             {"answer_id": "a1", "question": "how long does delivery take", "answer": "Two days.", "updated_at": AT},
-            {"answer_id": "a2", "question": "which size", "answer": "See below.", "source": "sizes", "updated_at": AT},
+            {
+                "answer_id": "a2",
+                "question": "which size has the red dress",
+                "answer": "See below.",
+                "source": "sizes",
+                "updated_at": AT,
+            },
         ],
     )
     shop.ask(
@@ -143,7 +149,7 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
         {"query_id": "silent", "audio": ["audio/y"]},
         {"query_id": "lost", "images": ["images/none"]},
         {"query_id": "marks", "text": "?!"},
-        {"query_id": "support", "text": "Which size?"},
+        {"query_id": "support", "text": "which size has the red dress"},
     )
     return shop
 
