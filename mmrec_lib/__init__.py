@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mmrec_lib.answering.searcher import open_searcher as open_searcher
     from mmrec_lib.embedding.operator import encode_udf as encode_udf
     from mmrec_lib.encoders.config import ModelsConfig as ModelsConfig
     from mmrec_lib.encoders.registry import make_encoder as make_encoder
@@ -44,6 +45,7 @@ _PUBLIC = {
     "make_encoder": "encoders.registry",
     "open_lakehouse": "lakehouse.reader",
     "open_notebook": "publishing.notebook",
+    "open_searcher": "answering.searcher",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 the names of the table above
 

@@ -157,6 +157,47 @@ USER_CONTROL = TableContract(
     ),
 )
 
+QUERY = TableContract(
+    name="query",
+    layer="bronze",
+    comment="What people asked for, in words, by an image or by voice: the newest accepted version; see search.md.",
+    columns=(
+        Column("query_id", StringType(), "Key.", required=True),
+        Column("text", StringType(), "The words; null for an image or a recording alone."),
+        Column("images", STRINGS, "Path of the image, relative to the landing folder; one at most."),
+        Column("audio", STRINGS, "Path of the recording, likewise."),
+        Column("user_id", StringType(), "Who asked; null for a visitor without a name."),
+        Column("k", IntegerType(), "Length of the list that is wanted; null is search.k."),
+        Column("market", StringType(), "Market in which to search; null is that of the user."),
+        Column(
+            "updated_at", TimestampType(), "Version of the record (UTC); 1970-01-01 where not given.", required=True
+        ),
+        Column("attributes", STRING_MAP, "Fields beyond the contract, lists and objects as JSON."),
+        *SOURCE,
+    ),
+    key=("query_id",),
+    checks=(Check("asks_something", "text IS NOT NULL OR images IS NOT NULL OR audio IS NOT NULL"),),
+)
+
+ANSWER = TableContract(
+    name="answer",
+    layer="bronze",
+    comment="Answers that support gives: the newest accepted version of each.",
+    columns=(
+        Column("answer_id", StringType(), "Key.", required=True),
+        Column("question", StringType(), "The question that it answers.", required=True),
+        Column("answer", StringType(), "The answer.", required=True),
+        Column("language", StringType(), "ISO 639-1 code as delivered."),
+        Column("source", StringType(), "Where it comes from, such as the address of a page."),
+        Column(
+            "updated_at", TimestampType(), "Version of the record (UTC); 1970-01-01 where not given.", required=True
+        ),
+        Column("attributes", STRING_MAP, "Fields beyond the contract, lists and objects as JSON."),
+        *SOURCE,
+    ),
+    key=("answer_id",),
+)
+
 GRAPH_EDGE = TableContract(
     name="graph_edge",
     layer="bronze",
@@ -195,10 +236,10 @@ MEDIA_ASSET = TableContract(
 MEDIA_LINK = TableContract(
     name="media_link",
     layer="bronze",
-    comment="Which item or review shows which asset.",
+    comment="Which item, review or query shows which asset.",
     columns=(
-        Column("owner_kind", StringType(), "item or review.", required=True),
-        Column("owner_id", StringType(), "item_id or review_id.", required=True),
+        Column("owner_kind", StringType(), "item, review or query.", required=True),
+        Column("owner_id", StringType(), "item_id, review_id or query_id.", required=True),
         Column("field", StringType(), "images, audio or video.", required=True),
         Column("position", IntegerType(), "Place in the owner's list, from 0.", required=True),
         Column("asset_id", StringType(), "The asset; see media_asset.", required=True),
@@ -251,8 +292,8 @@ QUARANTINE = TableContract(
         Column(
             "record_kind",
             StringType(),
-            "event, review, item, user, user_edge, user_control, graph_edge, provided_text, provided_vector, media, "
-            "file, or field (of a record that was stored without it).",
+            "event, review, item, user, user_edge, user_control, query, answer, graph_edge, provided_text, "
+            "provided_vector, media, file, or field (of a record that was stored without it).",
             required=True,
         ),
         Column("reason", StringType(), "Reason from a closed list, such as unknown_item.", required=True),
@@ -312,9 +353,10 @@ LANDING_FILE = TableContract(
 TOMBSTONE = TableContract(
     name="tombstone",
     layer="bronze",
-    comment="Deleted items, users and controls, so that an older version arriving late does not bring them back.",
+    comment="Deleted items, users, controls, queries and answers, so that an older version arriving late does not "
+    "bring them back.",
     columns=(
-        Column("record_kind", StringType(), "item, user or user_control.", required=True),
+        Column("record_kind", StringType(), "item, user, user_control, query or answer.", required=True),
         Column("record_id", StringType(), "Deleted key.", required=True),
         Column("updated_at", TimestampType(), "Version of the deletion (UTC).", required=True),
         *SOURCE,
@@ -329,6 +371,8 @@ BRONZE = (
     USER,
     USER_EDGE,
     USER_CONTROL,
+    QUERY,
+    ANSWER,
     GRAPH_EDGE,
     MEDIA_ASSET,
     MEDIA_LINK,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql.types import (
     ArrayType,
+    BooleanType,
     DateType,
     DoubleType,
     IntegerType,
@@ -16,6 +17,9 @@ from pyspark.sql.types import (
 
 from mmrec_lib.contracts.bronze import VECTOR
 from mmrec_lib.contracts.table import Check, Column, TableContract
+from mmrec_lib.search.reasons import EmptyReason
+
+_REASONS = ", ".join(EmptyReason)
 
 PATH = StructType([StructField(name, StringType()) for name in ("item_id", "relation", "node", "node_relation")])
 
@@ -281,6 +285,67 @@ CURRENT_LIST_SLICE = TableContract(
     key=("table_name",),
 )
 
+QUERY_RESULT = TableContract(
+    name="query_result",
+    layer="gold",
+    comment="One row a query: what was understood, how much was found, and why nothing was.",
+    columns=(
+        Column("query_id", StringType(), "The query.", required=True),
+        Column("words", StringType(), "Words that were searched, written or heard; null without."),
+        Column("is_cut", BooleanType(), "True where only its first words were searched.", required=True),
+        Column("num_items", IntegerType(), "Rows in query_topk.", required=True),
+        Column("num_answers", IntegerType(), "Rows in support_answer.", required=True),
+        Column("reason", StringType(), f"Why there are no items, of {_REASONS}; null where there are some."),
+        Column("input_hash", LongType(), "Hash of the query and of what is known of its user.", required=True),
+        Column("index_hash", StringType(), "Hash of what was searched, and how.", required=True),
+    ),
+    key=("query_id",),
+    checks=(Check("items_or_reason", "(num_items = 0) = (reason IS NOT NULL)"),),
+)
+
+QUERY_TOPK = TableContract(
+    name="query_topk",
+    layer="gold",
+    comment="The items that each query finds; of a query without any, query_result tells the reason.",
+    columns=(
+        Column("query_id", StringType(), "The query.", required=True),
+        Column("rank", IntegerType(), "From 1, best first.", required=True),
+        Column("item_id", StringType(), "The item.", required=True),
+        Column("score", DoubleType(), "Comparable within a query only.", required=True),
+        Column(
+            "shares",
+            MapType(StringType(), DoubleType()),
+            "Parts of the score: words (exact words), text, image and joint (vectors), personal (the user's ranker).",
+            required=True,
+        ),
+    ),
+    key=("query_id", "rank"),
+    checks=(Check("rank_from_1", "rank >= 1"),),
+)
+
+SUPPORT_ANSWER = TableContract(
+    name="support_answer",
+    layer="gold",
+    comment="The support answers whose question is near a query; none where none is.",
+    columns=(
+        Column("query_id", StringType(), "The query.", required=True),
+        Column("rank", IntegerType(), "From 1, nearest first.", required=True),
+        Column("answer_id", StringType(), "The answer.", required=True),
+        Column("question", StringType(), "The store's own question.", required=True),
+        Column("answer", StringType(), "The answer.", required=True),
+        Column("source", StringType(), "Where it comes from, as delivered."),
+        Column("cosine", DoubleType(), "Of the two questions.", required=True),
+        Column(
+            "confidence",
+            DoubleType(),
+            "Share of the store's questions that lie farther from their nearest neighbour.",
+            required=True,
+        ),
+    ),
+    key=("query_id", "rank"),
+    checks=(Check("rank_from_1", "rank >= 1"),),
+)
+
 GOLD = (
     USER_TOPK,
     ITEM_NEIGHBOR,
@@ -292,4 +357,7 @@ GOLD = (
     AUDIENCE_TOPK,
     USER_AUDIENCE,
     CURRENT_LIST_SLICE,
+    QUERY_RESULT,
+    QUERY_TOPK,
+    SUPPORT_ANSWER,
 )

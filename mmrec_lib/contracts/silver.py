@@ -169,6 +169,24 @@ ENCODER_RELEASE = TableContract(
     key=("modality", "field", "encoder_id"),
 )
 
+SEARCH_VECTOR = TableContract(
+    name="search_vector",
+    layer="silver",
+    comment="Vectors of queries and of the questions of support answers, so that none is encoded twice.",
+    columns=(
+        Column("owner_kind", StringType(), "query or answer.", required=True),
+        Column("owner_id", StringType(), "query_id or answer_id.", required=True),
+        Column("field", StringType(), "text (the words, written or spoken), images, or question.", required=True),
+        Column("encoder_id", StringType(), "Encoder.", required=True),
+        Column("revision", StringType(), "Revision of the encoder.", required=True),
+        Column("content_id", StringType(), "sha256 of the bytes or of the normalised text.", required=True),
+        Column("error", StringType(), "Why there is no vector, beginning with a reason; null with a vector."),
+        Column("vector", VECTOR, "float32; null with an error."),
+    ),
+    key=("owner_kind", "owner_id", "field", "encoder_id"),
+    checks=(Check("vector_or_error", "(vector IS NULL) <> (error IS NULL)"), ERROR_REASON),
+)
+
 HISTORY_ITEM = StructType(
     [
         StructField("item_id", StringType()),
@@ -193,11 +211,7 @@ USER_PROFILE = TableContract(
         Column("history", ArrayType(HISTORY_ITEM), "Items acted on, with summed weight, latest first.", required=True),
         Column("seen_item_ids", ArrayType(StringType()), "Items not to be recommended again, sorted.", required=True),
         Column("price_variance", DoubleType(), "Variance of those prices, weighted likewise; null without one."),
-        Column(
-            "price_quartiles",
-            ArrayType(DoubleType()),
-            "Lower and upper quartile of the prices of the items acted on; null without one.",
-        ),
+        Column("price_quartiles", ArrayType(DoubleType()), "Lower and upper quartile of those prices, likewise."),
         Column("num_ratings", LongType(), "Items rated, in events or reviews; null without one."),
         Column("mean_rating", DoubleType(), "Mean of the latest rating of each item; null without one."),
         Column("rating_variance", DoubleType(), "Their variance (0 of one rating)."),
@@ -391,6 +405,7 @@ SILVER = (
     CONTENT_EMBEDDING,
     ITEM_EMBEDDING,
     ENCODER_RELEASE,
+    SEARCH_VECTOR,
     USER_PROFILE,
     TRAINING_INTERACTION,
     TRAINING_CONTENT,

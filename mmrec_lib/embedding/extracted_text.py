@@ -54,6 +54,9 @@ def plan_extraction(
         `content_id`, `content` (bytes or null), `uri` and `num_attempts` (see `revisions.not_done`), one row a medium.
     """
     links = media_links(media_link, (extractor.media,))
+    if extractor.spec.modality != TRANSCRIPT:
+        # Of a query only what is said is searched.
+        links = links.where(F.col("owner_kind") != "query")
     needed = links
     if extractor.spec.modality == TRANSCRIPT:
         ready = precomputed_transcripts(provided_text)

@@ -46,6 +46,8 @@ WRITES = (
     "user",
     "user_edge",
     "user_control",
+    "query",
+    "answer",
     "graph_edge",
     "provided_text",
     "provided_vector",
@@ -54,7 +56,17 @@ WRITES = (
 )
 """Tables that `ingest` writes; besides landing files it reads only these."""
 
-_LATEST_KINDS = ("item", "user", "user_edge", "user_control", "graph_edge", "provided_text", "provided_vector")
+_LATEST_KINDS = (
+    "item",
+    "user",
+    "user_edge",
+    "user_control",
+    "query",
+    "answer",
+    "graph_edge",
+    "provided_text",
+    "provided_vector",
+)
 _USER_COLUMNS = {
     "event": ("user_id",),
     "review": ("user_id",),

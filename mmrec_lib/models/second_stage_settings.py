@@ -56,7 +56,7 @@ class SecondStageSettings(Section):
 
     form: FusionForm = "gated"
     level: FusionLevel = "feature"
-    loss: Loss = "softmax"
+    loss: Loss = "bpr"
     num_candidates: int = Field(default=200, ge=2)
     history_length: int = Field(default=20, ge=1)
     content_dim: int = Field(default=24, ge=1)
@@ -69,7 +69,7 @@ class SecondStageSettings(Section):
     max_interactions: int = Field(default=2_000_000, ge=1)
     max_users: int = Field(default=4_000, ge=1)
     num_negatives: int = Field(default=32, ge=1)
-    hard_negatives: float = Field(default=0.0, ge=0, lt=1)
+    hard_negatives: float = Field(default=0.5, ge=0, lt=1)
     false_negative_cosine: float | None = Field(default=None, gt=0, lt=1)
     epochs: int = Field(default=10, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)

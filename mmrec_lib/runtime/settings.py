@@ -19,6 +19,7 @@ from mmrec_lib.publishing.exports import ExportConfig
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.config import ScoringConfig
+from mmrec_lib.search.config import SearchConfig
 from mmrec_lib.section import Section
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.tracking.config import TrackingConfig
@@ -47,6 +48,7 @@ class Settings(Section):
     showing: ShowingConfig = ShowingConfig()
     reranking: RerankingConfig = RerankingConfig()
     lists: ListsConfig = ListsConfig()
+    search: SearchConfig = SearchConfig()
     export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()

@@ -183,10 +183,10 @@ def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> dict[s
         if catalogue.index is not None:
             catalogue.index.save(folder / _INDEX)
         pyarrow.fs.copy_files(str(folder), uri)
-        return {path.stem: _hash_of(path) for path in folder.iterdir()}
+        return {path.stem: hash_of_files(path) for path in folder.iterdir()}
 
 
-def _hash_of(path: Path) -> str:
+def hash_of_files(path: Path) -> str:
     """Hash of a file, or of all files of a folder."""
     digest = hashlib.sha256()
     for file in [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file()):
@@ -204,12 +204,7 @@ def load_catalogue(uri: str) -> Catalogue:
     Raises:
         ModelError: When there is none.
     """
-    if is_uri(uri):
-        # Kept for the life of the worker process: the arrays are mapped from these files.
-        local = Path(tempfile.mkdtemp(prefix="mmrec-catalogue-"))
-        pyarrow.fs.copy_files(uri, str(local))
-    else:
-        local = Path(uri)
+    local = on_local_disk(uri)
     if not (local / _ITEMS).exists():
         raise ModelError(
             f"catalogue {uri}: there is no {_ITEMS}. It is written by the scoring job and lives as long as that."
@@ -224,6 +219,18 @@ def load_catalogue(uri: str) -> Catalogue:
         nodes=ItemNodes.load(local / _NODES) if (local / _NODES).exists() else None,
         index=ApproximateIndex.load(local / _INDEX) if (local / _INDEX).exists() else None,
     )
+
+
+def on_local_disk(uri: str) -> Path:
+    """The folder of what a run wrote for its workers; from other than local disks it is copied first.
+
+    The copy is kept for the life of the worker process, which maps arrays from its files.
+    """
+    if not is_uri(uri):
+        return Path(uri)
+    local = Path(tempfile.mkdtemp(prefix="mmrec-catalogue-"))
+    pyarrow.fs.copy_files(uri, str(local))
+    return local
 
 
 def listed_places(item_ids: pa.ListArray, catalogue: Catalogue, length: int) -> npt.NDArray[np.int32]:

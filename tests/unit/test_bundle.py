@@ -242,7 +242,7 @@ def test_scoring_without_training_is_a_part_of_the_pipeline_in_its_order() -> No
     score, pipeline = load_graph(PROJECT / "resources" / "score.job.yml"), load_graph(PIPELINE)
     keys = [task.key for task in score]
     assert keys == [task.key for task in pipeline if task.key in keys]
-    assert (keys[0], keys[-1]) == ("ingest_landing", "score_topk")
+    assert (keys[0], keys[-1]) == ("ingest_landing", "answer_queries")
     assert not {"train_ranker", "evaluate_ranker", "promote_ranker"} & set(keys)
     for task in score[1:]:
         inside = {name for name in load_job(task).reads if not name.startswith("landing:")}

@@ -21,6 +21,8 @@ MODULES = (
     "mmrec_lib.listing.related",
     "mmrec_lib.listing.selection",
     "mmrec_lib.reranking.duplicates",
+    "mmrec_lib.search.fusion",
+    "mmrec_lib.search.words",
     "mmrec_lib.text.clauses",
     "mmrec_lib.text.tokenizer",
     "mmrec_lib.text.well_formed",

@@ -14,6 +14,8 @@ SOURCES: tuple[tuple[str, str], ...] = (
     ("reviews", "review"),
     ("items", "item"),
     ("users", "user"),
+    ("queries", "query"),
+    ("answers", "answer"),
     ("transcripts", "provided_text"),
 )
 """Start of a file's first path component → kind of its records; the longest start wins."""
@@ -21,7 +23,8 @@ SOURCES: tuple[tuple[str, str], ...] = (
 MEDIA_FOLDERS = ("images", "audio", "video")
 MODALITIES = ("text", "image", "audio", "video")
 EXPECTED = (
-    "events*, reviews*, items*, users*, user_edges*, user_controls*, transcripts*, vectors/*.parquet or graph*.tsv"
+    "events*, reviews*, items*, users*, user_edges*, user_controls*, queries*, answers*, transcripts*, "
+    "vectors/*.parquet or graph*.tsv"
 )
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 

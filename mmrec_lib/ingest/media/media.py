@@ -26,7 +26,11 @@ from mmrec_lib.lakehouse.actions import union
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.lakehouse.touch import refresh_audit
 
-FIELDS: dict[str, tuple[str, ...]] = {"item": ("images", "audio", "video"), "review": ("audio",)}
+FIELDS: dict[str, tuple[str, ...]] = {
+    "item": ("images", "audio", "video"),
+    "review": ("audio",),
+    "query": ("images", "audio"),
+}
 """Owner kind → its fields that hold media paths."""
 
 _KEY = list(MEDIA_LINK.key)
@@ -52,18 +56,19 @@ class MediaResult:
 
 
 def ingest_media(lakehouse: Lakehouse, landing: LandingFolder, scan: Scan, config: MediaConfig) -> MediaResult:
-    """Bring the media that items and reviews name into the store; what must change in quarantine is handed back.
+    """Bring the media that records name into the store; what must change in quarantine is handed back.
 
     Args:
-        lakehouse: The store, items and reviews up to date.
+        lakehouse: The store, items, reviews and queries up to date.
         landing: Where the files are.
         scan: What is in the landing folder.
         config: Limits.
     """
     spark = lakehouse.spark
-    if not any(lakehouse.exists(owner) for owner in FIELDS):
+    owners = [owner for owner in FIELDS if lakehouse.exists(owner)]
+    if not owners:
         return MediaResult({}, is_changed=False)
-    owned = [references(lakehouse.read(owner), owner) for owner in FIELDS]
+    owned = [references(lakehouse.read(owner), owner) for owner in owners]
     plan = plan_media(
         union(owned),
         spark.createDataFrame(_listing(scan.files)),
@@ -158,8 +163,8 @@ def references(owners: DataFrame, owner_kind: str) -> DataFrame:
     """Media paths that records name: one row a path, with its place in the record.
 
     Args:
-        owners: Rows of `item` or `review`.
-        owner_kind: item or review.
+        owners: Rows of `item`, `review` or `query`.
+        owner_kind: item, review or query.
 
     Returns:
         The key of `media_link`, `media_path` in plain form, `media_kind` that the field asks for, and the source.

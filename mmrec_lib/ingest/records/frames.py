@@ -17,6 +17,7 @@ from pyspark.sql.types import (
     DataType,
     DoubleType,
     FloatType,
+    IntegerType,
     LongType,
     MapType,
     StringType,
@@ -37,7 +38,7 @@ from mmrec_lib.ingest.records.vectors import parse_vectors
 
 SOURCE = ("source_path", "source_file_id", "source_line")
 IMMUTABLE_KINDS = ("event", "review")
-DELETABLE_KINDS = ("item", "user", "user_control")
+DELETABLE_KINDS = ("item", "user", "user_control", "query", "answer")
 
 _NOTE = StructType(
     [
@@ -65,6 +66,7 @@ _ARROW: dict[type[DataType], pa.DataType] = {
     DoubleType: pa.float64(),
     FloatType: pa.float32(),
     BooleanType: pa.bool_(),
+    IntegerType: pa.int32(),
     LongType: pa.int64(),
     BinaryType: pa.binary(),
     TimestampType: pa.timestamp("us", tz="UTC"),

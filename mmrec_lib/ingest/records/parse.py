@@ -20,6 +20,7 @@ SPLITS = ("train", "valid", "test")
 CONTROL_ACTIONS = ("block", "mute", "less", "boost")
 SOFT_ACTIONS = ("less", "boost")
 MIN_STRENGTH, MAX_STRENGTH = 0.0, 100.0
+MAX_K = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Parsed:
 
     Attributes:
         columns: Columns of the kind's table without the source columns; None when rejected. Times are microseconds
-            since the epoch. Items, users and controls have `_deleted` besides, events and reviews without an id of
+            since the epoch. Kinds that can be deleted have `_deleted` besides, events and reviews without an id of
             their own `_derived_id`.
         reason: Why it was rejected; None when accepted.
         detail: What was wrong; None when accepted.
@@ -261,6 +262,51 @@ def read_user_control(fields: Fields, rules: Rules) -> Columns:
     }
 
 
+def read_query(fields: Fields, rules: Rules) -> Columns:
+    """Columns of `query`, and `_deleted`: words, an image, a recording, or several of them."""
+    del rules
+    user_id = fields.optional_key("user_id")
+    columns: Columns = {
+        "query_id": fields.key("query_id"),
+        "text": fields.text("text"),
+        "images": fields.paths("image", "images"),
+        "audio": fields.paths("audio"),
+        "user_id": None if user_id is None else user_key(user_id),
+        "k": fields.whole_number("k", 1, MAX_K),
+        "market": fields.text("market"),
+        "updated_at": fields.time_us("updated_at"),
+        "_deleted": fields.choice("op", ("delete",)) is not None,
+        "attributes": fields.rest(),
+    }
+    if columns["_deleted"]:
+        return columns
+    if columns["text"] is columns["images"] is columns["audio"] is None:
+        fields.require_readable("text", "image", "images", "audio")
+        raise RecordError(Reason.MISSING_FIELD, "fields `text`, `image` and `audio`: one of them is needed, got none")
+    for name, paths in (("image", columns["images"]), ("audio", columns["audio"])):
+        if paths is not None and len(paths) > 1:
+            raise RecordError(
+                Reason.IMPOSSIBLE_VALUE, f"field `{name}`: one path is needed, got {len(paths)}. Deliver a query each"
+            )
+    return columns
+
+
+def read_answer(fields: Fields, rules: Rules) -> Columns:
+    """Columns of `answer`, and `_deleted`."""
+    del rules
+    deleted = fields.choice("op", ("delete",)) is not None
+    return {
+        "answer_id": fields.key("answer_id"),
+        "question": fields.text("question") if deleted else fields.needed_text("question"),
+        "answer": fields.text("answer") if deleted else fields.needed_text("answer"),
+        "language": fields.text("language"),
+        "source": fields.text("source"),
+        "updated_at": fields.time_us("updated_at"),
+        "_deleted": deleted,
+        "attributes": fields.rest(),
+    }
+
+
 def read_graph_edge(fields: Fields, rules: Rules) -> Columns:
     """Columns of `graph_edge`."""
     del rules
@@ -294,6 +340,8 @@ READERS: dict[str, Callable[[Fields, Rules], Columns]] = {
     "user": read_user,
     "user_edge": read_user_edge,
     "user_control": read_user_control,
+    "query": read_query,
+    "answer": read_answer,
     "graph_edge": read_graph_edge,
     "provided_text": read_provided_text,
 }
@@ -305,6 +353,8 @@ ID_FIELDS: dict[str, tuple[str, ...]] = {
     "user": ("user_id",),
     "user_edge": ("user_id", "friend_id"),
     "user_control": ("user_id", "item_id", "category", "brand"),
+    "query": ("query_id",),
+    "answer": ("answer_id",),
     "graph_edge": ("head", "relation", "tail"),
     "provided_text": ("audio", "review_id", "item_id"),
     "provided_vector": ("item_id",),

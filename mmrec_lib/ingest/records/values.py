@@ -280,6 +280,13 @@ class Fields:
             raise RecordError(Reason.IMPOSSIBLE_VALUE, f"field `{name}`: {_range(low, high)} is needed, got {read:g}")
         return read
 
+    def whole_number(self, name: str, low: int, high: int) -> int | None:
+        """A whole number within bounds (both inclusive), or None; null with a note when it cannot be read."""
+        value = self.number(name, low, high)
+        if value is None or value.is_integer():
+            return None if value is None else int(value)
+        raise RecordError(Reason.IMPOSSIBLE_VALUE, f"field `{name}`: a whole number is needed, got {value:g}")
+
     def flag(self, name: str, default: bool) -> bool:
         """True or false; the default when absent, and with a note when it cannot be read."""
         outcome = f"{'true' if default else 'false'} counts, as where there is none"

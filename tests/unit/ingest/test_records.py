@@ -35,6 +35,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "user": {"user_id": "u1", "age": 30, "updated_at": TS},
     "user_edge": {"user_id": "u1", "friend_id": "u2", "since": 2020},
     "user_control": {"user_id": "u1", "action": "less", "category": "Hats", "strength": 0.5, "updated_at": TS},
+    "query": {"query_id": "q1", "text": "red hat", "image": "images/q.jpg", "user_id": 7, "k": "5", "updated_at": TS},
+    "answer": {"answer_id": "a1", "question": "How long?", "answer": "Two days.", "source": "help"},
     "graph_edge": {"head": "i1", "relation": "made_by", "tail": "x"},
     "provided_text": {"audio": "audio/1.flac", "text": "hello"},
 }
@@ -62,6 +64,35 @@ def event(**fields: Any) -> dict[str, Any]:
 def test_a_good_record_of_each_kind_is_accepted(kind: str) -> None:
     parsed = parse(kind, GOOD[kind])
     assert parsed.reason is None and parsed.columns is not None
+
+
+def test_a_query_becomes_columns_and_a_deletion_needs_no_words() -> None:
+    columns = parse("query", GOOD["query"]).columns
+    assert columns is not None
+    assert (columns["images"], columns["user_id"], columns["k"], columns["audio"]) == (["images/q.jpg"], "7", 5, None)
+    for kind in ("query", "answer"):
+        gone = parse(kind, {f"{kind}_id": "x", "op": "delete"}).columns
+        assert gone is not None and gone["_deleted"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "reason"),
+    [
+        ("query", {"query_id": "q1"}, "missing_field"),
+        ("query", {"query_id": "q1", "text": " \u00a0 "}, "missing_field"),
+        ("query", {"text": "red"}, "missing_key"),
+        ("query", {"query_id": "q1", "text": ["red"]}, "wrong_type"),
+        ("query", {"query_id": "q1", "image": ["a.jpg", "b.jpg"]}, "impossible_value"),
+        ("query", {"query_id": "q1", "text": "red", "k": 0}, "impossible_value"),
+        ("query", {"query_id": "q1", "text": "red", "k": 2.5}, "impossible_value"),
+        ("query", {"query_id": "q1", "text": "red", "k": 10**6}, "impossible_value"),
+        ("query", {"query_id": "q1", "text": "red", "op": "drop"}, "impossible_value"),
+        ("answer", {"answer_id": "a1", "question": "How?"}, "missing_field"),
+        ("answer", {"answer_id": "a1", "answer": "So."}, "missing_field"),
+    ],
+)
+def test_a_bad_query_or_answer_is_refused_with_its_reason(kind: str, record: dict[str, Any], reason: str) -> None:
+    assert parse(kind, record).reason == reason
 
 
 def test_an_event_becomes_typed_columns_and_keeps_unknown_fields_as_attributes() -> None:

@@ -1,0 +1,1 @@
+"""Queries over tables: what was asked → items and support answers."""

@@ -1,0 +1,207 @@
+"""Queries over tables: found by words and by image, silent and lost ones told, and only what changed answered again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from jobs.answer_queries import JOB
+from mmrec_lib.answering.run import AnsweringSettings, answer_queries
+from mmrec_lib.answering.searcher import open_searcher
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.embedding.config import EmbeddingConfig
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.registry import encoder_spec, make_encoder
+from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.lakehouse.job_tables import JobTables
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.search.config import SearchConfig
+from mmrec_lib.showing.config import ShowingConfig
+from tests.unit.encoders.tiny_models import image_bytes, make_models
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+TITLES = {"i1": "red dress", "i2": "red shoes", "i3": "blue hat", "i4": "red scarf", "i5": "green hat"}
+FIELDS = ("description", "transcript", "ocr", "labels", "tags", "audio", "video")
+EMBEDDING = EmbeddingConfig.model_validate(
+    {
+        "encode": {
+            "item": {"title": "tiny-text", "images": "tiny-image", **dict.fromkeys(FIELDS)},
+            "review": {"text": None},
+        },
+        "extract": {
+            "images": {"ocr": None, "labels": None},
+            "audio": {"transcript": None, "tags": None},
+            "video": {"transcript": None, "tags": None},
+        },
+    }
+)
+
+
+@dataclass(frozen=True)
+class Shop:
+    lakehouse: Lakehouse
+    models: ModelsConfig
+
+    def write(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
+        schema = CONTRACTS[name].input_schema
+        values = [tuple(row.get(column) for column in schema.names) for row in rows]
+        self.lakehouse.merge(name, self.lakehouse.spark.createDataFrame(values, schema))
+
+    def run(self, name: str) -> dict[str, int]:
+        store = self.lakehouse
+        lakehouse = Lakehouse(store.spark, store.store, name, AT)
+        settings = AnsweringSettings(SearchConfig(personal_weight=3.0), ShowingConfig(), self.models, EMBEDDING)
+        return answer_queries(JobTables(lakehouse, JOB.name, reads=JOB.reads, writes=JOB.writes), settings)
+
+    def read(self, name: str) -> list[Any]:
+        fresh = Lakehouse(self.lakehouse.spark, self.lakehouse.store, "run-9", AT)
+        key = list(CONTRACTS[name].key)
+        return fresh.read(name).orderBy(*key).collect()
+
+    def ask(self, *queries: dict[str, Any]) -> None:
+        self.write("query", [{"updated_at": AT, **query} for query in queries])
+
+
+@pytest.fixture(scope="module")
+def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    folder: Path = tmp_path_factory.mktemp("answering")
+    (folder / "models").mkdir()
+    models = make_models(folder / "models")
+    out = folder / "out" / "demo"
+    shop = Shop(Lakehouse(spark, StoreConfig(data=str(out / "landing"), out=str(out)), "run-1", AT), models)
+    text, image = (make_encoder(models.encoders[name], models) for name in ("tiny-text", "tiny-image"))
+    text.load()
+    image.load()
+    titles, photos = (
+        text.encode(list(TITLES.values())).vectors,
+        image.encode([image_bytes(n) for n in range(5)]).vectors,
+    )
+    specs = {name: encoder_spec(models.encoders[name], models) for name in ("tiny-text", "tiny-image")}
+    shop.write("item", [{"item_id": i, "available": i != "i4", "updated_at": AT} for i in TITLES])
+    told = {"owner_kind": "item", "field": "title", "kind": "written", "position": 0}
+    shop.write("owner_text", [{**told, "owner_id": i, "text": t, "content_id": t} for i, t in TITLES.items()])
+    made = {"encoder_id": "tiny-text", "revision": specs["tiny-text"].revision, "modality": "text", "dim": 16}
+    kept = {"field": "title", "num_contents": 1, "storage": "float32"}
+    shop.write(
+        "item_embedding",
+        [{**made, **kept, "item_id": i, "vector": v.tolist()} for i, v in zip(TITLES, titles, strict=True)],
+    )
+    seen = {"encoder_id": "tiny-image", "revision": specs["tiny-image"].revision, "modality": "image"}
+    shop.write(
+        "content_embedding",
+        [
+            {**seen, "content_id": f"photo{n}", "dim": len(v), "storage": "float32", "vector": v.tolist()}
+            for n, v in enumerate(photos)
+        ],
+    )
+    link = {"field": "images", "position": 0, "media_path": "images/x"}
+    shop.write(
+        "media_link",
+        [{**link, "owner_kind": "item", "owner_id": i, "asset_id": f"photo{n}"} for n, i in enumerate(TITLES)]
+        + [{**link, "owner_kind": "query", "owner_id": "photo", "asset_id": "photo2"}]
+        + [
+            {**link, "owner_kind": "query", "owner_id": q, "field": "audio", "asset_id": q} for q in ("voice", "silent")
+        ],
+    )
+    about = {"media_kind": "image", "mime": "image/png", "bytes_len": 1}
+    shop.write("media_asset", [{**about, "asset_id": "photo2", "content": bytearray(image_bytes(2))}])
+    heard = {"kind": "transcript", "encoder_id": "provided", "revision": "provided"}
+    shop.write(
+        "media_text",
+        [{**heard, "content_id": "voice", "text": "red shoes"}, {**heard, "content_id": "silent", "text": ""}],
+    )
+    known = {"num_events": 1, "event_counts": {}, "history": [], "seen_item_ids": []}
+    shop.write("user", [{"user_id": "u1", "updated_at": AT, "is_declared": True}])
+    shop.write("user_profile", [{"user_id": "u1", **known}])
+    shop.write("user_vector", [{"model_version": "7", "user_id": "u1", "vector": [1.0, 0.0]}])
+    shop.write("item_vector", [{"model_version": "7", "item_id": i, "vector": [float(i == "i2"), 1.0]} for i in TITLES])
+    shop.write("current_slice", [{"table_name": "user_vector", "as_of_date": date(2026, 3, 1), "model_version": "7"}])
+    shop.write("training_item", [{"snapshot_id": "s1", "item_id": i} for i in TITLES])
+    numbers = {"num_users": 1, "num_items": 5, "num_interactions": 1, "table_versions": {}}
+    snapshot = {"snapshot_id": "s1", "as_of_date": date(2026, 3, 1), "split_source": "by_time", "is_current": True}
+    shop.write("training_snapshot", [{**snapshot, **numbers}])
+    assert shop.run("run-1") == {"queries": 0, "answered": 0, "empty": 0, "encoded": 0}, "nobody asked"
+    shop.write(
+        "answer",
+        [
+            {"answer_id": "a1", "question": "how long does delivery take", "answer": "Two days.", "updated_at": AT},
+            {
+                "answer_id": "a2",
+                "question": "which size has the red dress",
+                "answer": "See below.",
+                "source": "sizes",
+                "updated_at": AT,
+            },
+        ],
+    )
+    shop.ask(
+        {"query_id": "words", "text": "dress red"},
+        {"query_id": "user", "text": "red", "user_id": "u1"},
+        {"query_id": "photo", "images": ["images/x"], "k": 1},
+        {"query_id": "voice", "audio": ["audio/x"]},
+        {"query_id": "silent", "audio": ["audio/y"]},
+        {"query_id": "lost", "images": ["images/none"]},
+        {"query_id": "marks", "text": "?!"},
+        {"query_id": "support", "text": "which size has the red dress"},
+    )
+    return shop
+
+
+def test_queries_are_answered_once_and_again_only_where_something_changed(shop: Shop) -> None:
+    assert shop.run("run-2") == {"queries": 8, "answered": 8, "empty": 3, "encoded": 7}
+    results = {row["query_id"]: row for row in shop.read("query_result")}
+    assert {name: row["reason"] for name, row in results.items() if row["reason"]} == {
+        "silent": "silent",
+        "lost": "media_missing",
+        "marks": "no_words",
+    }
+    first = {row["query_id"]: row for row in reversed(shop.read("query_topk"))}
+    assert {name: row["item_id"] for name, row in first.items() if name in ("words", "user", "photo", "voice")} == {
+        "words": "i1",
+        "user": "i2",
+        "photo": "i3",
+        "voice": "i2",
+    }
+    assert not any(row["item_id"] == "i4" for row in shop.read("query_topk")), "it is not available"
+    assert all(sum(row["shares"].values()) == pytest.approx(row["score"]) for row in shop.read("query_topk"))
+    assert (results["voice"]["words"], results["photo"]["num_items"]) == ("red shoes", 1)
+    (given,) = (row for row in shop.read("support_answer") if row["query_id"] == "support" and row["rank"] == 1)
+    assert (given["answer_id"], given["answer"], given["source"]) == ("a2", "See below.", "sizes")
+    before = {name: shop.read(name) for name in ("query_topk", "query_result", "support_answer", "search_vector")}
+    assert shop.run("run-3") == {"queries": 8, "answered": 0, "empty": 0, "encoded": 0}
+    assert {name: shop.read(name) for name in before} == before
+
+    shop.ask({"query_id": "words", "text": "blue hat"}, {"query_id": "new", "text": "green"})
+    gone = shop.lakehouse.read("query").where(F.col("query_id") == "voice")
+    shop.lakehouse.merge("query", gone.limit(0).select(*CONTRACTS["query"].content_columns), delete_keys=gone)
+    assert shop.run("run-4") == {"queries": 8, "answered": 2, "empty": 0, "encoded": 2}
+    ids = {row["query_id"] for name in ("query_topk", "query_result", "search_vector") for row in _owners(shop, name)}
+    assert "voice" not in ids and {"new", "words"} <= ids
+    kept = {row["query_id"]: row["run_id"] for row in shop.read("query_result")}
+    assert (kept["words"], kept["user"]) == ("run-4", "run-2")
+
+
+def _owners(shop: Shop, name: str) -> list[Any]:
+    return [
+        row.asDict() | {"query_id": row.asDict().get("query_id") or row.asDict().get("owner_id")}
+        for row in shop.read(name)
+    ]
+
+
+def test_a_notebook_searches_by_the_same_code(shop: Shop) -> None:
+    store = Lakehouse(shop.lakehouse.spark, shop.lakehouse.store, "run-5", AT)
+    searcher = open_searcher(store, shop.models, embedding=EMBEDDING, config=SearchConfig(personal_weight=3.0))
+    assert searcher.search("dress red").items[0].item_id == "i1"
+    assert searcher.search("red", user_id="u1").items[0].item_id == "i2"
+    (photo,) = searcher.search(image=image_bytes(2), k=1).items
+    assert photo.item_id == "i3"
+    assert searcher.search(image=b"no image").reason == "media_unreadable"
+    assert searcher.search("?!").reason == "no_words"
+    assert searcher.search(audio=b"x").reason == "not_read"
