@@ -8,7 +8,7 @@ from datetime import date
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.contracts.silver import TRAINING_SNAPSHOT
+from mmrec_lib.contracts.snapshots import TRAINING_SNAPSHOT
 from mmrec_lib.embedding.owner_text import read_owner_text
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.acts import find_span, known_acts, resolve_as_of, warn_of_newest
