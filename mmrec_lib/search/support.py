@@ -86,7 +86,9 @@ class AnswerIndex:
         )
         return [
             [
-                FoundAnswer(int(top.indices[row, at]), float(top.scores[row, at]), float(confidences[row, at]))
+                FoundAnswer(
+                    int(top.indices[row, at]), min(1.0, float(top.scores[row, at])), float(confidences[row, at])
+                )
                 for at in np.flatnonzero(is_given[row])
             ]
             for row in range(len(queries))
