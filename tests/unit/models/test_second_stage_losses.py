@@ -157,7 +157,7 @@ def test_what_comes_next_is_found_by_every_loss_and_with_all_options(store: Circ
 @pytest.mark.parametrize(
     "changes",
     [
-        {"hard_negatives": 0.5},
+        {"hard_negatives": 0.0},
         {"false_negative_cosine": 0.9},
         {"content_noise": 0.3},
         {"adversarial": 0.2, "loss": "bpr", "hard_negatives": 0.3, "content_noise": 0.1},
