@@ -23,6 +23,7 @@ from mmrec_lib.features.contents import ALL_FITS
 from mmrec_lib.features.interactions import PARTS, Cuts
 from mmrec_lib.features.leakage import LeakageCheck
 from mmrec_lib.features.outcomes import OUTCOME_PARTS
+from mmrec_lib.features.token_rows import TokenRows
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.attributes import group_value, most_common
 from mmrec_lib.models.data import Content, FitData, Interactions
@@ -244,10 +245,15 @@ def present_profiles(lakehouse: Lakehouse) -> DataFrame:
     attribute of that name that the source brings stands.
     """
     present = lakehouse.read("user_profile").join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
+    return with_segment_attribute(present)
+
+
+def with_segment_attribute(users: DataFrame) -> DataFrame:
+    """Users whose column `segment` is among their `attributes` as well, see `present_profiles`."""
     given = F.coalesce("attributes", F.create_map().cast("map<string,string>"))
     has_more = F.col("segment").isNotNull() & ~F.map_contains_key(given, F.lit(SEGMENT_ATTRIBUTE))
     more = F.map_concat(given, F.create_map(F.lit(SEGMENT_ATTRIBUTE), F.col("segment")))
-    return present.withColumn("attributes", F.when(has_more, more).otherwise(F.col("attributes")))
+    return users.withColumn("attributes", F.when(has_more, more).otherwise(F.col("attributes")))
 
 
 def sorted_table(lakehouse: Lakehouse, key: str, rows: DataFrame) -> pa.Table:
@@ -343,7 +349,7 @@ def _load_contents(
     if not with_vectors:
         rows = rows.where(F.col("tokens").isNotNull()).withColumn("vector", F.lit(None).cast("array<float>"))
     vectors: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
-    tokens: dict[tuple[str, str], list[list[str]]] = {}
+    tokens: dict[tuple[str, str], TokenRows] = {}
     times: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
     columns = ("fit", "feature", "item_id", "tokens", "vector")
     latest = F.col("latest_ts").cast("double").alias("latest")
@@ -364,13 +370,10 @@ def _load_contents(
                 shape = (len(of_items), values.shape[1])
                 vectors.setdefault((fit, feature), np.zeros(shape, dtype=np.float32))[at[places]] = values
             if len(places := np.flatnonzero(own & ~is_vector)):
-                lists = tokens.setdefault((fit, feature), [[] for _ in range(len(of_items))])
-                for place, own_tokens in zip(
-                    at[places], batch["tokens"].take(pa.array(places)).to_pylist(), strict=True
-                ):
-                    lists[place] = own_tokens
+                of_block = tokens.setdefault((fit, feature), TokenRows())
+                of_block.add(at[places], batch["tokens"].take(pa.array(places)))
     contents = {key: Content.from_vectors(key[1], block) for key, block in vectors.items()}
-    return contents | {key: Content.from_tokens(key[1], lists) for key, lists in tokens.items()}, times
+    return contents | {key: rows.content(key[1], len(of_items)) for key, rows in tokens.items()}, times
 
 
 def _matrix(lists: pa.ListArray, subject: str) -> npt.NDArray[np.float32]:

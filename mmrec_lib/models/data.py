@@ -330,10 +330,15 @@ class FitData:
 
 
 def row_product(left_NR: npt.NDArray[Any], right_RW: npt.NDArray[Any]) -> Floats:
-    """The product [n, W] float32 whose rows are the same whoever stands beside or before them.
+    """The product [n, W] float32 whose rows do not depend on who stands beside or before them.
 
     Products of float32 round differently at another place of a block, by the kernels of some processors. So they are
-    summed in float64 and rounded once.
+    summed in float64 and rounded once, after which places differ only where a sum lies within the last bit of a double
+    from the middle of two floats: about one number in a hundred million, and with OpenBLAS none was found.
+
+    Args:
+        left_NR: Rows.
+        right_RW: The other factor; what is float64 already is not copied.
     """
     right = np.asarray(right_RW, dtype=np.float64)
     product = np.empty((left_NR.shape[0], right.shape[1]), dtype=np.float32)

@@ -17,7 +17,13 @@ from mmrec_lib.evaluation.effects import OWN_ORDER, RERANKED, WITH_RULES, ListFa
 from mmrec_lib.evaluation.evaluate import relevant_of_some
 from mmrec_lib.evaluation.rankings import without_seen
 from mmrec_lib.evaluation.rows import MetricRow
-from mmrec_lib.features.load import Snapshot, SnapshotItems, load_items
+from mmrec_lib.features.load import (
+    SEGMENT_ATTRIBUTE,
+    Snapshot,
+    SnapshotItems,
+    load_items,
+    with_segment_attribute,
+)
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.data import FitData
 from mmrec_lib.models.ranker.ranker import FittedRanker
@@ -31,7 +37,7 @@ from mmrec_lib.scoring.shown_items import NO_CONTROLS, content_space, item_colum
 from mmrec_lib.scoring.users import score_batch, user_seed
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.item_rules import ItemRules
-from mmrec_lib.showing.rules_file import asks_items
+from mmrec_lib.showing.rules_file import asks_items, user_attributes_of
 from mmrec_lib.topk.exact import search
 from mmrec_lib.topk.items import prepare_items
 
@@ -144,7 +150,11 @@ class ListEffects:
     @cached_property
     def _users(self) -> DataFrame:
         rows = self.lakehouse.read("training_user").where(F.col("snapshot_id") == self.snapshot.snapshot_id)
-        return rows.select("user_id", "attributes")
+        users = rows.select("user_id", "attributes")
+        if SEGMENT_ATTRIBUTE not in user_attributes_of(self.settings.showing, self.snapshot.cuts.as_of):
+            return users
+        segments = self.lakehouse.read("user_profile").select("user_id", "segment")
+        return with_segment_attribute(users.join(segments, "user_id", "left")).drop("segment")
 
     @cached_property
     def _rules(self) -> ItemRules:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.groups import GROUP_METRICS
 from mmrec_lib.evaluation.rows import MetricRow
@@ -32,8 +33,13 @@ def ablation_rows(snapshot: Snapshot, ranker: FittedRanker, config: EvaluationCo
         snapshot: Data.
         ranker: Fit 1.
         config: Cut-offs, bootstrap and up to which size it is done; no rows above.
+
+    Raises:
+        ModelError: When the ranker is of another fit.
     """
     data, bounds = snapshot.fit_data("fit1"), config.ablation
+    if not np.array_equal(ranker.warm, data.interactions.item_counts() > 0):
+        raise ModelError("ablation: the ranker was not fitted on the training part; hand over its fit 1")
     num_items = int(ranker.warm.sum())
     num_users = int((np.diff(data.interactions.weights.indptr) > 0).sum())
     if num_items > bounds.max_items or num_items * num_users > bounds.max_cells:

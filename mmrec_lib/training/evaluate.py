@@ -31,7 +31,7 @@ from mmrec_lib.training.parts import evaluate_part
 from mmrec_lib.training.register import DATA_TAG, FITS_FOLDER
 from mmrec_lib.training.train import READS as TRAIN_READS
 
-READS = (*TRAIN_READS, "registry:candidate")
+READS = (*TRAIN_READS, "user_profile", "registry:candidate")
 FEEDBACK = ("registry:champion",)
 """The gate of a later job moves it: what is published now decides if a baseline may have to stand in."""
 PLOTS_FOLDER = "plots"
@@ -102,8 +102,8 @@ def _evaluate_version(
 ) -> dict[tuple[str, str], list[MetricRow]]:
     """Evaluate the fits of a version, write its slice of model_metric and its figures; metrics by fit and part."""
     fits, models = load_fits(fits_folder)
-    ranker = models["fit1"][RANKER]
-    assert isinstance(ranker, FittedRanker)
+    of_train = models["fit1"][RANKER]
+    assert isinstance(of_train, FittedRanker)
     metrics: dict[tuple[str, str], list[MetricRow]] = {}
     for fit, part, data in (("fit1", "valid", "fit1"), *((fit, "test", data) for fit, data in fits.items())):
         metrics[fit, part] = evaluate_part(snapshot, data, part, with_first_stage(models[data]), config)
@@ -113,7 +113,7 @@ def _evaluate_version(
             metrics[fit, part] += evaluate_heads(snapshot, data, part, ranker, config)
         if measure_lists is not None:
             metrics[fit, part] += measure_lists(data, part, ranker, config)
-    ablation = [] if is_baseline(version) else ablation_rows(snapshot, ranker, config)
+    ablation = [] if is_baseline(version) else ablation_rows(snapshot, of_train, config)
     rows = [
         (version.version, fit, part, *(asdict(row)[name] for name in METRIC_FIELDS))
         for (fit, part), found in {**metrics, (ABLATION, "valid"): ablation}.items()
@@ -138,7 +138,7 @@ def _evaluate_version(
             plot = plot_losses(ablation, "ndcg", min(config.ks), Path(scratch) / f"{ABLATION}.png")
             registry.log_artifact(version, plot, PLOTS_FOLDER)
     registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
-    describe(registry, version, snapshot, ranker=ranker, rows=metrics, ablation=ablation, k=min(config.ks))
+    describe(registry, version, snapshot, ranker=of_train, rows=metrics, ablation=ablation, k=min(config.ks))
     return {**metrics, (ABLATION, "valid"): ablation}
 
 

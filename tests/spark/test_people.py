@@ -223,10 +223,12 @@ def test_lists_are_measured_as_users_get_them_beside_all_other_metrics(store: St
 
     before = metrics()
     rule = {"name": "out", "kind": "exclude", "items": {"item_ids": ["i00", "i01", "i02"]}}
+    no_taste = {"attribute": "taste_segment", "missing": True}
+    of_segment = {"name": "first", "kind": "pin", "position": 1, "segment": "no taste", "items": {"item_ids": ["i03"]}}
     quota = {"by": "category", "at_most": 1, "first": 3}
     lists = ListSettings(
         ListConfig(k=5),
-        ShowingConfig.model_validate({"rules": [rule]}),
+        ShowingConfig.model_validate({"rules": [rule, of_segment], "segments": {"no taste": [no_taste]}}),
         RerankingConfig.model_validate({"quotas": [quota]}),
     )
     assert lists.change_lists and not ListSettings(ListConfig(), ShowingConfig(), RerankingConfig()).change_lists

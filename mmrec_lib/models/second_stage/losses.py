@@ -80,7 +80,8 @@ def draw(
 
     Returns:
         [n, S] places of the drawn candidates, and [n, S] the log of how many each of them stands for: 0 for relevant
-        ones, for others that of one over the expected draws of it.
+        ones and where all others are drawn; for others that of one over the expected draws of it if one could be drawn
+        again, at least 0. That is exact where all are alike; with hard negatives likely ones count somewhat little.
     """
     others = is_item & ~relevant
     num_others = others.sum(axis=1, keepdims=True)
@@ -92,7 +93,8 @@ def draw(
     is_other = np.take_along_axis(others, drawn, axis=1)
     stands_for = np.maximum(num_others, 1) / np.maximum(is_other.sum(axis=1, keepdims=True), 1)
     odds = np.log(stands_for) - np.log(np.where(is_other, np.take_along_axis(weights, drawn, axis=1), 1.0))
-    return drawn, np.where(is_other, np.maximum(odds, 0.0), 0.0).astype(np.float32)
+    are_some = is_other.sum(axis=1, keepdims=True) < num_others
+    return drawn, np.where(is_other & are_some, np.maximum(odds, 0.0), 0.0).astype(np.float32)
 
 
 def _weights(scores: Floats, others: Bools, num_others: Ints, hard_negatives: float) -> Doubles:

@@ -104,7 +104,7 @@ def test_drawn_candidates_stand_for_all_others(hard: float) -> None:
 
 def test_draws_of_users_with_few_candidates() -> None:
     rng = np.random.default_rng(0)
-    scores = np.zeros((3, 4), np.float32)
+    scores = np.linspace(2, -2, 12, dtype=np.float32).reshape(3, 4)
     relevant = np.array([[True, False, False, False], [True, True, True, True], [True, False, False, False]])
     is_item = np.array([[True, False, False, False], [True, True, True, True], [True, True, True, False]])
     for hard in (0.0, 0.5):

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
+from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.config import AblationConfig, EvaluationConfig
 from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.load import Snapshot
@@ -77,3 +78,10 @@ def test_a_part_is_told_with_its_first_and_last_day(snapshot: Snapshot) -> None:
     assert "2023-11-14" <= facts.dates[0] < facts.dates[1] <= "2023-12-15"
     untimed = replace(snapshot.parts["train"], times=snapshot.parts["train"].times * 0)
     assert _part(untimed).dates == ()
+
+
+def test_a_ranker_that_has_seen_validation_is_refused(snapshot: Snapshot) -> None:
+    everything = snapshot.fit_data("fit2")
+    assert (everything.interactions.item_counts() > 0).sum() > (snapshot.parts["train"].item_counts() > 0).sum()
+    with pytest.raises(ModelError, match="not fitted on the training part"):
+        ablation_rows(snapshot, fit_first_stage(everything, SETTINGS), CONFIG)
