@@ -59,11 +59,12 @@ def possible_outcomes(
         found.append(Outcome(act, types, "happened"))
         with_value = [event_types[name] for name in names if event_types[name].needs_value]
         if with_value:
-            lows, highs = {kind.value_min for kind in with_value}, {kind.value_max for kind in with_value}
+            (low, high), *others = {(kind.value_min, kind.value_max) for kind in with_value}
+            if others:
+                # Values of different scales are neither one quantity nor have they a level in common.
+                continue
             found.append(Outcome(quantity_name(act, VALUE), types, "value"))
-            low, high = lows.pop(), highs.pop()
-            # Types of one act with other scales have no level in common.
-            if not lows and not highs and low is not None and high is not None:
+            if low is not None and high is not None:
                 level = low + settings.high_from * (high - low)
                 found.append(Outcome(f"{act}>={level:g}", types, "high", level))
         elif has_shares:

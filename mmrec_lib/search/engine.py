@@ -6,7 +6,7 @@ Shape letters: n queries, I items.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from mmrec_lib.search.spaces import VectorSpace
 from mmrec_lib.search.words import QueryWords, WordIndex
 from mmrec_lib.showing.item_rules import NO_GROUP, ItemRules, UserLimits
 from mmrec_lib.topk.items import PreparedItems
-from mmrec_lib.topk.selection import NO_ITEM, select_top
+from mmrec_lib.topk.selection import NO_ITEM, TopItems, select_top
 
 WORDS, PERSONAL = "words", "personal"
 _RULES, _WORDS, _SPACES, _PERSONAL, _ABOUT = "rules", "words", "spaces", "item_vectors.npy", "search.json"
@@ -148,28 +148,41 @@ class SearchIndex:
         limits: UserLimits | None,
     ) -> list[dict[str, Candidates]]:
         """By query and way of finding the best items; those that a user must not get are none of them."""
-        k = min(max(config.candidates, int(batch.lengths.max(initial=1))), max(self.rules.num_items, 1))
+        most = max(self.rules.num_items, 1)
+        wanted = np.minimum(np.maximum(batch.lengths, config.candidates), most)
+        sizes = np.minimum(_search_sizes(wanted, config.candidates), most)
         found: list[dict[str, Candidates]] = [{} for _ in words]
-        for row, own in self._by_words(words, k, rules, limits):
-            found[row][WORDS] = own
+
+        def keep(way: str, rows: Sequence[int] | NDArray[np.int64], top: TopItems) -> None:
+            for at, row in enumerate(rows):
+                num = min(int((top.indices[at] != NO_ITEM).sum()), int(wanted[row]))
+                if num:
+                    found[row][way] = Candidates(top.indices[at, :num], top.scores[at, :num])
+
+        for rows, top in self._by_words(words, wanted, rules, limits):
+            keep(WORDS, rows, top)
         for number, one in enumerate(batch.vectors):
             space = self.spaces[one.space]
             groups = blocked = prepared = None
             if rules is not None and limits is not None:
                 prepared = self._prepared(one.space, rules)
-                groups = limits.group_of_user[one.rows]
-                blocked = None if limits.blocked is None else sparse.csr_matrix(limits.blocked[one.rows])
-            top = space.find(one.vectors, k, prepared, blocked, groups)
-            for at, row in enumerate(one.rows):
-                num = int((top.indices[at] != NO_ITEM).sum())
-                if num:
-                    found[row][f"{one.space}#{number}"] = Candidates(top.indices[at, :num], top.scores[at, :num])
+            for size in np.unique(sizes[one.rows]).tolist():
+                own = np.flatnonzero(sizes[one.rows] == size)
+                if limits is not None:
+                    groups = limits.group_of_user[one.rows[own]]
+                    blocked = None if limits.blocked is None else sparse.csr_matrix(limits.blocked[one.rows[own]])
+                top = space.find(one.vectors[own], size, prepared, blocked, groups)
+                keep(f"{one.space}#{number}", one.rows[own], top)
         return found
 
     def _by_words(
-        self, words: Sequence[QueryWords], k: int, rules: ItemRules | None, limits: UserLimits | None
-    ) -> list[tuple[int, Candidates]]:
-        found = []
+        self,
+        words: Sequence[QueryWords],
+        wanted: NDArray[np.int64],
+        rules: ItemRules | None,
+        limits: UserLimits | None,
+    ) -> Iterator[tuple[list[int], TopItems]]:
+        """Queries with words, some at a time, and at least as many items of each as it wants."""
         at_once = max(1, _MOST_SCORES // max(self.rules.num_items, 1))
         asked = [row for row, one in enumerate(words) if one.counts]
         for start in range(0, len(asked), at_once):
@@ -184,12 +197,7 @@ class SearchIndex:
                         scores[at, ~rules.allowed[group]] = -np.inf
                     if limits.blocked is not None:
                         scores[at, limits.blocked[row].indices] = -np.inf
-            top = select_top(scores, k)
-            for at, row in enumerate(rows):
-                num = int((top.indices[at] != NO_ITEM).sum())
-                if num:
-                    found.append((row, Candidates(top.indices[at, :num], top.scores[at, :num])))
-        return found
+            yield rows, select_top(scores, int(wanted[rows].max()))
 
     def _prepared(self, name: str, rules: ItemRules) -> PreparedItems:
         if rules is self.rules:
@@ -279,6 +287,16 @@ class SearchIndex:
             rules=ItemRules.load(folder / _RULES),
             item_vectors=np.load(personal, mmap_mode="r") if personal.exists() else None,
         )
+
+
+def _search_sizes(wanted: NDArray[np.int64], candidates: int) -> NDArray[np.int64]:
+    """[n] how many items are searched for: `candidates`, doubled until it is enough.
+
+    A longer search sees more vectors of an item that has many, so the size must follow from the query alone. Few sizes
+    make few searches.
+    """
+    doublings = np.ceil(np.log2(np.maximum(wanted / candidates, 1)))
+    return np.asarray(candidates * 2**doublings, np.int64)
 
 
 def _way(name: str, modalities: Mapping[str, str]) -> str:

@@ -37,9 +37,11 @@ def test_a_high_value_needs_a_scale(low: float | None, high: float | None, expec
     assert names_of({"score"}, types) == ["score", "score:value", *expected]
 
 
-def test_types_of_other_scales_have_no_level_in_common() -> None:
+def test_types_of_other_scales_have_neither_a_value_nor_a_level_in_common() -> None:
     types = {
+        "mark": EventTypeConfig(act="rating"),
         "stars": EventTypeConfig(needs_value=True, value_min=1, value_max=5, act="rating"),
         "points": EventTypeConfig(needs_value=True, value_min=0, value_max=100, act="rating"),
     }
-    assert names_of({"stars", "points"}, types) == ["rating", "rating:value"]
+    assert names_of({"stars", "points"}, types) == ["rating"]
+    assert names_of({"stars", "mark"}, types) == ["rating", "rating:value", "rating>=4"]

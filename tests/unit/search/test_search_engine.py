@@ -101,6 +101,22 @@ def test_a_list_does_not_depend_on_what_else_is_asked(fusion: str) -> None:
         assert alone.scores.tobytes() == together[row].scores.tobytes()
 
 
+@pytest.mark.parametrize("num_images", [1, 20])
+def test_a_list_does_not_depend_on_how_many_items_another_query_wants(num_images: int) -> None:
+    """Also not where an item has more vectors than a short search sees."""
+    vectors = np.vstack([VECTORS[0]] * num_images + [VECTORS[1:]])
+    owners = np.repeat(np.arange(5), [num_images, 1, 1, 1, 1])
+    space = VectorSpace.of(vectors, owners, [str(row) for row in range(len(owners))], 0.0)
+    index = replace(index_of(), spaces={"mini": replace(space, least_cosine=0.0)})
+    config = SearchConfig(candidates=2)
+    (alone,) = index.answer(asked(["dress"], {0: [1.0, 0.1]}, k=2), config)
+    both = replace(asked(["dress", "dress"], {0: [1.0, 0.1], 1: [1.0, 0.1]}), lengths=np.array([2, 5]))
+    beside, long = index.answer(both, config)
+    assert len(long.items) > len(alone.items)
+    assert items(alone) == items(beside)
+    assert alone.scores.tobytes() == beside.scores.tobytes()
+
+
 def test_a_query_gets_as_many_items_as_it_wants() -> None:
     (found,) = index_of().answer(asked(["red"], k=1), CONFIG)
     assert len(found.items) == len(found.scores) == len(found.shares["words"]) == 1
