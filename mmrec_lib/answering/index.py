@@ -91,14 +91,31 @@ def load_answer_index(lakehouse: Lakehouse, specs: Sequence[EncoderSpec]) -> Ans
     return AnswerIndex.of(found["owner_id"].combine_chunks(), _matrix(found)) if len(found) else None
 
 
-def save_indexes(index: SearchIndex, answers: AnswerIndex | None, config: SearchConfig, folder: Path) -> str:
-    """Write what workers read to a folder; returns a hash of all that the results follow from besides the queries."""
+def hash_of_answers(lakehouse: Lakehouse) -> str:
+    """Hash of the texts of all answers, whatever their order: results hold them as they are."""
+    told = F.sha2(F.to_json(F.struct("answer_id", "question", "answer", "source")), 256)
+    rows = _sorted(lakehouse, "search_answer", lakehouse.read("answer").select(told.alias("told")), "told")
+    return hashlib.sha256("".join(rows["told"].to_pylist()).encode()).hexdigest()
+
+
+def save_indexes(
+    index: SearchIndex, answers: AnswerIndex | None, answers_hash: str | None, config: SearchConfig, folder: Path
+) -> str:
+    """Write what workers read to a folder; returns a hash of all that the results follow from besides the queries.
+
+    Args:
+        index: The catalogue.
+        answers: Questions of the answers; None where there are none.
+        answers_hash: See `hash_of_answers`; None where no answer is given.
+        config: Settings of search.
+        folder: Where to write.
+    """
     index.save(folder / "items")
     if answers is not None:
         answers.save(folder / "answers")
     parts = {path.name: hash_of_files(path) for path in sorted(folder.iterdir())}
     settings = config.model_dump(mode="json", exclude={"queries_per_task"})
-    told = [parts, settings, source_version([Path(__file__).with_name("run.py")])]
+    told = [parts, answers_hash, settings, source_version([Path(__file__).with_name("run.py")])]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -13,9 +13,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.answering.asked import asked_queries, with_users
-from mmrec_lib.answering.index import load_answer_index, load_search_index, save_indexes
+from mmrec_lib.answering.index import hash_of_answers, load_answer_index, load_search_index, save_indexes
 from mmrec_lib.answering.rows import ANSWERED, AnsweringTask, answer_partition
 from mmrec_lib.answering.vectors import IMAGES, bring_vectors, question_encoder, searched_encoders
+from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.run import selected_extractors
 from mmrec_lib.encoders.config import ModelsConfig
@@ -90,7 +91,8 @@ def answer_queries(lakehouse: Lakehouse, settings: AnsweringSettings) -> dict[st
     counts = {"queries": 0, "answered": 0, "empty": 0, "encoded": 0}
     if not lakehouse.exists("query"):
         return counts
-    if not lakehouse.read("query").limit(1).collect() and not lakehouse.exists("query_result"):
+    if not lakehouse.read("query").limit(1).collect():
+        _forget_all(lakehouse)
         return counts
     encoders = searched_encoders(settings.models, settings.embedding, settings.search)
     extractors = selected_extractors(settings.models, settings.embedding)
@@ -103,7 +105,8 @@ def answer_queries(lakehouse: Lakehouse, settings: AnsweringSettings) -> dict[st
     answers = load_answer_index(lakehouse, list(encoders))
     uri = lakehouse.staging_path(f"search-{uuid.uuid4().hex}")
     with tempfile.TemporaryDirectory() as scratch:
-        index_hash = save_indexes(index, answers, settings.search, Path(scratch))
+        answers_hash = None if answers is None else hash_of_answers(lakehouse)
+        index_hash = save_indexes(index, answers, answers_hash, settings.search, Path(scratch))
         pyarrow.fs.copy_files(scratch, uri)
     market = settings.showing.market_attribute
     rows = _with_vectors(lakehouse, with_users(lakehouse, asked, controls, market, version), set(index.spaces))
@@ -117,6 +120,17 @@ def answer_queries(lakehouse: Lakehouse, settings: AnsweringSettings) -> dict[st
     answered = lakehouse.stage("answered", found)
     num_empty = _publish(lakehouse, asked, due, answered, index_hash)
     return {"queries": asked.count(), "answered": num_due, "empty": num_empty, "encoded": encoded["encoded"]}
+
+
+def _forget_all(lakehouse: Lakehouse) -> None:
+    """Take out all that is known of queries, where none is left; vectors of answers stay."""
+    for name in WRITES:
+        if not lakehouse.exists(name):
+            continue
+        contract, stored = CONTRACTS[name], lakehouse.read(name)
+        gone = stored.where(F.col("owner_kind") == "query") if name == "search_vector" else stored
+        nothing = lakehouse.spark.createDataFrame([], contract.input_schema)
+        lakehouse.merge(name, Staged(nothing), delete_keys=gone.select(*contract.key))
 
 
 def _with_vectors(lakehouse: Lakehouse, asked: DataFrame, spaces: set[str]) -> DataFrame:
