@@ -144,7 +144,7 @@ def _top_names(pairs: DataFrame) -> DataFrame:
         ),
     )
     labels = pairs.select("user_id", F.inline(named))
-    sums = labels.groupBy("user_id", "kind", "name").agg(F.round(F.sum("weight"), 6).alias("weight"))
+    sums = labels.groupBy("user_id", "kind", "name").agg(F.sum("weight").alias("weight"))
     return sums.groupBy("user_id").agg(
         _shares_of(_CATEGORY).alias("top_categories"), _shares_of(_BRAND).alias("top_brands")
     )
@@ -158,9 +158,15 @@ def _shares_of(kind: str) -> Column:
     """The names of a kind that weigh most, with their shares of all of the kind; null where there are none."""
     is_kind = F.col("kind") == kind
     total = F.sum(F.when(is_kind, F.col("weight")))
-    heaviest = F.array_sort(F.collect_list(F.when(is_kind, F.struct((-F.col("weight")).alias("minus"), "name"))))
+    weighed = F.collect_list(F.when(is_kind, F.struct("name", "weight")))
+    # Rounded, so that the order of a parallel sum decides no tie; shares, because weights of long ago are tiny.
+    heaviest = F.array_sort(
+        F.transform(
+            weighed, lambda e: F.struct(F.round(-e["weight"] / total, 6).alias("minus"), e["name"].alias("name"))
+        )
+    )
     shares = F.transform(
         F.slice(heaviest, 1, NUM_NAMES),
-        lambda e: F.struct(e["name"].alias("name"), F.round(-e["minus"] / total, 4).alias("share")),
+        lambda e: F.struct(e["name"].alias("name"), F.round(-e["minus"], 4).alias("share")),
     )
-    return F.when(total.isNotNull(), shares)
+    return F.when(total > 0, shares)

@@ -44,3 +44,18 @@ def groups_of_maps(maps: pa.MapArray, names: Sequence[str]) -> dict[str, NDArray
         groups = np.array([group_value(value) for value in values.dictionary.to_pylist()] + [None], dtype=np.object_)
         found[name] = groups[values.indices.fill_null(len(groups) - 1).to_numpy(zero_copy_only=False)]
     return found
+
+
+def maps_of_rows(values: NDArray[np.float64], names: list[str], *, always: str) -> pa.MapArray:
+    """Maps from names to values, one a row; a value of 0 is left out.
+
+    Args:
+        values: [rows, names].
+        names: Keys of the columns.
+        always: Name whose value stays also where it is 0.
+    """
+    is_kept = values != 0
+    is_kept[:, names.index(always)] = True
+    offsets = np.concatenate([[0], np.cumsum(is_kept.sum(axis=1))]).astype(np.int32)
+    keys = pa.array(names).take(pa.array(np.nonzero(is_kept)[1]))
+    return pa.MapArray.from_arrays(pa.array(offsets), keys, pa.array(values[is_kept]))

@@ -41,7 +41,7 @@ _FOUND = StructType(
         StructField("values", ArrayType(StringType())),
     ]
 )
-_TOLD = ("probabilities", "expected_worths")
+_TOLD = ("probabilities", "expected_values", "expected_worths")
 _USER_RULES = {
     "user_twice": "stand more than once in the new lists",
     "user_missing": "are known and have no row in the new lists, not even one with an empty list",

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 GAP, SCORE, ORDER, TWICE = "gap", "score", "order", "twice"
 UNKNOWN, UNAVAILABLE, SEEN = "unknown", "unavailable", "seen"
-PROBABILITY, WORTH = "probability", "worth"
+PROBABILITY, VALUE, WORTH = "probability", "value", "worth"
 LIST_RULES = {
     GAP: "have a gap: lists of items and scores of another length, an empty place, or more than k entries",
     SCORE: "have a score that is not finite",
@@ -23,6 +23,7 @@ LIST_RULES = {
     UNAVAILABLE: "hold an item that is not available",
     SEEN: "hold an item that the user has seen",
     PROBABILITY: "have a probability that does not lie between 0 and 1",
+    VALUE: "have an expected value that is not finite",
     WORTH: "have an expected worth that is not finite",
 }
 LISTS, ENTRIES, SHORT, EMPTY = "lists", "entries", "short", "empty"
@@ -86,7 +87,8 @@ def check_lists(batch: pa.RecordBatch, items: KnownItems, k: int, *, is_sorted: 
 
     Args:
         batch: user_id, item_ids (array of text), scores (array of float64), best first; seen_item_ids (array of text);
-            probabilities (array of maps) and expected_worths (array of float64), where there are some.
+            probabilities and expected_values (arrays of maps) and expected_worths (array of float64), where there are
+            some.
         items: The item table.
         k: Longest list; a shorter one is counted as `SHORT`.
         is_sorted: False where scores need not descend.
@@ -128,12 +130,13 @@ def check_lists(batch: pa.RecordBatch, items: KnownItems, k: int, *, is_sorted: 
     seen = _seen(rows, codes, batch["seen_item_ids"], items)
     note(SEEN, rows[seen], lambda n: f"item {listed[int(seen[n])].as_py()}")
     if "probabilities" in batch.schema.names:
-        _, place_rows = _lengths(batch["probabilities"])
-        entries = batch["probabilities"].flatten().cast(_ENTRIES)
-        _, entry_places = _lengths(entries)
-        shares = entries.flatten().field(1).to_numpy(zero_copy_only=False)
+        share_rows, shares = _map_values(batch["probabilities"])
         wrong = np.flatnonzero(~((shares >= 0) & (shares <= 1)))
-        note(PROBABILITY, place_rows[entry_places[wrong]], lambda n: f"probability {shares[wrong[n]]}")
+        note(PROBABILITY, share_rows[wrong], lambda n: f"probability {shares[wrong[n]]}")
+    if "expected_values" in batch.schema.names:
+        value_rows, values = _map_values(batch["expected_values"])
+        unbound = np.flatnonzero(~np.isfinite(values))
+        note(VALUE, value_rows[unbound], lambda n: f"value {values[unbound[n]]}")
     if "expected_worths" in batch.schema.names:
         _, worth_rows = _lengths(batch["expected_worths"])
         worths = batch["expected_worths"].flatten().to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
@@ -168,6 +171,15 @@ def _lengths(lists: pa.ListArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
     """Length of every list, -1 for a null, and the row of every element."""
     lengths = pc.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return lengths, np.repeat(np.arange(len(lists)), np.maximum(lengths, 0))
+
+
+def _map_values(lists: pa.ListArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Row and value of every entry of lists of maps."""
+    _, place_rows = _lengths(lists)
+    entries = lists.flatten().cast(_ENTRIES)
+    _, entry_places = _lengths(entries)
+    values = entries.flatten().field(1).to_numpy(zero_copy_only=False)
+    return place_rows[entry_places], values.astype(np.float64, copy=False)
 
 
 def _told(length: int) -> str:

@@ -20,7 +20,9 @@ from mmrec_lib.models.ranker.probabilities import (
     expected_worths,
     final_places,
     head_values,
+    uncounted_worths,
 )
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.scoring.arrow_lists import lists_of_rows
 from mmrec_lib.scoring.catalogue import Catalogue
 from mmrec_lib.showing.item_rules import UserLimits
@@ -80,6 +82,34 @@ def head_columns(
         *(lists_of_rows(_maps(values, own), lengths) if own else maps for own in (heads.outcomes, heads.quantities)),
         numbers if worth is None else lists_of_rows(pa.array(worth), lengths),
     ]
+
+
+def some_count(ranker: FittedRanker, worths: Mapping[str, float]) -> bool:
+    """True where a worth counts, so that it may change the order of candidates."""
+    return len(uncounted_worths(ranker, worths)) < len(worths)
+
+
+def own_scores(
+    candidates: Candidates | None,
+    indices: NDArray[np.int32],
+    users: ProjectedUsers,
+    catalogue: Catalogue,
+    worths: Mapping[str, float],
+) -> NDArray[np.float32] | None:
+    """[n, k] the ranker's scores of the items of final lists, without what rules add.
+
+    None where no worth counts: only worths give an item the score of another.
+
+    Args:
+        candidates: See `candidates_of`.
+        indices: [n, k] items of the lists.
+        users: n users.
+        catalogue: Items and model.
+        worths: Worth of each outcome.
+    """
+    if candidates is None or not some_count(catalogue.ranker, worths):
+        return None
+    return final_places(candidates, indices, catalogue.places_in_fit(indices), users, catalogue.item_vectors).scores
 
 
 def _maps(values: Mapping[str, NDArray[np.float64]], heads: Sequence[Head]) -> pa.MapArray:

@@ -225,9 +225,12 @@ def _catalogue(
         brand = settings.showing.brand_attribute
         facts = item_facts(items, lambda: content_space(contents()), settings.reranking, brand)
         facts = replace(facts, is_new=new_items(items.item_ids, ranker))
-    asks_nodes = settings.scoring.path_reasons and settings.scoring.explained_ranks > 0
-    nodes = nodes_of_contents(load_tokens(lakehouse, items), len(items.item_ids)) if asks_nodes else None
-    return build_catalogue(ranker, items, contents, rules, facts, nodes, is_of_fit=is_of_fit)
+    catalogue = build_catalogue(ranker, items, contents, rules, facts, is_of_fit=is_of_fit)
+    if not (settings.scoring.path_reasons and settings.scoring.explained_ranks):
+        return catalogue
+    # Contents that were read hold the tokens too.
+    tokens = contents() if contents.cache_info().currsize else load_tokens(lakehouse, items)
+    return replace(catalogue, nodes=nodes_of_contents(tokens, len(items.item_ids)))
 
 
 def _writes_of_users(

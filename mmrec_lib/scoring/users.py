@@ -26,11 +26,11 @@ from mmrec_lib.models.ranker.probabilities import Candidates as HeadCandidates
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.reranking.facts import Candidates, UserFacts
 from mmrec_lib.reranking.rerank import Reranker, build_reranker
-from mmrec_lib.scoring.arrow_lists import lists_of_rows, vectors_to_arrow
+from mmrec_lib.scoring.arrow_lists import lists_of_rows, maps_of_rows, vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue
 from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.scoring.histories import history_of_today, known_histories, seen_items
-from mmrec_lib.scoring.probabilities import candidates_of, head_columns
+from mmrec_lib.scoring.probabilities import candidates_of, head_columns, own_scores, some_count
 from mmrec_lib.scoring.second_stage import in_second_stage
 from mmrec_lib.showing.controls import user_blocks
 from mmrec_lib.showing.item_rules import UserLimits
@@ -202,7 +202,7 @@ def _score(
     """Search each block of the catalogue once for all gathered users, then finish the lists of each batch."""
     num_listed = max(config.k, reranking.num_candidates) if reranking.is_on else config.k
     second_stage, heads = catalogue.ranker.second_stage, catalogue.ranker.heads
-    if config.worths and heads is not None:
+    if heads is not None and some_count(catalogue.ranker, config.worths):
         num_listed = max(num_listed, heads.num_candidates)
     num_candidates = num_listed if second_stage is None else max(num_listed, second_stage.num_candidates)
     tops = _candidates(gathered, catalogue, num_candidates, config.items_per_block)
@@ -250,6 +250,9 @@ def _finished(
     reranker = _reranker(reranking)
     if reranker is not None:
         assert catalogue.facts is not None
+        # Worths choose from more candidates than re-ranking is to look at.
+        looked_at = slice(0, max(config.k, reranking.num_candidates))
+        top = TopItems(top.indices[:, looked_at], top.scores[:, looked_at])
         pool = _new_items(catalogue, projected, top.k) if reranking.exploration is not None else None
         facts = UserFacts(history_of_today(batch, catalogue), batch["seed"].to_numpy().view(np.uint64), pool)
         lists = reranker(Candidates(top.indices, top.scores), catalogue.facts, facts, config.k)
@@ -261,7 +264,8 @@ def _finished(
     is_filled = top.indices != NO_ITEM
     lengths = is_filled.sum(axis=1)
     boosts = np.einsum("nd,nkd->nk", limits.user_boosts, rules.item_boosts[top.indices[:, : config.explained_ranks]])
-    shares, reasons = _explained(catalogue, users, top, boosts, config)
+    own = own_scores(candidates, top.indices, users, catalogue, config.worths)
+    shares, reasons = _explained(catalogue, users, top, boosts, own, config)
     if propensity is None:
         propensities = pa.nulls(len(users)).cast(pa.list_(pa.float64()))
     else:
@@ -323,9 +327,14 @@ def _controls(batch: pa.RecordBatch) -> pa.Array | None:
 
 
 def _explained(
-    catalogue: Catalogue, users: ProjectedUsers, top: TopItems, boosts_NK: NDArray[np.float32], config: ListConfig
+    catalogue: Catalogue,
+    users: ProjectedUsers,
+    top: TopItems,
+    boosts_NK: NDArray[np.float32],
+    own_Nk: NDArray[np.float32] | None,
+    config: ListConfig,
 ) -> tuple[pa.ListArray, pa.ListArray]:
-    """Shares and reasons of the first items of each list; all of a score is `content` for an item after the fit."""
+    """Shares and reasons of the first items of each list; an item after the fit has its own score as `content`."""
     if not config.explained_ranks:
         empty = pa.nulls(len(users))
         return empty.cast(pa.list_(SHARES_IN_ARROW)), empty.cast(pa.list_(pa.list_(pa.string())))
@@ -338,21 +347,23 @@ def _explained(
     at[in_model] = catalogue.in_model.of(indices[in_model])
     explained = catalogue.ranker.explain(users, at)
     scores = np.where(is_filled, scores, np.float32(0))
+    own_NK = scores - boosts_NK if own_Nk is None else own_Nk[:, : config.explained_ranks]
     parts = explained.shares | {RULES_SHARE: boosts_NK}
     if catalogue.ranker.second_stage is not None:
-        own = np.sum([share.astype(np.float64) for share in explained.shares.values()], axis=0)
-        parts[SECOND_STAGE_SHARE] = scores - boosts_NK - own
+        parts[SECOND_STAGE_SHARE] = own_NK - np.sum(
+            [share.astype(np.float64) for share in explained.shares.values()], axis=0
+        )
     names = sorted(parts)
     values = np.stack([np.where(in_model, parts[name], 0.0) for name in names], axis=2, dtype=np.float64)
     values[:, :, names.index(RULES_SHARE)] = boosts_NK
-    values[:, :, names.index("content")] += np.where(in_model, 0.0, scores - boosts_NK)
+    values[:, :, names.index("content")] += np.where(in_model, 0.0, own_NK)
     # Taken from the published score, so that the shares add up to it to the last bit that matters.
     residual = names.index("residual")
     values[:, :, residual] = 0.0
     values[:, :, residual] = scores - values.sum(axis=2)
     lengths = is_filled.sum(axis=1)
     return (
-        lists_of_rows(_maps(values[is_filled], names), lengths),
+        lists_of_rows(maps_of_rows(values[is_filled], names, always="residual"), lengths),
         lists_of_rows(_reasons(catalogue, users, explained.pulls, in_model, is_filled, config.num_reasons), lengths),
     )
 
@@ -366,15 +377,6 @@ def _paths(catalogue: Catalogue, batch: pa.RecordBatch, top: TopItems, config: L
     found = best_paths(history_of_today(batch, catalogue), indices, catalogue.nodes)
     paths = found.arrow(is_filled, catalogue.nodes, catalogue.arrow_ids)
     return lists_of_rows(paths, is_filled.sum(axis=1))
-
-
-def _maps(values: NDArray[np.float64], names: list[str]) -> pa.MapArray:
-    """Maps of shares, one a row of values [rows, names]; a source without a share is left out, the residual stays."""
-    is_kept = values != 0
-    is_kept[:, names.index("residual")] = True
-    offsets = np.concatenate([[0], np.cumsum(is_kept.sum(axis=1))]).astype(np.int32)
-    keys = pa.array(names).take(pa.array(np.nonzero(is_kept)[1]))
-    return pa.MapArray.from_arrays(pa.array(offsets), keys, pa.array(values[is_kept]))
 
 
 def _reasons(

@@ -91,12 +91,15 @@ def fit_segments(shares: sparse.csr_matrix, categories: Sequence[str], max_segme
 
     Args:
         shares: [n, G] see `shares_of_names`; users without an entry are passed over.
-        categories: G names.
+        categories: G names; those that are blank are passed over.
         max_segments: Most segments; with 1 all users are in one.
 
     Returns:
         Segments; none where no user has a category.
     """
+    # A category without a name that can be told names no segment.
+    places = [place for place, name in enumerate(categories) if safe_name(name)]
+    categories, shares = [categories[place] for place in places], shares[:, places]
     known = shares[np.diff(shares.indptr) > 0]
     if not known.shape[0] or max_segments < 1:
         return NO_SEGMENTS
@@ -192,4 +195,4 @@ def _name(above: Floats, categories: Sequence[str]) -> str:
     """The one or two categories that stand out most, by name: which is the stronger of two may change any day."""
     first, *others = np.lexsort((np.arange(len(above)), -np.round(above, 6)))[:2]
     named = [first, *(other for other in others if above[other] > 0 and above[other] >= _SECOND * above[first])]
-    return " and ".join(sorted(safe_name(categories[place]) for place in named))
+    return " and ".join(sorted({safe_name(categories[place]) for place in named}))

@@ -26,7 +26,7 @@ from mmrec_lib.features.contents import (
 from mmrec_lib.features.graph import graph_vector_features
 from mmrec_lib.features.interactions import Cuts, assign_parts, find_cuts, pair_interactions, weigh_events
 from mmrec_lib.features.outcomes import possible_outcomes
-from mmrec_lib.features.profiles import known_events, rating_types, user_profiles
+from mmrec_lib.features.profiles import _top_names, known_events, rating_types, user_profiles
 from mmrec_lib.features.showing import user_attribute_values
 from mmrec_lib.features.tastes import with_tastes
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig
@@ -528,3 +528,14 @@ def test_seconds_count_in_proportion_up_to_half_a_minute(spark: SparkSession) ->
     rows = [("u", item, "view", None, seconds, START, None) for item, seconds in (("a", 3.0), ("b", 90.0), ("c", None))]
     found = weigh(spark, spark.createDataFrame(rows, EVENTS)).collect()
     assert {row["item_id"]: row["weight"] for row in found} == pytest.approx({"a": 0.1, "b": 1.0, "c": 1.0})
+
+
+def test_shares_of_weights_of_long_ago_are_those_of_any_weights(spark: SparkSession) -> None:
+    """Weights of which a third is rounded to nothing, and one that is nothing."""
+    rows = [("old", 1e-6, ["c", "a", "b"], "Acme"), ("new", 3.0, ["c", "a", "b"], None), ("none", 0.0, ["a"], None)]
+    pairs = spark.createDataFrame(rows, "user_id string, weight double, categories array<string>, brand string")
+    found = {row["user_id"]: row.asDict(recursive=True) for row in _top_names(pairs).collect()}
+    thirds = [{"name": name, "share": 0.3333} for name in "abc"]
+    assert found["old"] == {"user_id": "old", "top_categories": thirds, "top_brands": [{"name": "Acme", "share": 1.0}]}
+    assert found["new"] == {"user_id": "new", "top_categories": thirds, "top_brands": None}
+    assert found["none"] == {"user_id": "none", "top_categories": None, "top_brands": None}

@@ -3,10 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import _map_entries, _matrix, _user_groups
+from mmrec_lib.features.token_rows import TokenRows
 from mmrec_lib.models.attributes import group_values
+from mmrec_lib.models.data import Content
 
 MAPS = pa.map_(pa.string(), pa.string())
 PEOPLE: list[dict[str, str | None]] = [{"age": "24", "country": "DE"}, {"age": None}, {}, {"country": " fr", "x": "0"}]
@@ -43,3 +46,16 @@ def test_entries_of_maps_are_those_of_dictionaries_also_in_a_slice() -> None:
     assert found == {"view": ([0, 3], [1.0, 1.0]), "view:share": ([0], [0.5])}
     assert [(name, rows.tolist()) for name, rows, _ in _map_entries(maps.slice(2))] == [("view", [1])]
     assert list(_map_entries(maps.slice(1, 2))) == []
+
+
+def test_tokens_of_batches_make_the_block_of_their_lists() -> None:
+    lists = [["b", "é"], [], ["b", "b", "a"], [], ["\uffff", "\U0001f600"], []]
+    rows = TokenRows()
+    first = pa.array([["gone"], lists[4], None, lists[0]], pa.list_(pa.string())).slice(1)
+    rows.add(np.array([4, 5, 0]), first)
+    rows.add(np.array([2]), pa.array([lists[2]], pa.list_(pa.string())))
+    found, expected = rows.content("graph:a", 6), Content.from_tokens("graph:a", lists)
+    assert (found.name, found.kind, found.tokens) == (expected.name, expected.kind, expected.tokens)
+    np.testing.assert_array_equal(*(sparse.csr_matrix(block.matrix).toarray() for block in (found, expected)))
+    np.testing.assert_array_equal(found.has, expected.has)
+    assert TokenRows().content("graph:a", 2).matrix.shape == (2, 0)

@@ -27,6 +27,7 @@ from mmrec_lib.scoring.list_rules import (
     TWICE,
     UNAVAILABLE,
     UNKNOWN,
+    VALUE,
     WORTH,
     KnownItems,
     check_all,
@@ -173,3 +174,12 @@ def test_probabilities_and_worths_are_numbers_in_their_bounds(
     found = check_lists(told_batch(probabilities, worths), ITEMS, 3)
     told = {rule: finding.examples for rule, finding in found.items() if rule not in COUNTED}
     assert told == ({} if broken_rule is None else {broken_rule[0]: [("u1", broken_rule[1])]})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_expected_values_are_finite(value: float) -> None:
+    maps = pa.list_(pa.map_(pa.string(), pa.float64()))
+    good, bad = [[("buy:price", 9e9)]], [[("buy:price", 1.0)], [("buy:price", value)]]
+    batch = batch_of([GOOD, GOOD, GOOD]).append_column("expected_values", pa.array([None, good, bad], maps))
+    told = {rule: finding.examples for rule, finding in check_lists(batch, ITEMS, 3).items() if rule not in COUNTED}
+    assert told == {VALUE: [("u2", f"value {value}")]}

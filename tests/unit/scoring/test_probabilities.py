@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy import sparse
 from scipy.special import expit, logit
 
 from mmrec_lib.models.heads.heads import Heads
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.reranking.config import RerankingConfig
+from mmrec_lib.reranking.facts import ItemFacts
 from mmrec_lib.scoring.catalogue import Catalogue
 from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.scoring.users import score_batch
@@ -102,6 +104,42 @@ def test_shares_add_up_to_the_score_that_worths_gave(ranker: FittedRanker) -> No
     row = rows_of(catalogue_of(ranker), ListConfig(k=6, worths={"view": -1.0}))[0]
     for shares, score in zip(row["shares"], row["scores"], strict=True):
         assert sum(dict(shares).values()) == pytest.approx(score, abs=1e-5)
+
+
+def test_a_new_item_that_worths_moved_has_its_own_score_as_content(ranker: FittedRanker) -> None:
+    # The fourth is not available.
+    ids = np.array([*ranker.item_ids[1:5], "zz-late"])
+    vectors = np.vstack([ranker.item_vectors()[1:5], 2 * ranker.item_vectors()[-1:]])
+    catalogue = Catalogue(ranker, ids, vectors, rules_of(ids))
+    before, after = (rows_of(catalogue, ListConfig(k=4, worths=worths))[0] for worths in ({}, {"view": -1.0}))
+    place, moved = (row["item_ids"].index("zz-late") for row in (before, after))
+    assert place != moved
+    own, shares = before["scores"][place], dict(after["shares"][moved])
+    assert dict(before["shares"][place])["content"] == pytest.approx(own, rel=1e-5)
+    assert shares["content"] == pytest.approx(own, rel=1e-5)
+    assert shares["residual"] == pytest.approx(after["scores"][moved] - own, rel=1e-4)
+
+
+def test_worths_that_do_not_count_leave_reranked_lists_as_they_are(plain: FittedRanker) -> None:
+    ranker = replace(plain, heads=Heads((head_of("view", 0.2, slope=1.0),), {"buy": "too few"}, 8))
+    ids = ranker.item_ids
+    facts = ItemFacts.of(
+        len(ids),
+        categories=sparse.csr_matrix(np.eye(2, dtype=np.float32)[np.arange(len(ids)) % 2]),
+        category_names=("even", "odd"),
+    )
+    catalogue = replace(catalogue_of(ranker), facts=facts)
+    quotas = [{"by": "category", "name": "even", "at_most": 0}]
+    reranking = RerankingConfig.model_validate({"num_candidates": 4, "quotas": quotas})
+
+    def lists(**worths: float) -> list[list[str]]:
+        rows = score_batch(batch_of(ranker), catalogue, ListConfig(k=2, worths=worths), reranking).to_pylist()
+        return [row["item_ids"] for row in rows]
+
+    assert lists(buy=10.0) == lists()
+    best = [row["item_ids"] for row in rows_of(catalogue_of(ranker), ListConfig(k=4, worths={"view": -1.0}))]
+    for chosen, pool in zip(lists(view=-1.0), best, strict=True):
+        assert set(chosen) <= set(pool)
 
 
 def test_users_and_batches_without_candidates_have_empty_lists(ranker: FittedRanker) -> None:

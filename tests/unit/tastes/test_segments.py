@@ -85,6 +85,15 @@ def test_names_of_categories_are_made_safe() -> None:
     assert name.startswith("Drama xx") and len(name) <= 40 and name.isprintable()
 
 
+def test_blank_names_of_categories_name_no_segment() -> None:
+    blank, drama = {"name": " \u202e", "share": 0.6}, {"name": "Drama", "share": 0.3}
+    lists = pa.array([[blank, drama, {"name": "\n", "share": 0.1}], [blank]], SHARES)
+    segments = fit_to_lists(lists, 8)
+    assert segments.names == ("Drama",)
+    assert named(lists, segments) == ["Drama", None]
+    assert fit_to_lists(lists.slice(1), 8) is NO_SEGMENTS
+
+
 def test_a_text_says_what_is_counted() -> None:
     facts = TasteFacts(
         num_items=20,
