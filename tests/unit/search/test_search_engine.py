@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from mmrec_lib.answering.index import save_indexes
 from mmrec_lib.search.config import SearchConfig
 from mmrec_lib.search.engine import QueryBatch, QueryVectors, SearchedList, SearchIndex
 from mmrec_lib.search.reasons import MEANINGS, EmptyReason
 from mmrec_lib.search.spaces import VectorSpace
+from mmrec_lib.search.support import AnswerIndex
 from mmrec_lib.search.words import WordIndexBuilder
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig
@@ -198,3 +200,11 @@ def test_an_index_answers_the_same_after_it_was_kept_in_a_folder(tmp_path: Path)
     for one, other in zip(index.answer(batch, CONFIG), SearchIndex.load(tmp_path).answer(batch, CONFIG), strict=True):
         assert items(one) == items(other)
         assert one.scores.tobytes() == other.scores.tobytes()
+
+
+def test_results_follow_from_the_texts_of_answers_not_from_their_questions_alone(tmp_path: Path) -> None:
+    answers = AnswerIndex.of(pa.array(["a"]), np.array([[1, 0]], np.float32))
+    first, other, again = (
+        save_indexes(index_of(), answers, texts, CONFIG, tmp_path / str(at)) for at, texts in enumerate("xyx")
+    )
+    assert first == again != other
