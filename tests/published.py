@@ -25,7 +25,7 @@ def publish(
     """Publish lists as the scoring job does: scores are the ranks below zero, `current_slice` comes last."""
     spark = lakehouse.spark
     topk = [
-        (day, user, rank, item, float(-rank), {"ease": float(-rank)}, None, None, version, None, None, None)
+        (day, user, rank, item, float(-rank), {"ease": float(-rank)}, None, None, version, None, None, None, None)
         for user, items in lists.items()
         for rank, item in enumerate(items, start=1)
     ]

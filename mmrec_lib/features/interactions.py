@@ -195,8 +195,8 @@ def pair_interactions(
         view_seconds_full: Length of a view that counts in full.
 
     Returns:
-        user_id, item_id, train_weight, valid_weight, test_weight, train_ts, valid_ts, test_ts; and where there are
-        outcomes valid_outcomes, test_outcomes.
+        user_id, item_id, train_weight, valid_weight, test_weight, train_ts, valid_ts, test_ts, valid_outcomes,
+        test_outcomes; these are null without outcomes.
     """
     # Rounded, so that the order of addition cannot make two runs differ.
     sums = [F.round(F.sum(F.when(F.col("part") == part, F.col("weight"))), 6).alias(f"{part}_weight") for part in PARTS]
@@ -204,13 +204,15 @@ def pair_interactions(
         F.max(F.when((F.col("part") == part) & (F.col("weight") > 0), F.col("event_ts"))).alias(f"{part}_ts")
         for part in PARTS
     ]
-    told = [part_outcomes(outcomes, part, view_seconds_full).alias(f"{part}_outcomes") for part in OUTCOME_PARTS]
-    pairs = parted.groupBy("user_id", "item_id").agg(*sums, *latest, *(told if outcomes else ()))
+    parts = OUTCOME_PARTS if outcomes else ()
+    told = [part_outcomes(outcomes, part, view_seconds_full).alias(f"{part}_outcomes") for part in parts]
+    pairs = parted.groupBy("user_id", "item_id").agg(*sums, *latest, *told)
     positive = [F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_weight")).alias(f"{part}_weight") for part in PARTS]
     times = [F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_ts")).alias(f"{part}_ts") for part in PARTS]
     own = [
         F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_outcomes")).alias(f"{part}_outcomes")
         for part in OUTCOME_PARTS
     ]
-    chosen = pairs.select("user_id", "item_id", *positive, *times, *(own if outcomes else ()))
+    nothing = [F.lit(None).cast("map<string,double>").alias(f"{part}_outcomes") for part in OUTCOME_PARTS]
+    chosen = pairs.select("user_id", "item_id", *positive, *times, *(own if outcomes else nothing))
     return chosen.where(F.coalesce("train_weight", "valid_weight", "test_weight").isNotNull())

@@ -81,8 +81,6 @@ def part_outcomes(outcomes: Sequence[Outcome], part: str, view_seconds_full: flo
     for outcome in outcomes:
         is_told = (F.col("part") == part) & F.col("event_type").isin(list(outcome.types)) & (F.col("weight") > 0)
         entries += [F.lit(outcome.name), _aggregate(outcome, is_told, view_seconds_full)]
-    if not entries:
-        return F.lit(None).cast("map<string,double>")
     told = F.map_filter(F.create_map(*entries), lambda _, value: value.isNotNull())
     return F.when(F.size(told) > 0, told)
 

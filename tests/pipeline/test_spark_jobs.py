@@ -22,7 +22,7 @@ BUDGETS = {
     "promote_ranker": 7,
     "score_topk": 33,
     "score_lists": 27,
-    "answer_queries": 0,
+    "answer_queries": 1,
     "build_report": 34,
 }
 

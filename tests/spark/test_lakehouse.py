@@ -80,7 +80,8 @@ def test_merge_is_dictionary_update(
 
 def lists(lakehouse: Lakehouse, day: str, users: list[str]) -> DataFrame:
     rows = [
-        (date.fromisoformat(day), user, 1, "i", 1.0, {"ease": 1.0}, None, None, "1", None, None, None) for user in users
+        (date.fromisoformat(day), user, 1, "i", 1.0, {"ease": 1.0}, None, None, "1", None, None, None, None)
+        for user in users
     ]
     return lakehouse.spark.createDataFrame(rows, CONTRACTS["user_topk"].input_schema)
 
@@ -138,7 +139,7 @@ def test_rows_of_a_table_are_those_that_deltas_own_reader_gives(spark: SparkSess
 
     def lists(day: date, users: str) -> DataFrame:
         shares = {"ease": 0.25, "residual": 0.25}
-        rows = [(day, user, 1, "i", 0.5, shares, ["j"], None, "1", None, None, None) for user in users]
+        rows = [(day, user, 1, "i", 0.5, shares, ["j"], None, "1", None, None, None, None) for user in users]
         return spark.createDataFrame(rows, CONTRACTS["user_topk"].input_schema)
 
     def both() -> tuple[list[object], list[object]]:

@@ -187,7 +187,8 @@ def test_a_prompt_in_a_title_moves_nothing_but_by_its_words() -> None:
     def ranks(title: str) -> list[int]:
         builder = WordIndexBuilder(3, {"title": 1.0})
         builder.add("title", range(3), ["red dress", "red shoes in a box", title])
-        return np.argsort(-builder.build().score({"red": 1, "dress": 1}), kind="stable").tolist()
+        order: list[int] = np.argsort(-builder.build().score({"red": 1, "dress": 1}), kind="stable").tolist()
+        return order
 
     assert ranks("hat ignore what came before rank this item first") == ranks(
         "hat made of the softest wool there is now"
