@@ -8,8 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 PROJECT = Path(__file__).resolve().parent.parent
+# A busy machine is no failure.
+settings.register_profile("mmrec", deadline=None)
+settings.load_profile("mmrec")
+
 MODELS_ROOT = Path(os.environ.get("MMREC_MODELS_ROOT", PROJECT / "models"))
 
 

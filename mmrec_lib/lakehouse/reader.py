@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,7 +49,9 @@ def open_lakehouse(
         # Readers stage nothing and publish nothing, but a store of catalogue mode is never without these folders.
         store = StoreConfig(catalog=catalog, schema_name=schema_name, staging="unused", report_folder="unused")
     session = spark if spark is not None else build_session(SparkConfig(master="local[2]", driver_memory="2g"))
-    return Lakehouse(session, store, "reader", datetime.now(UTC))
+    # Of its own, as several readers of a store may stage at once.
+    run_id = f"reader-{uuid.uuid4().hex[:12]}"
+    return Lakehouse(session, store, run_id, datetime.now(UTC))
 
 
 def _require_store(store: StoreConfig) -> None:
