@@ -46,7 +46,7 @@ def open_lakehouse(
         store = StoreConfig(out=out)
         _require_store(store)
     else:
-        # Readers stage nothing and publish nothing, but a store of catalogue mode is never without these folders.
+        # Readers publish nothing, and in catalogue mode stage nothing yet: explanations of lists need a folder.
         store = StoreConfig(catalog=catalog, schema_name=schema_name, staging="unused", report_folder="unused")
     session = spark if spark is not None else build_session(SparkConfig(master="local[2]", driver_memory="2g"))
     # Of its own, as several readers of a store may stage at once.
