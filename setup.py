@@ -25,7 +25,7 @@ CORE = [
     "threadpoolctl>=3.5",
 ]
 # On a cluster Spark, Delta, MLflow and torch come with the image and must not be installed anew, so they are extras.
-SPARK = ["pyspark[connect]>=4.1,<4.3", "delta-spark>=4.1,!=4.4.1"]
+SPARK = ["pyspark[connect]>=4.1,<4.3", "delta-spark>=4.1,!=4.4.1", "deltalake>=1.2"]
 # What an image for machine learning (Databricks 18 LTS ML) lacks of what decoders and encoders need. The bundle has
 # it at the versions of resources/cluster-requirements.txt; `mmrec[cluster]` is the same for other clusters.
 CLUSTER = [
@@ -57,7 +57,6 @@ DEV = [
     "build>=1.2",
     "coverage>=7.6",
     "databricks-bundles>=0.260",
-    "deltalake>=1.0",
     "duckdb>=1.4",
     "httpx2>=2",
     "hypothesis>=6.100",

@@ -7,12 +7,18 @@ from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
 
+COMMITS = "spark.mmrec.commitsInDriver"
+"""Session setting: `true` where small changes of tables in local folders are committed by this process."""
+
 _MARK = "spark.mmrec.smallTables"
 
 # What makes local runs quicker where a table has some ten thousand rows: plans are interpreted, because
 # they spend more on compiling generated Java than on running it, and a task does what two would.
 SMALL = {
     _MARK: "true",
+    COMMITS: "true",
+    # What is staged is read in this process too, where the other form knows neither a zone nor all years.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.shuffle.partitions": "1",
@@ -42,6 +48,11 @@ LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execu
 def is_for_small_tables(spark: SparkSession) -> bool:
     """Tell if a session, or the block that it is in, works on small tables."""
     return spark.conf.get(_MARK, None) == SMALL[_MARK]
+
+
+def commits_in_driver(spark: SparkSession) -> bool:
+    """Tell if small changes of tables in local folders are committed in this process; see `DriverTable`."""
+    return spark.conf.get(COMMITS, None) == SMALL[COMMITS]
 
 
 def for_many_rows(spark: SparkSession) -> dict[str, str]:

@@ -8,10 +8,10 @@ from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from mmrec_lib.lakehouse.checksum import ListedTable, listed_table, read_listed
 from mmrec_lib.lakehouse.commits import changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import has_commits
+from mmrec_lib.lakehouse.table_files import MOST_READ, ListedTable, listed_table, read_listed
 
 
 class TableLocation(ABC):
@@ -44,14 +44,16 @@ class TableLocation(ABC):
         """Tell if the table has been made."""
 
     def listed(self, name: str) -> ListedTable | None:
-        """Files of a table where its checksum lists them; see `listed_table`."""
+        """Files of a table where its log tells them; see `listed_table`."""
         folder = self.folder(name)
         return None if folder is None else listed_table(folder)
 
     def read(self, name: str) -> DataFrame:
-        """The current rows of a table that exists, without asking Delta where its checksum tells."""
+        """The current rows of a table that exists, without asking Delta where its log tells."""
         folder, listed = self.folder(name), self.listed(name)
-        return self.load(name) if folder is None or listed is None else read_listed(self.spark, folder, listed)
+        if folder is None or listed is None or len(listed.files) > MOST_READ:
+            return self.load(name)
+        return read_listed(self.spark, folder, listed)
 
     def schema(self, name: str) -> StructType:
         """Columns of a table that exists, as they are stored."""
