@@ -29,7 +29,7 @@ from mmrec_lib import __version__
 from mmrec_lib.contracts.table import TableContract
 from mmrec_lib.errors import ContractError
 from mmrec_lib.lakehouse.commits import MAINTENANCE
-from mmrec_lib.lakehouse.creation import LOG, put_remnants_away
+from mmrec_lib.lakehouse.creation import LOG, has_commits, put_remnants_away
 from mmrec_lib.lakehouse.ddl import table_properties
 from mmrec_lib.lakehouse.merging import DELETE, INSERT, OPERATION, UPDATE, WriteResult
 from mmrec_lib.lakehouse.table_files import MOST_READ, ListedTable
@@ -69,6 +69,8 @@ class DriverTable:
 
         delta-rs takes no constraints when it makes a table, and a table is never there without them.
         """
+        if has_commits(self.folder):
+            return
         put_remnants_away(self.folder)
         log = Path(self.folder) / LOG
         log.mkdir(parents=True, exist_ok=True)

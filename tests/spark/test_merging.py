@@ -6,21 +6,24 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import ContractError
 from mmrec_lib.lakehouse import merging
-from mmrec_lib.lakehouse.merging import OPERATION, Staged, WriteResult
+from mmrec_lib.lakehouse.driver_table import DriverTable
+from mmrec_lib.lakehouse.merging import DELETE, INSERT, OPERATION, UPDATE, Staged, WriteResult
 from mmrec_lib.lakehouse.session_settings import COMMITS, commits_in_driver, with_settings
 from mmrec_lib.lakehouse.tables import Lakehouse
+from tests.data.random_rows import arrow_rows, random_rows
 from tests.spark.test_lakehouse import edges, lists, stored
 
 # Delta's own errors reach Python by the one or the other name, after the version of Spark.
@@ -210,3 +213,31 @@ def test_of_a_key_that_staged_rows_hold_as_it_is_and_changed_the_change_is_writt
     both = edges(lakehouse, {"a": "x", "b": "x"}).unionByName(edges(lakehouse, {"a": "y"}))
     assert lakehouse.merge("graph_edge", Staged(lakehouse.stage("edges", both))) == WriteResult(updated=1)
     assert stored(lakehouse) == {"a": "y", "b": "x"}
+
+
+@pytest.mark.parametrize("name", ["item", "user_profile", "review_opinion", "content_embedding", "user_topk"])
+def test_spark_reads_rows_and_changes_that_this_process_committed(
+    spark: SparkSession, tmp_path: Path, name: str
+) -> None:
+    contract = CONTRACTS[name]
+    rows = random_rows(contract, 6)
+    table = DriverTable(contract, str(tmp_path / name), "run-1", datetime(2026, 1, 1, tzinfo=UTC))
+    table.create()
+    table.append(arrow_rows(contract, rows[:4]))
+    changes = [
+        rows[1] | {"row_hash": 1, OPERATION: UPDATE},
+        rows[2] | {OPERATION: DELETE},
+        rows[4] | {OPERATION: INSERT},
+    ]
+    table.change(arrow_rows(contract, changes, **{OPERATION: pa.string()}), {})
+
+    found = spark.read.format("delta").load(table.folder)
+    assert found.schema.simpleString() == contract.schema.simpleString()
+    expected = DeltaTable(table.folder).to_pyarrow_table()
+    order = [(key, "ascending") for key in contract.key]
+    assert found.toArrow().cast(expected.schema).sort_by(order) == expected.sort_by(order)
+    if contract.change_feed:
+        feed = spark.read.format("delta").option("readChangeFeed", "true").option("startingVersion", 0)
+        counts = feed.load(table.folder).groupBy("_change_type").count().collect()
+        kinds = {row["_change_type"]: row["count"] for row in counts}
+        assert kinds == {"insert": 5, "update_preimage": 1, "update_postimage": 1, "delete": 1}

@@ -1,0 +1,215 @@
+"""Commits that this process makes, for every table that there is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.errors import ContractError
+from mmrec_lib.lakehouse.commits import newest_data_commit
+from mmrec_lib.lakehouse.driver_table import DriverTable
+from mmrec_lib.lakehouse.merging import DELETE, INSERT, OPERATION, UPDATE, WriteResult, counted
+from mmrec_lib.lakehouse.table_files import MOST_READ, listed_table
+from tests.data.random_rows import DAY, arrow_rows, random_rows
+
+WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def table(folder: Path, name: str) -> DriverTable:
+    made = DriverTable(CONTRACTS[name], str(folder / name), "run-1", WRITTEN)
+    made.create()
+    return made
+
+
+def stored(made: DriverTable) -> dict[tuple[object, ...], dict[str, Any]]:
+    rows = DeltaTable(made.folder).to_pyarrow_table().to_pylist()
+    return {tuple(row[key] for key in made.contract.key): row for row in rows}
+
+
+def as_stored(made: DriverTable, rows: list[dict[str, Any]]) -> dict[tuple[object, ...], dict[str, Any]]:
+    found = arrow_rows(made.contract, [row | {"run_id": "run-1", "written_at": WRITTEN} for row in rows]).to_pylist()
+    return {tuple(row[key] for key in made.contract.key): row for row in found}
+
+
+def wanted(made: DriverTable, rows: list[dict[str, Any]], gone: list[dict[str, Any]] = []) -> pa.Table:  # noqa: B006
+    """Rows as they are staged: those that the table should have, and keys that go."""
+    deleted = [{key: row[key] for key in made.contract.key} | {OPERATION: DELETE} for row in gone]
+    return arrow_rows(made.contract, [*rows, *deleted], **{OPERATION: pa.string()})
+
+
+def slice_of(name: str) -> Mapping[str, str | date]:
+    key = CONTRACTS[name].partition_by
+    return {key[0]: DAY if key[0] == "as_of_date" else "a slice"} if key else {}
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_rows_come_change_and_go_in_every_table(tmp_path: Path, name: str) -> None:
+    made, rows = table(tmp_path, name), random_rows(CONTRACTS[name], 12)
+    first = made.differing(wanted(made, rows[:8]), {}, is_empty=True)
+    assert counted(first) == WriteResult(inserted=8)
+    made.change(first, {})
+    assert stored(made) == as_stored(made, rows[:8])
+
+    changed = random_rows(CONTRACTS[name], 3, seed=1)
+    for row, old in zip(changed, rows, strict=False):
+        row.update({key: old[key] for key in made.contract.key}, row_hash=old["row_hash"] + 1)
+    new = [*changed, *rows[3:6], *rows[8:]]
+    # A key that is deleted and written stays; one that is not there cannot go.
+    gone = [*rows[4:8], {**rows[0], **random_rows(CONTRACTS[name], 13)[12]}]
+    changes = made.differing(wanted(made, new, [*gone, *gone]), slice_of(name), is_empty=False)
+    assert Counter(changes[OPERATION].to_pylist()) == {INSERT: 4, UPDATE: 3, DELETE: 2}
+    made.change(changes, slice_of(name))
+    assert stored(made) == as_stored(made, [*changed, *rows[3:6], *rows[8:]])
+    assert not counted(made.differing(wanted(made, new, gone), slice_of(name), is_empty=False)).committed
+
+
+@pytest.mark.parametrize("name", [name for name in CONTRACTS if CONTRACTS[name].partition_by])
+def test_a_slice_is_replaced_and_the_others_stay(tmp_path: Path, name: str) -> None:
+    made, rows = table(tmp_path, name), random_rows(CONTRACTS[name], 6)
+    (column,) = made.contract.partition_by
+    other: object = date(2026, 1, 3) if isinstance(rows[0][column], date) else "another 'slice'"
+    others = [row | {column: other} for row in rows]
+    made.append(arrow_rows(made.contract, [*rows[:4], *others]))
+    changed = [rows[0] | {"row_hash": rows[0]["row_hash"] + 1}, *rows[1:3], rows[5]]
+    assert made.compared(arrow_rows(made.contract, changed), slice_of(name)) == WriteResult(1, 1, 1)
+    made.replace(arrow_rows(made.contract, changed), slice_of(name))
+    assert stored(made) == as_stored(made, [*changed, *others])
+    assert not made.compared(arrow_rows(made.contract, changed), slice_of(name)).committed
+    made.replace(arrow_rows(made.contract, []), {column: other})  # type: ignore[dict-item]
+    assert stored(made) == as_stored(made, changed)
+    listed = listed_table(made.folder)
+    assert listed is not None and listed.num_rows == 4 and not listed.may_hold({column: other})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("name", [name for name in CONTRACTS if CONTRACTS[name].checks])
+def test_every_constraint_of_a_contract_holds(tmp_path: Path, name: str) -> None:
+    broken: dict[str, list[dict[str, object]]] = {
+        "event": [{"split": "test2"}],
+        "user_control": [{"action": "no"}, {"target_kind": "no"}],
+        "query": [{"text": None, "images": None, "audio": None}],
+        "media_asset": [{"media_kind": "film"}, {"content": None, "uri": None}],
+        "landing_file": [{"num_read": 5}],
+        "media_text": [{"text": None}, {"text": None, "error": "no reason"}],
+        "content_embedding": [{"codes": [1], "scale": 1.0}, {"scale": 1.0}, {"vector": None, "error": "no: reason"}],
+        "item_embedding": [{"vector": [1.0]}, {"scale": None}],
+        "search_vector": [{"error": None}, {"error": "no: reason"}],
+        "review_opinion": [{"sentiment": None}, {"sentiment": "glad"}],
+        "item_topk": [{"rank": 0}, {"item_id": "another"}],
+        "query_result": [{"num_items": 1}],
+        "job_run": [{"status": "lost"}],
+    }
+    made = table(tmp_path, name)
+    rows = random_rows(made.contract, 3)
+    cases = broken.get(name, [{"rank": 0}])
+    assert len(cases) >= len(made.contract.checks) or name == "content_embedding"
+    for case in cases:
+        bad = arrow_rows(made.contract, [rows[0], rows[1] | case])
+        with pytest.raises(ContractError, match=rf"{name}: 1 rows .*{made.contract.checks[0].name}"):
+            made.append(bad)
+        with pytest.raises(ContractError, match=made.contract.checks[-1].name):
+            made.replace(bad, slice_of(name) or {made.contract.key[0]: rows[0][made.contract.key[0]]})
+    made.append(arrow_rows(made.contract, rows[:1]))
+    change = [rows[0] | cases[0] | {OPERATION: UPDATE}, rows[2] | {OPERATION: INSERT}]
+    if not set(cases[0]) & set(made.contract.key):
+        with pytest.raises(ContractError, match="Nothing was written"):
+            made.change(arrow_rows(made.contract, change, **{OPERATION: pa.string()}), {})
+    assert stored(made) == as_stored(made, rows[:1])
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_required_column_is_never_null(tmp_path: Path, name: str) -> None:
+    made = table(tmp_path, name)
+    (row,) = random_rows(made.contract, 1)
+    for column in made.contract.all_columns:
+        if column.required and column.name not in made.contract.partition_by:
+            with pytest.raises(ContractError, match=rf"not null \(.*{column.name}"):
+                made.append(arrow_rows(made.contract, [row | {column.name: None}]))
+    assert stored(made) == {}
+
+
+def test_a_key_twice_is_refused_unless_it_is_there_as_it_is(tmp_path: Path) -> None:
+    made = table(tmp_path, "item")
+    one, other = random_rows(made.contract, 2)
+    with pytest.raises(ValueError, match="item hold 1 keys twice"):
+        made.differing(wanted(made, [one, one, other]), {}, is_empty=True)
+    made.append(arrow_rows(made.contract, [one]))
+    later = one | {"row_hash": one["row_hash"] + 1}
+    assert counted(made.differing(wanted(made, [one, later, other]), {}, is_empty=False)) == WriteResult(1, 1, 0)
+    with pytest.raises(ValueError, match="item hold 1 keys twice"):
+        made.differing(wanted(made, [later, later]), {}, is_empty=False)
+
+
+def test_a_table_is_made_once_and_in_one_commit(tmp_path: Path) -> None:
+    made = table(tmp_path, "event")
+    log = Path(made.folder) / "_delta_log"
+    before = [(file.name, file.read_bytes()) for file in log.iterdir()]
+    assert [name for name, _ in before] == [f"{0:020d}.json"]
+    table(tmp_path, "event")
+    assert [(file.name, file.read_bytes()) for file in log.iterdir()] == before
+    assert newest_data_commit(str(log)) == -1
+    actions = [json.loads(line) for line in before[0][1].splitlines()]
+    properties = actions[1]["metaData"]["configuration"]
+    assert properties["delta.enableChangeDataFeed"] == "true" and "delta.constraints.split_known" in properties
+    assert DeltaTable(str(table(tmp_path, "user_edge").folder)).protocol().min_writer_version == 2
+
+
+def test_what_a_killed_run_left_of_a_table_is_put_away(tmp_path: Path) -> None:
+    log = tmp_path / "item" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / ".half-a-commit.tmp").write_text("{")
+    (tmp_path / "review").mkdir()
+    (tmp_path / "review" / "part-0.parquet").write_bytes(b"PAR1")
+    for name in ("item", "review"):
+        made = table(tmp_path, name)
+        made.append(arrow_rows(made.contract, random_rows(made.contract, 2)))
+        assert len(stored(made)) == 2
+    assert not list(log.glob(".*"))
+    (kept,) = tmp_path.glob("review.without-log-*")
+    assert (kept / "part-0.parquet").read_bytes() == b"PAR1"
+
+
+def test_audit_columns_are_set_without_a_change_for_readers(tmp_path: Path) -> None:
+    made = table(tmp_path, "landing_file")
+    rows = random_rows(made.contract, 3)
+    made.append(arrow_rows(made.contract, rows))
+    version = newest_data_commit(f"{made.folder}/_delta_log")
+    key = {key: rows[1][key] for key in made.contract.key}
+    moment = datetime(2026, 5, 1, tzinfo=UTC)
+    fields = [field.with_nullable(True) for field in arrow_rows(made.contract, []).schema]
+    chosen = pa.schema([field for field in fields if field.name in {*key, "modified_at"}])
+    made.touch(pa.Table.from_pylist([key | {"modified_at": moment}], chosen), "modified_at")
+    assert newest_data_commit(f"{made.folder}/_delta_log") == version < DeltaTable(made.folder).version()
+    rows[1]["modified_at"] = moment
+    assert stored(made) == as_stored(made, rows)
+
+
+def test_many_small_files_are_brought_together_without_a_change_for_readers(tmp_path: Path) -> None:
+    made = table(tmp_path, "graph_edge")
+    rows = random_rows(made.contract, MOST_READ + 2)
+    for number, row in enumerate(rows):
+        made.append(arrow_rows(made.contract, [row]))
+        listed = listed_table(made.folder)
+        assert listed is not None and listed.num_rows == number + 1 and len(listed.files) <= MOST_READ
+    assert stored(made) == as_stored(made, rows)
+    assert newest_data_commit(f"{made.folder}/_delta_log") == DeltaTable(made.folder).version()
+
+
+def test_large_rows_and_large_tables_are_left_to_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = table(tmp_path, "item")
+    made.append(arrow_rows(made.contract, random_rows(made.contract, 5)))
+    listed = listed_table(made.folder)
+    assert made.can_change(listed) and not made.can_change(None)
+    assert made.staged(made.folder) is not None
+    monkeypatch.setattr("mmrec_lib.lakehouse.driver_table.MOST_STAGED_BYTES", 100)
+    monkeypatch.setattr("mmrec_lib.lakehouse.driver_table.MOST_TABLE_BYTES", 100)
+    assert not made.can_change(listed)
+    assert made.staged(made.folder) is None
