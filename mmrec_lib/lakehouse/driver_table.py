@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +25,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.table import TableMerger
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
 
 from mmrec_lib import __version__
 from mmrec_lib.contracts.table import TableContract
@@ -32,7 +34,7 @@ from mmrec_lib.lakehouse.commits import MAINTENANCE
 from mmrec_lib.lakehouse.creation import LOG, has_commits, put_remnants_away
 from mmrec_lib.lakehouse.ddl import table_properties
 from mmrec_lib.lakehouse.merging import DELETE, INSERT, OPERATION, UPDATE, WriteResult
-from mmrec_lib.lakehouse.table_files import MOST_READ, ListedTable
+from mmrec_lib.lakehouse.table_files import MOST_FILES, MOST_READ, ListedTable
 from mmrec_lib.location import local_path
 
 MOST_STAGED_BYTES = 16 << 20
@@ -45,8 +47,34 @@ _BROKEN = " rows failed validation check"
 _HAVE = "_have"
 _ROW = "_row"
 _WRITER = WriterProperties(compression="ZSTD")
-# Old commits go by maintenance, as those that Spark makes.
-_HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+_AS_MAINTENANCE = CommitProperties(custom_metadata={"userMetadata": MAINTENANCE})
+# Old commits go when a checkpoint is made, as they do in Spark.
+_HOOKS = PostCommitHookProperties(create_checkpoint=True)
+
+
+def listed_here(folder: str) -> ListedTable | None:
+    """The files of a table's current version, by delta-rs: where a log has been cut, and no checksum tells.
+
+    Returns:
+        None when its files alone do not tell its rows, or it is damaged.
+    """
+    try:
+        table = DeltaTable(folder)
+    except (DeltaError, OSError):
+        return None
+    if table.protocol().min_reader_version > 1 or len(table.file_uris()) > MOST_FILES:
+        return None
+    columns = tuple(table.metadata().partition_columns)
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    counts = [action.get("num_records") for action in actions]
+    return ListedTable(
+        schema=StructType.fromJson(json.loads(table.schema().to_json())),
+        partition_columns=columns,
+        files=tuple(unquote(action["path"]) for action in actions),
+        num_rows=None if None in counts else sum(counts),
+        num_bytes=sum(action["size_bytes"] for action in actions),
+        partitions=tuple({column: _text(action[f"partition.{column}"]) for column in columns} for action in actions),
+    )
 
 
 class DriverTable:
@@ -255,8 +283,29 @@ class DriverTable:
             rows: Key and column.
             column: An audit column.
         """
-        metadata = CommitProperties(custom_metadata={"userMetadata": MAINTENANCE})
-        self._merger(rows, {}, metadata).when_matched_update({column: f"s.`{column}`"}).execute()
+        self._merger(rows, {}, _AS_MAINTENANCE).when_matched_update({column: f"s.`{column}`"}).execute()
+
+    def maintain(self, retain_hours: int, expired: str | None) -> dict[str, int]:
+        """Delete expired rows, compact small files and remove files that no version of the last hours needs.
+
+        Args:
+            retain_hours: Versions of so many last hours stay readable.
+            expired: SQL condition of rows that are deleted; None deletes nothing.
+
+        Returns:
+            See `Lakehouse.maintain`.
+        """
+        table, num_expired = DeltaTable(self.folder), 0
+        if expired is not None:
+            deleted = table.delete(
+                expired, writer_properties=_WRITER, commit_properties=_AS_MAINTENANCE, post_commithook_properties=_HOOKS
+            )
+            num_expired = deleted["num_deleted_rows"]
+        compacted = table.optimize.compact(writer_properties=_WRITER, post_commithook_properties=_HOOKS)
+        # Even one that removes nothing is written into the log.
+        if table.vacuum(retain_hours, dry_run=True, full=True):
+            table.vacuum(retain_hours, dry_run=False, full=True, post_commithook_properties=_HOOKS)
+        return {"rows_expired": num_expired, "files_compacted": compacted["numFilesRemoved"]}
 
     def _merger(
         self, rows: pa.Table, where: Mapping[str, str | date], commit: CommitProperties | None = None
@@ -302,6 +351,10 @@ class DriverTable:
 
 def _with_operation(rows: pa.Table, operations: pa.Array | pa.ChunkedArray) -> pa.Table:
     return rows.set_column(rows.column_names.index(OPERATION), OPERATION, operations)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _num_bytes(files: Sequence[str]) -> int:

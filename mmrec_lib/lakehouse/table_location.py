@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
@@ -11,7 +12,12 @@ from pyspark.sql.types import StructType
 from mmrec_lib.lakehouse.commits import changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import has_commits
+from mmrec_lib.lakehouse.session_settings import commits_in_driver
 from mmrec_lib.lakehouse.table_files import MOST_READ, ListedTable, listed_table, read_listed
+from mmrec_lib.location import local_path
+
+# delta-rs takes a path for a URI: where one has something to decode or a sign of its own, it looks elsewhere.
+_PLAIN = re.compile(r"[\w ./~@+=,-]+")
 
 
 class TableLocation(ABC):
@@ -46,7 +52,21 @@ class TableLocation(ABC):
     def listed(self, name: str) -> ListedTable | None:
         """Files of a table where its log tells them; see `listed_table`."""
         folder = self.folder(name)
-        return None if folder is None else listed_table(folder)
+        if folder is None:
+            return None
+        listed = listed_table(folder)
+        if listed is None and (here := self.driver_folder(name)) is not None and self.exists(name):
+            # Clusters have no delta-rs, and no such folder.
+            from mmrec_lib.lakehouse.driver_table import listed_here
+
+            return listed_here(here)
+        return listed
+
+    def driver_folder(self, name: str) -> str | None:
+        """Folder of a table to which this process can commit; None where the session does."""
+        folder = local_path(self.folder(name) or "")
+        is_plain = folder and _PLAIN.fullmatch(folder)
+        return folder if is_plain and commits_in_driver(self.spark) else None
 
     def read(self, name: str) -> DataFrame:
         """The current rows of a table that exists, without asking Delta where its log tells."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -37,15 +36,11 @@ from mmrec_lib.lakehouse.merging import (
     touch_statement,
 )
 from mmrec_lib.lakehouse.reads import StoreTables, nullable
-from mmrec_lib.lakehouse.session_settings import commits_in_driver, with_settings
+from mmrec_lib.lakehouse.session_settings import with_settings
 from mmrec_lib.lakehouse.staging import read_parquet
-from mmrec_lib.location import local_path
 
 if TYPE_CHECKING:
     from mmrec_lib.lakehouse.driver_table import DriverTable
-
-# delta-rs takes a path for a URI: where one has something to decode or a sign of its own, it looks elsewhere.
-_PLAIN = re.compile(r"[\w ./~@+=,-]+")
 
 
 class Lakehouse(StoreTables):
@@ -146,8 +141,8 @@ class Lakehouse(StoreTables):
 
     def _driver_table(self, name: str) -> DriverTable | None:
         """A table to which this process can commit: one in a local folder, in a session for small tables."""
-        folder = local_path(self._location.folder(name) or "")
-        if not folder or not _PLAIN.fullmatch(folder) or not commits_in_driver(self.spark):
+        folder = self._location.driver_folder(name)
+        if folder is None:
             return None
         # Clusters have no delta-rs: their session commits.
         from mmrec_lib.lakehouse.driver_table import DriverTable
@@ -282,17 +277,18 @@ class Lakehouse(StoreTables):
         Returns:
             `{"rows_expired", "files_compacted"}`. None of it counts as a change of rows for readers.
         """
-        identifier = self.table(name)
-        num_expired = 0
+        condition = None
         if expired_before is not None:
             condition = f"`{CONTRACTS[name].retention_column}` < '{expired_before:%Y-%m-%d}'"
             current = self.current_slice(name) if CONTRACTS[name].has_slices else None
             if current is not None:
                 condition += f" AND `{SLICE_COLUMN}` <> '{current}'"
-            num_expired = self.read(name).where(condition).count()
-            if num_expired:
-                with self._as_maintenance():
-                    self.spark.sql(f"DELETE FROM {identifier} WHERE {condition}")
+        if (here := self._driver_table(name)) is not None and here.can_change(self._location.listed(name)):
+            return here.maintain(retain_hours, condition)
+        identifier, num_expired = self.table(name), 0
+        if condition is not None and (num_expired := self.read(name).where(condition).count()):
+            with self._as_maintenance():
+                self.spark.sql(f"DELETE FROM {identifier} WHERE {condition}")
         compacted = self.spark.sql(f"OPTIMIZE {identifier}").select("metrics.numFilesRemoved").collect()[0][0]
         self.spark.sql(f"VACUUM {identifier} RETAIN {retain_hours} HOURS")
         return {"rows_expired": num_expired, "files_compacted": int(compacted or 0)}

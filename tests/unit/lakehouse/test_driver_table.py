@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -16,7 +17,7 @@ from deltalake import DeltaTable
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import ContractError
 from mmrec_lib.lakehouse.commits import newest_data_commit
-from mmrec_lib.lakehouse.driver_table import DriverTable
+from mmrec_lib.lakehouse.driver_table import DriverTable, listed_here
 from mmrec_lib.lakehouse.merging import DELETE, INSERT, OPERATION, UPDATE, WriteResult, counted
 from mmrec_lib.lakehouse.table_files import MOST_READ, listed_table
 from tests.data.random_rows import DAY, arrow_rows, random_rows
@@ -201,6 +202,47 @@ def test_many_small_files_are_brought_together_without_a_change_for_readers(tmp_
         assert listed is not None and listed.num_rows == number + 1 and len(listed.files) <= MOST_READ
     assert stored(made) == as_stored(made, rows)
     assert newest_data_commit(f"{made.folder}/_delta_log") == DeltaTable(made.folder).version()
+
+
+def test_a_table_whose_old_commits_are_gone_is_listed_all_the_same(tmp_path: Path) -> None:
+    for name in ("user_topk", "graph_edge"):
+        made = table(tmp_path, name)
+        for row in random_rows(made.contract, 3):
+            made.append(arrow_rows(made.contract, [row]))
+        before = listed_table(made.folder)
+        assert before is not None and listed_here(made.folder) is not None
+        DeltaTable(made.folder).create_checkpoint()
+        for version in (0, 1):
+            (Path(made.folder) / "_delta_log" / f"{version:020d}.json").unlink()
+        assert listed_table(made.folder) is None
+        after = listed_here(made.folder)
+        assert after is not None
+        assert sorted(after.files) == sorted(before.files) and after.schema == before.schema
+        assert sorted(map(str, after.partitions)) == sorted(map(str, before.partitions))
+        assert (after.num_rows, after.num_bytes) == (before.num_rows, before.num_bytes) and after.num_rows == 3
+        assert after.partition_columns == before.partition_columns
+    assert listed_here(str(tmp_path / "nothing")) is None
+    (Path(made.folder) / "_delta_log" / f"{4:020d}.json").write_text('{"add":')
+    assert listed_here(made.folder) is None
+
+
+def test_maintenance_deletes_compacts_and_removes_what_no_version_needs(tmp_path: Path) -> None:
+    made = table(tmp_path, "user_topk")
+    rows = random_rows(made.contract, 4)
+    old = [row | {"as_of_date": date(2020, 1, 1)} for row in rows]
+    for part in (old, rows[:2], rows[2:]):
+        made.append(arrow_rows(made.contract, part))
+    version = newest_data_commit(f"{made.folder}/_delta_log")
+    orphan = Path(made.folder) / "of-a-killed-run.parquet"
+    orphan.write_bytes(b"")
+    os.utime(orphan, (1, 1))
+    counts = made.maintain(168, "`as_of_date` < '2021-01-01' AND `as_of_date` <> '2020-01-02'")
+    assert counts == {"rows_expired": 4, "files_compacted": 2}
+    assert not orphan.exists() and stored(made) == as_stored(made, rows)
+    assert newest_data_commit(f"{made.folder}/_delta_log") == version
+    before = DeltaTable(made.folder).version()
+    assert made.maintain(168, None) == {"rows_expired": 0, "files_compacted": 0}
+    assert DeltaTable(made.folder).version() == before, "where there is nothing to do, nothing is committed"
 
 
 def test_large_rows_and_large_tables_are_left_to_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
