@@ -70,7 +70,7 @@ class StoreTables:
         return name in self._ensured or self._location.exists(name)
 
     def listed(self, name: str) -> ListedTable | None:
-        """Files of a table where its checksum lists them; None where it does not, and in catalogue mode."""
+        """Files of a table where its log tells them; None where it does not, and in catalogue mode."""
         return self._location.listed(name)
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
