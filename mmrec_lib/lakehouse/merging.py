@@ -138,7 +138,9 @@ def _counted_in_files(path: str, keys: Sequence[str]) -> dict[str, tuple[int, in
     return counts
 
 
-def merge_statement(contract: TableContract, identifier: str, view: str, where: Mapping[str, str | date]) -> str:
+def merge_statement(
+    contract: TableContract, identifier: str, view: str, where: Mapping[str, str | date], *, inserts: bool = True
+) -> str:
     """MERGE of changes into a table.
 
     Args:
@@ -146,6 +148,8 @@ def merge_statement(contract: TableContract, identifier: str, view: str, where: 
         identifier: Its SQL identifier.
         view: View of the changes; see `differing`.
         where: Slice that they lie in; the files of others are not looked at. Empty is the whole table.
+        inserts: False where no row comes: then the rows that stay need not be told from it, and few changes are sent to
+            the files, which keep their rows together, instead of all rows of the files to others.
     """
     names = contract.schema.names
     in_slice = [f"t.`{column}` = {quoted(str(value))}" for column, value in where.items()]
@@ -153,11 +157,11 @@ def merge_statement(contract: TableContract, identifier: str, view: str, where: 
     columns = ", ".join(f"`{name}`" for name in names)
     values = ", ".join(f"s.`{name}`" for name in names)
     updates = ", ".join(f"t.`{name}` = s.`{name}`" for name in names)
+    inserted = f"\nWHEN NOT MATCHED AND s.{OPERATION} <> 'delete' THEN INSERT ({columns}) VALUES ({values})"
     return (
         f"MERGE INTO {identifier} t USING {view} s ON {on}\n"
         f"WHEN MATCHED AND s.{OPERATION} = 'delete' THEN DELETE\n"
-        f"WHEN MATCHED THEN UPDATE SET {updates}\n"
-        f"WHEN NOT MATCHED AND s.{OPERATION} <> 'delete' THEN INSERT ({columns}) VALUES ({values})"
+        f"WHEN MATCHED THEN UPDATE SET {updates}{inserted if inserts else ''}"
     )
 
 

@@ -23,6 +23,7 @@ from mmrec_lib.lakehouse.commits import MAINTENANCE
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import create_table
 from mmrec_lib.lakehouse.ddl import conform
+from mmrec_lib.lakehouse.deletion_vectors import enable_deletion_vectors, purge_deleted
 from mmrec_lib.lakehouse.evolution import evolve, is_current, with_gained_columns
 from mmrec_lib.lakehouse.merging import (
     OPERATION,
@@ -195,6 +196,12 @@ class Lakehouse:
             evolve(self.spark, contract, self.table(name), self._location.load(name))
         self._ensured.add(name)
 
+    def mark_deleted_rows(self, *names: str) -> None:
+        """Let tables have deletion vectors from now on, see `deletion_vectors`; their readers must know them."""
+        for name in names:
+            self.ensure(name)
+            enable_deletion_vectors(self.spark, self.table(name))
+
     def merge(self, name: str, rows: DataFrame | Staged, *, delete_keys: DataFrame | None = None) -> WriteResult:
         """Bring a keyed table to contain `rows`, in one commit or none.
 
@@ -260,7 +267,7 @@ class Lakehouse:
         if is_fresh or result.only_inserted:
             self._append(name, rows_changed)
         else:
-            self._merge_changes(contract, rows_changed, where)
+            self._merge_changes(contract, rows_changed, where, inserts=bool(result.inserted))
         return result
 
     def append(self, name: str, rows: DataFrame) -> None:
@@ -289,11 +296,13 @@ class Lakehouse:
         self._location.save(writer, name)
         self._versions.pop(name, None)
 
-    def _merge_changes(self, contract: TableContract, changes: DataFrame, where: Mapping[str, str | date]) -> None:
+    def _merge_changes(
+        self, contract: TableContract, changes: DataFrame, where: Mapping[str, str | date], *, inserts: bool
+    ) -> None:
         view = f"mmrec_{contract.name}_{uuid.uuid4().hex}"
         self._stamped(changes, contract, OPERATION).createOrReplaceTempView(view)
         try:
-            self.spark.sql(merge_statement(contract, self.table(contract.name), view, where))
+            self.spark.sql(merge_statement(contract, self.table(contract.name), view, where, inserts=inserts))
         finally:
             self.spark.catalog.dropTempView(view)
         self._versions.pop(contract.name, None)
@@ -350,6 +359,7 @@ class Lakehouse:
             if num_expired:
                 self._delete_as_maintenance(identifier, condition)
         compacted = self.spark.sql(f"OPTIMIZE {identifier}").select("metrics.numFilesRemoved").collect()[0][0]
+        purge_deleted(self.spark, identifier)
         self.spark.sql(f"VACUUM {identifier} RETAIN {retain_hours} HOURS")
         return {"rows_expired": num_expired, "files_compacted": int(compacted or 0)}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -243,6 +244,26 @@ def test_checks_look_at_all_lists_where_only_some_are_new(shop: Shop) -> None:
     assert shop.versions() == before
     result = shop.score(checks=ChecksConfig(max_changed_share=0.1))
     assert result.counts["users.scored"] == 1
+
+
+def test_rows_of_users_are_marked_and_purged_where_deletion_vectors_are_asked_for(shop: Shop) -> None:
+    user = sorted(shop.histories)[1]
+    shop.histories[user] = shop.item_ids[5:8]
+    shop.put_users(user)
+    assert shop.score(deletion_vectors=True).counts["users.scored"] == 1
+    table = shop.lakehouse.table("user_topk")
+    commits = shop.lakehouse.spark.sql(f"DESCRIBE HISTORY {table}").select("operation", "operationMetrics")
+    newest = commits.first()
+    assert newest is not None and newest["operation"] == "MERGE"
+    assert int(newest["operationMetrics"]["numTargetDeletionVectorsAdded"]) > 0
+    assert newest["operationMetrics"]["numTargetRowsCopied"] == "0"
+    stored = QueryBuilder().register("t", DeltaTable(shop.lakehouse.location("user_topk") or ""))
+    read = stored.execute("SELECT count(*) AS num FROM t").read_all()
+    assert read["num"][0].as_py() == shop.lakehouse.read("user_topk").count()
+    shop.require_equal_to_a_full_run()
+    shop.lakehouse.maintain("user_topk", 168, None)
+    assert [row["operation"] for row in commits.where("operation = 'REORG'").collect()] == ["REORG"]
+    shop.require_equal_to_a_full_run()
 
 
 def test_a_catalogue_that_shrank_is_refused_before_anybody_is_scored(
