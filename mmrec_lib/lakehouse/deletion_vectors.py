@@ -10,17 +10,10 @@ from pyspark.sql import Row, SparkSession
 _PROPERTY, _FEATURE = "delta.enableDeletionVectors", "deletionVectors"
 
 
-def enable_deletion_vectors(spark: SparkSession, identifier: str) -> bool:
-    """Let a table have deletion vectors; returns True where it had to be changed, which changes no row.
-
-    Args:
-        spark: Session.
-        identifier: SQL name of the table.
-    """
-    if _detail(spark, identifier)["properties"].get(_PROPERTY) == "true":
-        return False
-    spark.sql(f"ALTER TABLE {identifier} SET TBLPROPERTIES ('{_PROPERTY}' = 'true')")
-    return True
+def enable_deletion_vectors(spark: SparkSession, identifier: str) -> None:
+    """Let the table of a SQL name have deletion vectors, by a commit that changes no row; nothing where it may."""
+    if _detail(spark, identifier)["properties"].get(_PROPERTY) != "true":
+        spark.sql(f"ALTER TABLE {identifier} SET TBLPROPERTIES ('{_PROPERTY}' = 'true')")
 
 
 def purge_deleted(spark: SparkSession, identifier: str) -> None:

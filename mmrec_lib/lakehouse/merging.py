@@ -148,8 +148,8 @@ def merge_statement(
         identifier: Its SQL identifier.
         view: View of the changes; see `differing`.
         where: Slice that they lie in; the files of others are not looked at. Empty is the whole table.
-        inserts: False where no row comes: then the rows that stay need not be told from it, and few changes are sent to
-            the files, which keep their rows together, instead of all rows of the files to others.
+        inserts: False where no row comes: then Delta may send a few changes to the files that hold their rows, instead
+            of shuffling all rows of these files.
     """
     names = contract.schema.names
     in_slice = [f"t.`{column}` = {quoted(str(value))}" for column, value in where.items()]

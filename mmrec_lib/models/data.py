@@ -183,7 +183,7 @@ def history_rows(weights: sparse.csr_matrix, exponent: float) -> sparse.csr_matr
 
 
 def picked_columns(matrix: sparse.csr_matrix, columns: npt.NDArray[np.int32], num_columns: int) -> sparse.csr_matrix:
-    """Some columns of a matrix, in their order; its time follows its entries, where that of an index does all columns.
+    """Some columns of a matrix, in their order; an index of scipy looks at every column, this at the entries alone.
 
     Args:
         matrix: [n, I].
