@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import functions as F
+from pyspark.sql.types import DoubleType, MapType, StringType
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.contracts.table import Column, TableContract
+from mmrec_lib.lakehouse.ddl import conform
 from mmrec_lib.lakehouse.merging import OPERATION, Staged, WriteResult
 from mmrec_lib.lakehouse.tables import Lakehouse
 from tests.spark.test_lakehouse import edges, lists, stored
@@ -104,3 +107,25 @@ def test_of_a_key_that_staged_rows_hold_as_it_is_and_changed_the_change_is_writt
     both = edges(lakehouse, {"a": "x", "b": "x"}).unionByName(edges(lakehouse, {"a": "y"}))
     assert lakehouse.merge("graph_edge", Staged(lakehouse.stage("edges", both))) == WriteResult(updated=1)
     assert stored(lakehouse) == {"a": "y", "b": "x"}
+
+
+def test_the_hash_of_a_row_knows_a_map_by_its_entries(lakehouse: Lakehouse) -> None:
+    contract = TableContract(
+        name="counted",
+        layer="silver",
+        comment="Maps.",
+        columns=(
+            Column("name", StringType(), "Key.", required=True),
+            Column("counts", MapType(StringType(), DoubleType()), "Numbers."),
+            Column("texts", MapType(StringType(), StringType()), "Texts."),
+        ),
+        key=("name",),
+    )
+    counts = ["map('a', 1D, 'b', 2D)", "map('b', 2D, 'a', 1D)", "map('a', null, 'b', 1D)", "map('a', 1D, 'b', null)"]
+    texts = ["map('a', null, 'b', 'c')", "map('a', 'b', 'c', null)", "map()", "null"]
+    columns = [(text, "null") for text in counts] + [("null", text) for text in texts]
+    values = ", ".join(f"('n', {of_counts}, {of_texts})" for of_counts, of_texts in columns)
+    rows = lakehouse.spark.sql(f"SELECT * FROM VALUES {values} AS t(name, counts, texts)")
+    hashes = [row["row_hash"] for row in conform(rows, contract).select("row_hash").collect()]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes[1:])) == len(columns) - 1
