@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from deltalake import DeltaTable, QueryBuilder
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
@@ -247,15 +247,19 @@ def test_checks_look_at_all_lists_where_only_some_are_new(shop: Shop) -> None:
     assert result.counts["users.scored"] == 1
 
 
+def newest_commit(shop: Shop, table: str) -> Row:
+    commits = shop.lakehouse.spark.sql(f"DESCRIBE HISTORY {table} LIMIT 1")
+    return commits.select("operation", "operationMetrics").collect()[0]
+
+
 def test_rows_of_users_are_marked_and_purged_where_deletion_vectors_are_asked_for(shop: Shop) -> None:
     user = sorted(shop.histories)[1]
     shop.histories[user] = shop.item_ids[5:8]
     shop.put_users(user)
     assert shop.score(deletion_vectors=True).counts["users.scored"] == 1
     table = shop.lakehouse.table("user_topk")
-    commits = shop.lakehouse.spark.sql(f"DESCRIBE HISTORY {table}").select("operation", "operationMetrics")
-    newest = commits.first()
-    assert newest is not None and newest["operation"] == "MERGE"
+    newest = newest_commit(shop, table)
+    assert newest["operation"] == "MERGE"
     assert int(newest["operationMetrics"]["numTargetDeletionVectorsAdded"]) > 0
     assert newest["operationMetrics"]["numTargetRowsCopied"] == "0"
     stored = QueryBuilder().register("t", DeltaTable(shop.lakehouse.location("user_topk") or ""))
@@ -264,8 +268,7 @@ def test_rows_of_users_are_marked_and_purged_where_deletion_vectors_are_asked_fo
     assert read["num"][0].as_py() == num_rows
     shop.require_equal_to_a_full_run()
     purge_deleted(shop.lakehouse.spark, table)
-    purged = commits.first()
-    assert purged is not None and purged["operation"] == "REORG"
+    assert newest_commit(shop, table)["operation"] == "REORG"
     assert shop.lakehouse.read("user_topk").count() == num_rows
 
 
