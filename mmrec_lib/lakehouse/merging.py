@@ -156,7 +156,9 @@ def _counted_in_files(path: str, keys: Sequence[str]) -> dict[str, tuple[int, in
     return counts
 
 
-def merge_statement(contract: TableContract, identifier: str, view: str, where: Mapping[str, str | date]) -> str:
+def merge_statement(
+    contract: TableContract, identifier: str, view: str, where: Mapping[str, str | date], *, inserts: bool = True
+) -> str:
     """MERGE of changes into a table.
 
     Args:
@@ -164,6 +166,8 @@ def merge_statement(contract: TableContract, identifier: str, view: str, where: 
         identifier: Its SQL identifier.
         view: View of the changes; see `differing`.
         where: Slice that they lie in; the files of others are not looked at. Empty is the whole table.
+        inserts: False where no row comes: then Delta may send a few changes to the files that hold their rows, instead
+            of shuffling all rows of these files.
     """
     names = contract.schema.names
     in_slice = [f"t.`{column}` = {quoted(str(value))}" for column, value in where.items()]
@@ -171,11 +175,11 @@ def merge_statement(contract: TableContract, identifier: str, view: str, where: 
     columns = ", ".join(f"`{name}`" for name in names)
     values = ", ".join(f"s.`{name}`" for name in names)
     updates = ", ".join(f"t.`{name}` = s.`{name}`" for name in names)
+    inserted = f"\nWHEN NOT MATCHED AND s.{OPERATION} <> '{DELETE}' THEN INSERT ({columns}) VALUES ({values})"
     return (
         f"MERGE INTO {identifier} t USING {view} s ON {on}\n"
         f"WHEN MATCHED AND s.{OPERATION} = '{DELETE}' THEN DELETE\n"
-        f"WHEN MATCHED THEN UPDATE SET {updates}\n"
-        f"WHEN NOT MATCHED AND s.{OPERATION} <> '{DELETE}' THEN INSERT ({columns}) VALUES ({values})"
+        f"WHEN MATCHED THEN UPDATE SET {updates}{inserted if inserts else ''}"
     )
 
 

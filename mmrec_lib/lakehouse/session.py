@@ -49,6 +49,8 @@ LOCAL = {
     "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
     # What is merged has been staged or comes from tables, so it is the same at every read.
     "spark.databricks.delta.merge.materializeSource": "none",
+    # A merge touches one slice of a table, which is one partition: its rows would all go through one task.
+    "spark.databricks.delta.merge.repartitionBeforeWrite.enabled": "false",
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
     # Plans of small tables need no second look while they run.

@@ -18,6 +18,7 @@ from mmrec_lib.contracts.table import SLICE_COLUMN, TableContract
 from mmrec_lib.lakehouse.commits import MAINTENANCE
 from mmrec_lib.lakehouse.creation import create_table
 from mmrec_lib.lakehouse.ddl import conform
+from mmrec_lib.lakehouse.deletion_vectors import enable_deletion_vectors, purge_deleted
 from mmrec_lib.lakehouse.evolution import evolve, is_current
 from mmrec_lib.lakehouse.merging import (
     OPERATION,
@@ -62,6 +63,12 @@ class Lakehouse(StoreTables):
         if (has_rows or was_there) and not is_current(self._location.schema(name), contract):
             evolve(self.spark, contract, self.table(name), self._location.load(name))
         self._ensured.add(name)
+
+    def mark_deleted_rows(self, *names: str) -> None:
+        """Let tables have deletion vectors from now on, see `deletion_vectors`; their readers must know them."""
+        for name in names:
+            self.ensure(name)
+            enable_deletion_vectors(self.spark, self.table(name))
 
     def merge(self, name: str, rows: DataFrame | Staged, *, delete_keys: DataFrame | None = None) -> WriteResult:
         """Bring a keyed table to contain `rows`, in one commit or none.
@@ -136,7 +143,7 @@ class Lakehouse(StoreTables):
         if is_fresh or result.only_inserted:
             self._append(name, rows_changed)
         else:
-            self._merge_changes(contract, rows_changed, where)
+            self._merge_changes(contract, rows_changed, where, inserts=bool(result.inserted))
         return result
 
     def _driver_table(self, name: str) -> DriverTable | None:
@@ -202,9 +209,11 @@ class Lakehouse(StoreTables):
         self._location.save(writer, name)
         self._versions.pop(name, None)
 
-    def _merge_changes(self, contract: TableContract, changes: DataFrame, where: Mapping[str, str | date]) -> None:
+    def _merge_changes(
+        self, contract: TableContract, changes: DataFrame, where: Mapping[str, str | date], *, inserts: bool
+    ) -> None:
         with _view(self._stamped(changes, contract, OPERATION), contract.name) as view:
-            self.spark.sql(merge_statement(contract, self.table(contract.name), view, where))
+            self.spark.sql(merge_statement(contract, self.table(contract.name), view, where, inserts=inserts))
         self._versions.pop(contract.name, None)
 
     def replace_slice(self, name: str, rows: DataFrame | Staged, where: Mapping[str, str | date]) -> WriteResult:
@@ -290,6 +299,7 @@ class Lakehouse(StoreTables):
             with self._as_maintenance():
                 self.spark.sql(f"DELETE FROM {identifier} WHERE {condition}")
         compacted = self.spark.sql(f"OPTIMIZE {identifier}").select("metrics.numFilesRemoved").collect()[0][0]
+        purge_deleted(self.spark, identifier)
         self.spark.sql(f"VACUUM {identifier} RETAIN {retain_hours} HOURS")
         return {"rows_expired": num_expired, "files_compacted": int(compacted or 0)}
 

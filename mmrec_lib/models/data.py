@@ -182,6 +182,20 @@ def history_rows(weights: sparse.csr_matrix, exponent: float) -> sparse.csr_matr
     return sparse.csr_matrix((values, weights.indices, weights.indptr), shape=weights.shape)
 
 
+def picked_columns(matrix: sparse.csr_matrix, columns: npt.NDArray[np.int32], num_columns: int) -> sparse.csr_matrix:
+    """Some columns of a matrix, in their order; an index of scipy looks at every column, this at the entries alone.
+
+    Args:
+        matrix: [n, I].
+        columns: [I] ascending position that a column gets, or -1 for one that is left out.
+        num_columns: How many are picked.
+    """
+    at = columns[matrix.indices]
+    is_picked = at >= 0
+    indptr = np.concatenate([[0], np.cumsum(is_picked)])[matrix.indptr]
+    return sparse.csr_matrix((matrix.data[is_picked], at[is_picked], indptr), shape=(matrix.shape[0], num_columns))
+
+
 def sampled_rows(x_UW: sparse.csr_matrix, max_rows: int, seed: int) -> sparse.csr_matrix:
     """At most `max_rows` of the rows that are not empty, a seeded sample in their order; all rows where they are few.
 

@@ -55,6 +55,9 @@ class ScoringConfig(ListConfig):
         max_catalogue_items: Largest catalogue that the driver makes vectors of (4 bytes a dimension and item).
         only_affected: While model, catalogue, rules and settings are those of the published lists, score only users of
             whom something changed. False scores everyone in each run; the lists are the same.
+        deletion_vectors: Mark the rows of users who are scored again as deleted, instead of writing the files of
+            `user_topk` and `user_vector` again, which is most of what they cost in large stores. Readers of these
+            tables must know deletion vectors of Delta; a table that has had them keeps that requirement.
         search: `exact`, or an index of faiss for very large catalogues: `ivf` (inverted lists), `hnsw` (a graph) or
             `pq` (inverted lists of product-quantized vectors). Rules hold, and scores are exact all the same.
         approximate: Effort of an index, and the recall that it must reach.
@@ -66,6 +69,7 @@ class ScoringConfig(ListConfig):
     users_per_task: int = Field(default=20_000, ge=1)
     max_catalogue_items: int = Field(default=5_000_000, ge=1)
     only_affected: bool = True
+    deletion_vectors: bool = False
     search: Literal["exact", "ivf", "hnsw", "pq"] = "exact"
     approximate: ApproximateConfig = ApproximateConfig()
     checks: ChecksConfig = ChecksConfig()

@@ -166,7 +166,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
     )
     with lakehouse.many_rows((affected.num_scored + affected.kept.num_lists) * config.k):
         checked = check_before_publishing(lakehouse, new, config.checks)
-        writes = _writes_of_users(lakehouse, scored, affected, day, version)
+        writes = _writes_of_users(lakehouse, scored, affected, day, version, marks=config.deletion_vectors)
         if affected.replaced is None:
             writes.append(lambda: _write_items(lakehouse, catalogue, uri, scored, champion, config, day))
         side_by_side(writes)
@@ -234,9 +234,11 @@ def _catalogue(
 
 
 def _writes_of_users(
-    lakehouse: Lakehouse, scored: DataFrame, affected: Affected, day: date, version: str
+    lakehouse: Lakehouse, scored: DataFrame, affected: Affected, day: date, version: str, *, marks: bool
 ) -> list[Callable[[], object]]:
-    """Write lists and vectors: whole slices, or those of some users."""
+    """Write lists and vectors: whole slices, or those of some users, whose rows may be marked as deleted."""
+    if marks:
+        lakehouse.mark_deleted_rows("user_topk", "user_vector")
     lists = _topk_rows(scored).select(F.lit(day).alias("as_of_date"), "*", F.lit(version).alias("model_version"))
     vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector", "input_hash")
     of_day, of_version = {"as_of_date": day}, {"model_version": version}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from mmrec_lib.showing.user_tests import UserTests
 
 Flags = npt.NDArray[np.bool_]
 NO_GROUP = -1
+# One byte an item each.
+_REMEMBERED_STATES = 64
 
 _ARRAYS, _ABOUT, _NAMES = "showing.npz", "showing.json", "names-{}.arrow"
 
@@ -170,22 +173,24 @@ class ItemRules:
         if not self.tests.has_groups:
             return self
         states = np.unique(self.tests.states(Attributes(attributes)), axis=0)
-        found = [
-            allowed_items(
-                state,
-                self.tests,
-                self.exclusions,
-                self.market_items,
-                self.is_sold_everywhere,
-                self.least_age,
-                self.is_listed,
-            )
-            for state in states.tolist()
-        ]
+        found = [self._allowed_in(tuple(state)) for state in states.tolist()]
         codes = self.tests.codes(states)
         order = np.argsort(codes)
         groups = np.arange(len(states), dtype=np.int32)
         return replace(self, allowed=np.stack(found), state_codes=codes[order], state_groups=groups[order])
+
+    @cached_property
+    def _allowed_in(self) -> Callable[[tuple[int, ...]], Flags]:
+        """[I] items that users of a state may get; remembered, because a server meets the same few again and again."""
+        facts = (
+            self.tests,
+            self.exclusions,
+            self.market_items,
+            self.is_sold_everywhere,
+            self.least_age,
+            self.is_listed,
+        )
+        return lru_cache(maxsize=_REMEMBERED_STATES)(lambda state: allowed_items(state, *facts))
 
     def of_items(self, item_ids: pa.Array) -> ItemRules:
         """The same rules in the order of another catalogue; items that they do not know are not listed.

@@ -116,7 +116,7 @@ def _kept_out(items: Sequence[int], limits: UserLimits, hidden: sparse.csr_matri
 def _merged(
     indices: npt.NDArray[np.int32], scores: npt.NDArray[np.float32], pinned: npt.NDArray[np.int32], is_taken: Flags
 ) -> PinnedLists:
-    num_users, k = pinned.shape
+    num_users = len(pinned)
     # The others, in order, without gaps, and as many places more as a list may need.
     order = np.argsort((indices < 0) | is_taken, axis=1, kind="stable")
     others = np.take_along_axis(np.where(is_taken, -1, indices), order, axis=1)
@@ -130,12 +130,15 @@ def _merged(
     closed = np.argsort(merged < 0, axis=1, kind="stable")
     merged, value, is_free = (np.take_along_axis(array, closed, axis=1) for array in (merged, value, is_free))
     is_pinned = ~is_free
-    # From below, then from above.
-    for place in range(k - 2, -1, -1):
-        value[:, place] = np.where(
-            np.isnan(value[:, place]) & (merged[:, place + 1] >= 0), value[:, place + 1], value[:, place]
-        )
-    for place in range(1, k):
-        value[:, place] = np.where(np.isnan(value[:, place]), value[:, place - 1], value[:, place])
-    value = np.where(np.isnan(value), 0.0, value)
-    return PinnedLists(merged.astype(np.int32), value.astype(np.float32), is_pinned)
+    return PinnedLists(merged.astype(np.int32), _filled(value, merged >= 0).astype(np.float32), is_pinned)
+
+
+def _filled(value: npt.NDArray[np.floating], is_filled: Flags) -> npt.NDArray[np.floating]:
+    """Values with those of the next place below instead of NaN, else of the next above, else 0."""
+    k = value.shape[1]
+    places = np.arange(k)
+    below = np.where(is_filled & ~np.isnan(value), places, k)
+    below = np.minimum.accumulate(below[:, ::-1], axis=1)[:, ::-1]
+    value = np.where(np.isnan(value) & (below < k), np.take_along_axis(value, np.minimum(below, k - 1), axis=1), value)
+    above = np.maximum.accumulate(np.where(np.isnan(value), -1, places), axis=1)
+    return np.where(above < 0, 0.0, np.take_along_axis(value, np.maximum(above, 0), axis=1))

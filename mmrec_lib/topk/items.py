@@ -51,6 +51,11 @@ class PreparedItems:
         return int(self.vectors.shape[0])
 
     @cached_property
+    def are_all_listed(self) -> bool:
+        """True where every item may be listed."""
+        return bool(self.is_listed.all())
+
+    @cached_property
     def padded(self) -> NDArray[np.float32]:
         """The vectors for exact scores; the given ones where their length fits."""
         return pad_dimensions(self.vectors)
@@ -173,7 +178,8 @@ def checked_vectors(vectors: NDArray[np.float32], subject: str) -> tuple[NDArray
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         norms = np.sqrt(np.einsum("nd,nd->n", kept, kept)).astype(np.float64)
     # Squares of float32 fit float64, so there a length is finite exactly where all its numbers are.
-    for row in np.array_split(np.flatnonzero(~((norms > _SURE_NORM) & np.isfinite(norms))), _NUM_PARTS):
+    unsure = np.flatnonzero(~((norms > _SURE_NORM) & np.isfinite(norms)))
+    for row in np.array_split(unsure, _NUM_PARTS) if len(unsure) else ():
         norms[row] = np.sqrt(np.square(kept[row], dtype=np.float64).sum(axis=1))
     if not np.isfinite(norms).all():
         bad = int(np.flatnonzero(~np.isfinite(norms))[0])

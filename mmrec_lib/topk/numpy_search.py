@@ -5,15 +5,24 @@ A product in float32 screens the items; those that its rounding leaves in doubt 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from mmrec_lib.topk.items import NO_GROUP, PreparedItems, UserBatch
 from mmrec_lib.topk.scores import NO_KEY, exact_scores, lists_of_keys, order_keys, pad_dimensions
-from mmrec_lib.topk.selection import TopItems, empty_top
+from mmrec_lib.topk.selection import NO_ITEM, TopItems, empty_top
 
 USER_BLOCK = 1024
 ITEM_BLOCK = 8192
+# Share of the items, the longest, that are looked at first.
+_LONGEST_SHARE = 8
+# Longest items that are not longer than the others by so much decide for nobody.
+_LEAST_LENGTH_RATIO = 1.25
+# Lengths are rounded; see `checked_vectors`.
+_LENGTH_ERROR = 1e-4
 
 
 def search_with_numpy(
@@ -28,6 +37,70 @@ def search_with_numpy(
     return lists
 
 
+@dataclass(frozen=True)
+class _LongestItems:
+    """The longest items of a catalogue.
+
+    Attributes:
+        items: Them, in the order of the catalogue.
+        places: [num_longest] int32 their positions in the catalogue.
+        at: [num_items] int32 position of an item among them, or -1.
+        next_length: Length that no other item exceeds.
+    """
+
+    items: PreparedItems
+    places: NDArray[np.int32]
+    at: NDArray[np.int32]
+    next_length: float
+
+
+def search_longest(items: PreparedItems, users: UserBatch) -> TopItems | None:
+    """Lists of a few users from the longest items alone; None where another item may belong into one of them.
+
+    A score is at most the product of two lengths (Cauchy-Schwarz), so that a list whose last score is above that of all
+    shorter items is the list of the whole catalogue. For one user it is an eighth of a pass over the catalogue.
+    """
+    longest = items.cache.get(_LONGEST)
+    if longest is None:
+        longest = items.cache[_LONGEST] = _longest_items(items)
+    if not isinstance(longest, _LongestItems):
+        return None
+    seen = users.seen
+    if seen is not None:
+        owners, columns = np.repeat(np.arange(len(users)), np.diff(seen.indptr)), longest.at[seen.indices]
+        rows, columns = owners[columns >= 0], columns[columns >= 0]
+        indptr = np.searchsorted(rows, np.arange(len(users) + 1))
+        shape = (len(users), longest.items.num_items)
+        seen = sparse.csr_matrix((np.ones(len(rows), np.bool_), columns, indptr), shape=shape)
+    own = UserBatch(users.vectors, users.norms, seen, users.groups, users.k)
+    top = search_with_numpy(longest.items, own, item_block=longest.items.num_items)
+    bounds = users.norms * longest.next_length * (1 + _LENGTH_ERROR)
+    if not (top.scores[:, -1] > bounds).all():
+        return None
+    is_item = top.indices != NO_ITEM
+    return TopItems(np.where(is_item, longest.places[top.indices], NO_ITEM).astype(np.int32), top.scores)
+
+
+_LONGEST = "longest"
+
+
+def _longest_items(items: PreparedItems) -> _LongestItems | str:
+    """The longest items; a word where they are hardly longer than the others, or none."""
+    num_longest = items.num_items // _LONGEST_SHARE
+    lengths = np.sqrt(np.einsum("nd,nd->n", items.vectors, items.vectors, dtype=np.float64))
+    if not num_longest:
+        return "too few"
+    next_length = float(np.partition(lengths, -num_longest - 1)[-num_longest - 1])
+    if next_length * _LEAST_LENGTH_RATIO > items.largest_norm:
+        return "alike"
+    places = np.flatnonzero(lengths > next_length).astype(np.int32)
+    at = np.full(items.num_items, -1, dtype=np.int32)
+    at[places] = np.arange(len(places), dtype=np.int32)
+    allowed = None if items.allowed is None else items.allowed[:, places]
+    own = PreparedItems(items.vectors[places], items.is_listed[places], allowed, items.largest_norm)
+    return _LongestItems(own, places, at, next_length)
+
+
 def _search_block(items: PreparedItems, users: UserBatch, rows: slice, item_block: int) -> TopItems:
     vectors, groups, k = users.vectors[rows], users.groups[rows], users.k
     exact_users = pad_dimensions(vectors)
@@ -36,7 +109,8 @@ def _search_block(items: PreparedItems, users: UserBatch, rows: slice, item_bloc
     for first in range(0, items.num_items, item_block):
         last = min(first + item_block, items.num_items)
         scores = vectors @ items.vectors[first:last].T
-        scores[:, ~items.is_listed[first:last]] = -np.inf
+        if not items.are_all_listed:
+            scores[:, ~items.is_listed[first:last]] = -np.inf
         if items.allowed is not None and (groups != NO_GROUP).any():
             forbidden = ~items.allowed[groups, first:last] & (groups != NO_GROUP)[:, None]
             scores[forbidden] = -np.inf
@@ -67,7 +141,8 @@ def lowest_candidates(
     known = listed.astype(np.float64)
     if scores.shape[1] >= k:
         place = scores.shape[1] - k
-        known = np.maximum(known, np.partition(scores, place, axis=1)[:, place].astype(np.float64) - errors)
+        best = scores.max(axis=1) if k == 1 else np.partition(scores, place, axis=1)[:, place]
+        known = np.maximum(known, best.astype(np.float64) - errors)
     return np.nextafter((known - errors).astype(np.float32), np.float32(-np.inf))
 
 

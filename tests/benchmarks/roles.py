@@ -66,7 +66,9 @@ class RolePeaks:
         """Take in one sample."""
         sums = dict.fromkeys(ROLES, 0)
         for process in tree_of(root, processes):
-            role = role_of(process, root)
+            # One that has just ended has no command line any more.
+            known = self._seconds.get(process.pid)
+            role = known[0] if known is not None and not process.command else role_of(process, root)
             sums[role] += process.resident
             self._seconds[process.pid] = (role, process.seconds)
         self.peak_total = max(self.peak_total, sum(sums.values()))

@@ -1,20 +1,21 @@
 """The work of the scoring job on a batch of users against the kernel alone, in the same run.
 
-    python -m tests.benchmarks.scoring [--items 100000] [--users 4000] [--rounds 3] [--spark] [--again] [--out bench]
+    python -m tests.benchmarks.scoring [--items 100000] [--users 4000] [--rounds 3] [--spark] [--again [20000]]
 
 The batch goes the whole way: Arrow in, histories, vectors from two sources of low rank, seen items, exact top-k,
 explanations, Arrow out. Against it stands `search` of the same users' vectors among the same items. All of it on one
 core, in seconds of the processor; a ratio is the median over rounds. Figures with rules have 10 rules, five markets and
-a block list for each tenth user. The served model answers one user at a time. With `--spark`, also the job over
-partitions (read vectors, search, write Delta) against `ALSModel.recommendForAllUsers` of Spark ML on the same factors,
-20,000 users by 50,000 items, each once, in seconds of the clock. With `--again`, also the whole scoring of a store of
-20,000 users by 20,000 items: everyone, nobody, and the users of whom something changed, 1 % of all. What a run costs in
-which nobody changed is fixed. Writes `scoring.json`.
+a block list for each tenth user. The served model, loaded by MLflow, answers one user at a time. With `--spark`, also
+the job over partitions (read vectors, search, write Delta) against `ALSModel.recommendForAllUsers` of Spark ML on the
+same factors, 20,000 users by 50,000 items, each once, in seconds of the clock. With `--again`, also the whole scoring
+of a store of that many users by 20,000 items: everyone, nobody, and the users of whom something changed, 1 % of all.
+What a run costs in which nobody changed is fixed. Writes `scoring.json`.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import resource
@@ -40,7 +41,7 @@ from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.session import build_session
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import RankerSettings
-from mmrec_lib.models.ranker.pyfunc_file import recommend
+from mmrec_lib.models.ranker import pyfunc_file
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.sources.graph_filter import GraphFilter
 from mmrec_lib.models.sources.ials import Ials, IalsSettings
@@ -54,6 +55,7 @@ from mmrec_lib.scoring.users import score_batch
 from mmrec_lib.showing.build import build_rules
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.controls import CONTROLS_TYPE
+from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.topk.exact import search
 from mmrec_lib.topk.items import prepare_items
 from tests.champion import Champion
@@ -66,6 +68,7 @@ TARGETS = {
     "(again - nobody) / everyone": ("at most", 0.05),
 }
 DIM, RANK, K = 128, 64, 50
+_SERVED_USERS = 40
 MARKETS = ("at", "ch", "de", "es", "fr")
 STRINGS = pa.map_(pa.string(), pa.string())
 DAY = date(2026, 1, 1)
@@ -190,24 +193,48 @@ def measure_batches(num_items: int, num_users: int, rounds: int) -> dict[str, An
         "rules on / none": seconds["rules on"] / seconds["whole batch"],
         "whole batch / half of the users": seconds["whole batch"] / seconds["half of the users"],
     }
-    control = {"action": "mute", "target_kind": "category", "target": "c7"}
-    history, own = ranker.item_ids[:100:10].tolist(), {"market": MARKETS[0]}
-    one = pd.DataFrame({"item_ids": [history], "attributes": [own]})
-    controlled = one.assign(controls=[[control]])
-    rules = ruled.rules.of_items(pa.array(ranker.item_ids, pa.string()))
-    served = medians(
-        {
-            "plain": lambda: recommend(ranker, one, K),
-            "with rules": lambda: recommend(ranker, controlled, K, rules),
-        },
-        20,
-        time.perf_counter,
-    )
     return {
         "users_a_second": {name: num_users / value for name, value in seconds.items()},
         "ratios": ratios,
-        "served_user_ms": {name: 1_000 * value for name, value in served.items()},
+        "served_user_ms": measure_served(ranker, ruled.rules),
     }
+
+
+def measure_served(ranker: FittedRanker, rules: ItemRules) -> dict[str, float]:
+    """Milliseconds of one user of the model as MLflow loads it, each time another user: of the processor, medians."""
+    import mlflow
+
+    control = {"action": "mute", "target_kind": "category", "target": "c7"}
+    histories = np.random.default_rng(1).choice(ranker.item_ids, (_SERVED_USERS, 10))
+    asked: dict[str, Iterator[pd.DataFrame]] = {
+        name: itertools.cycle(
+            [
+                pd.DataFrame({"item_ids": [own.tolist()], "attributes": [{"market": MARKETS[n % 5]}]} | more)
+                for n, own in enumerate(histories)
+            ]
+        )
+        for name, more in {"plain": {}, "with rules": {}, "with rules and a mute": {"controls": [[control]]}}.items()
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        ranker.save(folder / "ranker")
+        rules.save(folder / "rules")
+        mlflow.pyfunc.save_model(
+            folder / "model",
+            python_model=pyfunc_file.__file__,
+            artifacts={"ranker": str(folder / "ranker")},
+            signature=pyfunc_file.signature(),
+            pip_requirements=["numpy"],
+        )
+        plain = mlflow.pyfunc.load_model(str(folder / "model"))
+        ruled = mlflow.pyfunc.load_model(str(folder / "model"), model_config={"rules": str(folder / "rules")})
+        sides = {
+            name: lambda model=plain if name == "plain" else ruled, users=users: model.predict(
+                next(users), params={"k": K}
+            )
+            for name, users in asked.items()
+        }
+        return {name: 1_000 * value for name, value in medians(sides, _SERVED_USERS, time.process_time).items()}
 
 
 def measure_job(num_users: int = 20_000, num_items: int = 50_000) -> dict[str, Any]:
@@ -277,7 +304,9 @@ def measure_job(num_users: int = 20_000, num_items: int = 50_000) -> dict[str, A
     return {"seconds": seconds, "ratios": {"ALS / our job": seconds["ALS"] / seconds["our job"]}, "common": min(same)}
 
 
-def measure_again(num_users: int = 20_000, num_items: int = 20_000, rounds: int = 3) -> dict[str, Any]:
+def measure_again(
+    num_users: int, *, deletion_vectors: bool, num_items: int = 20_000, rounds: int = 3
+) -> dict[str, Any]:
     """Scoring everyone, nobody, and 1 % of the users, whose histories changed."""
     rng = np.random.default_rng(0)
     ranker = ranker_of(num_items, rng)
@@ -312,7 +341,8 @@ def measure_again(num_users: int = 20_000, num_items: int = 20_000, rounds: int 
         put_users(np.arange(num_users))
 
         def score(*, only_affected: bool) -> float:
-            settings = ScoringSettings(ScoringConfig(only_affected=only_affected), ShowingConfig(), RerankingConfig())
+            config = ScoringConfig(only_affected=only_affected, deletion_vectors=deletion_vectors)
+            settings = ScoringSettings(config, ShowingConfig(), RerankingConfig())
             start = time.perf_counter()
             counts = score_all(lakehouse, champion, settings).counts
             took = time.perf_counter() - start
@@ -340,7 +370,8 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=4_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--spark", action="store_true")
-    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--again", type=int, nargs="?", const=20_000, metavar="USERS")
+    parser.add_argument("--deletion-vectors", action="store_true", help="with --again: scoring.deletion_vectors")
     parser.add_argument("--out", type=Path, default=PROJECT / "bench")
     arguments = parser.parse_args()
     with threadpoolctl.threadpool_limits(1):
@@ -351,7 +382,7 @@ def main() -> None:
         found["ratios"] |= job.pop("ratios")
         found["job"] = job
     if arguments.again:
-        again = measure_again()
+        again = measure_again(arguments.again, deletion_vectors=arguments.deletion_vectors, rounds=arguments.rounds)
         found["ratios"] |= again.pop("ratios")
         found["again"] = again
     for name, value in found["users_a_second"].items():

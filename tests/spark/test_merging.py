@@ -15,10 +15,13 @@ from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import DoubleType, MapType, StringType
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.contracts.table import Column, TableContract
 from mmrec_lib.errors import ContractError
 from mmrec_lib.lakehouse import merging
+from mmrec_lib.lakehouse.ddl import conform
 from mmrec_lib.lakehouse.driver_table import DriverTable
 from mmrec_lib.lakehouse.merging import DELETE, INSERT, OPERATION, UPDATE, Staged, WriteResult
 from mmrec_lib.lakehouse.session_settings import COMMITS, commits_in_driver, with_settings
@@ -241,3 +244,25 @@ def test_spark_reads_rows_and_changes_that_this_process_committed(
         counts = feed.load(table.folder).groupBy("_change_type").count().collect()
         kinds = {row["_change_type"]: row["count"] for row in counts}
         assert kinds == {"insert": 5, "update_preimage": 1, "update_postimage": 1, "delete": 1}
+
+
+def test_the_hash_of_a_row_knows_a_map_by_its_entries(spark: SparkSession) -> None:
+    contract = TableContract(
+        name="counted",
+        layer="silver",
+        comment="Maps.",
+        columns=(
+            Column("name", StringType(), "Key.", required=True),
+            Column("counts", MapType(StringType(), DoubleType()), "Numbers."),
+            Column("texts", MapType(StringType(), StringType()), "Texts."),
+        ),
+        key=("name",),
+    )
+    counts = ["map('a', 1D, 'b', 2D)", "map('b', 2D, 'a', 1D)", "map('a', null, 'b', 1D)", "map('a', 1D, 'b', null)"]
+    texts = ["map('a', null, 'b', 'c')", "map('a', 'b', 'c', null)", "map()", "null"]
+    columns = [(text, "null") for text in counts] + [("null", text) for text in texts]
+    values = ", ".join(f"('n', {of_counts}, {of_texts})" for of_counts, of_texts in columns)
+    rows = spark.sql(f"SELECT * FROM VALUES {values} AS t(name, counts, texts)")
+    hashes = [row["row_hash"] for row in conform(rows, contract).select("row_hash").collect()]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes[1:])) == len(columns) - 1

@@ -83,8 +83,8 @@ def test_the_page_has_an_example_for_every_reader() -> None:
         "_current",
         "table_changes",
     ]
-    told = [("duckdb" in e, "pyarrow.dataset" in e, "load_cdf" in e, "to_pandas(filters" in e) for e in PYTHON]
-    assert [each.index(True) for each in told] == [3, 1, 0, 2], "an example that no test below runs"
+    told = [[part in e for part in ("to_pandas(filters", ".dataset", "duckdb", "QueryBuilder", "_cdf")] for e in PYTHON]
+    assert [each.index(True) for each in told] == [0, 1, 2, 3, 4], "an example that no test below runs"
     assert examples((PROJECT / "README.md").read_text(encoding="utf-8"), "python") == [PYTHON[0]]
 
 
@@ -116,6 +116,12 @@ def test_duckdb_reads_all_lists(
     assert capsys.readouterr().out.strip() == str(list(LISTS.items()))
 
 
+def test_a_query_of_delta_rs_reads_all_lists(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run_python(PYTHON[3], published, monkeypatch)["found"]
+    counts = dict(zip(found["as_of_date"].to_pylist(), found["num_rows"].to_pylist(), strict=True))
+    assert counts == {DAY: sum(map(len, LISTS.values())), LATER: 2}
+
+
 def test_the_change_feed_of_spark_and_delta_rs_nets_to_the_rows(
     published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +130,7 @@ def test_the_change_feed_of_spark_and_delta_rs_nets_to_the_rows(
     expected |= {(LATER, "u0001", 1, "p100"), (LATER, "u0003", 1, "p017")}
     assert {(r["as_of_date"], r["user_id"], r["rank"], r["item_id"]) for r in rows} == expected
     assert {row["net"] for row in rows} == {1}
-    changes = run_python(PYTHON[3], published, monkeypatch)["changes"]
+    changes = run_python(PYTHON[4], published, monkeypatch)["changes"]
     assert changes.num_rows == len(expected)
 
 

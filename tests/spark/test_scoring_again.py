@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pyspark.sql import SparkSession
+from deltalake import DeltaTable, QueryBuilder
+from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.lakehouse.deletion_vectors import purge_deleted
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.reranking.config import RerankingConfig
@@ -243,6 +245,31 @@ def test_checks_look_at_all_lists_where_only_some_are_new(shop: Shop) -> None:
     assert shop.versions() == before
     result = shop.score(checks=ChecksConfig(max_changed_share=0.1))
     assert result.counts["users.scored"] == 1
+
+
+def newest_commit(shop: Shop, table: str) -> Row:
+    commits = shop.lakehouse.spark.sql(f"DESCRIBE HISTORY {table} LIMIT 1")
+    return commits.select("operation", "operationMetrics").collect()[0]
+
+
+def test_rows_of_users_are_marked_and_purged_where_deletion_vectors_are_asked_for(shop: Shop) -> None:
+    user = sorted(shop.histories)[1]
+    shop.histories[user] = shop.item_ids[5:8]
+    shop.put_users(user)
+    assert shop.score(deletion_vectors=True).counts["users.scored"] == 1
+    table = shop.lakehouse.table("user_topk")
+    newest = newest_commit(shop, table)
+    assert newest["operation"] == "MERGE"
+    assert int(newest["operationMetrics"]["numTargetDeletionVectorsAdded"]) > 0
+    assert newest["operationMetrics"]["numTargetRowsCopied"] == "0"
+    stored = QueryBuilder().register("t", DeltaTable(shop.lakehouse.location("user_topk") or ""))
+    read = stored.execute("SELECT count(*) AS num FROM t").read_all()
+    num_rows = shop.lakehouse.read("user_topk").count()
+    assert read["num"][0].as_py() == num_rows
+    shop.require_equal_to_a_full_run()
+    purge_deleted(shop.lakehouse.spark, table)
+    assert newest_commit(shop, table)["operation"] == "REORG"
+    assert shop.lakehouse.read("user_topk").count() == num_rows
 
 
 def test_a_catalogue_that_shrank_is_refused_before_anybody_is_scored(

@@ -22,12 +22,14 @@ from mmrec_lib.models.data import Doubles, Floats, row_product
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, fuse_scaled, relative_weights
 from mmrec_lib.models.sources.base import Source
 from mmrec_lib.topk.items import PreparedItems, check_users, prepare_items
-from mmrec_lib.topk.numpy_search import ITEM_BLOCK, USER_BLOCK, search_with_numpy
+from mmrec_lib.topk.numpy_search import ITEM_BLOCK, USER_BLOCK, search_longest, search_with_numpy
 from mmrec_lib.topk.selection import TopItems
 
 # Below it whole score rows cost less than a search, and lists stay what they were to the last bit.
 MIN_LOW_RANK_ITEMS = 20_000
 _LEAST_DEVIATION = 1e-12
+# So few are asked for again and again by a served model; for more, one long item decides too seldom for all of them.
+_FEW_USERS = 4
 
 
 Search = Callable[[PreparedItems, Floats, int, sparse.csr_matrix], TopItems]
@@ -37,6 +39,10 @@ Search = Callable[[PreparedItems, Floats, int, sparse.csr_matrix], TopItems]
 def plain_search(items: PreparedItems, users_NR: Floats, k: int, seen: sparse.csr_matrix) -> TopItems:
     """Search with numpy alone, which is all that a served model brings; the lists are those of `topk.exact.search`."""
     users = check_users(items, users_NR, k, seen, None)
+    if len(users) <= _FEW_USERS:
+        found = search_longest(items, users)
+        if found is not None:
+            return found
     # Few users take longer blocks of as many scores: for one, most of the time is what a block costs anyway.
     item_block = ITEM_BLOCK * max(1, USER_BLOCK // max(len(users), 1))
     return search_with_numpy(items, users, user_block=USER_BLOCK, item_block=item_block)

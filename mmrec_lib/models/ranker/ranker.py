@@ -21,7 +21,7 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings
-from mmrec_lib.models.data import Bools, Content, Floats, Histories, Ints, history_rows, row_blocks
+from mmrec_lib.models.data import Bools, Content, Floats, Histories, Ints, history_rows, picked_columns, row_blocks
 from mmrec_lib.models.heads.heads import Heads
 from mmrec_lib.models.ids import IdIndex
 from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers, explained_blocks
@@ -82,6 +82,11 @@ class FittedRanker:
     @cached_property
     def _warm_columns(self) -> Ints:
         return np.flatnonzero(self.warm)
+
+    @cached_property
+    def _column_of_item(self) -> npt.NDArray[np.int32]:
+        """[I] position of an item among those with interactions, or -1."""
+        return np.where(self.warm, np.cumsum(self.warm) - 1, -1).astype(np.int32)
 
     @cached_property
     def _projector(self) -> Projector:
@@ -264,7 +269,7 @@ class FittedRanker:
         picked = np.asarray(items, dtype=np.int64)
         vectors_NV, x_NW, dim = users.vectors, users.known, self.distilled.shape[1]
         is_cold = ~self.warm[picked]
-        column = np.maximum((np.cumsum(self.warm) - 1)[picked], 0)
+        column = np.maximum(self._column_of_item[picked].astype(np.int64), 0)
         is_seen = np.asarray(x_NW[np.repeat(np.arange(len(users)), picked.shape[1]), column.ravel()] != 0).reshape(
             picked.shape
         )
@@ -291,8 +296,7 @@ class FittedRanker:
         shares["content"] = np.where(is_cold, distilled + picked_NKV[:, :, -1], 0.0).astype(np.float32)
         shares["popularity"] = vectors_NV[:, dim, None] * picked_NKV[:, :, dim]
         shares["demographics"] = np.einsum("nv,nkv->nk", vectors_NV[:, dim + 1 : -1], picked_NKV[:, :, dim + 1 : -1])
-        score = np.einsum("nv,nkv->nk", vectors_NV, picked_NKV)
-        shares["residual"] = score - sum(shares.values())
+        shares["residual"] = np.einsum("nv,nkv->nk", vectors_NV, picked_NKV) - sum(shares.values())
         return {name: share.astype(np.float32) for name, share in shares.items()}
 
     def save(self, folder: Path) -> None:
@@ -383,12 +387,12 @@ class FittedRanker:
             )
 
     def _known(self, histories: Histories) -> sparse.csr_matrix:
-        return history_rows(histories.weights[:, self._warm_columns], self.settings.weight_exponent)
+        known = picked_columns(histories.weights, self._column_of_item, len(self._warm_columns))
+        return history_rows(known, self.settings.weight_exponent)
 
     @staticmethod
     def _has_history(x_NW: sparse.csr_matrix) -> Bools:
-        has: Bools = np.diff(x_NW.indptr) > 0
-        return has
+        return np.asarray(np.diff(x_NW.indptr) > 0)
 
 
 def _in_parts(entries: Ints, places: Ints) -> Iterator[tuple[Ints, Ints]]:

@@ -37,6 +37,13 @@ def test_peaks_are_of_sums_by_role_at_one_moment() -> None:
     assert peaks.cpu_seconds == {"driver": 5.0, "jvm": 7.0, "workers": 3.0, "others": 0}
 
 
+def test_what_a_process_took_stays_with_its_role_when_it_has_ended() -> None:
+    peaks, (*others, worker) = RolePeaks(), processes(80)
+    peaks.look(10, [*others, worker])
+    peaks.look(10, [*others, Process(worker.pid, worker.parent, "", 0, 6.0)])
+    assert peaks.cpu_seconds == {"driver": 5.0, "jvm": 7.0, "workers": 7.0, "others": 0}
+
+
 def test_processes_of_others_are_left_out() -> None:
     assert [process.pid for process in tree_of(10, processes(1))] == [10, 11, 12, 13]
 

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.models.data import Content, FitData, Interactions, histories_of_lists, history_rows, sampled_rows
+from mmrec_lib.models.data import (
+    Content,
+    FitData,
+    Interactions,
+    histories_of_lists,
+    history_rows,
+    picked_columns,
+    sampled_rows,
+)
 from mmrec_lib.models.ids import IdIndex
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(1, 9), st.integers(0, 99)), max_size=40)
@@ -86,6 +94,17 @@ def test_histories_of_lists_leave_out_what_the_catalogue_does_not_know() -> None
 def test_histories_of_lists_need_a_weight_an_item() -> None:
     with pytest.raises(ModelError, match="one weight an item"):
         histories_of_lists(IdIndex(["a"], "items"), [["a"]], [[1.0, 2.0]])
+
+
+@given(ROWS)
+def test_picked_columns_are_those_of_an_index(rows: list[tuple[int, int, int, int]]) -> None:
+    weights = build(rows).weights
+    picked = picked_columns(weights, np.array([-1, 0, 1, -1, 2, -1], np.int32), 3)
+    expected = weights[:, [1, 2, 4]]
+    assert picked.shape == expected.shape
+    np.testing.assert_array_equal(picked.indptr, expected.indptr)
+    np.testing.assert_array_equal(picked.indices, expected.indices)
+    np.testing.assert_array_equal(picked.data, expected.data)
 
 
 def test_history_rows_depend_on_their_row_alone_and_not_on_the_scale_of_weights() -> None:
