@@ -151,7 +151,7 @@ def choose(
         choice: Vectors; None goes by the order alone.
     """
     scored = [(candidate, None if choice is None else choice.score(candidate.facts)) for candidate in candidates]
-    for candidate, score in sorted(scored, key=lambda one: _place(*one, told)):
+    for candidate, score in sorted(scored, key=lambda one: _place(one[0], one[1], told)):
         grounding = bounds.grounding(candidate)
         if grounding == 1:
             told.update(_key(fact) for fact in candidate.facts)

@@ -121,7 +121,7 @@ def _grammar(language: str, kind: FactKind) -> tuple[frozenset[str], frozenset[t
         for before, word, after in _with_sides(words, language):
             if word in slot_of:
                 sides = ["…" if side in slot_of else side for side in (before, after)]
-                places.add((slot_of[word], *sides))  # type: ignore[arg-type]
+                places.add((slot_of[word], sides[0], sides[1]))
     return frozenset(known), frozenset(places)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather
+from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -123,11 +124,10 @@ class ItemTable:
         """Write into a folder that exists."""
         pyarrow.feather.write_feather(self._table, str(folder / FILE), compression="uncompressed")
 
-    def places(self, item_ids: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def places(self, item_ids: pa.Array) -> NDArray[np.int64]:
         """[n] rows of items; -1 for one that is gone."""
-        return (
-            pc.fill_null(pc.index_in(item_ids, value_set=self.ids), -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        )
+        found = pc.fill_null(pc.index_in(item_ids, value_set=self.ids), -1)
+        return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
 
     def facts(self, item_ids: Iterable[str]) -> dict[str, ItemFacts]:
         """Facts of some items by id; one that is gone is left out."""

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather
 from numpy.typing import NDArray
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.config import EmbeddingConfig
@@ -147,17 +148,15 @@ def load_vectors(
         embedding: Portions of work.
     """
     stored = lakehouse.read("item_embedding").where(made_by(spec) & F.col("field").isin(*_FIELDS))
-    of_items = np.zeros((len(items.ids), spec.dim), np.float32)
-    for batch in lakehouse.stream_arrow("text_vector", with_vectors(stored).select("item_id", "vector")):
-        places, vectors = items.places(batch["item_id"]), _matrix(batch["vector"], spec.dim)
-        np.add.at(of_items, places[places >= 0], _units(vectors)[places >= 0])
+    owners, of_items = _streamed(lakehouse, with_vectors(stored).select("item_id", "vector"))
     texts = lakehouse.spark.createDataFrame([(name, name) for name in names], "content_id string, text string")
     encoded = encode_table(texts, models.encoders[spec.id], models, TEXT_COLUMNS, embedding, len(names))
-    of_names = np.zeros((len(names), spec.dim), np.float32)
-    row_of = {name: row for row, name in enumerate(names)}
-    for batch in lakehouse.stream_arrow("name_vector", encoded.where(F.col("vector").isNotNull())):
-        of_names[[row_of[name] for name in batch["content_id"].to_pylist()]] = _matrix(batch["vector"], spec.dim)
-    return TextVectors(_units(of_items), row_of, _units(of_names))
+    told, of_names = _streamed(lakehouse, encoded.where(F.col("vector").isNotNull()).select("content_id", "vector"))
+    places = items.places(owners)
+    summed = np.zeros((len(items.ids), of_items.shape[1]), np.float32)
+    np.add.at(summed, places[places >= 0], _units(of_items)[places >= 0])
+    row_of = {name: row for row, name in enumerate(told.to_pylist())}
+    return TextVectors(_units(summed), row_of, _units(of_names))
 
 
 def alpha_of_validation(lakehouse: Lakehouse, items: ItemTable, vectors: TextVectors, max_users: int) -> float:
@@ -190,6 +189,15 @@ def alpha_of_validation(lakehouse: Lakehouse, items: ItemTable, vectors: TextVec
     return choose_alpha(*validation_pairs(pairs[pairs[:, 1] >= 0], vectors.items))
 
 
+def _streamed(lakehouse: Lakehouse, rows: DataFrame) -> tuple[pa.Array, NDArray[np.float32]]:
+    """First column, and the column `vector` as a matrix, in the order of the first; nothing has no dimensions."""
+    batches = list(lakehouse.stream_arrow("text_vector", rows))
+    if not sum(batch.num_rows for batch in batches):
+        return pa.array([], pa.string()), np.zeros((0, 0), np.float32)
+    table = pa.Table.from_batches(batches).sort_by(rows.columns[0])
+    return table[rows.columns[0]].combine_chunks(), _matrix(table["vector"].combine_chunks())
+
+
 def unit(vector: NDArray[np.float32]) -> Vector | None:
     """The vector at length 1; None for a zero."""
     length = float(np.linalg.norm(vector))
@@ -205,5 +213,6 @@ def _units(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
 
-def _matrix(vectors: pa.Array, dim: int) -> NDArray[np.float32]:
-    return vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim).astype(np.float32)
+def _matrix(vectors: pa.Array) -> NDArray[np.float32]:
+    flat = vectors.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat.reshape(len(vectors), -1), np.float32)
