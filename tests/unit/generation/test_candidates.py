@@ -10,7 +10,7 @@ import pytest
 from mmrec_lib.generation.candidates import Bounds, Candidate, Choice, choose, template_candidates
 from mmrec_lib.generation.facts import Fact
 from mmrec_lib.generation.names import NameRules
-from mmrec_lib.generation.nearness import DEFAULT_ALPHA, choose_alpha
+from mmrec_lib.generation.nearness import DEFAULT_ALPHA, choose_alpha, validation_pairs
 from mmrec_lib.generation.templates import LANGUAGES, FactKind
 
 HISTORY = Fact(FactKind.HISTORY, {"title": "Alien"}, "i1", is_item=True)
@@ -102,3 +102,28 @@ def test_alpha_is_the_weight_that_tells_held_out_items_from_others() -> None:
     assert choose_alpha(noise, signal, held_out, users) == 0.0
     assert choose_alpha(noise, noise, held_out, users) == DEFAULT_ALPHA
     assert choose_alpha(signal, noise, np.zeros(400, bool), users) == DEFAULT_ALPHA
+
+
+def test_pairs_of_validation_name_the_nearest_item_of_the_training_history() -> None:
+    items = np.zeros((30, 2), np.float32)
+    items[:28, 0], items[27, :] = 1, (0, 1)
+    items[0], items[1] = (0, 1), (1, 0)
+    nan = np.nan
+    rows = np.array(
+        [
+            [7, 0, 3.0, nan],  # of training
+            [7, 1, 1.0, nan],
+            [7, 27, nan, 1.0],  # held out, like item 0
+            [7, 29, nan, 1.0],  # held out, without a vector
+            [7, 1, 1.0, 1.0],  # in both: not held out
+            [8, 2, nan, 1.0],  # nobody of whom there is a history
+        ]
+    )
+    to_profile, to_item, held_out, users = validation_pairs(rows, items)
+    assert set(users) == {7}
+    assert held_out.sum() == 1 and len(held_out) > 10
+    # The history weighs (2, 3), its direction has the length of the root of 13.
+    assert to_item[held_out] == pytest.approx(1.0)
+    assert to_profile[held_out] == pytest.approx(3 / np.sqrt(13))
+    assert to_profile[~held_out] == pytest.approx(2 / np.sqrt(13))
+    assert [len(column) for column in validation_pairs(np.zeros((0, 4)), items)] == [0, 0, 0, 0]
