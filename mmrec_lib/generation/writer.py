@@ -45,8 +45,12 @@ class ModelWriter:
         source: Name of the directory and its revision.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, threads: int = 1) -> None:
         """Load a model of a directory in transformers format.
+
+        Args:
+            directory: The directory.
+            threads: Threads that it computes with.
 
         Raises:
             EncoderError: When it holds pickles only, brings code of its own, or cannot be read.
@@ -57,6 +61,7 @@ class ModelWriter:
         from mmrec_lib.encoders.weights.loading import load_model, load_tokenizer
 
         require_safe(directory)
+        torch.set_num_threads(threads)
         self._writes_on = not read_model_config(directory).get("is_encoder_decoder", False)
         factory = AutoModelForCausalLM if self._writes_on else AutoModelForSeq2SeqLM
         try:

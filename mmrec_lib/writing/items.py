@@ -20,7 +20,7 @@ from mmrec_lib.generation.facts import ItemFacts
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 # More of a title, or of the words of an image, is in no text.
-_MAX_CHARACTERS = 1_000
+_MAX_CHARACTERS = 400
 _MAX_ASPECTS = 3
 _PRAISE = 0.05
 FILE = "items.arrow"
@@ -69,7 +69,9 @@ def _opinions(lakehouse: Lakehouse, config: GenerationConfig) -> DataFrame:
     best = F.transform(F.slice(ordered, 1, _MAX_ASPECTS), lambda one: _struct(aspect=one["aspect"], num=one["num"]))
     aspects = enough.groupBy("item_id").agg(best.alias("aspects"))
     given = rows.where((F.col("rating_source") == "given") & F.col("rating").isNotNull())
-    ratings = given.groupBy("item_id").agg(F.avg("rating").alias("rating"), F.count("rating").alias("num_ratings"))
+    # Rounded, so that the order of addition writes no text again.
+    mean = F.round(F.avg("rating"), 6)
+    ratings = given.groupBy("item_id").agg(mean.alias("rating"), F.count("rating").alias("num_ratings"))
     return ratings.join(aspects, "item_id", "full")
 
 
@@ -131,8 +133,14 @@ class ItemTable:
 
     def facts(self, item_ids: Iterable[str]) -> dict[str, ItemFacts]:
         """Facts of some items by id; one that is gone is left out."""
-        places = self.places(pa.array(sorted(set(item_ids)), pa.string()))
-        return {row["item_id"]: _facts_of(row) for row in self._table.take(pa.array(places[places >= 0])).to_pylist()}
+        places = sorted(self.places_by_id(item_ids).values())
+        return {row["item_id"]: _facts_of(row) for row in self._table.take(pa.array(places, pa.int64())).to_pylist()}
+
+    def places_by_id(self, item_ids: Iterable[str]) -> dict[str, int]:
+        """Rows of some items by id; one that is gone is left out."""
+        wanted = sorted(set(item_ids))
+        places = self.places(pa.array(wanted, pa.string())).tolist()
+        return {item: place for item, place in zip(wanted, places, strict=True) if place >= 0}
 
     def undescribed(self) -> list[ItemFacts]:
         """Facts of the items that the store does not describe."""

@@ -165,7 +165,14 @@ def _task(lakehouse: Lakehouse, settings: WritingSettings, items: ItemTable, use
         source_version([Path(__file__).with_name("users.py")]),
     ]
     settings_hash = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-    return WritingTask(uri, config, settings.models.root, settings_hash, None if encoder is None else alpha)
+    return WritingTask(
+        uri,
+        config,
+        settings.models.root,
+        settings.models.threads or 1,
+        settings_hash,
+        None if encoder is None else alpha,
+    )
 
 
 def _names_of_users(users: DataFrame) -> set[str]:

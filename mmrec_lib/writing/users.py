@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ from mmrec_lib.generation.templates import language_of
 from mmrec_lib.generation.writer import ModelWriter, prompt_of
 from mmrec_lib.scoring.catalogue import on_local_disk
 from mmrec_lib.writing.items import ItemTable
-from mmrec_lib.writing.vectors import TextVectors
+from mmrec_lib.writing.vectors import TextVectors, UserNearness
 
 TEXTS = RECOMMENDATION_TEXT.input_schema
 """One row a user and item."""
@@ -64,6 +64,7 @@ class WritingTask:
         uri: Folder with the facts of items, and vectors if any.
         config: Settings of texts.
         models_root: Where the language model lies.
+        threads: Threads that it computes with.
         settings_hash: Hash of all that texts follow from besides the facts.
         alpha: Weight of the nearness to the history; None where the order of facts decides.
     """
@@ -71,6 +72,7 @@ class WritingTask:
     uri: str
     config: GenerationConfig
     models_root: str
+    threads: int
     settings_hash: str
     alpha: float | None = None
 
@@ -100,8 +102,8 @@ def _load(uri: str) -> tuple[ItemTable, TextVectors | None]:
 
 
 @lru_cache(maxsize=1)
-def _model(root: str, name: str) -> ModelWriter:
-    return ModelWriter(local_directory(root, name))
+def _model(root: str, name: str, threads: int) -> ModelWriter:
+    return ModelWriter(local_directory(root, name), threads)
 
 
 def write_batch(
@@ -110,16 +112,18 @@ def write_batch(
     """Texts of some users, see `write_partition`."""
     users = batch.to_pylist()
     known = items.facts(_items_of(users))
+    nearness = _nearness(users, items, vectors, task)
     rows: list[dict[str, Any]] = []
     chosen: list[ChosenText | None] = []
     for user in users:
         input_hash = _input_hash(user, known, task)
         if user["stored_hash"] != input_hash:
-            own = list(_texts_of(user, known, items, vectors, task))
+            near = None if nearness is None else nearness(user["history"] or ())
+            own = list(_texts_of(user, known, near, task))
             rows += [{**row, "input_hash": input_hash} for row, _ in own]
             chosen += [text for _, text in own]
     if task.config.model is not None:
-        chosen = _worded(rows, chosen, _model(task.models_root, task.config.model), task.config)
+        chosen = _worded(rows, chosen, _model(task.models_root, task.config.model, task.threads), task.config)
     for row, text in zip(rows, chosen, strict=True):
         if text is not None:
             row |= {
@@ -131,6 +135,18 @@ def write_batch(
                 "reason": None,
             }
     return pa.RecordBatch.from_pylist(rows, schema=_IN_ARROW)
+
+
+def _nearness(
+    users: list[dict[str, Any]], items: ItemTable, vectors: TextVectors | None, task: WritingTask
+) -> Callable[[Sequence[Mapping[str, Any]]], UserNearness] | None:
+    """Nearness to the history of each of some users; None where order decides."""
+    if vectors is None or task.alpha is None:
+        return None
+    known = items.places_by_id(
+        [*_items_of(users), *(entry["item_id"] for user in users for entry in user["history"] or ())]
+    )
+    return partial(vectors.of_user, places=known, alpha=task.alpha)
 
 
 def told_facts(facts: tuple[Fact, ...]) -> list[dict[str, Any]]:
@@ -161,8 +177,7 @@ def _input_hash(user: dict[str, Any], known: dict[str, ItemFacts], task: Writing
 def _texts_of(
     user: dict[str, Any],
     known: dict[str, ItemFacts],
-    items: ItemTable,
-    vectors: TextVectors | None,
+    near: UserNearness | None,
     task: WritingTask,
 ) -> Iterator[tuple[dict[str, Any], ChosenText | None]]:
     """A row without its text for each item of the list that is still there, and the text."""
@@ -170,7 +185,6 @@ def _texts_of(
     language = language_of(user["language"], config.language)
     bounds = Bounds(language, config.max_characters, rules.names)
     about = _user_facts(user)
-    near = None if vectors is None or task.alpha is None else vectors.of_user(user["history"] or (), items, task.alpha)
     told: Counter[tuple[str, ...]] = Counter()
     for entry in user["entries"]:
         item = known.get(entry["item_id"])

@@ -69,13 +69,18 @@ class TextVectors:
             np.load(folder / _NAME_VECTORS),
         )
 
-    def of_user(self, history: Sequence[Mapping[str, Any]], items: ItemTable, alpha: float) -> UserNearness:
-        """Nearness to a user's history, of entries `item_id` and `weight`."""
-        places = items.places(pa.array([entry["item_id"] for entry in history], pa.string()))
-        weights = np.array([entry["weight"] or 0.0 for entry in history], dtype=np.float32)
-        known = places >= 0
-        profile = unit(weights[known] @ self.items[places[known]]) if known.any() else None
-        return UserNearness(self, items, profile, alpha)
+    def of_user(self, history: Sequence[Mapping[str, Any]], places: Mapping[str, int], alpha: float) -> UserNearness:
+        """Nearness to a user's history.
+
+        Args:
+            history: Entries `item_id` and `weight`.
+            places: Rows of `items` by id, of all items that the user's texts may speak of and of the history.
+            alpha: Weight of the nearness to the history.
+        """
+        known = [(places[entry["item_id"]], entry["weight"] or 0.0) for entry in history if entry["item_id"] in places]
+        weights = np.array([weight for _, weight in known], np.float32)
+        profile = _unit(weights @ self.items[[place for place, _ in known]]) if known else None
+        return UserNearness(self, places, profile, alpha)
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,13 @@ class UserNearness:
 
     Attributes:
         vectors: Vectors.
-        items: Places of items.
+        places: Rows of items in the vectors, by id.
         profile: Direction of the history [d]; None without.
         alpha: Weight of the nearness to it.
     """
 
     vectors: TextVectors
-    items: ItemTable
+    places: Mapping[str, int]
     profile: Vector | None
     alpha: float
 
@@ -99,8 +104,8 @@ class UserNearness:
         return Choice(self._vector_of, self.profile, self._of_item(item_id), self.alpha)
 
     def _of_item(self, item_id: str) -> Vector | None:
-        place = int(self.items.places(pa.array([item_id]))[0])
-        return None if place < 0 else _or_none(self.vectors.items[place])
+        place = self.places.get(item_id)
+        return None if place is None else _or_none(self.vectors.items[place])
 
     def _vector_of(self, fact: Fact) -> Vector | None:
         if fact.about is None:
@@ -198,8 +203,7 @@ def _streamed(lakehouse: Lakehouse, rows: DataFrame) -> tuple[pa.Array, NDArray[
     return table[rows.columns[0]].combine_chunks(), _matrix(table["vector"].combine_chunks())
 
 
-def unit(vector: NDArray[np.float32]) -> Vector | None:
-    """The vector at length 1; None for a zero."""
+def _unit(vector: NDArray[np.float32]) -> Vector | None:
     length = float(np.linalg.norm(vector))
     return np.asarray(vector / length, np.float32) if length > 0 else None
 

@@ -76,7 +76,7 @@ def user(user_id: str, *entries: tuple[str, list[str]], **known: Any) -> dict[st
 
 def texts(users: Sequence[dict[str, Any]], catalogue: ItemTable | None = None, **config: Any) -> list[dict[str, Any]]:
     settings = GenerationConfig(num_ranks=3, **config)
-    task = WritingTask("", settings, "", "settings", config.get("alpha"))
+    task = WritingTask("", settings, "", 1, "settings", config.get("alpha"))
     batch = pa.RecordBatch.from_pylist(list(users), schema=USER)
     return write_batch(batch, catalogue or items(), config_vectors(config), task).to_pylist()
 
@@ -125,7 +125,7 @@ class Obeying:
 
 def test_a_title_is_data_and_never_an_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Obeying()
-    monkeypatch.setattr(writing, "_model", lambda root, name: model)
+    monkeypatch.setattr(writing, "_model", lambda root, name, threads: model)
     rows = texts(
         [user("u", ("b", ["c"])), user("v", ("c", ["a"])), user("w", ("d", []))], model="obeying", model_batch=1
     )
