@@ -48,7 +48,9 @@ def _clean(name: str, rules: NameRules) -> str | None:
     if _LEADS_AWAY.search(whole) or not rules.is_allowed(whole):
         return None
     told = safe_name(whole.translate(_QUOTES), rules.max_characters).strip(" ’")
-    return told if any(character.isalnum() for character in told) else None
+    # A single letter of an alphabet names nothing; one character of Chinese may.
+    letters = "".join(character for character in told if character.isalnum())
+    return told if len(letters) > 1 or (letters and not letters.isascii()) else None
 
 
 def _holds(text: str, phrases: Sequence[str]) -> bool:

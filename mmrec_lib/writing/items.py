@@ -63,7 +63,10 @@ def _opinions(lakehouse: Lakehouse, config: GenerationConfig) -> DataFrame:
     counted = mentions.groupBy("item_id", F.col("mention.aspect").alias("aspect")).agg(
         F.sum("mention.is_praise").alias("num"), F.count(F.lit(1)).alias("num_all")
     )
-    enough = counted.where((F.col("num") >= config.min_reviews) & (F.col("num") * 2 > F.col("num_all")))
+    # Aspects of two words are often no thing but a verb and what it speaks of ("description promises").
+    is_thing = ~F.col("aspect").contains(" ")
+    is_praised = (F.col("num") >= config.min_reviews) & (F.col("num") * 2 > F.col("num_all"))
+    enough = counted.where(is_thing & is_praised)
     # Most praised first, then by name.
     ordered = F.array_sort(F.collect_list(F.struct((-F.col("num")).alias("order"), "aspect", "num")))
     best = F.transform(F.slice(ordered, 1, _MAX_ASPECTS), lambda one: _struct(aspect=one["aspect"], num=one["num"]))

@@ -28,6 +28,7 @@ from mmrec_lib.generation.descriptions import describe
 from mmrec_lib.generation.reasons import NoTextReason
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.location import filesystem_of
 from mmrec_lib.source_version import source_version
 from mmrec_lib.writing.items import ItemTable, item_facts
 from mmrec_lib.writing.users import TEXTS, WritingTask, fact_rules, told_facts, write_partition
@@ -157,7 +158,9 @@ def _task(lakehouse: Lakehouse, settings: WritingSettings, items: ItemTable, use
             vectors.save(Path(scratch))
             if alpha is None:
                 alpha = alpha_of_validation(lakehouse, items, vectors, config.alpha_users)
-        pyarrow.fs.copy_files(scratch, uri)
+        files, folder = filesystem_of(uri)
+        files.create_dir(folder)
+        pyarrow.fs.copy_files(scratch, folder, destination_filesystem=files)
     told = [
         config.model_dump(mode="json", exclude={"num_ranks", "model_batch", "alpha_users", "describe_items"}),
         settings.revisions(),

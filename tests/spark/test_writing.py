@@ -59,7 +59,7 @@ def topk(user: str, rank: int, item: str, because: list[str] | None = None) -> d
 
 
 def review(number: int, item: str, polarity: float) -> tuple[dict[str, Any], dict[str, Any]]:
-    aspect = ("plot", "positive", polarity, "the plot")
+    aspects = [(name, "positive", polarity, "a clause") for name in ("plot", "plot promises")]
     opinion = {
         "review_id": f"r{number}",
         "encoder_id": "store",
@@ -67,7 +67,7 @@ def review(number: int, item: str, polarity: float) -> tuple[dict[str, Any], dic
         "sentiment": "positive",
         "rating": 4.0,
         "rating_source": "given",
-        "aspects": [aspect],
+        "aspects": aspects,
     }
     return {"review_id": f"r{number}", "item_id": item, "user_id": "u", "review_ts": NOW}, opinion
 
@@ -103,6 +103,7 @@ def test_texts_follow_lists_items_and_people(spark: SparkSession, tmp_path: Path
     }  # fmt: skip
     told = {(row["user_id"], row["item_id"]): row["text"] for row in store.rows("recommendation_text")}
     assert set(told) == {("u", "b"), ("u", "d"), ("v", "b"), ("w", "c")}
+    assert not any("promises" in text for text in told.values() if text), "no thing"
     assert "“Alien”" in told["u", "b"] and "4" in told["u", "b"] and "“plot”" in told["u", "b"]
     assert "« plot »" in told["v", "b"] and told["u", "d"] is None
     (described,) = store.rows("generated_description")

@@ -107,6 +107,8 @@ def test_a_description_tells_of_the_item_and_its_images() -> None:
         ("DAMNED", None),
         ("condamned", "condamned"),
         ("!!!", None),
+        ("t", None),
+        ("本", "本"),
         ("", None),
         (None, None),
     ],

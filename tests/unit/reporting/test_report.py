@@ -26,13 +26,12 @@ from mmrec_lib.reporting import (
     Recommendation,
     ReconciliationRow,
     ReportData,
-    ShownText,
     ShownUser,
     SpokenReview,
     render_report,
 )
 from mmrec_lib.reporting.ablation_view import ablation_view, second_stage_chart
-from mmrec_lib.reporting.data import SecondStageFigures, ShownList, WithoutHistoryItem
+from mmrec_lib.reporting.data import SecondStageFigures, ShownList, ShownText, WithoutHistoryItem
 from mmrec_lib.reporting.group_view import group_charts
 from mmrec_lib.reporting.metric_view import Cell, fit_views, shown_rows
 from mmrec_lib.reporting.report import report_html
