@@ -17,8 +17,9 @@ def make_writer(directory: Path, family: str) -> None:
     vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[END]", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    # Without a token for padding, as GPT-2 comes.
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]", eos_token="[END]").save_pretrained(directory)
+    # GPT-2 comes without a token for padding.
+    tokens = {"unk_token": "[UNK]", "eos_token": "[END]", **({"pad_token": "[PAD]"} if family == "t5" else {})}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens).save_pretrained(directory)
     size = len(vocabulary)
     if family == "gpt2":
         config = GPT2Config(
