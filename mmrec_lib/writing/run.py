@@ -147,7 +147,7 @@ def _users(lakehouse: Lakehouse, config: GenerationConfig, stored: DataFrame) ->
 
 
 def _task(lakehouse: Lakehouse, settings: WritingSettings, items: ItemTable, users: DataFrame) -> WritingTask:
-    """What workers need, written to a folder that they read."""
+    """The task of the workers; the facts and vectors that they read are written to a folder."""
     config, encoder, alpha = settings.generation, settings.encoder(), settings.generation.alpha
     uri = lakehouse.staging_path(f"texts-{uuid.uuid4().hex}")
     with tempfile.TemporaryDirectory() as scratch:
