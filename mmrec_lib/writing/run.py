@@ -112,7 +112,10 @@ def write_texts(lakehouse: Lakehouse, settings: WritingSettings) -> dict[str, in
     made = users.where(~F.col("is_gone")).mapInArrow(lambda batches: write_partition(batches, task), TEXTS)
     rows = lakehouse.stage("recommendation_text", made)
     gone = users.where("is_gone").select("user_id").unionByName(rows.select("user_id"))
-    lakehouse.merge("recommendation_text", Staged(rows), delete_keys=stored.join(gone, "user_id", "left_semi"))
+    # Of a list whose items are all gone there is no row.
+    without_item = stored.join(lakehouse.read("item"), "item_id", "left_anti")
+    replaced = stored.join(gone, "user_id", "left_semi").unionByName(without_item)
+    lakehouse.merge("recommendation_text", Staged(rows), delete_keys=replaced.select("user_id", "item_id").distinct())
     counts = _counts(users, rows)
     return {**counts, "descriptions": _describe_items(lakehouse, settings, items)}
 
@@ -187,21 +190,15 @@ def _names_of_users(users: DataFrame) -> set[str]:
 
 def _counts(users: DataFrame, rows: DataFrame) -> dict[str, int]:
     """Counts of `write_texts` but those of descriptions."""
-    kind = F.coalesce("reason", F.when(F.col("source") == TEMPLATE, F.lit("template")).otherwise(F.lit("model")))
-    found = {
-        row["kind"]: (int(row["num"]), int(row["num_users"]))
-        for row in rows.groupBy(kind.alias("kind"))
-        .agg(F.count(F.lit(1)).alias("num"), F.count(F.when(F.col("rank") == 1, 1)).alias("num_users"))
-        .collect()
+    worded = F.col("source") != TEMPLATE
+    asked = {
+        "texts": F.col("text").isNotNull(),
+        "model": F.col("text").isNotNull() & worded,
+        **{str(reason): F.col("reason") == reason for reason in NoTextReason},
     }
-    num = {name: found.get(name, (0, 0))[0] for name in ("template", "model", *NoTextReason)}
-    return {
-        "users": users.where("NOT is_gone").count(),
-        "written": sum(num_users for _, num_users in found.values()),
-        "texts": num["template"] + num["model"],
-        "model": num["model"],
-        **{str(reason): num[reason] for reason in NoTextReason},
-    }
+    counted = [F.count(F.when(condition, 1)).alias(name) for name, condition in asked.items()]
+    found = rows.agg(F.count_distinct("user_id").alias("written"), *counted).collect()[0].asDict()
+    return {"users": users.where("NOT is_gone").count(), **{name: int(number) for name, number in found.items()}}
 
 
 def _describe_items(lakehouse: Lakehouse, settings: WritingSettings, items: ItemTable) -> int:
