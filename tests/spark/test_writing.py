@@ -16,7 +16,6 @@ from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.generation.config import GenerationConfig
 from mmrec_lib.lakehouse.config import StoreConfig
-from mmrec_lib.lakehouse.job_tables import JobTables
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.writing.run import WritingSettings, write_texts
 
@@ -56,7 +55,7 @@ class Shop:
     def write(self, **config: Any) -> dict[str, int]:
         generation = GenerationConfig(**{"num_ranks": 2, **config})
         settings = WritingSettings(generation, "brand", ModelsConfig(), EmbeddingConfig())
-        return write_texts(JobTables(self.fresh(), JOB.name, reads=JOB.reads, writes=JOB.writes), settings)
+        return write_texts(self.fresh(), settings)
 
     def written(self, name: str) -> list[Any]:
         return self.fresh().read(name).orderBy(*CONTRACTS[name].key).collect()

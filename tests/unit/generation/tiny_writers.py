@@ -27,7 +27,7 @@ def make_writer(directory: Path, family: str) -> None:
         )
         GPT2LMHeadModel(config).save_pretrained(directory)
         return
-    T5ForConditionalGeneration(
+    model = T5ForConditionalGeneration(
         T5Config(
             vocab_size=size,
             d_model=16,
@@ -38,5 +38,10 @@ def make_writer(directory: Path, family: str) -> None:
             pad_token_id=0,
             eos_token_id=2,
             decoder_start_token_id=0,
+            tie_word_embeddings=False,
         )
-    ).save_pretrained(directory)
+    )
+    with torch.no_grad():
+        # Of the special tokens none wins against the words.
+        model.lm_head.weight[:3] = 0
+    model.save_pretrained(directory)
