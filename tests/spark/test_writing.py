@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.write_texts import JOB
@@ -88,6 +89,7 @@ def review(number: int, item: str, polarity: float) -> tuple[dict[str, Any], dic
     return {"review_id": f"r{number}", "item_id": item, "user_id": "u", "review_ts": NOW}, opinion
 
 
+@pytest.mark.slow
 def test_texts_follow_lists_items_and_people(spark: SparkSession, tmp_path: Path) -> None:
     item = {"available": True, "description": "A text."}
     profile = {"num_events": 0, "event_counts": {}, "history": [], "seen_item_ids": []}
