@@ -17,6 +17,7 @@ from pyspark.sql.types import (
 
 from mmrec_lib.contracts.bronze import VECTOR
 from mmrec_lib.contracts.table import Check, Column, TableContract
+from mmrec_lib.contracts.texts import TEXTS
 from mmrec_lib.search.reasons import EmptyReason
 
 _REASONS = ", ".join(EmptyReason)
@@ -360,4 +361,5 @@ GOLD = (
     QUERY_RESULT,
     QUERY_TOPK,
     SUPPORT_ANSWER,
+    *TEXTS,
 )

@@ -96,6 +96,29 @@ class ShownUser:
 
 
 @dataclass(frozen=True)
+class ShownText:
+    """A text that was written for a user about an item of the list, with the facts that it tells.
+
+    Attributes:
+        user_id: The user.
+        item_id: The item.
+        title: Title of the item; None without.
+        language: ISO 639-1 code.
+        told: The text.
+        facts: Kind of each fact, and its names and numbers.
+        source: `template`, or the model that worded it.
+    """
+
+    user_id: str
+    item_id: str
+    title: str | None
+    language: str
+    told: str
+    facts: Sequence[tuple[str, Sequence[str]]]
+    source: str
+
+
+@dataclass(frozen=True)
 class Neighbors:
     """An item and the items most like it, with their cosines, most similar first."""
 
@@ -225,6 +248,7 @@ class ReportData:
         neighbors: A few items to look at.
         lists: A few lists that are not made for one user.
         num_lists: Number of such lists by type.
+        texts: A sample of the texts that were written for people.
         metrics: By fit (fit1, fit2), as `evaluation.evaluate` returns them.
         ablation: Rows of the ranker without each of its parts, on validation.
         second_stage: Decision on the second stage; None where none was made.
@@ -247,6 +271,7 @@ class ReportData:
     neighbors: Sequence[Neighbors] = ()
     lists: Sequence[ShownList] = ()
     num_lists: Mapping[str, int] = field(default_factory=dict)
+    texts: Sequence[ShownText] = ()
     metrics: Mapping[str, Sequence[MetricRow]] = field(default_factory=dict)
     ablation: Sequence[MetricRow] = ()
     second_stage: SecondStageFigures | None = None

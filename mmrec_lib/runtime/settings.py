@@ -9,6 +9,7 @@ from mmrec_lib.embedding.word_model_config import WordModelConfig
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.features.config import FeaturesConfig
+from mmrec_lib.generation.config import GenerationConfig
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig, IngestConfig, ItemsConfig, MediaConfig
 from mmrec_lib.lakehouse.config import MaintenanceConfig, SparkConfig, StoreConfig
 from mmrec_lib.listing.config import ListsConfig
@@ -49,6 +50,7 @@ class Settings(Section):
     reranking: RerankingConfig = RerankingConfig()
     lists: ListsConfig = ListsConfig()
     search: SearchConfig = SearchConfig()
+    generation: GenerationConfig = GenerationConfig()
     export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()

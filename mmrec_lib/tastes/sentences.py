@@ -109,10 +109,10 @@ def _of_ratings(facts: TasteFacts) -> str | None:
 
 
 @lru_cache(maxsize=10_000)
-def safe_name(name: str) -> str:
+def safe_name(name: str, max_characters: int = _MAX_NAME) -> str:
     """A name of the source as it may stand in a sentence: one line, nothing hidden, no secrets, of bounded length."""
     told = " ".join(mask_secrets(page_text(name)).split())
-    return told if len(told) <= _MAX_NAME else told[: _MAX_NAME - 1].rstrip() + "…"
+    return told if len(told) <= max_characters else told[: max_characters - 1].rstrip() + "…"
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -31,7 +31,7 @@ from mmrec_lib.reporting import (
     render_report,
 )
 from mmrec_lib.reporting.ablation_view import ablation_view, second_stage_chart
-from mmrec_lib.reporting.data import SecondStageFigures, ShownList, WithoutHistoryItem
+from mmrec_lib.reporting.data import SecondStageFigures, ShownList, ShownText, WithoutHistoryItem
 from mmrec_lib.reporting.group_view import group_charts
 from mmrec_lib.reporting.metric_view import Cell, fit_views, shown_rows
 from mmrec_lib.reporting.report import report_html
@@ -148,6 +148,7 @@ def full_data() -> ReportData:
             ShownList("trending", [(red, 1.2, None)], audience="country=de"),
         ],
         num_lists={"continue_with": 1, "trending": 4},
+        texts=[ShownText("u1", "p2", "Shoe", "de", "Von „Acme“.", [("brand", ["Acme"])], "template")],
         metrics={"fit1": metric_rows(), "fit2": [*metric_rows(), *group_rows()]},
         ablation=ablation_rows(),
         second_stage=SecondStageFigures("second stage kept: nDCG@10 +0.0142", 0.0142, 0.0076, 0.0201, 0.02, 847),
@@ -179,6 +180,12 @@ def test_lists_of_items_and_audiences_stand_under_their_type() -> None:
     text = Page(report_html(full_data())).text
     assert text.index("Lists for everybody") < text.index("Continue with") < text.index("Trending")
     assert "share 0.50, 12" in text and "country=de" in text and "4 lists." in text
+
+
+def test_texts_for_people_stand_beside_their_facts() -> None:
+    text = Page(report_html(full_data())).text
+    assert "Words for people" in text and "Von „Acme“." in text and "brand: Acme" in text
+    assert "Words for people" not in Page(report_html(ReportData("S", "2025-10-01"))).text
 
 
 def test_what_is_missed_most_stands_first_and_is_marked() -> None:
@@ -349,6 +356,7 @@ def data_of(text: str, count: int) -> ReportData:
         seconds=dict.fromkeys(names, 1.0),
         encodes=[EncodeCount(name, text, text, 1, 1, text) for name in names],
         spoken=[SpokenReview(name, text, text) for name in names],
+        texts=[ShownText(text, text, text, "en", text, [(name, [text])], text) for name in names],
     )
 
 

@@ -1,0 +1,1 @@
+"""Words for people over tables: the job write_texts."""
