@@ -65,10 +65,11 @@ class ListedTable:
 
 @dataclass
 class _State:
-    """Metadata and files of a version, as actions of the log make them."""
+    """Metadata and files of a version, as actions of the log make them, and what its readers must know."""
 
     metadata: Mapping[str, Any] | None
     files: dict[str, Mapping[str, Any]]
+    reader_version: int = 1
 
     def apply(self, action: Mapping[str, Any]) -> None:
         """Change the state by one line of a commit."""
@@ -78,6 +79,8 @@ class _State:
             self.files[added["path"]] = added
         elif (removed := action.get("remove")) is not None:
             self.files.pop(removed["path"], None)
+        elif (protocol := action.get("protocol")) is not None:
+            self.reader_version = protocol.get("minReaderVersion", 1)
 
 
 def listed_table(table_folder: str) -> ListedTable | None:
@@ -139,12 +142,13 @@ def _checked(checksum: Mapping[str, Any], transaction: str | None) -> _State:
         raise ValueError("no list of files")
     if len(files) != checksum["numFiles"]:
         raise ValueError("not all files")
-    return _State(checksum["metadata"], {file["path"]: file for file in files})
+    protocol = checksum.get("protocol") or {}
+    return _State(checksum["metadata"], {file["path"]: file for file in files}, protocol.get("minReaderVersion", 1))
 
 
 def _listed(state: _State) -> ListedTable | None:
     files, metadata = list(state.files.values()), state.metadata
-    if metadata is None or len(files) > MOST_FILES:
+    if metadata is None or len(files) > MOST_FILES or state.reader_version > 1:
         return None
     if (metadata.get("configuration") or {}).get(_MAPPING) in _MAPPED or metadata["format"]["provider"] != "parquet":
         return None

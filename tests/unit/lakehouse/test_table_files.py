@@ -88,6 +88,7 @@ def test_rows_are_counted_where_every_file_tells(tmp_path: Path) -> None:
         {"allFiles": [{"path": "s3://elsewhere/part-0.parquet"}]},
         {"allFiles": [{"path": "day=c/%2e%2e/%2E%2E/other/part-0.parquet"}]},
         {"configuration": {"delta.columnMapping.mode": "name"}},
+        {"protocol": {"minReaderVersion": 3, "readerFeatures": ["deletionVectors"]}},
         {"metadata": None},
         {"txnId": "txn-of-a-commit-that-was-removed-by-hand"},
         {"txnId": None},
@@ -138,6 +139,9 @@ def test_a_table_without_a_checksum_is_read_from_its_first_commit(tmp_path: Path
         commit(tmp_path, number, {"add": {"path": f"{number}.parquet", "stats": '{"numRecords":2}'}})
     many = listed_table(str(tmp_path))
     assert many is not None and (len(many.files), many.num_rows) == (MOST_COMMITS - 1, 2 * MOST_COMMITS - 2)
+    commit(tmp_path, 2, {"protocol": {"minReaderVersion": 3}})
+    assert listed_table(str(tmp_path)) is None
+    commit(tmp_path, 2)
     mapped = {**metadata, "configuration": {"delta.columnMapping.mode": "name"}}
     commit(tmp_path, 1, {"metaData": mapped})
     assert listed_table(str(tmp_path)) is None
