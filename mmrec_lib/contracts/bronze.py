@@ -352,8 +352,8 @@ LANDING_FILE = TableContract(
 TOMBSTONE = TableContract(
     name="tombstone",
     layer="bronze",
-    comment="Deleted items, users, controls, queries, answers and labels, so that an older version arriving late does not "
-    "bring them back.",
+    comment="Deleted items, users, controls, queries, answers and labels, so that an older version arriving late does "
+    "not bring them back.",
     columns=(
         Column("record_kind", StringType(), "item, user, user_control, query, answer or label.", required=True),
         Column("record_id", StringType(), "Deleted key.", required=True),

@@ -16,6 +16,7 @@ from mmrec_lib.location import is_uri
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.publishing.exports import ExportConfig
+from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.config import ScoringConfig
@@ -49,6 +50,7 @@ class Settings(Section):
     reranking: RerankingConfig = RerankingConfig()
     lists: ListsConfig = ListsConfig()
     search: SearchConfig = SearchConfig()
+    recipe: RecipeConfig = RecipeConfig()
     export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()

@@ -24,9 +24,9 @@ def settle_latest(
 
     Of the records of a run the newest version wins, then file name and line. Against the store an older version is
     superseded; an equal one that arrives later replaces what is there. Of labels, two records of a run and one version
-    that say something else contradict each other: the last one counts, the others are refused. A deletion without a version deletes whatever
-    version came before it; the very version that was deleted does not come back. A record that the store has from the
-    same line of the same file counts as stored.
+    that say something else contradict each other: the last one counts, the others are refused. A deletion without a
+    version deletes whatever version came before it; the very version that was deleted does not come back. A record that
+    the store has from the same line of the same file counts as stored.
 
     Args:
         records: Parsed records.
