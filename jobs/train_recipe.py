@@ -40,7 +40,7 @@ def is_complete(context: Context, config: Config) -> bool:
 
 JOB = Job(
     name="train_recipe",
-    summary="trains a recipe on labels and judges with it: tagger, classifier, rating levels, text with image, from nothing",
+    summary="trains a recipe on labels, measures it and predicts with it",
     config=Config,
     reads=READS,
     writes=(*WRITES, "file:recipe"),

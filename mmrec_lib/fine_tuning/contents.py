@@ -80,7 +80,10 @@ def histories(events: DataFrame, titles: DataFrame, weights: Mapping[str, float]
 
 
 def with_user_texts(labels: DataFrame, histories_of_users: DataFrame, titles: DataFrame, num_items: int) -> DataFrame:
-    """Labels of pairs with the user's text as `document` and the item's as `other`; the item is not in the history."""
+    """Labels of pairs with the user's text as `document` and the item's as `other`.
+
+    The user's text is the label's own, such as answers to questions, else the history without the item.
+    """
     of_items = titles.where(F.col("owner_kind") == "item").select(
         F.col("owner_id").alias("item_id"), F.col("document").alias("other")
     )
@@ -89,7 +92,7 @@ def with_user_texts(labels: DataFrame, histories_of_users: DataFrame, titles: Da
     users = histories_of_users.withColumnRenamed("user_id", "owner_id")
     joined = labels.join(users, "owner_id", "left").join(of_items, "item_id", "left")
     text = F.array_join(words, _BETWEEN_ITEMS)
-    return joined.withColumn("document", F.when(F.length(text) > 0, text)).drop("history")
+    return joined.withColumn("document", F.coalesce("text", F.when(F.length(text) > 0, text))).drop("history")
 
 
 def first_images(lakehouse: Lakehouse) -> DataFrame:

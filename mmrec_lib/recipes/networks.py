@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrec_lib.recipes.examples import Example
+from mmrec_lib.recipes.frozen_layers import encoder_layers
 from mmrec_lib.text.well_formed import well_formed
 
 HIDDEN = 64
@@ -160,9 +161,8 @@ def train_last_layers(encoder: nn.Module, num_layers: int | None) -> None:
     if num_layers is None:
         return
     encoder.requires_grad_(False)
-    depth = int(getattr(encoder.config, "num_hidden_layers", 0))
-    stacks = [m for m in encoder.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
-    for layer in list(stacks[0])[depth - min(num_layers, depth) :] if stacks else ():
+    layers = encoder_layers(encoder)
+    for layer in list(layers)[max(len(layers) - num_layers, 0) :]:
         layer.requires_grad_(True)
 
 

@@ -16,6 +16,7 @@ from mmrec_lib.location import is_uri
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.publishing.exports import ExportConfig
+from mmrec_lib.recipes.adapt_config import AdaptationConfig
 from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.reranking.config import RerankingConfig
@@ -51,6 +52,7 @@ class Settings(Section):
     lists: ListsConfig = ListsConfig()
     search: SearchConfig = SearchConfig()
     recipe: RecipeConfig = RecipeConfig()
+    adaptation: AdaptationConfig = AdaptationConfig()
     export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()

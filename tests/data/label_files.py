@@ -70,7 +70,7 @@ def sentiment_labels(rng: np.random.Generator, reviews: list[Record]) -> Iterato
 
 
 def level_labels(rng: np.random.Generator, planted: Record) -> Iterator[Record]:
-    """Rating levels from 1 to 10 of pairs: how well an item's planted attributes meet a user's planted tastes."""
+    """Rating levels from 1 to 10 of pairs: how well an item's planted attributes meet what a user says they like."""
     users, items = sorted(planted["users"]), sorted(planted["items"])
     pairs = set[tuple[str, str]]()
     while len(pairs) < NUM_LEVELS:
@@ -84,7 +84,21 @@ def level_labels(rng: np.random.Generator, planted: Record) -> Iterator[Record]:
         liking = 4.5 * (of_item["class"] in of_user["classes"]) + 2.5 * (of_item["style"] in of_user["styles"])
         liking += 1.5 * (of_item["colour"] in of_user["colours"]) - 0.8 * abs(of_item["tier"] - of_user["tier"])
         level = int(np.clip(np.rint(2.0 + liking + rng.normal(0, 0.3)), 1, 10))
-        yield {"owner_kind": "user", "owner_id": user, "item_id": item, "label": str(level)}
+        yield {
+            "owner_kind": "user",
+            "owner_id": user,
+            "item_id": item,
+            "text": tastes_in_words(of_user),
+            "label": str(level),
+        }
+
+
+def tastes_in_words(of_user: Record) -> str:
+    """What a person would answer when asked what they like."""
+    kinds = ", ".join(CLASSES[kind].label.lower() for kind in of_user["classes"])
+    styles, colours = " or ".join(of_user["styles"]), ", ".join(of_user["colours"])
+    price = ("cheap", "not too dear", "fine and dear")[min(max(round(of_user["tier"]), 1), 3) - 1]
+    return f"I like {kinds}; {styles}; in {colours}; {price}"
 
 
 def teaser_labels(rng: np.random.Generator, items: dict[str, Record], store: Path) -> Iterator[Record]:
@@ -115,15 +129,19 @@ def _lightness(path: Path) -> float:
 def write_label_files(store: Path, planted: Record, seed: int = 15) -> dict[str, int]:
     """Write `labels/` of a store; returns the number of labels by file."""
     items = {item_id: record for item_id, record in current_items(store).items() if item_id in planted["items"]}
-    reviews = [row for path in sorted((store / "reviews").glob("2025-0*.jsonl")) for row in json_records(path)]
-    good = [row for row in reviews if _is_good(row)]
+    reviews: list[dict[str, Any]] = []
+    for path in sorted((store / "reviews").glob("2025-*")):
+        is_csv = path.suffix == ".csv"
+        words = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        reviews += csv.DictReader(words) if is_csv else json_records(path)
+    good = {str(row["review_id"]): row for row in reviews if _is_good(row)}
     rng = np.random.default_rng(seed)
     content = dict(
         zip(
             FILES,
             (
                 list(entity_labels(rng, items)),
-                list(sentiment_labels(rng, good)),
+                list(sentiment_labels(rng, list(good.values()))),
                 list(level_labels(rng, planted)),
                 list(teaser_labels(rng, items, store)),
             ),
@@ -145,12 +163,9 @@ def write_label_files(store: Path, planted: Record, seed: int = 15) -> dict[str,
 def _is_good(row: dict[str, Any]) -> bool:
     """Tell if a review is one that an ingest stores: broken ones have a dash in their id, or none."""
     review_id, rating = row.get("review_id"), row.get("rating")
+    has_stars = str(rating).removesuffix(".0") in ("1", "2", "3", "4", "5")
     return (
-        isinstance(review_id, str)
-        and "-" not in review_id
-        and isinstance(rating, int)
-        and 1 <= rating <= 5
-        and isinstance(row.get("text"), str)
+        isinstance(review_id, str) and "-" not in review_id and has_stars and bool(str(row.get("text") or "").strip())
     )
 
 
