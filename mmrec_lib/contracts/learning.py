@@ -144,4 +144,7 @@ ENCODER_ADAPTATION = TableContract(
     key=("encoder_id", "revision", "metric", "k"),
 )
 
+OUTSIDE_PIPELINE = ("text_entity", "recipe_prediction", "recipe_metric", "encoder_adaptation")
+"""Tables that only jobs outside of the pipeline write, so that no job of the pipeline may need them."""
+
 LEARNING = (LABEL, TEXT_ENTITY, RECIPE_PREDICTION, RECIPE_METRIC, ENCODER_ADAPTATION)
