@@ -109,7 +109,7 @@ RECIPE_METRIC = TableContract(
             "metric",
             StringType(),
             "accuracy, macro_f1, precision, recall, f1, support, confusion (rows of this class judged as `predicted`), "
-            "loss, or mae (rating levels).",
+            "mae (rating levels); of an epoch loss, or score: what chooses the epoch (mean F1, or mae below zero).",
             required=True,
         ),
         Column("label", StringType(), "Class; empty for all.", required=True),

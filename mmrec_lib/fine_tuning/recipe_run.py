@@ -178,7 +178,7 @@ def metric_rows(report: Mapping[str, Any], config: RecipeConfig, revision: str) 
         for part, figures in report["figures"].items()
         for figure in figures
     ]
-    curves = (("train", "loss", "train_loss"), ("valid", "loss", "valid_loss"), ("valid", "macro_f1", "valid_score"))
+    curves = (("train", "loss", "train_loss"), ("valid", "loss", "valid_loss"), ("valid", "score", "valid_score"))
     rows += [
         (part, RECIPE, metric, "", "", epoch, value)
         for part, metric, name in curves

@@ -18,6 +18,7 @@ from mmrec_lib.recipes.frozen_layers import encoder_layers
 from mmrec_lib.text.well_formed import well_formed
 
 HIDDEN = 64
+_SHARPNESS = 10.0
 MOST_CHARACTERS_PER_TOKEN = 16
 Tensors = dict[str, Tensor]
 
@@ -55,19 +56,29 @@ class RecipeNetwork(Protocol):
 class EncoderNetwork(nn.Module):
     """A text encoder with a head: of the mean of its tokens, of each token, or of the mean beside an image's vector.
 
-    The head of text and image sees both through a layer of their own and mixes them in two more, so that what counts
-    may be their meeting and not only their sum.
+    The head of a pair compares each token of the second text with what it matches in the first: Parikh, Täckström, Das
+    and Uszkoreit, "A Decomposable Attention Model for Natural Language Inference" (2016). That of text and image sees
+    both through a layer of their own and mixes them in two more, so that what counts may be their meeting and not only
+    their sum.
     """
 
     image_mean: Tensor
     image_std: Tensor
 
     def __init__(
-        self, encoder: Any, tokenizer: Any, num_outputs: int, *, max_tokens: int, per_token: bool, image_dim: int = 0
+        self,
+        encoder: Any,
+        tokenizer: Any,
+        num_outputs: int,
+        *,
+        max_tokens: int,
+        per_token: bool = False,
+        is_pair: bool = False,
+        image_dim: int = 0,
     ) -> None:
         super().__init__()
         self.encoder: Any = encoder
-        self.per_token, self.image_dim = per_token, image_dim
+        self.per_token, self.is_pair, self.image_dim = per_token, is_pair, image_dim
         dim = int(encoder.config.hidden_size)
         if image_dim:
             self.of_text: nn.Module = nn.Linear(dim, HIDDEN)
@@ -77,6 +88,10 @@ class EncoderNetwork(nn.Module):
             )
             self.register_buffer("image_mean", torch.zeros(image_dim))
             self.register_buffer("image_std", torch.ones(image_dim))
+        elif is_pair:
+            self.compare = nn.Sequential(nn.Linear(3 * dim, HIDDEN), nn.ReLU())
+            self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(2 * HIDDEN, HIDDEN), nn.ReLU())
+            self.head.append(nn.Linear(HIDDEN, num_outputs))
         else:
             self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(dim, num_outputs))
         self.tokenizer, self._max_tokens = tokenizer, max_tokens
@@ -91,6 +106,9 @@ class EncoderNetwork(nn.Module):
         if self.per_token:
             logits: Tensor = self.head(hidden_BLD)
             return logits
+        if self.is_pair:
+            logits = self.head(self._compared(hidden_BLD, mask_BL, types_BL))
+            return logits
         weight_BL1 = mask_BL.unsqueeze(-1).to(hidden_BLD.dtype)
         mean_BD = (hidden_BLD * weight_BL1).sum(1) / weight_BL1.sum(1).clamp(min=1)
         if image_BV is not None:
@@ -98,6 +116,22 @@ class EncoderNetwork(nn.Module):
             mean_BD = torch.cat([self.of_text(mean_BD), self.of_image(scaled_BV)], dim=1)
         logits = self.head(mean_BD)
         return logits
+
+    def _compared(self, hidden_BLD: Tensor, mask_BL: Tensor, types_BL: Tensor) -> Tensor:
+        """Tokens of the second text beside what they match in the first, pooled by mean and maximum: `[B, 2 H]`."""
+        is_second_BL = mask_BL.bool() & (types_BL == 1)
+        # The first token stands for a first text that is empty.
+        is_first_BL = mask_BL.bool() & (types_BL == 0)
+        unit_BLD = nn.functional.normalize(hidden_BLD, dim=2)
+        cosine_BLL = _SHARPNESS * unit_BLD @ unit_BLD.transpose(1, 2)
+        attention_BLL = torch.softmax(cosine_BLL.masked_fill(~is_first_BL.unsqueeze(1), -1e4), dim=2)
+        match_BLD = attention_BLL @ unit_BLD
+        compared_BLH = self.compare(torch.cat([unit_BLD * match_BLD, unit_BLD - match_BLD, unit_BLD], dim=2))
+        weight_BL1 = is_second_BL.unsqueeze(2).to(compared_BLH.dtype)
+        # Outputs of ReLU are not negative, so what is left out is the least.
+        kept_BLH = compared_BLH * weight_BL1
+        mean_BH = kept_BLH.sum(1) / weight_BL1.sum(1).clamp(min=1)
+        return torch.cat([mean_BH, kept_BLH.amax(1)], dim=1)
 
     def learn_scale(self, rows: Sequence[Prepared]) -> None:
         """Centre and spread of the images of train, which later ones are scaled by."""

@@ -26,7 +26,7 @@ def plot_curves(curves: Curves, title: str, path: Path) -> None:
     losses.set_title(f"{title}: loss")
     losses.legend(frameon=False)
     scores.plot(epochs, curves.valid_score, marker="o", color="tab:green")
-    scores.set_title("validation, mean F1")
+    scores.set_title("validation, score")
     for axes in (losses, scores):
         axes.axvline(curves.best_epoch, color="grey", linestyle=":")
         axes.set_xlabel("epoch")

@@ -249,6 +249,7 @@ def _network(
         num_outputs,
         max_tokens=min(config.max_tokens, int(limit)),
         per_token=is_tagger,
+        is_pair=config.kind == "pair",
         image_dim=image_dim,
     )
 
@@ -318,7 +319,8 @@ def train_recipe(
     valid = _known(parts.valid, parts)
 
     def score(chances: list[npt.NDArray[np.float64]]) -> float:
-        return value_of(_figures(RECIPE, model, valid, model.judged(encoded["valid"].rows, chances)), "macro_f1")
+        figures = _figures(RECIPE, model, valid, model.judged(encoded["valid"].rows, chances))
+        return -value_of(figures, "mae") if model.has_levels else value_of(figures, "macro_f1")
 
     curves = trainer.fit(encoded["train"], encoded["valid"], score)
     figures, counts = {}, {}

@@ -160,6 +160,13 @@ def write_label_files(store: Path, planted: Record, seed: int = 15) -> dict[str,
     return {name: len(rows) for name, rows in content.items()}
 
 
+def expect_labels(expected: Record, num_labels: int) -> None:
+    """Add labels, all of them good, to the counts that an ingest must report."""
+    book = {"read": num_labels, "stored": num_labels, "superseded": 0, "duplicates": 0, "quarantined": 0}
+    expected["books"] = dict(sorted({**expected["books"], "label": book}.items()))
+    expected["tables"]["label"] = num_labels
+
+
 def _is_good(row: dict[str, Any]) -> bool:
     """Tell if a review is one that an ingest stores: broken ones have a dash in their id, or none."""
     review_id, rating = row.get("review_id"), row.get("rating")
