@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.operator import on_this_worker
+from mmrec_lib.embedding.operator import on_this_worker, portable
 from mmrec_lib.embedding.owner_text import joined_texts, read_owner_text
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.weights.directory import local_directory
@@ -73,7 +73,7 @@ def owner_predictions(
         owned = rows.join(first_images(lakehouse), ["owner_kind", "owner_id"])
         features = image_features(lakehouse, owned.select("image_id").distinct(), config, models)
         rows = owned.join(features, "image_id").select("owner_kind", "owner_id", "text", "image")
-    judge = _Judge(config, models, revision, table.input_schema)
+    judge = _Judge(config, portable(models), revision, table.input_schema)
     return rows.mapInArrow(judge, table.input_schema)
 
 

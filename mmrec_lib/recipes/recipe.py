@@ -326,7 +326,7 @@ def train_recipe(
     figures, counts = {}, {}
     usual = _usual(parts)
     for name in ("valid", "test"):
-        examples = _known(parts.part(name), parts)
+        examples = parts.part(name)
         figures[name] = _figures(RECIPE, model, examples, model.predict(examples, device))
         figures[name] += _figures(MAJORITY, model, examples, [usual] * len(examples))
         if config.needs_images:
@@ -348,7 +348,7 @@ def identity_of(parts: ExampleParts, config: RecipeConfig, revisions: dict[str, 
 
 
 def _known(examples: Sequence[Example], parts: ExampleParts) -> list[Example]:
-    """Examples whose class is in train; of a tagger all of them."""
+    """Examples whose class is in train, which alone have a loss; of a tagger all of them."""
     return [one for one in examples if one.label is None or one.label in parts.labels]
 
 
