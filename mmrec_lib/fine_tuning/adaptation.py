@@ -17,6 +17,8 @@ from mmrec_lib.embedding.owner_text import joined_texts, read_owner_text, review
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.runtime.hardware import on_this_machine
+from mmrec_lib.encoders.text.config import TextConfig
+from mmrec_lib.encoders.text.sentence_layout import sentence_layout
 from mmrec_lib.encoders.weights.directory import directory_revision, local_directory
 from mmrec_lib.errors import RecipeError
 from mmrec_lib.fine_tuning.contents import documents
@@ -60,6 +62,7 @@ def adapt_encoder(
             f"`{models.root}`. Set models.root."
         )
     base = models.chosen(config.encoder, "adaptation.encoder", ("text",))
+    assert isinstance(base, TextConfig)
     source = local_directory(models.root, base.directories()["directory"])
     target = Path(models.root, config.name)
     if source.resolve() == target.resolve():
@@ -72,7 +75,7 @@ def adapt_encoder(
     graph, texts = behaviour_graph(behaviour, pairs, config)
     local = on_this_machine(models, cores=torch.get_num_threads())
     torch.set_num_threads(max(local.threads, 1))
-    adapter = TextAdapter(source, config, local.device)
+    adapter = TextAdapter(source, config, sentence_layout(base, source), local.device)
     adapter.read(texts)
     items = range(len(behaviour.item_ids))
     before = recalls(behaviour, adapter.encode(items), "test", config.k)

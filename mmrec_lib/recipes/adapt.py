@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from mmrec_lib.encoders.text.sentence_head import pooled
+from mmrec_lib.encoders.text.sentence_layout import SentenceLayout
 from mmrec_lib.encoders.weights.directory import DESCRIPTION_FILE, require_safe
 from mmrec_lib.encoders.weights.loading import load_model, load_tokenizer
 from mmrec_lib.errors import EncoderError, RecipeError
@@ -57,15 +58,26 @@ class Adaptation:
 
 
 class TextAdapter:
-    """A text encoder that is trained: mean over its tokens, length 1."""
+    """A text encoder that is trained; its vectors have length 1."""
 
-    def __init__(self, directory: Path, config: AdaptationConfig, device: str = "cpu") -> None:
+    def __init__(self, directory: Path, config: AdaptationConfig, layout: SentenceLayout, device: str = "cpu") -> None:
         """Load the encoder and put adapters on it.
+
+        Args:
+            directory: The encoder as it is.
+            config: How it is trained.
+            layout: How its token vectors become one, and its prompt.
+            device: What is computed on.
 
         Raises:
             RecipeError: When the directory is unsafe or holds no text model, or has nothing to adapt.
         """
-        self._directory, self._config, self._device = directory, config, device
+        self._directory, self._config, self._layout, self._device = directory, config, layout, device
+        if layout.dense:
+            raise RecipeError(
+                f"Encoder `{config.encoder}` cannot be adapted: one without layers behind its pooling is needed, got "
+                f"{len(layout.dense)} of them."
+            )
         torch.manual_seed(config.seed)
         try:
             require_safe(directory)
@@ -99,7 +111,7 @@ class TextAdapter:
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts, cut at `max_tokens`."""
         most = self._config.max_tokens
-        cut = [well_formed(text[: most * _CHARACTERS_PER_TOKEN]) for text in texts]
+        cut = [self._layout.prompt + well_formed(text[: most * _CHARACTERS_PER_TOKEN]) for text in texts]
         ids: list[list[int]] = self._tokenizer(cut, truncation=True, max_length=most)["input_ids"]
         return [one or [self._pad_id] for one in ids]
 
@@ -120,7 +132,7 @@ class TextAdapter:
         ids_BL, mask_BL = self._padded(numbers)
         with self._frozen.entered(numbers, ids_BL.shape[1]) if self._is_kept and self._frozen else nullcontext():
             hidden_BLD = self._forward(ids_BL, mask_BL)
-        return nn.functional.normalize(pooled(hidden_BLD, mask_BL, "mean"), dim=1)
+        return nn.functional.normalize(pooled(hidden_BLD, mask_BL, self._layout.pooling), dim=1)
 
     def encode(self, numbers: Sequence[int]) -> Floats:
         """Vectors of texts without training: `[num_texts, D]`."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
+from mmrec_lib.encoders.text.sentence_layout import SentenceLayout
 from mmrec_lib.encoders.weights.directory import directory_revision
 from mmrec_lib.errors import RecipeError
 from mmrec_lib.recipes.adapt import TextAdapter
@@ -28,6 +29,10 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory.mkdir()
     make_text_model(directory)
     return directory
+
+
+def adapter_of(directory: Path, **changes: object) -> TextAdapter:
+    return TextAdapter(directory, AdaptationConfig.model_validate({**FAST, **changes}), SentenceLayout())
 
 
 def planted(num_items: int = 240, num_users: int = 120) -> Behaviour:
@@ -99,7 +104,7 @@ def test_the_adapted_encoder_finds_more_of_items_it_has_not_seen(
 ) -> None:
     config = AdaptationConfig.model_validate({**FAST, "trained_layers": trained_layers, "max_epochs": 5})
     behaviour = planted()
-    adapter = TextAdapter(encoder, config)
+    adapter = TextAdapter(encoder, config, SentenceLayout())
     adapter.read(behaviour.texts)
     items = range(len(behaviour.texts))
     before = recalls(behaviour, adapter.encode(items), "test", 10)
@@ -129,7 +134,9 @@ def test_the_same_seed_gives_the_same_encoder(encoder: Path) -> None:
     behaviour = planted(80, 40)
     found = []
     for _ in range(2):
-        adapter = TextAdapter(encoder, AdaptationConfig.model_validate({**FAST, "max_epochs": 1, "trained_layers": 1}))
+        adapter = TextAdapter(
+            encoder, AdaptationConfig.model_validate({**FAST, "max_epochs": 1, "trained_layers": 1}), SentenceLayout()
+        )
         adapter.read(behaviour.texts)
         adapter.fit(co_visits(behaviour, 20, 1.0), iter([0.0, 1.0]).__next__)
         found.append(adapter.encode(range(20)))
@@ -138,7 +145,9 @@ def test_the_same_seed_gives_the_same_encoder(encoder: Path) -> None:
 
 def test_an_encoder_that_got_no_better_ends_as_it_was(encoder: Path) -> None:
     behaviour = planted(80, 40)
-    adapter = TextAdapter(encoder, AdaptationConfig.model_validate({**FAST, "max_epochs": 3, "patience": 1}))
+    adapter = TextAdapter(
+        encoder, AdaptationConfig.model_validate({**FAST, "max_epochs": 3, "patience": 1}), SentenceLayout()
+    )
     adapter.read(behaviour.texts)
     before = adapter.encode(range(20))
     course = adapter.fit(co_visits(behaviour, 20, 1.0), iter([1.0, 0.5]).__next__)
@@ -147,7 +156,7 @@ def test_an_encoder_that_got_no_better_ends_as_it_was(encoder: Path) -> None:
 
 
 def test_too_little_behaviour_and_unsafe_directories_are_refused(encoder: Path, tmp_path: Path) -> None:
-    adapter = TextAdapter(encoder, AdaptationConfig.model_validate(FAST))
+    adapter = adapter_of(encoder)
     few = make_behaviour({"a": "red", "b": "blue"}, [("u", "a"), ("u", "b")], 1e-9, 1e-9)
     adapter.read(few.texts)
     with pytest.raises(RecipeError, match="at least 16 texts with a neighbour are needed"):
@@ -155,4 +164,4 @@ def test_too_little_behaviour_and_unsafe_directories_are_refused(encoder: Path, 
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(RecipeError, match="pickles"):
-        TextAdapter(tmp_path, AdaptationConfig.model_validate(FAST))
+        adapter_of(tmp_path)

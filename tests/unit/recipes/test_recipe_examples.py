@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmrec_lib.config import load_config
 from mmrec_lib.errors import RecipeError
 from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.recipes.evaluate import MAJORITY, class_figures, majority, mean_level_error, span_figures
 from mmrec_lib.recipes.examples import Example, TextSpan, divide_examples, label_names
 from mmrec_lib.recipes.iob import spans_of, tags_of
+from mmrec_lib.runtime.settings import Settings
+from tests.conftest import PROJECT
 
 CLASSES = RecipeConfig(min_examples=10)
 SPANS = RecipeConfig(kind="tagger", min_examples=10)
@@ -19,6 +24,14 @@ SPANS = RecipeConfig(kind="tagger", min_examples=10)
 
 def examples(num: int = 40) -> list[Example]:
     return [Example(f"l{n}", f"text {n}", label="good" if n % 2 else "bad") for n in range(num)]
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "conf" / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_each_recipe_of_the_sample_store_is_a_configuration_with_labels(path: Path) -> None:
+    config = load_config(Settings, PROJECT / "conf", "local", [str(path)], []).recipe
+    assert config.name == path.stem
+    labels = PROJECT / "tests" / "data" / "store" / "labels"
+    assert config.task in {file.stem for file in labels.iterdir()}
 
 
 def test_equal_labels_are_divided_the_same_way_whatever_comes_beside_them() -> None:
@@ -103,8 +116,8 @@ def test_figures_of_classes_are_those_counted_by_hand() -> None:
     figures = class_figures("m", ["a", "a", "a", "b"], ["a", "a", "b", "b"], ["a", "b", "c"])
     value = {(f.metric, f.label, f.predicted): f.value for f in figures}
     assert value["accuracy", "", ""] == 0.75
-    assert (value["precision", "a", ""], value["recall", "a", ""]) == (1.0, pytest.approx(2 / 3))
-    assert (value["precision", "b", ""], value["recall", "b", ""]) == (0.5, 1.0)
+    assert [value[metric, "a", ""] for metric in ("precision", "recall")] == pytest.approx([1.0, 2 / 3])
+    assert [value[metric, "b", ""] for metric in ("precision", "recall")] == [0.5, 1.0]
     assert value["f1", "c", ""] == 0.0
     assert value["macro_f1", "", ""] == pytest.approx((0.8 + 2 / 3) / 2), "a class that is never right has no say"
     assert {key[1:]: n for key, n in value.items() if key[0] == "confusion"} == {
@@ -118,8 +131,8 @@ def test_a_span_counts_only_as_a_whole() -> None:
     right = [[TextSpan(0, 3, "a"), TextSpan(4, 7, "b")], [TextSpan(0, 2, "a")]]
     predicted = [[TextSpan(0, 3, "a"), TextSpan(4, 6, "b")], []]
     value = {(f.metric, f.label): f.value for f in span_figures("m", right, predicted, ["a", "b"])}
-    assert (value["precision", ""], value["recall", ""]) == (0.5, pytest.approx(1 / 3))
-    assert (value["f1", "a"], value["f1", "b"]) == (pytest.approx(2 / 3), 0.0)
+    assert [value["precision", ""], value["recall", ""]] == pytest.approx([0.5, 1 / 3])
+    assert [value["f1", "a"], value["f1", "b"]] == pytest.approx([2 / 3, 0.0])
 
 
 def test_the_majority_is_the_first_by_name_of_equals_and_levels_have_an_error() -> None:
