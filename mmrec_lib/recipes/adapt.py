@@ -230,7 +230,7 @@ class TextAdapter:
         merge_adapters(self.model)
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "config.json").unlink(missing_ok=True)
-        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.model.state_dict().items()}
+        weights = {name: weight.detach().cpu().clone().contiguous() for name, weight in self.model.state_dict().items()}
         save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
         for file in sorted(self._directory.rglob("*"), key=lambda path: path.name == "config.json"):
             place = file.relative_to(self._directory)

@@ -175,7 +175,9 @@ class RecipeModel:
             else:
                 self.network.encoder.config.save_pretrained(made)
                 self.network.tokenizer.save_pretrained(made)
-            weights = {name: weight.detach().cpu().contiguous() for name, weight in self.network.state_dict().items()}
+            weights = {
+                name: weight.detach().cpu().clone().contiguous() for name, weight in self.network.state_dict().items()
+            }
             save_file(weights, made / _WEIGHTS)
             directory.mkdir(parents=True, exist_ok=True)
             for old in [directory / DESCRIPTION, *directory.iterdir()]:

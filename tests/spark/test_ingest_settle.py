@@ -273,6 +273,7 @@ def test_labels_that_contradict_each_other_are_told_and_a_later_version_corrects
         return {"label_id": key, "label": name, **known, **place}
 
     rows = [label(1, "a"), label(2, "b"), label(3, "b"), label(4, "a", key="l2"), label(5, "b", 2, key="l2")]
+    rows += [label(6, "a", key="l3"), {**label(7, "a", key="l3"), "label": None, "_deleted": True}]
     settled = settle_latest(frame(spark, "label", rows), None, "label")
     assert by_place(settled, "_status", "_write", "_reason", "_record_id") == {
         ("a", 1): ("quarantined", False, "conflicting_redelivery", "l1"),
@@ -280,4 +281,6 @@ def test_labels_that_contradict_each_other_are_told_and_a_later_version_corrects
         ("a", 3): ("stored", True, None, None),
         ("a", 4): ("superseded", False, None, None),
         ("a", 5): ("stored", True, None, None),
+        ("a", 6): ("superseded", False, None, None),
+        ("a", 7): ("stored", True, None, None),
     }

@@ -93,7 +93,8 @@ def settle_latest(
     told = {}
     if kind in CONTRADICTABLE_KINDS:
         best_version = F.first("updated_at").over(best_first)
-        is_contradicted = ~is_bad & ~is_winner & ~repeats_winner & (F.col("updated_at") == best_version)
+        is_rival = ~is_bad & ~is_winner & ~repeats_winner & ~deleted & ~F.col("_best_deleted")
+        is_contradicted = is_rival & (F.col("updated_at") == best_version)
         status = F.when(is_contradicted, QUARANTINED).otherwise(status)
         told = {
             "_reason": F.when(is_contradicted, str(Reason.CONFLICTING_REDELIVERY)),
