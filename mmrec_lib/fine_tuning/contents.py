@@ -102,7 +102,7 @@ def first_images(lakehouse: Lakehouse) -> DataFrame:
 
 
 def image_features(lakehouse: Lakehouse, image_ids: DataFrame, config: RecipeConfig, models: ModelsConfig) -> DataFrame:
-    """What a recipe reads of images: vectors of its image encoder, or pixels.
+    """Contents of images as a recipe reads them: vectors of its image encoder, or pixels.
 
     Args:
         lakehouse: Tables.

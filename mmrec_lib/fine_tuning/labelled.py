@@ -52,7 +52,7 @@ class Labelled:
 
     @property
     def bring_texts(self) -> bool:
-        """Whether any label has a text of its own."""
+        """True when any label has a text of its own."""
         return any(text is not None for _, _, _, text in self.owners)
 
 

@@ -84,5 +84,5 @@ class RecipeConfig(Section):
 
     @property
     def needs_images(self) -> bool:
-        """Whether it reads images."""
+        """True when it reads images."""
         return self.kind == "text_image" or (self.kind == "from_nothing" and self.uses_images)

@@ -58,12 +58,12 @@ class Example:
 
     @property
     def content(self) -> tuple[str, str | None, str | None]:
-        """What a network sees: examples that share it cannot be told apart."""
+        """Content as a network sees it: examples that share it cannot be told apart."""
         return self.text, self.other, self.image_id
 
     @property
     def answer(self) -> str | tuple[TextSpan, ...] | None:
-        """What is to be learned."""
+        """The answer that is to be learned."""
         return self.spans if self.label is None else self.label
 
 

@@ -100,12 +100,12 @@ class RecipeModel:
 
     @property
     def is_tagger(self) -> bool:
-        """Whether it finds parts of texts."""
+        """True when it finds parts of texts."""
         return self.config.kind == "tagger"
 
     @property
     def has_levels(self) -> bool:
-        """Whether its classes are rating levels, whole numbers in order."""
+        """True when its classes are rating levels, whole numbers in order."""
         return self.config.kind == "pair" and all(label.lstrip("-").isdecimal() for label in self.labels)
 
     @property

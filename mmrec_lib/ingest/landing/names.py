@@ -103,8 +103,10 @@ def folder_fields(path: str) -> dict[str, str | None]:
 def _task_of(path: str) -> str | None:
     """Task of a file of labels: `labels/topic.jsonl`, `labels/topic/1.csv` and `labels-topic.csv` are of topic."""
     parts = [part for part in plain_name(path).split("/") if "=" not in part]
-    name = parts[1] if len(parts) > 1 else parts[0].removeprefix("labels").lstrip("-_.")
-    return (name if len(parts) > 2 else PurePosixPath(name).stem) or None
+    if len(parts) > 2:
+        return parts[1]
+    name = PurePosixPath(parts[-1]).stem
+    return (name if len(parts) > 1 else name.removeprefix("labels").lstrip("-_.")) or None
 
 
 def is_hidden(path: str) -> bool:
