@@ -60,7 +60,7 @@ def make_behaviour(
 
 
 def co_visits(behaviour: Behaviour, num_neighbours: int, shrinkage: float) -> csr_array:
-    """Weights by which two items of train belong together: `[num_items, num_items]`, few entries a row, each row's sum 1.
+    """Weights by which two items of train belong together: `[num_items, num_items]`, few entries a row, sum 1 a row.
 
     Cosine of the users of both, those of few common users shrunk: Bell and Koren, "Improved Neighborhood-based
     Collaborative Filtering" (2007).
