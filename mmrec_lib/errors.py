@@ -67,6 +67,10 @@ class ModelError(MmrecError):
     """Raised when a ranker cannot be fitted, loaded or applied."""
 
 
+class RecipeError(MmrecError):
+    """Raised when a recipe cannot be trained on its labels, or a trained one is not what its config says."""
+
+
 class ShowingError(MmrecError):
     """Raised when rules of what may be shown are wrong, contradict each other or would remove too much."""
 

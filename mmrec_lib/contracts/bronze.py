@@ -20,7 +20,6 @@ from mmrec_lib.contracts.table import Check, Column, TableContract
 STRING_MAP = MapType(StringType(), StringType())
 STRINGS = ArrayType(StringType())
 VECTOR = ArrayType(FloatType())
-
 SOURCE = (
     Column("source_path", StringType(), "Landing file that delivered the row, relative to the landing folder."),
     Column("source_file_id", StringType(), "Identity of that delivery; see landing_file."),
@@ -292,7 +291,7 @@ QUARANTINE = TableContract(
         Column(
             "record_kind",
             StringType(),
-            "event, review, item, user, user_edge, user_control, query, answer, graph_edge, provided_text, "
+            "event, review, item, user, user_edge, user_control, query, answer, label, graph_edge, provided_text, "
             "provided_vector, media, file, or field (of a record that was stored without it).",
             required=True,
         ),
@@ -353,10 +352,10 @@ LANDING_FILE = TableContract(
 TOMBSTONE = TableContract(
     name="tombstone",
     layer="bronze",
-    comment="Deleted items, users, controls, queries and answers, so that an older version arriving late does not "
-    "bring them back.",
+    comment="Deleted items, users, controls, queries, answers and labels, so that an older version arriving late does "
+    "not bring them back.",
     columns=(
-        Column("record_kind", StringType(), "item, user, user_control, query or answer.", required=True),
+        Column("record_kind", StringType(), "item, user, user_control, query, answer or label.", required=True),
         Column("record_id", StringType(), "Deleted key.", required=True),
         Column("updated_at", TimestampType(), "Version of the deletion (UTC).", required=True),
         *SOURCE,

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib import __version__
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.contracts.learning import OUTSIDE_PIPELINE
 from mmrec_lib.embedding.extracted_text import TRANSCRIPT
 from mmrec_lib.embedding.owner_text import joined_texts
 from mmrec_lib.embedding.revisions import PROVIDED
@@ -45,8 +46,9 @@ from mmrec_lib.training.promote import DECISION_TAG
 
 FEEDBACK = ("job_run",)
 """Every run writes what it did into it; the report counts the runs before its own."""
-READS = (*(name for name in CONTRACTS if name not in FEEDBACK), "registry:champion")
-"""All tables, because the summary counts the rows of each."""
+_SHOWN = tuple(name for name in CONTRACTS if name not in OUTSIDE_PIPELINE)
+READS = (*(name for name in _SHOWN if name not in FEEDBACK), "registry:champion")
+"""All tables that the pipeline writes, because the summary counts the rows of each."""
 _PACKAGES = (
     ("delta-spark", "delta-spark"),
     ("torch", "torch"),
@@ -78,7 +80,7 @@ def collect_report(
         model = ModelInfo(champion.name, champion.version, CHAMPION, registry.params(champion), decision)
     version = champion.version if champion is not None else None
     snapshot = lakehouse.read("training_snapshot").where("is_current").select("as_of_date").collect()
-    tables = count_rows(lakehouse, CONTRACTS)
+    tables = count_rows(lakehouse, _SHOWN)
     runs = {job: ledger.last_good(job) for job in jobs}
     with few_threads() as pool:
         users = pool.submit(shown_users, lakehouse, config.num_users)

@@ -17,6 +17,8 @@ from mmrec_lib.location import is_uri
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.publishing.exports import ExportConfig
+from mmrec_lib.recipes.adapt_config import AdaptationConfig
+from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.config import ScoringConfig
@@ -51,6 +53,8 @@ class Settings(Section):
     lists: ListsConfig = ListsConfig()
     search: SearchConfig = SearchConfig()
     generation: GenerationConfig = GenerationConfig()
+    recipe: RecipeConfig = RecipeConfig()
+    adaptation: AdaptationConfig = AdaptationConfig()
     export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()

@@ -28,6 +28,7 @@ from tests.data.catalogue import (
     shrink,
 )
 from tests.data.deliveries import STORED, MediaReference, Record, expected_counts, write_json
+from tests.data.label_files import expect_labels, write_label_files
 from tests.data.media_faults import MEDIA_FAULTS
 from tests.data.opinions import make_reviews, make_spoken, speak
 from tests.data.people import Person, affinity_matrix, make_friends, make_people
@@ -275,8 +276,10 @@ def generate(photos: Path, out: Path, *, speech: bool, seed: int) -> Record:
     )
     if expected["tables"]["quarantine"] != NUM_FAULTS:
         raise SystemExit(f"the store must hold {NUM_FAULTS} broken records, planted {expected['tables']['quarantine']}")
+    planted = planted_attributes(world)
+    expect_labels(expected, sum(write_label_files(out, planted).values()))
     write_json(out.parent / "expected.json", expected)
-    write_json(out.parent / "planted.json", planted_attributes(world))
+    write_json(out.parent / "planted.json", planted)
     return expected
 
 

@@ -264,3 +264,23 @@ def test_different_contents_have_different_hashes(
     rows = frame(spark, "item", [item("i", 1, **left), item("i", 2, **right), item("i", 3, path="b", **left)])
     hashes = [row[0] for row in rows.select(content_hash("item")).collect()]
     assert hashes[0] != hashes[1] and hashes[0] == hashes[2]
+
+
+def test_labels_that_contradict_each_other_are_told_and_a_later_version_corrects(spark: SparkSession) -> None:
+    def label(line: int, name: str, version: int = 0, key: str = "l1") -> dict[str, Any]:
+        place = {"source_path": "a", "source_file_id": "a", "source_line": line}
+        known = {"task": "t", "owner_kind": "item", "owner_id": "i1", "_deleted": False, "updated_at": day(version)}
+        return {"label_id": key, "label": name, **known, **place}
+
+    rows = [label(1, "a"), label(2, "b"), label(3, "b"), label(4, "a", key="l2"), label(5, "b", 2, key="l2")]
+    rows += [label(6, "a", key="l3"), {**label(7, "a", key="l3"), "label": None, "_deleted": True}]
+    settled = settle_latest(frame(spark, "label", rows), None, "label")
+    assert by_place(settled, "_status", "_write", "_reason", "_record_id") == {
+        ("a", 1): ("quarantined", False, "conflicting_redelivery", "l1"),
+        ("a", 2): ("duplicate", False, None, None),
+        ("a", 3): ("stored", True, None, None),
+        ("a", 4): ("superseded", False, None, None),
+        ("a", 5): ("stored", True, None, None),
+        ("a", 6): ("superseded", False, None, None),
+        ("a", 7): ("stored", True, None, None),
+    }

@@ -207,7 +207,7 @@ def test_every_table_and_column_is_documented() -> None:
 def test_every_kind_of_record_has_an_example() -> None:
     kinds = {kind_of(path) for path, _, _ in EXAMPLES}
     assert kinds == {
-        *("event", "review", "item", "user", "user_edge", "user_control", "query", "answer", "provided_text"),
+        *("event", "review", "item", "user", "user_edge", "user_control", "query", "answer", "label", "provided_text"),
         "graph_edge",
     }
     assert "vectors/audio-vggish.parquet" in LANDING

@@ -18,6 +18,7 @@ import soundfile
 from PIL import Image
 
 from tests.data import increment
+from tests.data.label_files import write_label_files
 from tests.data.reading import current_items, images_of, json_records, usable_interactions
 from tests.data.recall_check import measure
 from tests.data.tiny import write_tiny_store
@@ -197,6 +198,19 @@ def test_the_tiny_store_is_the_same_for_the_same_seed_and_written_quickly(tmp_pa
     assert digests(tmp_path / "three") != digests(tmp_path / "one")
     for book in [*first["books"].values(), *other["books"].values()]:
         assert book["read"] == book["stored"] + book["superseded"] + book["duplicates"] + book["quarantined"]
+
+
+def test_labels_are_those_that_the_planted_truth_gives(tmp_path: Path) -> None:
+    for name in ("reviews", "images"):
+        (tmp_path / name).symlink_to(STORE / name)
+    for path in STORE.glob("items*.jsonl"):
+        (tmp_path / path.name).symlink_to(path)
+    numbers = write_label_files(tmp_path, PLANTED)
+    assert digests(tmp_path / "labels") == digests(STORE / "labels")
+    assert EXPECTED["tables"]["label"] == sum(numbers.values())
+    spans = json_records(STORE / "labels" / "product_parts.jsonl")
+    parts = {(s["label"], row["text"][s["start"] : s["end"]].lower()) for row in spans for s in row["spans"]}
+    assert {("brand", "alma"), ("colour", "jet-black"), ("product", "midi dress")} <= parts
 
 
 def test_store_bytes_are_kept_as_they_are_by_git() -> None:

@@ -16,6 +16,7 @@ SOURCES: tuple[tuple[str, str], ...] = (
     ("users", "user"),
     ("queries", "query"),
     ("answers", "answer"),
+    ("labels", "label"),
     ("transcripts", "provided_text"),
 )
 """Start of a file's first path component → kind of its records; the longest start wins."""
@@ -23,7 +24,7 @@ SOURCES: tuple[tuple[str, str], ...] = (
 MEDIA_FOLDERS = ("images", "audio", "video")
 MODALITIES = ("text", "image", "audio", "video")
 EXPECTED = (
-    "events*, reviews*, items*, users*, user_edges*, user_controls*, queries*, answers*, transcripts*, "
+    "events*, reviews*, items*, users*, user_edges*, user_controls*, queries*, answers*, labels*, transcripts*, "
     "vectors/*.parquet or graph*.tsv"
 )
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -88,15 +89,24 @@ def folder_fields(path: str) -> dict[str, str | None]:
     """Fields that `name=value` folders give to the records below them, as Spark and pandas write them.
 
     Both sides are URL-decoded; `__HIVE_DEFAULT_PARTITION__` and an empty value are null. Of two folders of one name the
-    inner one counts.
+    inner one counts. The name of a file of labels gives its records the task, such as `labels/topic.jsonl`.
     """
-    fields: dict[str, str | None] = {}
+    fields: dict[str, str | None] = {"task": _task_of(path)} if kind_of(path) == "label" else {}
     for folder in path.split("/")[:-1]:
         name, equals, value = folder.partition("=")
         if equals and name:
             text = unquote(value)
             fields[unquote(name)] = None if text in ("", NULL_PARTITION) else text
     return fields
+
+
+def _task_of(path: str) -> str | None:
+    """Task of a file of labels: `labels/topic.jsonl`, `labels/topic/1.csv` and `labels-topic.csv` are of topic."""
+    parts = [part for part in plain_name(path).split("/") if "=" not in part]
+    if len(parts) > 2:
+        return parts[1]
+    name = PurePosixPath(parts[-1]).stem
+    return (name if len(parts) > 1 else name.removeprefix("labels").lstrip("-_.")) or None
 
 
 def is_hidden(path: str) -> bool:

@@ -38,7 +38,9 @@ from mmrec_lib.ingest.records.vectors import parse_vectors
 
 SOURCE = ("source_path", "source_file_id", "source_line")
 IMMUTABLE_KINDS = ("event", "review")
-DELETABLE_KINDS = ("item", "user", "user_control", "query", "answer")
+DELETABLE_KINDS = ("item", "user", "user_control", "query", "answer", "label")
+CONTRADICTABLE_KINDS = ("label",)
+"""Kinds of which two records of one version that say something else are a fault of the data, not an update."""
 
 _NOTE = StructType(
     [
@@ -215,7 +217,7 @@ class _BatchBuilder:
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._schema = arrow_schema(parsed_schema(kind))
-        self._keep_raw = kind in IMMUTABLE_KINDS
+        self._keep_raw = kind in IMMUTABLE_KINDS or kind in CONTRADICTABLE_KINDS
         self._start()
 
     def _start(self) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmrec_lib.ingest.records.labels import LABEL_ID_FIELDS, read_label
 from mmrec_lib.ingest.records.reasons import Reason, RecordError
 from mmrec_lib.ingest.records.spellings import json_text, shown
-from mmrec_lib.ingest.records.values import Fields, Note, Rules, first_readable_id
+from mmrec_lib.ingest.records.values import SPLITS, Fields, Note, Rules, first_readable_id, user_key
 
 Columns = dict[str, Any]
 
 RATING_MIN, RATING_MAX = 1.0, 5.0
-SPLITS = ("train", "valid", "test")
 CONTROL_ACTIONS = ("block", "mute", "less", "boost")
 SOFT_ACTIONS = ("less", "boost")
 MIN_STRENGTH, MAX_STRENGTH = 0.0, 100.0
@@ -118,11 +118,6 @@ def parse_record(kind: str, raw: bytes | None, values: Mapping[str, Any] | None,
         # A value of a kind that nobody thought of must cost its record, not the run.
         detail = f"the record cannot be read: {type(error).__name__} {error}"
         return Parsed(None, str(Reason.WRONG_TYPE), detail, record_id)
-
-
-def user_key(user_id: str) -> str:
-    """The user's id as the store keeps it: the one place where a pseudonym would be made."""
-    return user_id
 
 
 def landing_path(path: str) -> str:
@@ -342,6 +337,7 @@ READERS: dict[str, Callable[[Fields, Rules], Columns]] = {
     "user_control": read_user_control,
     "query": read_query,
     "answer": read_answer,
+    "label": read_label,
     "graph_edge": read_graph_edge,
     "provided_text": read_provided_text,
 }
@@ -355,6 +351,7 @@ ID_FIELDS: dict[str, tuple[str, ...]] = {
     "user_control": ("user_id", "item_id", "category", "brand"),
     "query": ("query_id",),
     "answer": ("answer_id",),
+    "label": LABEL_ID_FIELDS,
     "graph_edge": ("head", "relation", "tail"),
     "provided_text": ("audio", "review_id", "item_id"),
     "provided_vector": ("item_id",),

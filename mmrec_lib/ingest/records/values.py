@@ -6,6 +6,7 @@ Any other field that cannot be read is null, with a note. A number that was read
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # workers need the rules, not the classes of the configuratio
 NO_TIME_US = 0
 """Time of a record without one: 1970-01-01, microseconds since the epoch."""
 
+SPLITS = ("train", "valid", "test")
 MAX_NOTE_BYTES = 64 * 1024
 MAX_NOTES = 20
 """Notes of one record before what is left of its attributes shares one."""
@@ -304,6 +306,20 @@ class Fields:
         found = [path for name in names for path in self.strings(name) or ()]
         return list(dict.fromkeys(found)) or None
 
+    def objects(self, name: str) -> list[Mapping[str, Any]] | None:
+        """A list of objects, in text as JSON, or None; anything else refuses the record."""
+        value = self._take(name)
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                wrong_type(name, "a JSON list of objects", value)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+            wrong_type(name, "a list of objects", value)
+        return value
+
     def time_us(self, name: str) -> int:
         """A time in microseconds since the epoch (UTC), see `time_micros`; `NO_TIME_US` when absent or null."""
         value = self._take(name)
@@ -355,6 +371,11 @@ class Fields:
             )
         clean(name, name)
         return attribute_text(name, value)
+
+
+def user_key(user_id: str) -> str:
+    """The user's id as the store keeps it: the one place where a pseudonym would be made."""
+    return user_id
 
 
 def first_readable_id(values: Mapping[str, Any], names: Iterable[str]) -> str | None:

@@ -6,8 +6,15 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.ingest.records.frames import CONTRADICTABLE_KINDS
+from mmrec_lib.ingest.records.reasons import Reason
 from mmrec_lib.ingest.resolve.content_hash import content_hash, row_slot, stored_state
 from mmrec_lib.ingest.resolve.first_wins import DUPLICATE, QUARANTINED, STORED, SUPERSEDED
+
+_CONTRADICTED = (
+    "another record of the same version says something else of the same thing, and the last one counts. Give the right "
+    "one a later updated_at"
+)
 
 
 def settle_latest(
@@ -16,9 +23,10 @@ def settle_latest(
     """Judge each record: stored, superseded, duplicate or quarantined.
 
     Of the records of a run the newest version wins, then file name and line. Against the store an older version is
-    superseded; an equal one that arrives later replaces what is there. A deletion without a version deletes whatever
-    version came before it; the very version that was deleted does not come back. A record that the store has from the
-    same line of the same file counts as stored.
+    superseded; an equal one that arrives later replaces what is there. Of labels, two records of a run and one version
+    that say something else contradict each other: the last one counts, the others are refused. A deletion without a
+    version deletes whatever version came before it; the very version that was deleted does not come back. A record that
+    the store has from the same line of the same file counts as stored.
 
     Args:
         records: Parsed records.
@@ -82,8 +90,19 @@ def settle_latest(
     )
     # A deletion is applied again when it is read again: the run that noted it may have been killed before the row went.
     write = is_winner & (status == STORED) & (deleted | ~same_place)
+    told = {}
+    if kind in CONTRADICTABLE_KINDS:
+        best_version = F.first("updated_at").over(best_first)
+        is_rival = ~is_bad & ~is_winner & ~repeats_winner & ~deleted & ~F.col("_best_deleted")
+        is_contradicted = is_rival & (F.col("updated_at") == best_version)
+        status = F.when(is_contradicted, QUARANTINED).otherwise(status)
+        told = {
+            "_reason": F.when(is_contradicted, str(Reason.CONFLICTING_REDELIVERY)),
+            "_detail": F.when(is_contradicted, _CONTRADICTED),
+            "_record_id": F.when(is_contradicted, F.col(keys[0])),
+        }
     return judged.select(
-        *records.columns,
+        *[F.coalesce(told[name], name).alias(name) if name in told else F.col(name) for name in records.columns],
         status.alias("_status"),
         write.alias("_write"),
         F.lit(None).cast("string").alias("_waits_for"),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from mmrec_lib.ingest.config import EventTypeConfig, IngestConfig, LandingConfig
 from mmrec_lib.ingest.landing import LandingFolder
+from mmrec_lib.ingest.landing.names import folder_fields, kind_of
 from mmrec_lib.ingest.landing.rows import iter_rows
 from mmrec_lib.ingest.records.parse import READERS, Parsed, landing_path, parse_record
 from mmrec_lib.ingest.records.reasons import Reason
@@ -37,6 +38,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "user_control": {"user_id": "u1", "action": "less", "category": "Hats", "strength": 0.5, "updated_at": TS},
     "query": {"query_id": "q1", "text": "red hat", "image": "images/q.jpg", "user_id": 7, "k": "5", "updated_at": TS},
     "answer": {"answer_id": "a1", "question": "How long?", "answer": "Two days.", "source": "help"},
+    "label": {"task": "t", "owner_id": "i1", "text": "red hat", "spans": [{"start": 0, "end": 3, "label": "colour"}]},
     "graph_edge": {"head": "i1", "relation": "made_by", "tail": "x"},
     "provided_text": {"audio": "audio/1.flac", "text": "hello"},
 }
@@ -93,6 +95,59 @@ def test_a_query_becomes_columns_and_a_deletion_needs_no_words() -> None:
 )
 def test_a_bad_query_or_answer_is_refused_with_its_reason(kind: str, record: dict[str, Any], reason: str) -> None:
     assert parse(kind, record).reason == reason
+
+
+def test_a_label_is_a_class_or_spans_of_an_owner_or_of_a_pair() -> None:
+    pair = {"task": "t", "owner_kind": "user", "owner_id": 7, "item_id": "i1", "label": 8, "split": "test", "by": "me"}
+    columns = parse("label", pair).columns
+    assert columns is not None
+    assert (columns["owner_id"], columns["item_id"], columns["label"]) == ("7", "i1", "8")
+    assert (columns["spans"], columns["split"], columns["attributes"]) == (None, "test", {"by": "me"})
+    spans = parse_plain("label", {"task": "t", "owner_id": "i1", "spans": '[{"start": 4, "end": 7, "label": "b"}]'})
+    assert spans.columns is not None and spans.columns["owner_kind"] == "item"
+    ids = {parse("label", {**pair, **change}).columns["label_id"] for change in ({}, {"label": 3}, {"item_id": "i2"})}  # type: ignore[index]
+    assert len(ids) == 2, "the same thing labelled anew is a new version, another pair another label"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, "missing_field"),
+        ({"label": "a", "spans": []}, "missing_field"),
+        ({"label": "a", "task": " "}, "missing_key"),
+        ({"label": "a", "owner_id": None}, "missing_key"),
+        ({"label": "a", "owner_kind": "shop"}, "impossible_value"),
+        ({"label": "a", "item_id": "i2"}, "impossible_value"),
+        ({"label": "a", "split": "dev"}, "impossible_value"),
+        ({"label": ["a"]}, "wrong_type"),
+        ({"spans": "colour"}, "wrong_type"),
+        ({"spans": ["colour"]}, "wrong_type"),
+        ({"spans": [{"start": 0, "end": 8, "label": "x"}], "text": "red hat"}, "impossible_value"),
+        ({"spans": [{"start": 3, "end": 3, "label": "x"}]}, "impossible_value"),
+        ({"spans": [{"start": -1, "end": 3, "label": "x"}]}, "impossible_value"),
+        ({"spans": [{"start": 0, "end": True, "label": "x"}]}, "impossible_value"),
+        ({"spans": [{"start": 0, "end": 2}]}, "missing_field"),
+        ({"spans": [{"start": 0, "end": 3, "label": "x"}, {"start": 2, "end": 4, "label": "y"}]}, "impossible_value"),
+    ],
+)
+def test_a_bad_label_is_refused_with_its_reason(fields: dict[str, Any], reason: str) -> None:
+    assert parse("label", {"task": "t", "owner_id": "i1", **fields}).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("path", "task"),
+    [
+        ("labels/topic.jsonl", "topic"),
+        ("labels/topic.csv.gz", "topic"),
+        ("labels-topic.csv", "topic"),
+        ("labels/topic/part-1.parquet", "topic"),
+        ("labels/task=tone/part-1.parquet", "tone"),
+        ("labels.jsonl", None),
+    ],
+)
+def test_the_name_of_a_file_of_labels_gives_the_task(path: str, task: str | None) -> None:
+    assert kind_of(path) == "label"
+    assert folder_fields(path)["task"] == task
 
 
 def test_an_event_becomes_typed_columns_and_keeps_unknown_fields_as_attributes() -> None:

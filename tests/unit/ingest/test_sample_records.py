@@ -7,7 +7,8 @@ from collections import Counter
 
 from mmrec_lib.ingest.config import LandingConfig
 from mmrec_lib.ingest.landing import LandingFolder
-from mmrec_lib.ingest.landing.rows import iter_rows
+from mmrec_lib.ingest.landing.rows import iter_rows, split_fields
+from mmrec_lib.ingest.records.folder_fields import with_folder_fields
 from mmrec_lib.ingest.records.parse import parse_record
 from mmrec_lib.ingest.records.values import Rules
 from tests.conftest import PROJECT
@@ -29,7 +30,9 @@ def test_every_broken_record_of_the_sample_store_is_refused_for_its_reason_and_n
                 if row.reason is not None:
                     counted[row.reason] += 1
                     continue
-                parsed = parse_record(delivery.kind, row.raw, row.values, RULES)
+                given = split_fields(split)
+                values = with_folder_fields(row.raw, row.values, given, RULES) if given else row.values
+                parsed = parse_record(delivery.kind, row.raw, values, RULES)
                 num_notes += len(parsed.notes)
                 if parsed.reason is not None:
                     counted[parsed.reason] += 1

@@ -1,0 +1,1 @@
+"""Training on the store: tables of labels and behaviour → recipes and adapted encoders."""

@@ -1,0 +1,133 @@
+"""The labels of a task → examples of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from mmrec_lib.embedding.owner_text import joined_texts, read_owner_text
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.errors import RecipeError
+from mmrec_lib.fine_tuning.contents import (
+    as_image,
+    documents,
+    first_images,
+    histories,
+    image_features,
+    single_texts,
+    with_user_texts,
+)
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.recipes.config import RecipeConfig
+from mmrec_lib.recipes.examples import Example, TextSpan
+
+READS = ("label", "owner_text", "event", "media_asset", "media_link")
+Owner = tuple[str, str, str | None, str | None]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labels of a task with their contents.
+
+    Attributes:
+        examples: Labels whose content is there.
+        owners: Of each example: owner kind, owner, item of a pair, and the label's own text.
+        num_labels: Labels of the task.
+        num_unknown: Labels whose owner has no such content, or is not there.
+    """
+
+    examples: list[Example]
+    owners: list[Owner]
+    num_labels: int
+    num_unknown: int
+
+    @property
+    def owner_kinds(self) -> tuple[str, ...]:
+        """Kinds of the owners."""
+        return tuple(sorted({kind for kind, _, _, _ in self.owners}))
+
+    @property
+    def bring_texts(self) -> bool:
+        """True when any label has a text of its own."""
+        return any(text is not None for _, _, _, text in self.owners)
+
+
+def read_labelled(
+    lakehouse: Lakehouse, config: RecipeConfig, models: ModelsConfig, weights: Mapping[str, float]
+) -> Labelled:
+    """Examples of a task; of more than `max_examples` labels a sample, the same in each run.
+
+    Args:
+        lakehouse: Tables.
+        config: The recipe.
+        models: Where models lie and how they are run.
+        weights: Weight of each event type, for the texts of users.
+
+    Raises:
+        RecipeError: When the store has no label of the task.
+    """
+    known = lakehouse.read("label") if lakehouse.exists("label") else None
+    own = None if known is None else known.where(F.col("task") == config.task)
+    num_labels = 0 if own is None else own.count()
+    if known is None or own is None or not num_labels:
+        tasks = [] if known is None else [row["task"] for row in known.select("task").distinct().limit(20).collect()]
+        raise RecipeError(
+            f"Recipe `{config.name}`: labels of task `{config.task}` are needed (recipe.task), the store has "
+            f"{', '.join(sorted(tasks)) or 'no labels at all'}. Deliver labels/{config.task}.jsonl and ingest it."
+        )
+    sampled = own.orderBy(F.xxhash64("label_id"), "label_id").limit(config.max_examples)
+    rows = lakehouse.stage("recipe_examples", labelled_rows(lakehouse, sampled, config, weights))
+    images: dict[str, Any] = {}
+    if config.needs_images:
+        ids = rows.where(F.col("image_id").isNotNull()).select("image_id").distinct()
+        features = lakehouse.stage("recipe_images", image_features(lakehouse, ids, config, models))
+        images = {row["image_id"]: as_image(row["image"], config) for row in features.collect()}
+    found = sorted(rows.collect(), key=lambda row: str(row["label_id"]))
+    examples, owners = [], []
+    for row in found:
+        image = images.get(row["image_id"])
+        if row["document"] is None or (config.kind == "pair" and row["other"] is None):
+            continue
+        if config.needs_images and image is None:
+            continue
+        spans = tuple(TextSpan(span["start"], span["end"], span["label"]) for span in row["spans"] or ())
+        examples.append(
+            Example(
+                row["label_id"],
+                row["document"],
+                row["other"],
+                image,
+                row["image_id"] if image is not None else None,
+                row["label"],
+                spans,
+                row["split"],
+            )
+        )
+        owners.append((row["owner_kind"], row["owner_id"], row["item_id"], row["text"]))
+    return Labelled(examples, owners, num_labels, len(found) - len(examples))
+
+
+def labelled_rows(
+    lakehouse: Lakehouse, labels: DataFrame, config: RecipeConfig, weights: Mapping[str, float]
+) -> DataFrame:
+    """Labels with `document`, `other` (of pairs) and `image_id`, each null where the owner has none."""
+    texts = joined_texts(read_owner_text(lakehouse))
+    labels = labels.select("label_id", "owner_kind", "owner_id", "item_id", "text", "label", "spans", "split")
+    nothing = F.lit(None).cast("string")
+    if config.kind == "pair":
+        titles = single_texts(texts, config.fields[:1])
+        users = histories(lakehouse.read("event"), titles, weights, config.num_history)
+        pairs = labels.where(F.col("item_id").isNotNull())
+        return with_user_texts(pairs, users, documents(texts, config.fields), config.num_history).withColumn(
+            "image_id", nothing
+        )
+    own = single_texts(texts, config.fields) if config.kind == "tagger" else documents(texts, config.fields)
+    rows = labels.join(own, ["owner_kind", "owner_id"], "left").withColumn("other", nothing)
+    rows = rows.withColumn("document", F.coalesce("text", "document"))
+    if not config.needs_images:
+        return rows.withColumn("image_id", nothing)
+    return rows.join(first_images(lakehouse), ["owner_kind", "owner_id"], "left")

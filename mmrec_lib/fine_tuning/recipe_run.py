@@ -1,0 +1,251 @@
+"""The job train_recipe: labels → a trained recipe, its figures and its predictions."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+import mmrec_lib.recipes
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.registry import encoder_spec
+from mmrec_lib.encoders.runtime.hardware import on_this_machine
+from mmrec_lib.encoders.weights.directory import directory_revision, local_directory
+from mmrec_lib.errors import RecipeError
+from mmrec_lib.fine_tuning.labelled import READS, Labelled, read_labelled
+from mmrec_lib.fine_tuning.predict import labelled_predictions, owner_predictions
+from mmrec_lib.lakehouse.merging import Staged
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.location import is_uri
+from mmrec_lib.recipes.config import RecipeConfig
+from mmrec_lib.recipes.evaluate import MAJORITY, RECIPE, Figure
+from mmrec_lib.recipes.examples import ExampleParts, divide_examples
+from mmrec_lib.recipes.plots import plot_confusion, plot_curves
+from mmrec_lib.recipes.recipe import (
+    RecipeModel,
+    Trained,
+    identity_of,
+    load_recipe,
+    read_description,
+    train_recipe,
+)
+from mmrec_lib.source_version import source_version
+from mmrec_lib.tracking.registry import Registry
+
+__all__ = ["READS", "WRITES", "run_recipe", "starting_revisions"]
+
+WRITES = ("text_entity", "recipe_prediction", "recipe_metric")
+
+
+def starting_revisions(config: RecipeConfig, models: ModelsConfig) -> dict[str, str]:
+    """Revisions of the models that a recipe starts from, by the name of the setting.
+
+    Raises:
+        ConfigError: When a name is unknown, or its model does not fit.
+        EncoderError: When a model's directory is missing or unsafe.
+    """
+    found = {}
+    if config.kind != "from_nothing":
+        encoder = models.chosen(config.encoder, "recipe.encoder", ("text",))
+        found["encoder"] = encoder_spec(encoder, models).revision
+    if config.kind == "text_image":
+        image = models.chosen(config.image_encoder, "recipe.image_encoder", ("image", "joint"))
+        found["image_encoder"] = encoder_spec(image, models).revision
+    return found
+
+
+def run_recipe(
+    lakehouse: Lakehouse, registry: Registry, config: RecipeConfig, models: ModelsConfig, weights: Mapping[str, float]
+) -> tuple[dict[str, int], str]:
+    """Train a recipe, or take the one that was trained on the same, and bring its figures and predictions to tables.
+
+    Nothing is written before the labels passed all checks; the model's directory comes first, then the tables.
+
+    Args:
+        lakehouse: Tables.
+        registry: MLflow.
+        config: The recipe.
+        models: Where models lie and how they are run.
+        weights: Weight of each event type, for the texts of users.
+
+    Returns:
+        Counts and a message for job_run.
+
+    Raises:
+        RecipeError: When the labels are not fit to be learned, or `models.root` cannot be written to.
+    """
+    if is_uri(models.root):
+        raise RecipeError(
+            f"Recipe `{config.name}`: a local or mounted folder is needed to write models to, got `{models.root}`. Set "
+            "models.root."
+        )
+    revisions = starting_revisions(config, models)
+    labelled = read_labelled(lakehouse, config, models, weights)
+    parts = divide_examples(labelled.examples, config)
+    assert mmrec_lib.recipes.__file__ is not None
+    code = source_version(Path(mmrec_lib.recipes.__file__).parent.rglob("*.py"))
+    identity = identity_of(parts, config, revisions, code)
+    directory = Path(models.root, config.directory)
+    known = read_description(directory)
+    is_new = known is None or known["identity"] != identity
+    if is_new:
+        model, report = _train(registry, parts, config, models, identity)
+    else:
+        assert known is not None
+        model, report = load_recipe(directory), known["report"]
+    revision = directory_revision(directory)
+    metrics = lakehouse.from_arrow(metric_rows(report, config, revision), CONTRACTS["recipe_metric"])
+    _replace(lakehouse, "recipe_metric", metrics, config.name)
+    num_predicted = _predict(lakehouse, labelled, model, config, models, revision)
+    counts = {
+        "labels": labelled.num_labels,
+        "unknown_owners": labelled.num_unknown,
+        "contradicting": parts.num_contradicting,
+        **{name: len(parts.part(name)) for name in ("train", "valid", "test")},
+        "epochs": len(report["curves"]["train_loss"]),
+        "predictions": num_predicted,
+    }
+    return counts, _message(report, config, counts, is_new)
+
+
+def _train(
+    registry: Registry, parts: ExampleParts, config: RecipeConfig, models: ModelsConfig, identity: str
+) -> tuple[RecipeModel, dict[str, Any]]:
+    local = on_this_machine(models, cores=torch.get_num_threads())
+    start = None
+    if config.kind != "from_nothing":
+        encoder = models.chosen(config.encoder, "recipe.encoder", ("text",))
+        start = local_directory(models.root, encoder.directories()["directory"])
+    directory = Path(models.root, config.directory)
+    checkpoints = Path(models.root, f".{config.directory}-checkpoints")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(local.threads, 1))
+    try:
+        trained = train_recipe(parts, config, start, checkpoints=checkpoints, identity=identity, device=local.device)
+    finally:
+        torch.set_num_threads(threads)
+    report = _report(trained)
+    trained.model.save(directory, identity, report)
+    _log(registry, trained, report, config, identity, directory)
+    for file in sorted(checkpoints.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    checkpoints.rmdir()
+    return trained.model, report
+
+
+def _report(trained: Trained) -> dict[str, Any]:
+    figures = {part: [asdict(figure) for figure in found] for part, found in trained.figures.items()}
+    return {"curves": asdict(trained.curves), "figures": figures, "num_examples": trained.num_examples}
+
+
+def _log(
+    registry: Registry,
+    trained: Trained,
+    report: dict[str, Any],
+    config: RecipeConfig,
+    identity: str,
+    directory: Path,
+) -> None:
+    """A run of MLflow with settings, curves by epoch, figures, plots and the model."""
+    with registry.run(f"recipe {config.name}", {"recipe": config.name, "identity": identity}) as run:
+        run.log_params({"recipe": config.model_dump(mode="json")})
+        for name in ("train_loss", "valid_loss", "valid_score"):
+            run.log_series(name, report["curves"][name])
+        overall = {
+            f"{part}/{figure.model}/{figure.metric}": figure.value
+            for part, figures in trained.figures.items()
+            for figure in figures
+            if not figure.label
+        }
+        run.log_metrics(overall)
+        with tempfile.TemporaryDirectory() as scratch:
+            plot_curves(trained.curves, config.name, Path(scratch, "curves.png"))
+            plot_confusion(trained.figures["test"], config.name, Path(scratch, "confusion.png"))
+            run.log_folder(Path(scratch), "plots")
+        run.log_folder(directory, "model")
+
+
+def metric_rows(report: Mapping[str, Any], config: RecipeConfig, revision: str) -> pa.Table:
+    """Rows of `recipe_metric` of a trained recipe: its figures, and its curves by epoch."""
+    rows = [
+        (part, figure["model"], figure["metric"], figure["label"], figure["predicted"], 0, figure["value"])
+        for part, figures in report["figures"].items()
+        for figure in figures
+    ]
+    curves = (("train", "loss", "train_loss"), ("valid", "loss", "valid_loss"), ("valid", "score", "valid_score"))
+    rows += [
+        (part, RECIPE, metric, "", "", epoch, value)
+        for part, metric, name in curves
+        for epoch, value in enumerate(report["curves"][name], 1)
+    ]
+    columns = list(zip(*rows, strict=True))
+    numbers = [report["num_examples"][part] for part in columns[0]]
+    return pa.table(
+        {
+            "recipe": pa.array([config.name] * len(rows)),
+            **dict(zip(("part", "model", "metric", "label", "predicted"), map(pa.array, columns[:5]), strict=True)),
+            "epoch": pa.array(columns[5], pa.int32()),
+            "value": pa.array(columns[6], pa.float64()),
+            "num_examples": pa.array(numbers, pa.int64()),
+            "revision": pa.array([revision] * len(rows)),
+        }
+    )
+
+
+def _predict(
+    lakehouse: Lakehouse,
+    labelled: Labelled,
+    model: RecipeModel,
+    config: RecipeConfig,
+    models: ModelsConfig,
+    revision: str,
+) -> int:
+    """Judge all owners of the labelled kinds; where labels bring texts of their own, or are of pairs, these alone."""
+    table = "text_entity" if model.is_tagger else "recipe_prediction"
+    if model.is_tagger or not (labelled.bring_texts or config.kind == "pair"):
+        made = owner_predictions(lakehouse, config, models, labelled.owner_kinds, revision)
+        rows = lakehouse.stage(table, made)
+    else:
+        found = model.predict(labelled.examples)
+        arrow = labelled_predictions(found, labelled.owners, config, revision)
+        rows = lakehouse.from_arrow(arrow, CONTRACTS[table])
+    _replace(lakehouse, table, rows, config.name)
+    return rows.count()
+
+
+def _replace(lakehouse: Lakehouse, table: str, rows: Any, recipe: str) -> None:
+    """Make a table hold these rows of a recipe and leave those of others."""
+    stored = lakehouse.read(table)
+    lakehouse.merge(table, Staged(rows), delete_keys=stored.where(stored["recipe"] == recipe))
+
+
+def _message(report: Mapping[str, Any], config: RecipeConfig, counts: Mapping[str, int], is_new: bool) -> str:
+    figures = [Figure(**figure) for figure in report["figures"]["test"]]
+    names = (
+        ("macro_f1", "mae")
+        if config.kind == "pair"
+        else ("f1",)
+        if config.kind == "tagger"
+        else ("accuracy", "macro_f1")
+    )
+    told = []
+    for metric in names:
+        of = {f.model: f.value for f in figures if f.metric == metric and not f.label}
+        if RECIPE in of:
+            others = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in of.items() if name != RECIPE)
+            told.append(f"{metric} {of[RECIPE]:.3f} ({others or MAJORITY})")
+    left = []
+    if counts["unknown_owners"]:
+        left.append(f"{counts['unknown_owners']} labels of owners without such a content do not count")
+    if counts["labels"] > config.max_examples:
+        left.append(f"of {counts['labels']} labels a sample of {config.max_examples} is read (recipe.max_examples)")
+    if counts["contradicting"]:
+        left.append(f"{counts['contradicting']} labels contradict others and do not count")
+    start = f"{config.name}: {'trained on' if is_new else 'was trained before on the same'} {counts['train']} examples"
+    return "; ".join([f"{start}, test {', '.join(told)}", *left, f"{counts['predictions']} predictions"])

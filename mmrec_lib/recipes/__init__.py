@@ -1,0 +1,1 @@
+"""Recipes: small networks trained on labels; no Spark."""

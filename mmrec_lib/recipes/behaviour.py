@@ -1,0 +1,156 @@
+"""Behaviour as a graph of texts: which texts belong together, because the same people turned to them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array, csr_array
+
+from mmrec_lib.evaluation.significance import mean_intervals
+
+Floats = npt.NDArray[np.float32]
+PARTS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """Users and items.
+
+    Attributes:
+        item_ids: Items with a text, sorted.
+        texts: Their texts.
+        visits: `[num_users, num_items]`, 1 where a user turned to an item.
+        parts: Part of each item: 0 train, 1 valid, 2 test.
+    """
+
+    item_ids: list[str]
+    texts: list[str]
+    visits: csr_array
+    parts: npt.NDArray[np.int8]
+
+    def items(self, part: str) -> npt.NDArray[np.intp]:
+        """Items of a part."""
+        return np.flatnonzero(self.parts == PARTS.index(part))
+
+
+def make_behaviour(
+    texts: Mapping[str, str], visits: Iterable[tuple[str, str]], valid_share: float, test_share: float
+) -> Behaviour:
+    """Behaviour of users, its items divided by a hash of their ids: those of valid and test are new to training.
+
+    Args:
+        texts: Text of each item.
+        visits: User and item; repetitions count once, items without a text do not count.
+        valid_share: Share of the items that choose the epoch.
+        test_share: Share of the items that the gate reads.
+    """
+    item_ids = sorted(texts)
+    place = {item: number for number, item in enumerate(item_ids)}
+    pairs = sorted({(user, place[item]) for user, item in visits if item in place})
+    users = {user: number for number, user in enumerate(sorted({user for user, _ in pairs}))}
+    rows, columns = [users[user] for user, _ in pairs], [item for _, item in pairs]
+    visits_UI = coo_array((np.ones(len(pairs), np.float32), (rows, columns)), shape=(len(users), len(item_ids)))
+    shares = np.array([_place(item) for item in item_ids])
+    parts = np.where(shares < test_share, 2, np.where(shares < test_share + valid_share, 1, 0)).astype(np.int8)
+    return Behaviour(item_ids, [texts[item] for item in item_ids], csr_array(visits_UI), parts)
+
+
+def co_visits(behaviour: Behaviour, num_neighbours: int, shrinkage: float) -> csr_array:
+    """Weights by which two items of train belong together: `[num_items, num_items]`, few entries a row, sum 1 a row.
+
+    Cosine of the users of both, those of few common users shrunk: Bell and Koren, "Improved Neighborhood-based
+    Collaborative Filtering" (2007).
+    """
+    train = np.zeros(len(behaviour.item_ids), np.float32)
+    train[behaviour.items("train")] = 1
+    visits_UI = csr_array(behaviour.visits.multiply(train))
+    common_II = csr_array(visits_UI.T @ visits_UI)
+    common_II.setdiag(0)
+    common_II.eliminate_zeros()
+    counts_I = np.maximum(np.asarray(visits_UI.sum(axis=0)).reshape(-1), 1)
+    rows = np.repeat(np.arange(common_II.shape[0]), np.diff(common_II.indptr))
+    together = common_II.data
+    common_II.data = (
+        together / np.sqrt(counts_I[rows] * counts_I[common_II.indices]) * together / (together + shrinkage)
+    )
+    return _strongest(common_II, num_neighbours)
+
+
+def _strongest(weights: csr_array, num_kept: int) -> csr_array:
+    rows, columns, values = [], [], []
+    for row in range(weights.shape[0]):
+        start, end = weights.indptr[row], weights.indptr[row + 1]
+        own = weights.data[start:end]
+        kept = np.argsort(-own, kind="stable")[:num_kept]
+        rows += [row] * len(kept)
+        columns += weights.indices[start:end][kept].tolist()
+        values += (own[kept] / own[kept].sum()).tolist()
+    return csr_array(coo_array((np.array(values, np.float32), (rows, columns)), shape=weights.shape))
+
+
+def recalls(behaviour: Behaviour, vectors: Floats, part: str, k: int) -> npt.NDArray[np.float64]:
+    """Recall of each user's items of a part among all items of it, found by the mean of their train items' vectors.
+
+    Args:
+        behaviour: Users and items.
+        vectors: `[num_items, dim]`, of length 1.
+        part: valid or test.
+        k: Cut-off.
+
+    Returns:
+        `[num_users with items in train and in the part]`.
+    """
+    known, new = behaviour.items("train"), behaviour.items(part)
+    visits_UI = behaviour.visits.tocsc()
+    before_UT, after_UN = csr_array(visits_UI[:, known]), csr_array(visits_UI[:, new])
+    users = np.flatnonzero((np.diff(before_UT.indptr) > 0) & (np.diff(after_UN.indptr) > 0))
+    found = np.zeros(len(users))
+    for start in range(0, len(users), 1024):
+        chunk = users[start : start + 1024]
+        scores = (before_UT[chunk] @ vectors[known]) @ vectors[new].T
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        wanted = after_UN[chunk].toarray() > 0
+        hits = np.take_along_axis(wanted, best, axis=1).sum(axis=1)
+        found[start : start + 1024] = hits / wanted.sum(axis=1)
+    return found
+
+
+def gain_interval(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """Ends of the 95 % interval of the mean gain over users, paired."""
+    low, high = mean_intervals((after - before).reshape(-1, 1), 2_000, seed)
+    return float(low[0]), float(high[0])
+
+
+def add_pairs(
+    weights: csr_array, texts: Sequence[str], pairs: Sequence[tuple[str, int]], share: float
+) -> tuple[csr_array, list[str]]:
+    """The graph with further texts, such as searches and reviews, each tied to the item that it led to.
+
+    Args:
+        weights: See `co_visits`.
+        texts: Texts of its nodes.
+        pairs: A text and the item it belongs to.
+        share: Weight of such a tie; those of an item to other items sum to 1.
+
+    Returns:
+        The larger graph, symmetric in the new ties, and its texts.
+    """
+    if not pairs:
+        return weights, list(texts)
+    size = weights.shape[0] + len(pairs)
+    base = weights.tocoo()
+    numbers = np.arange(weights.shape[0], size)
+    items = np.array([item for _, item in pairs])
+    ties = np.full(len(pairs), share, np.float32)
+    rows = np.concatenate([base.row, numbers, items])
+    columns = np.concatenate([base.col, items, numbers])
+    values = np.concatenate([base.data, ties, ties])
+    return csr_array(coo_array((values, (rows, columns)), shape=(size, size))), [*texts, *(text for text, _ in pairs)]
+
+
+def _place(item: str) -> float:
+    return int.from_bytes(hashlib.sha256(item.encode("utf-8", "replace")).digest()[:8], "big") / 2**64

@@ -1,0 +1,118 @@
+"""Frozen first layers of a text encoder, computed once a text instead of once a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmrec_lib.errors import RecipeError
+
+MAX_CACHE_BYTES = 2**30
+
+
+class _StopError(Exception):
+    """Raised where the rest of a network need not be computed."""
+
+
+class _Through(nn.Module):
+    """Stands for a layer whose output will be replaced: gives back its input in the form of the layer's output."""
+
+    def __init__(self, in_tuple: bool) -> None:
+        super().__init__()
+        self._in_tuple = in_tuple
+
+    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
+        return (hidden,) if self._in_tuple else hidden
+
+
+class FrozenLayers:
+    """Hidden states that enter the first trained layer, by text, and a way to go on from them.
+
+    Texts are computed in the form in which training sees them, so the result is that of the whole network but for
+    rounding.
+    """
+
+    def __init__(self, layers: nn.ModuleList, num_frozen: int) -> None:
+        """Bind to the blocks of a network, of which the first ones are frozen; at least one is not."""
+        self._layers, self._num_frozen = layers, num_frozen
+        self._originals = list(layers)[:num_frozen]
+        self._in_tuple = False
+        self._states: dict[int, Tensor] = {}
+
+    def fits(self, num_tokens: int, dim: int) -> bool:
+        """Tell if there is something to save, and it takes little enough memory."""
+        return self._num_frozen > 0 and num_tokens * dim * 4 <= MAX_CACHE_BYTES
+
+    def capture(self, run: Any, numbers: Sequence[int], lengths: Sequence[int]) -> None:
+        """Keep the hidden states of a batch.
+
+        Args:
+            run: Computes the network over the batch.
+            numbers: Texts of the batch.
+            lengths: Tokens of each.
+        """
+        found: list[Tensor] = []
+
+        def keep(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            found.append(inputs[0] if inputs else named["hidden_states"])
+            raise _StopError
+
+        def look(_: nn.Module, __: Any, output: Any) -> None:
+            self._in_tuple = isinstance(output, tuple)
+
+        hooks = [
+            self._layers[self._num_frozen].register_forward_pre_hook(keep, with_kwargs=True),
+            self._originals[-1].register_forward_hook(look),
+        ]
+        try:
+            with torch.no_grad():
+                run()
+        except _StopError:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for number, length, states in zip(numbers, lengths, found[0], strict=True):
+            self._states[number] = states[:length].clone()
+
+    @contextmanager
+    def entered(self, numbers: Sequence[int], length: int) -> Iterator[None]:
+        """Let the network begin at the first trained layer with the kept states of a batch, padded to a length."""
+        first = self._states[numbers[0]]
+        states_BLD = first.new_zeros((len(numbers), length, first.shape[1]))
+        for row, number in enumerate(numbers):
+            states_BLD[row, : len(self._states[number])] = self._states[number]
+
+        def replace(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            if inputs:
+                return (states_BLD, *inputs[1:]), named
+            return inputs, {**named, "hidden_states": states_BLD}
+
+        hook = self._layers[self._num_frozen].register_forward_pre_hook(replace, with_kwargs=True)
+        for place in range(self._num_frozen):
+            self._layers[place] = _Through(self._in_tuple)
+        try:
+            yield
+        finally:
+            hook.remove()
+            for place, layer in enumerate(self._originals):
+                self._layers[place] = layer
+
+
+def encoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The blocks of a network, in order.
+
+    Raises:
+        RecipeError: When they are not found.
+    """
+    config: Any = model.config
+    names = ("num_hidden_layers", "n_layers", "n_layer")
+    depth = next((size for name in names if (size := getattr(config, name, 0))), 0)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return module
+    raise RecipeError(f"Encoder of type {type(model).__name__}: a stack of layers is needed, got none that is known.")

@@ -1,0 +1,171 @@
+"""Training over tables: labels and behaviour become models, figures and predictions; nothing is half-written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.adapt_encoder import JOB as ADAPT
+from jobs.train_recipe import JOB as TRAIN
+from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.errors import RecipeError
+from mmrec_lib.fine_tuning.adaptation import adapt_encoder
+from mmrec_lib.fine_tuning.contents import histories, with_user_texts
+from mmrec_lib.fine_tuning.recipe_run import run_recipe
+from mmrec_lib.lakehouse.actions import side_by_side
+from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.lakehouse.job_tables import JobTables
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.recipes.adapt_config import AdaptationConfig
+from mmrec_lib.recipes.config import RecipeConfig
+from mmrec_lib.runtime.job import Job
+from mmrec_lib.tracking.config import TrackingConfig
+from mmrec_lib.tracking.registry import Registry
+from tests.unit.encoders.tiny_models import WORDS, make_models
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+WEIGHTS = {"view": 1.0, "search": 0.0}
+NUM_ITEMS, NUM_LABELLED = 160, 120
+TAGGER = RecipeConfig.model_validate(
+    {
+        "name": "colours",
+        "kind": "tagger",
+        "task": "colours",
+        "fields": ["title"],
+        "encoder": "tiny-text",
+        "max_tokens": 16,
+        "trained_layers": None,
+        "batch_size": 8,
+        "learning_rate": 5e-3,
+        "head_learning_rate": 2e-2,
+    }
+)
+ADAPTATION = AdaptationConfig.model_validate(
+    {
+        "encoder": "tiny-text",
+        "fields": ["title"],
+        "batch_size": 16,
+        "max_tokens": 16,
+        "learning_rate": 2e-2,
+        "max_epochs": 3,
+    }
+)
+
+
+class Shop:
+    def __init__(self, spark: SparkSession, folder: Path) -> None:
+        (folder / "models").mkdir()
+        self.models: ModelsConfig = make_models(folder / "models")
+        self.store = StoreConfig(data=str(folder / "landing"), out=str(folder / "out"))
+        self.spark = spark
+        self.registry = Registry(TrackingConfig(), self.store)
+
+    def lakehouse(self, run: str = "run-1") -> Lakehouse:
+        return Lakehouse(self.spark, self.store, run, AT)
+
+    def view(self, job: Job[Any], run: str) -> JobTables:
+        return JobTables(self.lakehouse(run), job.name, reads=job.tables_read, writes=job.tables_written)
+
+    def frame(self, name: str, rows: Iterable[dict[str, Any]]) -> DataFrame:
+        schema = CONTRACTS[name].input_schema
+        return self.spark.createDataFrame([tuple(row.get(c) for c in schema.names) for row in rows], schema)
+
+    def train(self, run: str, **changes: Any) -> tuple[dict[str, int], str]:
+        config = TAGGER.model_copy(update=changes)
+        return run_recipe(self.view(TRAIN, run), self.registry, config, self.models, WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    shop = Shop(spark, tmp_path_factory.mktemp("fine_tuning"))
+    rng = np.random.default_rng(0)
+    others = [word for word in WORDS if word not in ("red", "blue")]
+    colours = [("red", "blue")[n % 2] for n in range(NUM_ITEMS)]
+    titles = {f"i{n:03d}": f"{' '.join(rng.choice(others, 3))} {colours[n]} {n}" for n in range(NUM_ITEMS)}
+    told = {"owner_kind": "item", "field": "title", "kind": "written", "position": 0}
+    texts = [{**told, "owner_id": i, "text": title, "content_id": i} for i, title in titles.items()]
+    labels = []
+    for n, (item, title) in enumerate(list(titles.items())[:NUM_LABELLED]):
+        span = {"start": title.index(colours[n]), "end": title.index(colours[n]) + len(colours[n]), "label": "colour"}
+        labels.append({"label_id": item, "task": "colours", "owner_kind": "item", "owner_id": item, "spans": [span]})
+    labels.append({**labels[0], "label_id": "gone", "owner_id": "no-such-item"})
+    events = []
+    for user in range(60):
+        for place, n in enumerate(rng.choice(np.arange(user % 2, NUM_ITEMS, 2), 20, replace=False)):
+            at = AT + timedelta(minutes=place)
+            one = {"event_id": f"e{user}-{place}", "user_id": f"u{user}", "event_ts": at, "event_type": "view"}
+            is_search = place == 0
+            search = {"event_type": "search", "query": f"{colours[n]} city"}
+            events.append({**one, **search} if is_search else {**one, "item_id": f"i{n:03d}"})
+    lakehouse = shop.lakehouse()
+    side_by_side(
+        [
+            lambda: lakehouse.append("owner_text", shop.frame("owner_text", texts)),
+            lambda: lakehouse.append("label", shop.frame("label", [{**label, "updated_at": AT} for label in labels])),
+            lambda: lakehouse.append("event", shop.frame("event", events)),
+        ]
+    )
+    return shop
+
+
+def test_a_recipe_fills_its_tables_once_and_finds_what_nobody_labelled(shop: Shop) -> None:
+    counts, message = shop.train("run-2")
+    assert (counts["labels"], counts["unknown_owners"]) == (NUM_LABELLED + 1, 1)
+    assert counts["train"] + counts["valid"] + counts["test"] == NUM_LABELLED
+    assert "1 labels of owners without such a content do not count" in message
+    found = shop.lakehouse("a").read("text_entity").collect()
+    right = {row["owner_id"] for row in found if row["text"] in ("red", "blue") and row["label"] == "colour"}
+    unlabelled = {f"i{n:03d}" for n in range(NUM_LABELLED, NUM_ITEMS)}
+    assert len(right & unlabelled) > 0.9 * len(unlabelled)
+    assert {row["revision"] for row in found} == {
+        row["revision"] for row in shop.lakehouse("a").read("recipe_metric").collect()
+    }
+    figures = {
+        (r["part"], r["model"], r["metric"], r["label"]): r for r in shop.lakehouse("a").read("recipe_metric").collect()
+    }
+    assert figures["test", "recipe", "f1", ""]["value"] > figures["test", "majority", "f1", ""]["value"] + 0.5
+    assert figures["test", "recipe", "f1", "colour"]["num_examples"] == counts["test"]
+    versions = shop.lakehouse("b").data_versions(TRAIN.tables_written)
+    again, told = shop.train("run-3")
+    assert again == counts and "was trained before on the same" in told
+    assert shop.lakehouse("c").data_versions(TRAIN.tables_written) == versions
+    with pytest.raises(RecipeError, match=r"labels of task `none` are needed .* the store has colours"):
+        shop.train("run-4", task="none")
+    with pytest.raises(RecipeError, match="classes are needed by kind classifier"):
+        shop.train("run-5", kind="classifier")
+    assert shop.lakehouse("d").data_versions(TRAIN.tables_written) == versions
+
+
+def test_an_encoder_is_adapted_to_behaviour_and_the_decision_is_a_row(shop: Shop) -> None:
+    counts, message = adapt_encoder(shop.view(ADAPT, "run-6"), shop.registry, ADAPTATION, shop.models, WEIGHTS)
+    (row,) = shop.lakehouse("e").read("encoder_adaptation").collect()
+    assert counts["pairs"] > 0 and counts["released"] == int(row["is_released"])
+    assert row["is_released"] == (row["diff_low"] > 0) == Path(shop.models.root, "store-text", "config.json").exists()
+    assert ("released as" in message) == row["is_released"]
+
+
+def test_a_user_s_text_is_the_history_without_the_labelled_item(shop: Shop) -> None:
+    spark = shop.spark
+    rows = [("u", "a", "view", 1), ("u", "b", "view", 2), ("u", "b", "view", 3), ("u", "c", "search", 4)]
+    events = spark.createDataFrame(rows, "user_id string, item_id string, event_type string, event_ts int")
+    titles = spark.createDataFrame(
+        [("item", i, f"title {i}") for i in "abc"], "owner_kind string, owner_id string, document string"
+    )
+    labels = spark.createDataFrame(
+        [("u", "b", None), ("u", "c", None), ("u", "a", "own words"), ("v", "a", None)],
+        "owner_id string, item_id string, text string",
+    )
+    found = with_user_texts(labels, histories(events, titles, WEIGHTS, 1), titles, 1).collect()
+    assert {(row["owner_id"], row["item_id"]): (row["document"], row["other"]) for row in found} == {
+        ("u", "b"): ("title a", "title b"),
+        ("u", "c"): ("title b", "title c"),
+        ("u", "a"): ("own words", "title a"),
+        ("v", "a"): (None, "title a"),
+    }
