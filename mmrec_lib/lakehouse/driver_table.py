@@ -8,12 +8,14 @@ committed is the same; rows are compared by the same hashes, which Spark makes.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -49,6 +51,8 @@ MOST_STAGED_BYTES = 16 << 20
 MOST_TABLE_BYTES = 64 << 20
 """Size of a table whose rows are changed in this process at most; rows are added to a table of any size."""
 
+# Features that delta-rs writes, of those that a writer must know.
+_FEATURES = frozenset({"appendOnly", "invariants", "checkConstraints", "changeDataFeed"})
 # Words of delta-rs about rows that break a constraint, after their number.
 _BROKEN = " rows failed validation check"
 _HAVE = "_have"
@@ -57,6 +61,26 @@ _WRITER = WriterProperties(compression="ZSTD")
 _AS_MAINTENANCE = CommitProperties(custom_metadata={"userMetadata": MAINTENANCE})
 # Old commits go when a checkpoint is made, as they do in Spark.
 _HOOKS = PostCommitHookProperties(create_checkpoint=True)
+_log = logging.getLogger(__name__)
+
+
+@cache
+def has_links(folder: str) -> bool:
+    """Tell if a file system makes hard links, by which a commit is there whole or not at all.
+
+    Args:
+        folder: A folder that is there.
+    """
+    written, linked = (Path(folder) / f".{uuid.uuid4().hex}.{end}" for end in ("tmp", "link"))
+    try:
+        written.touch()
+        os.link(written, linked)
+    except OSError:
+        return False
+    finally:
+        written.unlink(missing_ok=True)
+        linked.unlink(missing_ok=True)
+    return True
 
 
 def listed_here(folder: str) -> ListedTable | None:
@@ -69,7 +93,8 @@ def listed_here(folder: str) -> ListedTable | None:
         table = DeltaTable(folder)
     except (DeltaError, OSError):
         return None
-    if table.protocol().min_reader_version > 1 or len(table.file_uris()) > MOST_FILES:
+    protocol = table.protocol()
+    if protocol.min_reader_version > 1 or len(table.file_uris()) > MOST_FILES:
         return None
     columns = tuple(table.metadata().partition_columns)
     actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
@@ -81,6 +106,7 @@ def listed_here(folder: str) -> ListedTable | None:
         num_rows=None if None in counts else sum(counts),
         num_bytes=sum(action["size_bytes"] for action in actions),
         partitions=tuple({column: _text(action[f"partition.{column}"]) for column in columns} for action in actions),
+        writer_features=frozenset(protocol.writer_features or ()),
     )
 
 
@@ -146,9 +172,13 @@ class DriverTable:
         }
         return [{"commitInfo": info}, {"metaData": metadata}, {"protocol": protocol}]
 
+    def can_add(self, listed: ListedTable | None) -> bool:
+        """Tell if rows may be added here: the log tells all files, and delta-rs knows what a writer must know."""
+        return listed is not None and listed.writer_features <= _FEATURES
+
     def can_change(self, listed: ListedTable | None) -> bool:
-        """Tell if stored rows may be changed here: the log tells all files, and they are small."""
-        return listed is not None and listed.num_bytes <= MOST_TABLE_BYTES
+        """Tell if stored rows may be changed here, too: the table is small."""
+        return self.can_add(listed) and listed is not None and listed.num_bytes <= MOST_TABLE_BYTES
 
     def staged(self, folder: str) -> pa.Table | None:
         """Rows that were staged for this table, with `OPERATION` where they have it; None when they are too large."""
@@ -355,10 +385,17 @@ class DriverTable:
             ) from error
 
     def _compact(self) -> None:
-        """Bring many small files of a table without partitions together; readers of changes see nothing of it."""
-        table = DeltaTable(self.folder)
-        if not self.contract.partition_by and len(table.file_uris()) > MOST_READ:
-            table.optimize.compact(writer_properties=_WRITER, post_commithook_properties=_HOOKS)
+        """Bring many small files of a table without partitions together; readers of changes see nothing of it.
+
+        The rows are committed by then: where it fails, the files stay as they are until maintenance.
+        """
+        try:
+            table = DeltaTable(self.folder)
+            sizes = pa.table(table.get_add_actions(flatten=True))["size_bytes"].to_pylist()
+            if not self.contract.partition_by and len(sizes) > MOST_READ and sum(sizes) <= MOST_TABLE_BYTES:
+                table.optimize.compact(writer_properties=_WRITER, post_commithook_properties=_HOOKS)
+        except (DeltaError, OSError) as error:
+            _log.warning("table %s: its small files could not be brought together: %s", self.contract.name, error)
 
 
 def _with_operation(rows: pa.Table, operations: pa.Array | pa.ChunkedArray) -> pa.Table:

@@ -47,6 +47,7 @@ class ListedTable:
         files: Paths of its files, below the table's folder.
         num_rows: Rows in them; None where a file does not tell.
         num_bytes: Size of them.
+        writer_features: What its writers must know besides the oldest features; see the Delta protocol.
         partitions: For each file the values of its partition columns, as text.
     """
 
@@ -56,6 +57,7 @@ class ListedTable:
     num_rows: int | None
     num_bytes: int
     partitions: tuple[Mapping[str, str | None], ...]
+    writer_features: frozenset[str] = frozenset()
 
     def may_hold(self, where: Mapping[str, str | date]) -> bool:
         """Tell if a row may have these values; partitions tell, other columns may hold anything."""
@@ -69,7 +71,7 @@ class _State:
 
     metadata: Mapping[str, Any] | None
     files: dict[str, Mapping[str, Any]]
-    reader_version: int = 1
+    protocol: Mapping[str, Any]
 
     def apply(self, action: Mapping[str, Any]) -> None:
         """Change the state by one line of a commit."""
@@ -80,7 +82,7 @@ class _State:
         elif (removed := action.get("remove")) is not None:
             self.files.pop(removed["path"], None)
         elif (protocol := action.get("protocol")) is not None:
-            self.reader_version = protocol.get("minReaderVersion", 1)
+            self.protocol = protocol
 
 
 def listed_table(table_folder: str) -> ListedTable | None:
@@ -105,7 +107,7 @@ def listed_table(table_folder: str) -> ListedTable | None:
     if 0 in sizes or sum(sizes) > _MOST_BYTES:
         return None
     try:
-        state = _State(None, {})
+        state = _State(None, {}, {})
         if checksum is not None:
             with fs.open_input_stream(infos[f"{base:020d}.json"].path) as stream:
                 transaction = _transaction(stream.read(_COMMIT_INFO_BYTES))
@@ -142,13 +144,12 @@ def _checked(checksum: Mapping[str, Any], transaction: str | None) -> _State:
         raise ValueError("no list of files")
     if len(files) != checksum["numFiles"]:
         raise ValueError("not all files")
-    protocol = checksum.get("protocol") or {}
-    return _State(checksum["metadata"], {file["path"]: file for file in files}, protocol.get("minReaderVersion", 1))
+    return _State(checksum["metadata"], {file["path"]: file for file in files}, checksum.get("protocol") or {})
 
 
 def _listed(state: _State) -> ListedTable | None:
     files, metadata = list(state.files.values()), state.metadata
-    if metadata is None or len(files) > MOST_FILES or state.reader_version > 1:
+    if metadata is None or len(files) > MOST_FILES or state.protocol.get("minReaderVersion", 1) > 1:
         return None
     if (metadata.get("configuration") or {}).get(_MAPPING) in _MAPPED or metadata["format"]["provider"] != "parquet":
         return None
@@ -162,6 +163,7 @@ def _listed(state: _State) -> ListedTable | None:
         num_rows=_num_rows(files),
         num_bytes=sum(file.get("size") or 0 for file in files),
         partitions=tuple(file.get("partitionValues") or {} for file in files),
+        writer_features=frozenset(state.protocol.get("writerFeatures") or ()),
     )
 
 

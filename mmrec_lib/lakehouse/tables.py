@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -119,7 +120,9 @@ class Lakehouse(StoreTables):
         contract, is_staged = CONTRACTS[name], isinstance(rows, Staged)
         new = conform(rows.rows if isinstance(rows, Staged) else rows, contract)
         is_fresh = self.data_version(name) is None
-        if (here := self._driver_table(name)) is not None and (is_fresh or self._can_change(here)):
+        if (here := self._driver_table(name)) is not None and (
+            self._can_add(here) if is_fresh else self._can_change(here)
+        ):
             few, both = self._few(here, marked(new, delete_keys, contract), is_staged=is_staged)
             if few is not None:
                 changes = here.differing(few, where, is_empty=is_fresh)
@@ -152,9 +155,19 @@ class Lakehouse(StoreTables):
         if folder is None:
             return None
         # Clusters have no delta-rs: their session commits.
-        from mmrec_lib.lakehouse.driver_table import DriverTable
+        from mmrec_lib.lakehouse.driver_table import DriverTable, has_links
 
+        # Where tables lie is there before the first of them.
+        place = Path(folder).parent
+        place.mkdir(parents=True, exist_ok=True)
+        if not has_links(str(place)):
+            return None
         return DriverTable(CONTRACTS[name], folder, self.run_id, self.written_at)
+
+    def _can_add(self, here: DriverTable) -> bool:
+        """Tell if rows may be added in this process: to a table that it makes, or whose log it knows all of."""
+        name = here.contract.name
+        return not self.exists(name) or here.can_add(self._location.listed(name))
 
     def _can_change(self, here: DriverTable) -> bool:
         """Tell if rows of a table that has some may be compared and changed in this process."""
@@ -188,7 +201,7 @@ class Lakehouse(StoreTables):
         """
         self.ensure(name)
         new = conform(rows, CONTRACTS[name])
-        if (here := self._driver_table(name)) is not None:
+        if (here := self._driver_table(name)) is not None and self._can_add(here):
             few, new = self._few(here, new, is_staged=False)
             if few is not None:
                 here.append(few)
@@ -230,7 +243,7 @@ class Lakehouse(StoreTables):
         listed, here = self._location.listed(name), self._driver_table(name)
         is_new = listed is not None and not listed.may_hold(where)
         new = conform(rows.rows if isinstance(rows, Staged) else rows, contract)
-        if here is not None and (is_new or here.can_change(listed)):
+        if here is not None and (here.can_add(listed) if is_new else here.can_change(listed)):
             few, new = self._few(here, new, is_staged=isinstance(rows, Staged))
             if few is not None:
                 result = WriteResult(inserted=len(few)) if is_new else here.compared(few, where)

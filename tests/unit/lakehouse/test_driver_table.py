@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.metadata
 import json
 import os
 from collections import Counter
@@ -14,11 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from deltalake import DeltaTable
+from deltalake.table import TableOptimizer
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import ContractError
+from mmrec_lib.lakehouse import session_settings
 from mmrec_lib.lakehouse.commits import newest_data_commit
-from mmrec_lib.lakehouse.driver_table import DriverTable, listed_here
+from mmrec_lib.lakehouse.driver_table import DriverTable, has_links, listed_here
 from mmrec_lib.lakehouse.merging import DELETE, INSERT, OPERATION, UPDATE, WriteResult, counted
 from mmrec_lib.lakehouse.table_files import MOST_READ, listed_table
 from tests.data.random_rows import DAY, arrow_rows, random_rows
@@ -271,6 +275,60 @@ def test_rows_that_expired_in_a_file_with_others_go_and_the_others_stay(tmp_path
     stands = DeltaTable(made.folder).version()
     assert made.maintain(168, "`started_at` < '2022-06-01'")["rows_expired"] == 0
     assert DeltaTable(made.folder).version() == stands > newest_data_commit(f"{made.folder}/_delta_log") == version
+
+
+def test_a_table_with_a_feature_that_delta_rs_does_not_write_is_left_to_the_session(tmp_path: Path) -> None:
+    made = table(tmp_path, "event")
+    made.append(arrow_rows(made.contract, random_rows(made.contract, 2)))
+    listed = listed_table(made.folder)
+    assert made.can_add(listed) and made.can_change(listed) and not made.can_add(None)
+    here = listed_here(made.folder)
+    assert here is not None and listed is not None and here.writer_features == listed.writer_features
+    protocol = {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["rowTracking", "domainMetadata"]}
+    path = Path(made.folder) / "_delta_log" / f"{2:020d}.json"
+    path.write_text(json.dumps({"protocol": protocol}) + "\n", encoding="utf-8")
+    listed = listed_table(made.folder)
+    assert listed is not None and not made.can_add(listed) and not made.can_change(listed)
+
+
+def test_a_commit_stands_where_its_files_cannot_be_compacted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*args: object, **kwargs: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("mmrec_lib.lakehouse.driver_table.MOST_READ", 1)
+    made, rows = table(tmp_path, "job_run"), random_rows(CONTRACTS["job_run"], 3)
+    made.append(arrow_rows(made.contract, rows[:1]))
+    monkeypatch.setattr(TableOptimizer, "compact", fails)
+    made.append(arrow_rows(made.contract, rows[1:]))
+    assert stored(made) == as_stored(made, rows)
+    assert "job_run: its small files could not be brought together" in caplog.text
+
+
+def test_file_systems_without_hard_links_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert has_links(str(tmp_path)) and not list(tmp_path.iterdir())
+
+    def refuse(*args: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "other").mkdir()
+    assert not has_links(str(tmp_path / "other")) and not list((tmp_path / "other").iterdir())
+
+
+@pytest.mark.parametrize(("version", "is_taken"), [("1.4.2", True), ("1.5.1", True), ("1.6.6", False), (None, False)])
+def test_only_versions_that_write_plain_types_commit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, version: str | None, is_taken: bool
+) -> None:
+    def found(name: str) -> str:
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", found)
+    assert session_settings._has_delta_rs.__wrapped__() is is_taken
+    assert ("deltalake 1.4 or 1.5, got" in caplog.text) is not is_taken
 
 
 def test_large_rows_and_large_tables_are_left_to_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
