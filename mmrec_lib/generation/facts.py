@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import permutations
 
-from mmrec_lib.generation.names import NameRules
+from mmrec_lib.generation.names import NameRules, name_key
 from mmrec_lib.generation.templates import LANGUAGES, FactKind
+from mmrec_lib.tastes.sentences import safe_name
 
 # With a shorter history nothing is said of what somebody often does; as in `tastes.sentences`.
 _FEW = 3
@@ -44,6 +47,7 @@ class ItemFacts:
         num_ratings: Number of these.
         labels: Labels of its images.
         words: Words found in its images.
+        is_brand_silent: True where an item of a silent category has the same brand.
     """
 
     item_id: str
@@ -56,6 +60,7 @@ class ItemFacts:
     num_ratings: int = 0
     labels: str | None = None
     words: str | None = None
+    is_brand_silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class FactRules:
         names: Bounds of names.
         min_reviews: Reviews from which on praise or a mean rating is a fact.
         min_share: Share of the history from which on a category or brand is often chosen.
-        silent_categories: Categories that nobody is told to have chosen.
+        silent_categories: Categories that nobody is told to have chosen, in any case.
     """
 
     names: NameRules = field(default_factory=NameRules)
@@ -108,7 +113,15 @@ class FactRules:
 
     def is_silent(self, item: ItemFacts) -> bool:
         """Tell if nobody must be told to have turned to an item."""
-        return not self.silent_categories.isdisjoint(item.categories)
+        return any(map(self.is_silent_name, item.categories))
+
+    def is_silent_name(self, name: str) -> bool:
+        """Tell if a name is that of a silent category."""
+        return name_key(name) in self._silent_keys
+
+    @cached_property
+    def _silent_keys(self) -> frozenset[str]:
+        return frozenset(map(name_key, self.silent_categories))
 
 
 def pair_facts(
@@ -132,7 +145,7 @@ def pair_facts(
         rules: Bounds.
     """
     names, found = rules.names, list[Fact]()
-    if path is not None and not rules.is_silent(path.item) and path.node not in rules.silent_categories:
+    if path is not None and not rules.is_silent(path.item) and not _is_silent_node(path, rules):
         title, node = names.clean(path.item.title), names.clean(path.node)
         if title and node:
             found.append(Fact(FactKind.PATH, {"title": title, "node": node}, path.node))
@@ -180,19 +193,36 @@ def _habits(user: UserFacts, item: ItemFacts, rules: FactRules) -> list[Fact]:
     found = list[Fact]()
     often = {name for name, share in user.brands if share >= rules.min_share}
     brand = rules.names.clean(item.brand)
-    if brand and item.brand in often and not rules.is_silent(item):
+    if brand and item.brand in often and not item.is_brand_silent and not rules.is_silent(item):
         found.append(Fact(FactKind.BRAND, {"brand": brand}, item.brand))
-    own = set(item.categories) - rules.silent_categories
+    own = {name for name in item.categories if not rules.is_silent_name(name)}
     category = next((name for name, share in user.categories if share >= rules.min_share and name in own), None)
     told = rules.names.clean(category)
     if told:
         found.append(Fact(FactKind.CATEGORY, {"category": told}, category))
-    # Segments are named after one or two categories; of one that the item has none of it is no reason.
-    parts = set((user.segment or "").split(" and ")) | {user.segment or ""}
     segment = rules.names.clean(user.segment)
-    if segment and own & parts and not rules.silent_categories & parts:
+    if segment and _is_segment_shared(user, own, rules):
         found.append(Fact(FactKind.SEGMENT, {"segment": segment}, user.segment))
     return found
+
+
+def _is_segment_shared(user: UserFacts, own: set[str], rules: FactRules) -> bool:
+    """Tell if a segment is named after one or two of the user's categories, none silent, one of them the item's own.
+
+    Names may hold " and " themselves: where a segment can be read in several ways, each must be so.
+    """
+    names = {name: safe_name(name) for name, _ in user.categories}
+    readings = [{one} for one, told in names.items() if told == user.segment]
+    readings += [{one, two} for one, two in permutations(names, 2) if f"{names[one]} and {names[two]}" == user.segment]
+    return bool(readings) and all(
+        not own.isdisjoint(reading) and not any(map(rules.is_silent_name, reading)) for reading in readings
+    )
+
+
+def _is_silent_node(path: SharedPath, rules: FactRules) -> bool:
+    """Tell if what a path shares is a silent category, or a brand that a silent item has."""
+    is_brand = name_key(path.node) == name_key(path.item.brand or "")
+    return rules.is_silent_name(path.node) or (is_brand and path.item.is_brand_silent)
 
 
 def _of_price(user: UserFacts, item: ItemFacts, language: str) -> list[Fact]:

@@ -1,30 +1,30 @@
 """Check of a text against the facts that it was made from: each sentence tells one fact, and nothing else.
 
-A name or number of a fact is a claim, and so is each other word. A word is grounded where a template of the fact that
-its sentence tells has it, or where it claims nothing (articles, "it", "you"). A name or number is grounded where the
-word before it and the word after it are those that a template has at its place, words that claim nothing aside: so
-numbers cannot change places, and praise cannot be made of a price. No template negates, hence no text does. Names count
-in quotation marks only, which they cannot hold themselves, so that whatever a title says is one name and no sentence.
+A name or number of a fact is a claim, and so is each word and each sign that is not punctuation. A sentence is grounded
+where its claims are those of one template of one fact, in their order: words that claim nothing (articles, "it", "you")
+may be added or left out, and the punctuation of the fact's own templates may be. So words and numbers cannot change
+places, and neither emoji nor a sign beside a number passes. No template negates, hence no text does. Names count in
+quotation marks only, which they cannot hold themselves, so that whatever a title says is one name and no sentence.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import cache
 
 from mmrec_lib.generation.facts import Fact
 from mmrec_lib.generation.templates import LANGUAGES, NUMBER_SLOTS, FactKind
 
 _SLOT = re.compile(r"\{(\w+)\}")
-_SENTENCE = re.compile(r"[.!?。！？\n]+")
 _FIRST_MARK, _LAST_MARK = 0xE000, 0xF8FF
 _MARKS = f"{chr(_FIRST_MARK)}-{chr(_LAST_MARK)}"
-_SPACED = re.compile(rf"[{_MARKS}]|[^\W_]+(?:['’][^\W_]+)*")
-# Of a language without spaces a word is what stands between names, numbers and quotation marks.
-_UNSPACED = re.compile(rf"[{_MARKS}]|[^\s{_MARKS}「」、，,（）()]+")
-_EDGE = ""
+_SPACED = re.compile(rf"[{_MARKS}]|[^\W_]+(?:['’][^\W_]+)*|\S")
+# Of a language without spaces a word is what stands between names, numbers and punctuation.
+_UNSPACED = re.compile(rf"[{_MARKS}]|[「」、，,（）()]|[^\s{_MARKS}「」、，,（）()]+")
+_NO_FACT, _CUT = "a sentence without a fact", "a sentence cut short"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Grounding:
     """Claims of a text and those of them that facts hold.
 
     Attributes:
-        num_claims: Names, numbers and words that claim something; a sentence without a fact is one more.
+        num_claims: Names, numbers, words and signs that claim something; a sentence without a fact, or with a part of
+            its template only, is one more.
         ungrounded: The claims that no fact holds.
         told: Places of the facts that are told.
     """
@@ -63,79 +64,75 @@ def check_grounding(text: str, facts: Sequence[Fact], language: str) -> Groundin
     marked = _marked(text, marks, numbers, is_spaced=LANGUAGES[language].is_spaced)
     value_of = {mark: value for value, mark in marks.items()}
     num_claims, ungrounded, told = 0, list[str](), list[int]()
-    for sentence in _SENTENCE.split(marked):
-        words = _words(sentence, language)
-        if not words:
+    for sentence in re.split(_stop(language), marked):
+        tokens = _tokens(sentence, language)
+        if not tokens:
             continue
-        fact, wrong = _best_fact(words, facts, value_of, language)
-        num_claims += sum(word not in LANGUAGES[language].neutral for word in words)
-        if fact is None:
-            num_claims += 1
-            ungrounded.append("a sentence without a fact")
-        elif fact not in told:
-            told.append(fact)
-        ungrounded += wrong
+        place, claims, wrong = _best_fact(tokens, facts, marks, language)
+        # That no fact is told, or not all of its template, is one claim more.
+        num_claims += len(claims) + (wrong[-1:] in ([_NO_FACT], [_CUT]))
+        if place is not None and place not in told:
+            told.append(place)
+        ungrounded += [value_of.get(token, token) for token in wrong]
     return Grounding(num_claims, tuple(ungrounded), tuple(told))
 
 
 def _best_fact(
-    words: Sequence[str], facts: Sequence[Fact], value_of: dict[str, str], language: str
-) -> tuple[int | None, list[str]]:
-    """The fact that holds most of a sentence, and the words that it does not hold."""
-    best: tuple[int | None, list[str]] | None = None
+    tokens: Sequence[str], facts: Sequence[Fact], marks: dict[str, str], language: str
+) -> tuple[int | None, list[str], list[str]]:
+    """Place of the fact that holds most of a sentence, the sentence's claims, and those that the fact does not hold."""
+    best: tuple[int | None, list[str], list[str]] | None = None
     for place, fact in enumerate(facts):
-        if not any(value_of.get(word) in fact.values.values() for word in words):
+        if not any(marks[value] in tokens for value in fact.values.values()):
             continue
-        wrong = list(_not_held(words, fact, value_of, language))
-        if best is None or len(wrong) < len(best[1]):
-            best = place, wrong
-    return best or (None, [])
+        forms, punctuation = _forms(language, fact.kind)
+        claims = [token for token in _claims(tokens, language) if token not in punctuation]
+        slots = {f"{{{slot}}}": marks[value] for slot, value in fact.values.items()}
+        expected = [[slots.get(token, token) for token in form] for form in forms]
+        if claims in expected:
+            return place, claims, []
+        wrong = min((_not_held(claims, form) for form in expected), key=len)
+        if best is None or len(wrong) < len(best[2]):
+            best = place, claims, wrong
+    return best or (None, _claims(tokens, language), [_NO_FACT])
 
 
-def _not_held(words: Sequence[str], fact: Fact, value_of: dict[str, str], language: str) -> Iterator[str]:
-    known, places = _grammar(language, fact.kind)
-    for before, word, after in _with_sides(words, language):
-        if word not in value_of:
-            if word not in known:
-                yield word
-            continue
-        value = value_of[word]
-        slots = [slot for slot, own in fact.values.items() if own == value]
-        sides = [_EDGE if side == _EDGE else "…" if side in value_of else side for side in (before, after)]
-        if not any((slot, *sides) in places for slot in slots):
-            yield value
+def _not_held(claims: Sequence[str], form: Sequence[str]) -> list[str]:
+    """Claims that stand in another order than those of a template, or are none of it."""
+    blocks = SequenceMatcher(None, claims, form, autojunk=False).get_matching_blocks()
+    held = {block.a + step for block in blocks for step in range(block.size)}
+    return [token for place, token in enumerate(claims) if place not in held] or [_CUT]
 
 
 @cache
-def _grammar(language: str, kind: FactKind) -> tuple[frozenset[str], frozenset[tuple[str, str, str]]]:
-    """Words of the templates of a kind, and of each slot the words before and after it."""
-    known, places = set[str](), set[tuple[str, str, str]]()
-    for sentence in LANGUAGES[language].sentences[kind]:
-        template = sentence
-        slots = _SLOT.findall(template)
-        slot_of = {chr(_FIRST_MARK + place): slot for place, slot in enumerate(slots)}
-        for mark, slot in slot_of.items():
-            template = template.replace(f"{{{slot}}}", mark)
-        words = _words(_SENTENCE.sub("", template), language)
-        known |= {word for word in words if word not in slot_of}
-        for before, word, after in _with_sides(words, language):
-            if word in slot_of:
-                sides = ["…" if side in slot_of else side for side in (before, after)]
-                places.add((slot_of[word], sides[0], sides[1]))
-    return frozenset(known), frozenset(places)
+def _forms(language: str, kind: FactKind) -> tuple[tuple[tuple[str, ...], ...], frozenset[str]]:
+    """Claims of each template of a kind, slots as `{slot}`, and the punctuation of all of them."""
+    forms, punctuation = list[tuple[str, ...]](), set[str]()
+    for template in LANGUAGES[language].sentences[kind]:
+        mark_of = {slot: chr(_FIRST_MARK + place) for place, slot in enumerate(_SLOT.findall(template))}
+        slot_of = {mark: f"{{{slot}}}" for slot, mark in mark_of.items()}
+        tokens = _tokens(re.sub(_stop(language), "", template.format_map(mark_of)), language)
+        punctuation |= {token for token in tokens if token not in slot_of and not any(map(str.isalnum, token))}
+        forms.append(
+            tuple(slot_of.get(token, token) for token in _claims(tokens, language) if token not in punctuation)
+        )
+    return tuple(forms), frozenset(punctuation)
 
 
-def _with_sides(words: Sequence[str], language: str) -> Iterator[tuple[str, str, str]]:
-    """Words that claim something, each between the ones before and after it."""
-    claiming = [word for word in words if word not in LANGUAGES[language].neutral]
-    edged = [_EDGE, *claiming, _EDGE]
-    yield from zip(edged, claiming, edged[2:], strict=False)
+def _claims(tokens: Sequence[str], language: str) -> list[str]:
+    return [token for token in tokens if token not in LANGUAGES[language].neutral]
 
 
-def _words(sentence: str, language: str) -> list[str]:
+def _stop(language: str) -> str:
+    """Pattern of the end of a sentence; no template asks or exclaims."""
+    return r"[.\n]+" if LANGUAGES[language].is_spaced else r"[。\n]+"
+
+
+def _tokens(sentence: str, language: str) -> list[str]:
+    """Words in lower case, marks, and each other sign."""
     if LANGUAGES[language].is_spaced:
-        return [word.casefold() for word in _SPACED.findall(sentence)]
-    return [part for word in _UNSPACED.findall(sentence) if (part := word.strip("。 "))]
+        return [token.casefold() for token in _SPACED.findall(sentence)]
+    return _UNSPACED.findall(sentence)
 
 
 def _marked(text: str, marks: dict[str, str], numbers: frozenset[str], *, is_spaced: bool) -> str:
@@ -146,7 +143,7 @@ def _marked(text: str, marks: dict[str, str], numbers: frozenset[str], *, is_spa
         text = re.sub(rf"(?<=[“„«「])(\s?)({found})(?=\s?[”“»」])", lambda match: match[1] + marks[match[2]], text)
     if numbers:
         # A number is not part of a longer one.
-        edge = r"\w" if is_spaced else "0-9"
+        edge = r"\w" if is_spaced else r"\d"
         found = "|".join(re.escape(value) for value in marks if value in numbers)
-        text = re.sub(rf"(?<![{edge}])(?:{found})(?![{edge}])", lambda match: marks[match[0]], text)
+        text = re.sub(rf"(?<![{edge}.,])(?:{found})(?![{edge}]|[.,]\d)", lambda match: marks[match[0]], text)
     return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ from pyspark.sql import functions as F
 from mmrec_lib.embedding.owner_text import joined_texts
 from mmrec_lib.features.load import sorted_table
 from mmrec_lib.generation.config import GenerationConfig
-from mmrec_lib.generation.facts import ItemFacts
+from mmrec_lib.generation.facts import FactRules, ItemFacts
+from mmrec_lib.generation.names import name_key
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 # More of a title, or of the words of an image, is in no text.
@@ -49,7 +50,27 @@ def item_facts(lakehouse: Lakehouse, config: GenerationConfig, brand_attribute: 
         nothing = F.lit(None).cast("string")
         rows = rows.withColumns({"labels": nothing, "words": nothing})
     table = sorted_table(lakehouse, "item_id", rows)
-    return table.set_column(table.column_names.index("rating"), "rating", _at_least_mean(table))
+    table = table.set_column(table.column_names.index("rating"), "rating", _at_least_mean(table))
+    return with_silent_brands(table, frozenset(config.silent_categories))
+
+
+def with_silent_brands(table: pa.Table, silent_categories: frozenset[str]) -> pa.Table:
+    """Items with `is_brand_silent`: True where an item of a silent category has the brand, in any case.
+
+    Args:
+        table: Columns `categories` and `brand`.
+        silent_categories: Names of categories.
+    """
+    rules = FactRules(silent_categories=silent_categories)
+    found: set[str] = set()
+    if silent_categories and table.num_rows:
+        categories = table["categories"].combine_chunks()
+        names = [name for name in pc.unique(categories.flatten()).to_pylist() if name and rules.is_silent_name(name)]
+        is_silent = pc.is_in(categories.flatten(), value_set=pa.array(names, pa.string()))
+        rows = pc.unique(pc.list_parent_indices(categories).filter(is_silent))
+        found = {name_key(brand) for brand in pc.unique(table["brand"].take(rows)).to_pylist() if brand}
+    brands = [brand for brand in pc.unique(table["brand"]).to_pylist() if brand and name_key(brand) in found]
+    return table.append_column("is_brand_silent", pc.is_in(table["brand"], value_set=pa.array(brands, pa.string())))
 
 
 def _opinions(lakehouse: Lakehouse, config: GenerationConfig) -> DataFrame:
@@ -148,6 +169,13 @@ class ItemTable:
     def undescribed(self) -> list[ItemFacts]:
         """Facts of the items that the store does not describe."""
         return [_facts_of(row) for row in self._table.filter(pc.invert(self._table["is_described"])).to_pylist()]
+
+    def without_items(self, categories: Collection[str]) -> list[str]:
+        """Those of some names of categories that no item has, in any case."""
+        if not categories:
+            return []
+        known = {name_key(name) for name in pc.unique(pc.list_flatten(self._table["categories"])).to_pylist() if name}
+        return [name for name in categories if name_key(name) not in known]
 
     def names(self) -> set[str]:
         """Names of categories, brands and praised aspects."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import tempfile
 import uuid
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from mmrec_lib.writing.items import ItemTable, item_facts
 from mmrec_lib.writing.users import TEXTS, WritingTask, fact_rules, told_facts, write_partition
 from mmrec_lib.writing.vectors import alpha_of_validation, load_vectors, text_encoder
 
+_log = logging.getLogger(__name__)
 READS = (
     "user_topk",
     "current_slice",
@@ -106,6 +108,8 @@ def write_texts(lakehouse: Lakehouse, settings: WritingSettings) -> dict[str, in
                 lakehouse.merge(name, Staged(nothing), delete_keys=lakehouse.read(name))
         return {}
     items = ItemTable(item_facts(lakehouse, config, settings.brand_attribute))
+    for name in items.without_items(config.silent_categories):
+        _log.warning("generation.silent_categories: no item has the category `%s`", name)
     stored = lakehouse.read("recommendation_text")
     users = lakehouse.stage("text_user", _users(lakehouse, config, stored))
     task = _task(lakehouse, settings, items, users)

@@ -82,6 +82,39 @@ def test_nobody_is_told_to_have_turned_to_a_silent_category() -> None:
     assert other[FactKind.HISTORY] == {"title": "Heidi"}
 
 
+@pytest.mark.parametrize(
+    ("segment", "own", "item", "is_told"),
+    [
+        ("Books", ["Books"], "Books", True),
+        ("Books and Hats", ["Hats", "Books"], "Hats", True),
+        ("Books and Hats", ["Books"], "Books", False),
+        ("Books and Health and Beauty", ["Books", "Health and Beauty"], "Books", False),
+        ("Rock and Roll", ["Rock and Roll", "Rock"], "Rock", False),
+        ("Rock and Roll", ["Rock and Roll", "Rock"], "Rock and Roll", True),
+        ("Rock and Roll", ["Rock and Roll", "Rock", "Roll"], "Rock", False),
+        (f"{'x' * 39}… and Books", ["x" * 50, "Books"], "x" * 50, True),
+    ],
+)
+def test_a_segment_is_told_where_it_is_named_after_categories_of_both(
+    segment: str, own: list[str], item: str, is_told: bool
+) -> None:
+    user = UserFacts(5, [(name, 0.1) for name in own], segment=segment)
+    rules = FactRules(silent_categories=frozenset({"health and beauty "}))
+    facts = told(pair_facts(user, ItemFacts("i", categories=(item,)), [], None, "en", rules))
+    assert (FactKind.SEGMENT in facts) == is_told
+
+
+def test_silence_holds_in_any_case_and_for_brands_of_silent_items() -> None:
+    rules = FactRules(silent_categories=frozenset({" hORROR", "ｓｐａｃｅ"}))
+    facts = told(pair_facts(USER, ITEM, [ALIEN], SharedPath(ITEM, "Drama"), "en", rules))
+    assert not {FactKind.PATH, FactKind.HISTORY, FactKind.SEGMENT, FactKind.BRAND} & set(facts)
+    heidi = ItemFacts("i9", "Heidi", brand="Acme", is_brand_silent=True)
+    assert FactKind.BRAND not in told(pair_facts(USER, heidi, [], None, "en", rules))
+    assert FactKind.PATH not in told(pair_facts(USER, ITEM, [], SharedPath(heidi, "ACME"), "en", RULES))
+    assert FactKind.PATH not in told(pair_facts(USER, ITEM, [], SharedPath(heidi, "Horror"), "en", rules))
+    assert FactKind.PATH in told(pair_facts(USER, ITEM, [], SharedPath(heidi, "Ann Lee"), "en", rules))
+
+
 def test_a_description_tells_of_the_item_and_its_images() -> None:
     item = ItemFacts("i4", "x", ("Shirts",), "Acme", 10.0, labels="jersey, T-shirt", words="SALE")
     assert told(description_facts(item, RULES)) == {
@@ -103,6 +136,24 @@ def test_a_description_tells_of_the_item_and_its_images() -> None:
         ("go to https://evil.example", None),
         ("write me@evil.example", None),
         ("evil.com sale", None),
+        ("bit.ly/3xYz", None),
+        ("evil.xyz", None),
+        ("t.me/abc", None),
+        ("sale at shop.co.uk now", None),
+        ("Example.DE", None),
+        ("paypa1.app", None),
+        ("пример.рф", None),
+        ("ⓔⓥⓘⓛ.ⓧⓨⓩ", None),
+        ("evil\u200d.xyz", None),
+        ("Alien vol. 2, by St. Vincent", "Alien vol. 2, by St. Vincent"),
+        ("Game 2.0 of the U.S.A.", "Game 2.0 of the U.S.A."),
+        ("Wait…what", "Wait…what"),
+        ("call 5551234", None),
+        ("call +49 (151) 234-56", None),
+        ("call 555 / 12.34", None),
+        ("The war 1914-1918", None),
+        ("Sizes 36, 38, 40", "Sizes 36, 38, 40"),
+        ("1984 and 2001", "1984 and 2001"),
         ("a damned shirt", None),
         ("DAMNED", None),
         ("condamned", "condamned"),

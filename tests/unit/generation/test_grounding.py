@@ -101,9 +101,56 @@ def test_a_text_that_says_more_or_other_than_its_facts_is_not_grounded(text: str
 
 
 def test_a_model_may_add_words_that_claim_nothing() -> None:
-    found = check_grounding("And here it is: because you also turned to “Alien 3. The end!”!", ALL, "en")
+    found = check_grounding("And here it is, because you also turned to “Alien 3. The end!”.", ALL, "en")
     assert found.score == 1
     assert found.told == (list(FactKind).index(FactKind.HISTORY),)
+
+
+JEANS = Fact(FactKind.CATEGORY, {"category": "Jeans"})
+RATED = Fact(FactKind.RATING, {"rating": "4.5", "num": "5"})
+BELOW = Fact(FactKind.PRICE_BELOW, {"price": "5", "low": "9"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ⓕⓡⓔⓔ ⓣⓞⓓⓐⓨ 🅵🆁🅴🅴 You often choose “Jeans”.",
+        "🚫❌ You often choose “Jeans” ¬.",
+        "🚫❌. You often choose “Jeans”.",
+        "You often choose “Jeans”!",
+        "You often choose “Jeans”?",
+        "You often cho\u0338ose “Jeans”.",
+        "You often choose _ “Jeans”.",
+        "Choose often “Jeans”.",
+        "Often “Jeans”.",
+        "“Jeans” you often choose.",
+        *(f"Rated {sign}4.5 on average in 5 reviews." for sign in ("-", "−", "+", "<", ">", "~", "≈", "1,", ".")),
+        *(f"Rated 4.5{sign} on average in 5 reviews." for sign in ("%", " %", "+", "²", ".5")),
+        "Rated >4.5% on average in 5+ reviews.",
+        "Rated 4.5 on average in 5 reviews: 5 reviews.",
+        "Its price of 5 lies below less than which costs your range usual.",
+        "Its price of 9 lies below your usual range, which begins at 5.",
+        "Its price of 5 lies below your usual range.",
+    ],
+)
+def test_neither_signs_nor_another_order_of_words_are_grounded(text: str) -> None:
+    assert check_grounding(text, [JEANS, RATED, BELOW], "en").score < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("-5件のレビューで「Jeans」が好評です。", "ja"), ("Im Mittel mit -4,5 bewertet, in 5 Bewertungen.", "de")],
+)
+def test_a_sign_beside_a_number_is_no_part_of_it_in_any_language(text: str, language: str) -> None:
+    praise = Fact(FactKind.ASPECT, {"num": "5", "aspect": "Jeans"})
+    facts = [praise, Fact(FactKind.RATING, {"rating": "4,5", "num": "5"})]
+    assert check_grounding(text, facts, language).score < 1
+    assert check_grounding(text.replace("-", ""), facts, language).score == 1
+
+
+def test_equal_numbers_of_a_fact_are_told_as_any_other() -> None:
+    same = Fact(FactKind.RATING, {"rating": "5", "num": "5"})
+    assert check_grounding("Rated 5 on average in 5 reviews.", [RATED, same], "en").score == 1
 
 
 def test_the_score_is_the_share_of_grounded_claims() -> None:

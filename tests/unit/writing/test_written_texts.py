@@ -11,7 +11,7 @@ import pytest
 
 from mmrec_lib.generation.config import GenerationConfig
 from mmrec_lib.writing import users as writing
-from mmrec_lib.writing.items import ItemTable
+from mmrec_lib.writing.items import ItemTable, with_silent_brands
 from mmrec_lib.writing.users import WritingTask, write_batch
 from mmrec_lib.writing.vectors import TextVectors
 
@@ -145,6 +145,24 @@ def test_only_users_of_whom_something_changed_are_written_again() -> None:
     assert {row["user_id"] for row in texts(stored, items(c={"categories": []}))} == {"v"}
     assert {row["user_id"] for row in texts([stored[0], {**stored[1], "language": "fr"}])} == {"v"}
     assert texts(stored, items(d={"title": "Other"})) == []
+
+
+def test_a_brand_that_a_silent_item_has_is_silent() -> None:
+    rows = [
+        {"item_id": "a", "categories": ["Space", " HORROR"], "brand": "Acme"},
+        {"item_id": "b", "categories": [], "brand": "acme"},
+        {"item_id": "c", "categories": ["Space"], "brand": "Bolt"},
+        {"item_id": "d", "categories": ["Horror"], "brand": None},
+    ]
+    table = pa.Table.from_pylist(rows, schema=ITEM)
+    assert with_silent_brands(table, frozenset({"horror"}))["is_brand_silent"].to_pylist() == [True, True, False, False]
+    assert with_silent_brands(table, frozenset())["is_brand_silent"].to_pylist() == [False] * 4
+    nothing = with_silent_brands(ITEM.empty_table(), frozenset({"horror"}))
+    assert nothing["is_brand_silent"].to_pylist() == []
+    known = ItemTable(with_silent_brands(table, frozenset({"horror"})))
+    assert {item: facts.is_brand_silent for item, facts in known.facts("bc").items()} == {"b": True, "c": False}
+    assert known.without_items(["horror", "SPACE", "Horor"]) == ["Horor"]
+    assert known.without_items([]) == []
 
 
 @pytest.mark.parametrize(("alpha", "told"), [(1.0, "history"), (0.0, "category")])
