@@ -7,7 +7,7 @@ import sys
 from mmrec_lib.config import Section
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec
-from mmrec_lib.fine_tuning.adaptation import READS, WRITES, adapt_encoder
+from mmrec_lib.fine_tuning.adaptation import READS, WRITES, adapt_encoder, is_release_there
 from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
@@ -34,6 +34,11 @@ def external_versions(context: Context, config: Config) -> dict[str, str]:
     return {"encoder": encoder_spec(encoder, config.models).revision}
 
 
+def is_complete(context: Context, config: Config) -> bool:
+    """Tell if the encoder that was released last is there."""
+    return is_release_there(context.lakehouse, config.adaptation, config.models)
+
+
 JOB = Job(
     name="adapt_encoder",
     summary="adapts a text encoder to what the store's people do",
@@ -42,6 +47,7 @@ JOB = Job(
     writes=(*WRITES, "file:encoder"),
     run=run,
     external_versions=external_versions,
+    is_complete=is_complete,
 )
 
 if __name__ == "__main__":

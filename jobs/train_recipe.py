@@ -7,7 +7,6 @@ import sys
 from mmrec_lib.config import Section
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.fine_tuning.recipe_run import READS, WRITES, run_recipe, starting_revisions
-from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.recipes.recipe import is_saved
 from mmrec_lib.runtime.job import Context, Job, Outcome
@@ -15,17 +14,15 @@ from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """The recipe, the folder of models, and what events weigh."""
+    """The recipe and the folder of models."""
 
     recipe: RecipeConfig
     models: ModelsConfig
-    events: dict[str, EventTypeConfig]
 
 
 def run(context: Context, config: Config) -> Outcome:
     """Train the configured recipe, or judge again with the one that was trained on the same."""
-    weights = {name: one.weight for name, one in config.events.items()}
-    return Outcome(*run_recipe(context.lakehouse, context.registry, config.recipe, config.models, weights))
+    return Outcome(*run_recipe(context.lakehouse, context.registry, config.recipe, config.models))
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:

@@ -18,6 +18,7 @@ CONTEXT = {
     "bundle.name": "mmrec",
     "bundle.target": "prod",
     "workspace.current_user.userName": "ada@example.com",
+    "workspace.file_path": str(PROJECT),
 }
 _REFERENCE = re.compile(r"\$\{([^}]+)\}")
 

@@ -20,17 +20,19 @@ from mmrec_lib.encoders.runtime.hardware import on_this_machine
 from mmrec_lib.encoders.text.config import TextConfig
 from mmrec_lib.encoders.text.sentence_layout import sentence_layout
 from mmrec_lib.encoders.weights.directory import directory_revision, local_directory
-from mmrec_lib.errors import RecipeError
-from mmrec_lib.fine_tuning.contents import documents
+from mmrec_lib.errors import EncoderError, RecipeError
+from mmrec_lib.features.interactions import Cuts
+from mmrec_lib.features.load import current_snapshot
+from mmrec_lib.fine_tuning.contents import documents, train_pairs
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.location import is_uri
-from mmrec_lib.recipes.adapt import Adaptation, TextAdapter
+from mmrec_lib.recipes.adapt import Adaptation, TextAdapter, require_own
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
 from mmrec_lib.recipes.behaviour import Behaviour, add_pairs, co_visits, gain_interval, make_behaviour, recalls
 from mmrec_lib.tracking.registry import Registry
 
-READS = ("owner_text", "event", "review")
+READS = ("owner_text", "event", "review", "training_snapshot", "training_interaction", "user")
 WRITES = ("encoder_adaptation",)
 
 
@@ -54,7 +56,9 @@ def adapt_encoder(
         Counts and a message for job_run.
 
     Raises:
-        RecipeError: When there is too little behaviour, the encoder cannot be adapted, or `models.root` is no folder.
+        RecipeError: When there is too little behaviour, the encoder cannot be adapted, `models.root` is no folder, or
+            something else lies where the adapted encoder is to be.
+        NoDataError: When there is no training snapshot.
     """
     if is_uri(models.root):
         raise RecipeError(
@@ -70,6 +74,7 @@ def adapt_encoder(
             f"Adaptation `{config.name}`: another name than that of the encoder's own directory is needed "
             "(adaptation.name), because the encoder stays as it is."
         )
+    require_own(target, config)
     spec = encoder_spec(base, models)
     behaviour, pairs = read_behaviour(lakehouse, config, weights)
     graph, texts = behaviour_graph(behaviour, pairs, config)
@@ -134,37 +139,73 @@ def read_behaviour(
 ) -> tuple[Behaviour, list[tuple[str, int]]]:
     """Behaviour of users, and the texts of searches and reviews with the item of each.
 
-    Of more users, items or texts than the config reads, a sample by hash, the same in each run.
+    Only the train part of the current snapshot counts. Of more users, items or texts than the config reads, a sample by
+    hash, the same in each run.
+
+    Raises:
+        NoDataError: When there is no training snapshot.
+        RecipeError: When nobody turned to an item with a text.
     """
+    snapshot_id, cuts = current_snapshot(lakehouse)
     texts = joined_texts(read_owner_text(lakehouse))
     of_items = documents(texts, config.fields).where(F.col("owner_kind") == "item")
-    found = of_items.orderBy(F.xxhash64("owner_id"), "owner_id").limit(config.max_items).collect()
-    known = {row["owner_id"]: row["document"] for row in found}
-    counted = [kind for kind, weight in weights.items() if weight > 0]
-    events = lakehouse.read("event")
-    visits = events.where(F.col("event_type").isin(*counted) & F.col("item_id").isNotNull())
-    users = visits.select("user_id").distinct().orderBy(F.xxhash64("user_id"), "user_id").limit(config.max_users)
-    pairs = lakehouse.stage("adapt_visits", visits.join(users, "user_id").select("user_id", "item_id").distinct())
-    rows = [(row["user_id"], row["item_id"]) for row in pairs.collect()]
-    behaviour = make_behaviour(known, rows, config.valid_share, config.test_share)
-    if not rows or not len(behaviour.items("train")):
+    chosen = of_items.orderBy(F.xxhash64("owner_id"), "owner_id").limit(config.max_items)
+    items = lakehouse.stage("adapt_items", chosen.select(F.col("owner_id").alias("item_id"), "document"))
+    known = {row["item_id"]: row["document"] for row in items.collect()}
+    own = train_pairs(lakehouse, snapshot_id).join(items, "item_id", "left_semi").select("user_id", "item_id", "at")
+    pairs = lakehouse.stage("adapt_pairs", own)
+    batches = lakehouse.stream_arrow("adapt_visits", sampled_visits(pairs, config))
+    columns = ((batch["user_id"].to_pylist(), batch["item_id"].to_pylist()) for batch in batches)
+    visits = (visit for of_users, of_items in columns for visit in zip(of_users, of_items, strict=True))
+    behaviour = make_behaviour(known, visits, config.valid_share, config.test_share)
+    if not behaviour.visits.nnz or not len(behaviour.items("train")):
         raise RecipeError(f"Adaptation `{config.name}`: users that turned to items with a text are needed, got none.")
     place = {behaviour.item_ids[item]: int(item) for item in behaviour.items("train")}
     further = []
     if "searches" in config.pairs:
-        further.append(answered_searches(events, counted, config.search_minutes))
+        counted = [kind for kind, weight in weights.items() if weight > 0]
+        events = train_events(lakehouse.read("event"), cuts)
+        found = answered_searches(events, counted, config.search_minutes).join(pairs, ["user_id", "item_id"])
+        further.append(found.where(F.col("next_at") <= F.col("at")))
     if "reviews" in config.pairs:
-        of_reviews = lakehouse.read("review").select("review_id", "item_id")
-        further.append(review_words(texts).join(of_reviews, "review_id").select("text", "item_id"))
+        reviews = _before(lakehouse.read("review"), "review_ts", cuts).select("review_id", "user_id", "item_id")
+        of_train = reviews.join(pairs, ["user_id", "item_id"], "left_semi")
+        further.append(review_words(texts).join(of_train, "review_id"))
     ties = list[tuple[str, int]]()
     for one in further:
-        chosen = one.distinct().orderBy(F.xxhash64("text", "item_id"), "text", "item_id").limit(config.max_pairs)
+        told = one.select("text", "item_id").distinct()
+        chosen = told.orderBy(F.xxhash64("text", "item_id"), "text", "item_id").limit(config.max_pairs)
         ties += [(row["text"], place[row["item_id"]]) for row in chosen.collect() if row["item_id"] in place]
     return behaviour, ties
 
 
+def sampled_visits(pairs: DataFrame, config: AdaptationConfig) -> DataFrame:
+    """Pairs of at most `max_users` users, `max_items_of_user` of each."""
+    users = pairs.select("user_id").distinct().orderBy(F.xxhash64("user_id"), "user_id").limit(config.max_users)
+    by_hash = Window.partitionBy("user_id").orderBy(F.xxhash64("user_id", "item_id"), "item_id")
+    placed = pairs.join(users, "user_id", "left_semi").withColumn("place", F.row_number().over(by_hash))
+    return placed.where(F.col("place") <= config.max_items_of_user).select("user_id", "item_id")
+
+
+def train_events(events: DataFrame, cuts: Cuts) -> DataFrame:
+    """Events that are not known to be of valid or test, by the split that they bring or by their time."""
+    if cuts.given:
+        return events.where(F.coalesce("split", F.lit("train")) == "train")
+    return _before(events, "event_ts", cuts)
+
+
+def _before(rows: DataFrame, column: str, cuts: Cuts) -> DataFrame:
+    """Rows from before the end of train, where times tell it."""
+    end = cuts.before("fit1")
+    return rows if end is None else rows.where(F.col(column) < F.lit(end))
+
+
 def answered_searches(events: DataFrame, counted: list[str], minutes: float) -> DataFrame:
-    """Words of searches with the item that their user turned to next, in time: `text`, `item_id`."""
+    """Words of searches with the item that their user turned to next, in time.
+
+    Returns:
+        `user_id`, `text`, `item_id`, `next_at`.
+    """
     is_search = F.col("query").isNotNull()
     own = Window.partitionBy("user_id").orderBy("event_ts", "event_id")
     acts = events.where(is_search | F.col("event_type").isin(*counted))
@@ -174,8 +215,22 @@ def answered_searches(events: DataFrame, counted: list[str], minutes: float) -> 
     seconds = F.col("next_at").cast("long") - F.col("event_ts").cast("long")
     answered = found.where(is_search & F.col("item_id").isNull() & F.col("next_item").isNotNull())
     return answered.where(seconds <= minutes * 60).select(
-        F.col("query").alias("text"), F.col("next_item").alias("item_id")
+        "user_id", F.col("query").alias("text"), F.col("next_item").alias("item_id"), "next_at"
     )
+
+
+def is_release_there(lakehouse: Lakehouse, config: AdaptationConfig, models: ModelsConfig) -> bool:
+    """Tell if the directory of the adapted encoder holds what was released last; true where nothing was."""
+    if not lakehouse.exists("encoder_adaptation"):
+        return True
+    released = lakehouse.read("encoder_adaptation").where((F.col("encoder_id") == config.name) & F.col("is_released"))
+    newest = released.orderBy(F.desc("written_at")).select("revision").limit(1).collect()
+    if not newest:
+        return True
+    try:
+        return directory_revision(Path(models.root, config.name)) == str(newest[0]["revision"])
+    except EncoderError:
+        return False
 
 
 def behaviour_graph(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from typing import Any
 
@@ -51,30 +51,32 @@ def single_texts(texts: DataFrame, fields: Sequence[str]) -> DataFrame:
     return texts.where(F.col("field").isin(*fields)).groupBy(*_OWNER).agg(chosen.alias("document"))
 
 
-def histories(events: DataFrame, titles: DataFrame, weights: Mapping[str, float], num_items: int) -> DataFrame:
+def train_pairs(lakehouse: Lakehouse, snapshot_id: str) -> DataFrame:
+    """Users with the items that they turned to in the train part of a snapshot: what training may know of them.
+
+    Returns:
+        `user_id`, `item_id`, `weight` of the events, `at` (the latest); without users that were deleted since.
+    """
+    own = (F.col("snapshot_id") == snapshot_id) & (F.col("train_weight") > 0)
+    rows = lakehouse.read("training_interaction").where(own)
+    present = rows.join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
+    return present.select("user_id", "item_id", F.col("train_weight").alias("weight"), F.col("train_ts").alias("at"))
+
+
+def histories(pairs: DataFrame, titles: DataFrame, num_items: int) -> DataFrame:
     """The items that each user turned to most, by the weight of the events, then the latest.
 
     Args:
-        events: Bronze table.
+        pairs: See `train_pairs`.
         titles: See `documents`; those of items count.
-        weights: Weight of each event type; others and those of weight 0 do not count.
         num_items: Items of a user; one more is kept, so that one may be left out.
 
     Returns:
         `user_id`, `history`: array of `item_id` and `document`, heaviest first.
     """
-    known = [(kind, float(weight)) for kind, weight in weights.items() if weight > 0]
-    weight = F.create_map(*[F.lit(part) for pair in known for part in pair])[F.col("event_type")]
     of_items = titles.where(F.col("owner_kind") == "item").select(F.col("owner_id").alias("item_id"), "document")
-    sums = (
-        events.where(F.col("item_id").isNotNull())
-        .groupBy("user_id", "item_id")
-        .agg(F.sum(weight).alias("weight"), F.max("event_ts").alias("at"))
-        .where(F.col("weight") > 0)
-        .join(of_items, "item_id")
-    )
     place = F.row_number().over(Window.partitionBy("user_id").orderBy(F.desc("weight"), F.desc("at"), "item_id"))
-    ranked = sums.withColumn("place", place).where(F.col("place") <= num_items + 1)
+    ranked = pairs.join(of_items, "item_id").withColumn("place", place).where(F.col("place") <= num_items + 1)
     listed = F.array_sort(F.collect_list(F.struct("place", "item_id", "document")))
     return ranked.groupBy("user_id").agg(listed.alias("history"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.owner_text import joined_texts, read_owner_text
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.errors import RecipeError
+from mmrec_lib.features.load import current_snapshot
 from mmrec_lib.fine_tuning.contents import (
     as_image,
     documents,
@@ -19,13 +18,22 @@ from mmrec_lib.fine_tuning.contents import (
     histories,
     image_features,
     single_texts,
+    train_pairs,
     with_user_texts,
 )
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.recipes.examples import Example, TextSpan
 
-READS = ("label", "owner_text", "event", "media_asset", "media_link")
+READS = (
+    "label",
+    "owner_text",
+    "media_asset",
+    "media_link",
+    "training_snapshot",
+    "training_interaction",
+    "user",
+)
 Owner = tuple[str, str, str | None, str | None]
 
 
@@ -56,31 +64,28 @@ class Labelled:
         return any(text is not None for _, _, _, text in self.owners)
 
 
-def read_labelled(
-    lakehouse: Lakehouse, config: RecipeConfig, models: ModelsConfig, weights: Mapping[str, float]
-) -> Labelled:
+def labelled_tasks(lakehouse: Lakehouse) -> dict[str, int]:
+    """Tasks that the store has labels of, by name, and how many of each."""
+    if not lakehouse.exists("label"):
+        return {}
+    return {row["task"]: row["count"] for row in lakehouse.read("label").groupBy("task").count().collect()}
+
+
+def read_labelled(lakehouse: Lakehouse, config: RecipeConfig, models: ModelsConfig, num_labels: int) -> Labelled:
     """Examples of a task; of more than `max_examples` labels a sample, the same in each run.
 
     Args:
         lakehouse: Tables.
         config: The recipe.
         models: Where models lie and how they are run.
-        weights: Weight of each event type, for the texts of users.
+        num_labels: Labels of the task, see `labelled_tasks`.
 
     Raises:
-        RecipeError: When the store has no label of the task.
+        NoDataError: When the labels are of pairs and there is no training snapshot.
     """
-    known = lakehouse.read("label") if lakehouse.exists("label") else None
-    own = None if known is None else known.where(F.col("task") == config.task)
-    num_labels = 0 if own is None else own.count()
-    if known is None or own is None or not num_labels:
-        tasks = [] if known is None else [row["task"] for row in known.select("task").distinct().limit(20).collect()]
-        raise RecipeError(
-            f"Recipe `{config.name}`: labels of task `{config.task}` are needed (recipe.task), the store has "
-            f"{', '.join(sorted(tasks)) or 'no labels at all'}. Deliver labels/{config.task}.jsonl and ingest it."
-        )
+    own = lakehouse.read("label").where(F.col("task") == config.task)
     sampled = own.orderBy(F.xxhash64("label_id"), "label_id").limit(config.max_examples)
-    rows = lakehouse.stage("recipe_examples", labelled_rows(lakehouse, sampled, config, weights))
+    rows = lakehouse.stage("recipe_examples", labelled_rows(lakehouse, sampled, config))
     images: dict[str, Any] = {}
     if config.needs_images:
         ids = rows.where(F.col("image_id").isNotNull()).select("image_id").distinct()
@@ -111,16 +116,18 @@ def read_labelled(
     return Labelled(examples, owners, num_labels, len(found) - len(examples))
 
 
-def labelled_rows(
-    lakehouse: Lakehouse, labels: DataFrame, config: RecipeConfig, weights: Mapping[str, float]
-) -> DataFrame:
-    """Labels with `document`, `other` (of pairs) and `image_id`, each null where the owner has none."""
+def labelled_rows(lakehouse: Lakehouse, labels: DataFrame, config: RecipeConfig) -> DataFrame:
+    """Labels with `document`, `other` (of pairs) and `image_id`, each null where the owner has none.
+
+    What users turned to after the train part of the current snapshot is not in their texts.
+    """
     texts = joined_texts(read_owner_text(lakehouse))
     labels = labels.select("label_id", "owner_kind", "owner_id", "item_id", "text", "label", "spans", "split")
     nothing = F.lit(None).cast("string")
     if config.kind == "pair":
         titles = single_texts(texts, config.fields[:1])
-        users = histories(lakehouse.read("event"), titles, weights, config.num_history)
+        snapshot_id, _ = current_snapshot(lakehouse)
+        users = histories(train_pairs(lakehouse, snapshot_id), titles, config.num_history)
         pairs = labels.where(F.col("item_id").isNotNull())
         return with_user_texts(pairs, users, documents(texts, config.fields), config.num_history).withColumn(
             "image_id", nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.runtime.hardware import on_this_machine
 from mmrec_lib.encoders.weights.directory import directory_revision, local_directory
 from mmrec_lib.errors import RecipeError
-from mmrec_lib.fine_tuning.labelled import READS, Labelled, read_labelled
+from mmrec_lib.fine_tuning.labelled import READS, Labelled, labelled_tasks, read_labelled
 from mmrec_lib.fine_tuning.predict import labelled_predictions, owner_predictions
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -41,6 +42,7 @@ from mmrec_lib.tracking.registry import Registry
 __all__ = ["READS", "WRITES", "run_recipe", "starting_revisions"]
 
 WRITES = ("text_entity", "recipe_prediction", "recipe_metric")
+_SHOWN_TASKS = 20
 
 
 def starting_revisions(config: RecipeConfig, models: ModelsConfig) -> dict[str, str]:
@@ -61,24 +63,25 @@ def starting_revisions(config: RecipeConfig, models: ModelsConfig) -> dict[str, 
 
 
 def run_recipe(
-    lakehouse: Lakehouse, registry: Registry, config: RecipeConfig, models: ModelsConfig, weights: Mapping[str, float]
+    lakehouse: Lakehouse, registry: Registry, config: RecipeConfig, models: ModelsConfig
 ) -> tuple[dict[str, int], str]:
     """Train a recipe, or take the one that was trained on the same, and bring its figures and predictions to tables.
 
-    Nothing is written before the labels passed all checks; the model's directory comes first, then the tables.
+    Nothing is written before the labels passed all checks; the model's directory comes first, then the tables. A store
+    without labels of the task is left as it is.
 
     Args:
         lakehouse: Tables.
         registry: MLflow.
         config: The recipe.
         models: Where models lie and how they are run.
-        weights: Weight of each event type, for the texts of users.
 
     Returns:
         Counts and a message for job_run.
 
     Raises:
         RecipeError: When the labels are not fit to be learned, or `models.root` cannot be written to.
+        NoDataError: When the labels are of pairs and there is no training snapshot.
     """
     if is_uri(models.root):
         raise RecipeError(
@@ -86,7 +89,13 @@ def run_recipe(
             "models.root."
         )
     revisions = starting_revisions(config, models)
-    labelled = read_labelled(lakehouse, config, models, weights)
+    tasks = labelled_tasks(lakehouse)
+    if config.task not in tasks:
+        return {"labels": 0}, (
+            f"{config.name}: nothing was trained, because the store has no labels of task `{config.task}`, it has "
+            f"{', '.join(sorted(tasks)[:_SHOWN_TASKS]) or 'none at all'} (recipe.task, labels/{config.task}.jsonl)"
+        )
+    labelled = read_labelled(lakehouse, config, models, tasks[config.task])
     parts = divide_examples(labelled.examples, config)
     assert mmrec_lib.recipes.__file__ is not None
     code = source_version(Path(mmrec_lib.recipes.__file__).parent.rglob("*.py"))
@@ -99,6 +108,8 @@ def run_recipe(
     else:
         assert known is not None
         model, report = load_recipe(directory), known["report"]
+    if (checkpoints := _checkpoints(config, models)).exists():
+        shutil.rmtree(checkpoints)
     revision = directory_revision(directory)
     metrics = lakehouse.from_arrow(metric_rows(report, config, revision), CONTRACTS["recipe_metric"])
     _replace(lakehouse, "recipe_metric", metrics, config.name)
@@ -122,21 +133,30 @@ def _train(
     if config.kind != "from_nothing":
         encoder = models.chosen(config.encoder, "recipe.encoder", ("text",))
         start = local_directory(models.root, encoder.directories()["directory"])
-    directory = Path(models.root, config.directory)
-    checkpoints = Path(models.root, f".{config.directory}-checkpoints")
     threads = torch.get_num_threads()
     torch.set_num_threads(max(local.threads, 1))
     try:
-        trained = train_recipe(parts, config, start, checkpoints=checkpoints, identity=identity, device=local.device)
+        trained = train_recipe(
+            parts,
+            config,
+            start,
+            checkpoints=_checkpoints(config, models),
+            identity=identity,
+            device=local.device,
+        )
     finally:
         torch.set_num_threads(threads)
     report = _report(trained)
-    trained.model.save(directory, identity, report)
-    _log(registry, trained, report, config, identity, directory)
-    for file in sorted(checkpoints.rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
-    checkpoints.rmdir()
+    # Logged before the directory is marked as made: a run that is killed between both is made and logged again.
+    with tempfile.TemporaryDirectory(prefix="mmrec-recipe-") as scratch:
+        trained.model.save(Path(scratch), identity, report)
+        _log(registry, trained, report, config, identity, Path(scratch))
+    trained.model.save(Path(models.root, config.directory), identity, report)
     return trained.model, report
+
+
+def _checkpoints(config: RecipeConfig, models: ModelsConfig) -> Path:
+    return Path(models.root, f".{config.directory}-checkpoints")
 
 
 def _report(trained: Trained) -> dict[str, Any]:
@@ -212,7 +232,9 @@ def _predict(
         made = owner_predictions(lakehouse, config, models, labelled.owner_kinds, revision)
         rows = lakehouse.stage(table, made)
     else:
-        found = model.predict(labelled.examples)
+        device = on_this_machine(models, cores=torch.get_num_threads()).device
+        model.network.to(device)
+        found = model.predict(labelled.examples, device)
         arrow = labelled_predictions(found, labelled.owners, config, revision)
         rows = lakehouse.from_arrow(arrow, CONTRACTS[table])
     _replace(lakehouse, table, rows, config.name)

@@ -10,8 +10,10 @@ Shape legend: B texts, L tokens, D dimensions.
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from mmrec_lib.encoders.text.sentence_layout import SentenceLayout
 from mmrec_lib.encoders.weights.directory import DESCRIPTION_FILE, require_safe
 from mmrec_lib.encoders.weights.loading import load_model, load_tokenizer
 from mmrec_lib.errors import EncoderError, RecipeError
+from mmrec_lib.files import write_text_atomic
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
 from mmrec_lib.recipes.frozen_layers import FrozenLayers, encoder_layers
 from mmrec_lib.recipes.lora import add_adapters, merge_adapters
@@ -39,6 +42,9 @@ from mmrec_lib.text.well_formed import well_formed
 Floats = npt.NDArray[np.float32]
 _CHARACTERS_PER_TOKEN = 16
 _ENCODED_TOGETHER = 32
+MARKER = "adaptation.json"
+"""File by which a directory is known as an adapted encoder."""
+_TOKENIZER_TEXTS = ("vocab.txt", "merges.txt")
 _log = logging.getLogger(__name__)
 
 
@@ -223,21 +229,57 @@ class TextAdapter:
         return [weight.detach().clone() for weight in self.trained]
 
     def save(self, directory: Path) -> None:
-        """Write the adapted encoder in transformers format, adapters merged, `config.json` last.
+        """Write the adapted encoder in transformers format, adapters merged.
 
-        Everything else is as in the directory that it comes from; its identity is the hash of its files.
+        Settings and tokenizer are those of its base. An earlier adaptation there is replaced; the new one counts once
+        `config.json` is there. Its identity is the hash of its files. Mounted volumes take whole files only and rename
+        no folders, so it is made on this machine's disk and copied file by file.
+
+        Raises:
+            RecipeError: When something else than an adaptation lies in the directory.
         """
+        require_own(directory, self._config)
         merge_adapters(self.model)
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "config.json").unlink(missing_ok=True)
         weights = {name: weight.detach().cpu().clone().contiguous() for name, weight in self.model.state_dict().items()}
-        save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-        for file in sorted(self._directory.rglob("*"), key=lambda path: path.name == "config.json"):
-            place = file.relative_to(self._directory)
-            is_weight = place.parent == Path() and file.suffix == ".safetensors"
-            if file.is_file() and not is_weight and file.name not in (DESCRIPTION_FILE, "model.safetensors.index.json"):
-                (directory / place).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, directory / place)
+        told = json.dumps({"base": self._config.encoder}, ensure_ascii=False) + "\n"
+        with tempfile.TemporaryDirectory(prefix="mmrec-adaptation-") as scratch:
+            weights_file = Path(scratch, "model.safetensors")
+            save_file(weights, weights_file, metadata={"format": "pt"})
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / "config.json").unlink(missing_ok=True)
+            write_text_atomic(directory / MARKER, told)
+            for old in directory.iterdir():
+                if old.is_dir() and not old.is_symlink():
+                    shutil.rmtree(old)
+                elif old.name != MARKER:
+                    old.unlink()
+            shutil.copyfile(weights_file, directory / weights_file.name)
+        for place in _settings_files(self._directory):
+            (directory / place).parent.mkdir(exist_ok=True)
+            shutil.copyfile(self._directory / place, directory / place)
+
+
+def require_own(directory: Path, config: AdaptationConfig) -> None:
+    """Refuse a directory that an adaptation must not replace.
+
+    Raises:
+        RecipeError: When something lies there that no adaptation wrote.
+    """
+    is_free = not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
+    if not is_free and not (directory / MARKER).is_file():
+        raise RecipeError(
+            f"Adaptation `{config.name}`: a directory that is free or holds an earlier adaptation ({MARKER}) is "
+            f"needed, got something else in `{directory}`. Choose another adaptation.name."
+        )
+
+
+def _settings_files(directory: Path) -> list[Path]:
+    """Files of settings and tokenizer of an encoder, relative to its directory; `config.json` is the last."""
+    others = (DESCRIPTION_FILE, MARKER)
+    own = [file for file in directory.iterdir() if file.suffix in (".json", ".model") or file.name in _TOKENIZER_TEXTS]
+    own = [file for file in own if file.name not in others and not file.name.endswith(".index.json")]
+    found = [file.relative_to(directory) for file in [*own, *directory.glob("*/config.json")] if file.is_file()]
+    return sorted(found, key=lambda place: (place == Path("config.json"), place))
 
 
 def _batch(

@@ -34,6 +34,7 @@ class AdaptationConfig(Section):
         shrinkage: Common users that a pair needs to count half.
         search_minutes: Time after a search in which the next item counts as its answer.
         pair_weight: Weight of a search's or review's tie to its item; those between items sum to 1.
+        max_items_of_user: Items of a user that are read, at most; a sample of more.
         max_users: Users whose behaviour is read, at most; a sample of more.
         max_pairs: Searches and reviews that are read, at most; a sample of more.
         max_items: Items that are read, at most; a sample of more.
@@ -62,6 +63,7 @@ class AdaptationConfig(Section):
     shrinkage: float = Field(default=10.0, ge=0)
     search_minutes: float = Field(default=10.0, gt=0)
     pair_weight: float = Field(default=0.5, gt=0)
+    max_items_of_user: int = Field(default=200, ge=2)
     max_users: int = Field(default=20_000, ge=10)
     max_pairs: int = Field(default=20_000, ge=0)
     max_items: int = Field(default=20_000, ge=50)

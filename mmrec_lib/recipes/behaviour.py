@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, csr_array, vstack
 
 from mmrec_lib.evaluation.significance import mean_intervals
 
 Floats = npt.NDArray[np.float32]
 PARTS = ("train", "valid", "test")
+_ROWS_TOGETHER = 512
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class Behaviour:
 def make_behaviour(
     texts: Mapping[str, str], visits: Iterable[tuple[str, str]], valid_share: float, test_share: float
 ) -> Behaviour:
-    """Behaviour of users, its items divided by a hash of their ids: those of valid and test are new to training.
+    """Behaviour of users, its items divided by a hash of their texts: those of valid and test are new to training.
+
+    Items of one text, such as variants, are in one part.
 
     Args:
         texts: Text of each item.
@@ -50,13 +55,20 @@ def make_behaviour(
     """
     item_ids = sorted(texts)
     place = {item: number for number, item in enumerate(item_ids)}
-    pairs = sorted({(user, place[item]) for user, item in visits if item in place})
-    users = {user: number for number, user in enumerate(sorted({user for user, _ in pairs}))}
-    rows, columns = [users[user] for user, _ in pairs], [item for _, item in pairs]
-    visits_UI = coo_array((np.ones(len(pairs), np.float32), (rows, columns)), shape=(len(users), len(item_ids)))
-    shares = np.array([_place(item) for item in item_ids])
+    users, rows, columns = dict[str, int](), array("q"), array("q")
+    for user, item in visits:
+        if item in place:
+            rows.append(users.setdefault(user, len(users)))
+            columns.append(place[item])
+    rank = np.empty(len(users), np.int64)
+    rank[[users[user] for user in sorted(users)]] = np.arange(len(users))
+    entries = (rank[np.asarray(rows, np.int64)], np.asarray(columns, np.int64))
+    visits_UI = csr_array(coo_array((np.ones(len(rows), np.float32), entries), shape=(len(users), len(item_ids))))
+    visits_UI.sum_duplicates()
+    visits_UI.data[:] = 1
+    shares = np.array([_place(texts[item]) for item in item_ids])
     parts = np.where(shares < test_share, 2, np.where(shares < test_share + valid_share, 1, 0)).astype(np.int8)
-    return Behaviour(item_ids, [texts[item] for item in item_ids], csr_array(visits_UI), parts)
+    return Behaviour(item_ids, [texts[item] for item in item_ids], visits_UI, parts)
 
 
 def co_visits(behaviour: Behaviour, num_neighbours: int, shrinkage: float) -> csr_array:
@@ -68,28 +80,32 @@ def co_visits(behaviour: Behaviour, num_neighbours: int, shrinkage: float) -> cs
     train = np.zeros(len(behaviour.item_ids), np.float32)
     train[behaviour.items("train")] = 1
     visits_UI = csr_array(behaviour.visits.multiply(train))
-    common_II = csr_array(visits_UI.T @ visits_UI)
-    common_II.setdiag(0)
-    common_II.eliminate_zeros()
+    visits_UI.eliminate_zeros()
+    visits_IU = csr_array(visits_UI.T)
     counts_I = np.maximum(np.asarray(visits_UI.sum(axis=0)).reshape(-1), 1)
-    rows = np.repeat(np.arange(common_II.shape[0]), np.diff(common_II.indptr))
-    together = common_II.data
-    common_II.data = (
-        together / np.sqrt(counts_I[rows] * counts_I[common_II.indices]) * together / (together + shrinkage)
-    )
-    return _strongest(common_II, num_neighbours)
+    kept = []
+    # In blocks: the common users of all pairs of items may fill items × items.
+    for first in range(0, len(counts_I), _ROWS_TOGETHER):
+        block = csr_array(visits_IU[first : first + _ROWS_TOGETHER] @ visits_UI)
+        block.sort_indices()
+        rows = np.repeat(np.arange(first, first + block.shape[0]), np.diff(block.indptr))
+        together = np.where(block.indices == rows, 0, block.data)
+        cosines = together / np.sqrt(counts_I[rows] * counts_I[block.indices])
+        block.data = cosines * together / np.maximum(together + shrinkage, 1e-12)
+        block.eliminate_zeros()
+        kept.append(_strongest(block, num_neighbours))
+    return csr_array(vstack(kept, format="csr"))
 
 
 def _strongest(weights: csr_array, num_kept: int) -> csr_array:
-    rows, columns, values = [], [], []
-    for row in range(weights.shape[0]):
-        start, end = weights.indptr[row], weights.indptr[row + 1]
+    columns, values, ends = list[npt.NDArray[np.integer]](), list[npt.NDArray[np.floating]](), [0]
+    for start, end in pairwise(weights.indptr.tolist()):
         own = weights.data[start:end]
         kept = np.argsort(-own, kind="stable")[:num_kept]
-        rows += [row] * len(kept)
-        columns += weights.indices[start:end][kept].tolist()
-        values += (own[kept] / own[kept].sum()).tolist()
-    return csr_array(coo_array((np.array(values, np.float32), (rows, columns)), shape=weights.shape))
+        columns.append(weights.indices[start:end][kept])
+        values.append(own[kept] / own[kept].sum())
+        ends.append(ends[-1] + len(kept))
+    return csr_array((np.concatenate(values, dtype=np.float32), np.concatenate(columns), ends), shape=weights.shape)
 
 
 def recalls(behaviour: Behaviour, vectors: Floats, part: str, k: int) -> npt.NDArray[np.float64]:
@@ -152,5 +168,5 @@ def add_pairs(
     return csr_array(coo_array((values, (rows, columns)), shape=(size, size))), [*texts, *(text for text, _ in pairs)]
 
 
-def _place(item: str) -> float:
-    return int.from_bytes(hashlib.sha256(item.encode("utf-8", "replace")).digest()[:8], "big") / 2**64
+def _place(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "big") / 2**64

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -98,7 +99,7 @@ def divide_examples(examples: Sequence[Example], config: RecipeConfig) -> Exampl
 
     Raises:
         RecipeError: When there are too few, they know one class only, contradict each other, have spans outside their
-            text, or leave a part empty.
+            text, leave a part empty, or some rating levels of a pair are no numbers.
     """
     where = f"Recipe `{config.name}`, task `{config.task}`"
     if len(examples) < config.min_examples:
@@ -129,6 +130,8 @@ def divide_examples(examples: Sequence[Example], config: RecipeConfig) -> Exampl
             f"{where}: at least {least} different labels are needed in train, got "
             f"{', '.join(labels) or 'none'} only: there is nothing to tell apart."
         )
+    if config.kind == "pair" and are_levels(labels):
+        _check_levels([*parts["valid"], *parts["test"]], where)
     return ExampleParts(parts["train"], parts["valid"], parts["test"], labels, num_contradicting)
 
 
@@ -136,8 +139,12 @@ def label_names(examples: Sequence[Example]) -> tuple[str, ...]:
     """Different labels of examples: whole numbers by value, else by name."""
     found = {one.label for one in examples if one.label is not None}
     found |= {span.label for one in examples for span in one.spans}
-    numbers_only = all(label.lstrip("-").isdecimal() for label in found)
-    return tuple(sorted(found, key=int if numbers_only else None))
+    return tuple(sorted(found, key=(lambda label: (int(label), label)) if are_levels(found) else None))
+
+
+def are_levels(labels: Iterable[str]) -> bool:
+    """Tell if all labels are whole numbers, such as rating levels."""
+    return all(re.fullmatch(r"-?\d+", label) for label in labels)
 
 
 def _check_form(examples: Sequence[Example], config: RecipeConfig, where: str) -> None:
@@ -153,6 +160,17 @@ def _check_form(examples: Sequence[Example], config: RecipeConfig, where: str) -
         raise RecipeError(
             f"{where}: spans in their texts are needed, but those of {len(outside)} labels end outside, such as "
             f"{shown}. Deliver the labelled `text` with them, or label the text that the store has now."
+        )
+
+
+def _check_levels(examples: Sequence[Example], where: str) -> None:
+    """Raise when labels of valid or test are no rating levels, as those of train are: they have no error to measure."""
+    wrong = [one for one in examples if not are_levels([str(one.label)])]
+    if wrong:
+        shown = ", ".join(f"{one.id} (`{one.label}`, {one.split})" for one in wrong[:_SHOWN])
+        raise RecipeError(
+            f"{where}: whole numbers are needed as all labels, because those of train are, but {len(wrong)} are none, "
+            f"such as {shown}. Correct them and deliver them with a later updated_at."
         )
 
 

@@ -34,7 +34,7 @@ from mmrec_lib.recipes.evaluate import (
     span_figures,
     value_of,
 )
-from mmrec_lib.recipes.examples import Example, ExampleParts, TextSpan
+from mmrec_lib.recipes.examples import Example, ExampleParts, TextSpan, are_levels
 from mmrec_lib.recipes.iob import spans_of, tag_names, tags_of
 from mmrec_lib.recipes.networks import EncoderNetwork, Prepared, train_last_layers
 from mmrec_lib.recipes.small_network import SmallNetwork, learn_vocabulary
@@ -106,7 +106,7 @@ class RecipeModel:
     @property
     def has_levels(self) -> bool:
         """True when its classes are rating levels, whole numbers in order."""
-        return self.config.kind == "pair" and all(label.lstrip("-").isdecimal() for label in self.labels)
+        return self.config.kind == "pair" and are_levels(self.labels)
 
     @property
     def outputs(self) -> list[str]:
@@ -298,6 +298,8 @@ def train_recipe(
 ) -> Trained:
     """Train a recipe and measure it; a run that was killed goes on from its last epoch.
 
+    The model that comes back is on the processor.
+
     Args:
         parts: Examples.
         config: The recipe.
@@ -336,6 +338,7 @@ def train_recipe(
             figures[name] += _figures(SHUFFLED_IMAGES, model, examples, others)
         counts[name] = len(examples)
     counts["train"] = len(encoded["train"].rows)
+    model.network.to("cpu")
     return Trained(model, figures, counts, curves)
 
 
@@ -359,8 +362,7 @@ def _usual(parts: ExampleParts) -> Prediction:
     if parts.train[0].label is None:
         return Prediction()
     usual = str(majority(one.label for one in parts.train))
-    is_level = usual.lstrip("-").isdecimal()
-    return Prediction(usual, expected=float(usual) if is_level else None)
+    return Prediction(usual, expected=float(usual) if are_levels([usual]) else None)
 
 
 def _figures(name: str, model: RecipeModel, examples: Sequence[Example], found: Sequence[Prediction]) -> list[Figure]:

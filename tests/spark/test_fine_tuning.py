@@ -15,9 +15,11 @@ from jobs.adapt_encoder import JOB as ADAPT
 from jobs.train_recipe import JOB as TRAIN
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.errors import RecipeError
-from mmrec_lib.fine_tuning.adaptation import adapt_encoder
+from mmrec_lib.errors import NoDataError, RecipeError
+from mmrec_lib.fine_tuning import recipe_run
+from mmrec_lib.fine_tuning.adaptation import adapt_encoder, is_release_there, read_behaviour
 from mmrec_lib.fine_tuning.contents import histories, with_user_texts
+from mmrec_lib.fine_tuning.labelled import labelled_rows
 from mmrec_lib.fine_tuning.recipe_run import run_recipe
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.config import StoreConfig
@@ -31,6 +33,7 @@ from mmrec_lib.tracking.registry import Registry
 from tests.unit.encoders.tiny_models import WORDS, make_models
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
+TEST_FROM = AT + timedelta(days=1)
 WEIGHTS = {"view": 1.0, "search": 0.0}
 NUM_ITEMS, NUM_LABELLED = 160, 120
 TAGGER = RecipeConfig.model_validate(
@@ -77,9 +80,15 @@ class Shop:
         schema = CONTRACTS[name].input_schema
         return self.spark.createDataFrame([tuple(row.get(c) for c in schema.names) for row in rows], schema)
 
+    def pairs(self, part: str, visits: Iterable[tuple[str, str, datetime]]) -> DataFrame:
+        named = [
+            {"user_id": user, "item_id": item, f"{part}_weight": 1.0, f"{part}_ts": at} for user, item, at in visits
+        ]
+        return self.frame("training_interaction", [{"snapshot_id": "s", **one} for one in named])
+
     def train(self, run: str, **changes: Any) -> tuple[dict[str, int], str]:
         config = TAGGER.model_copy(update=changes)
-        return run_recipe(self.view(TRAIN, run), self.registry, config, self.models, WEIGHTS)
+        return run_recipe(self.view(TRAIN, run), self.registry, config, self.models)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +105,7 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
         span = {"start": title.index(colours[n]), "end": title.index(colours[n]) + len(colours[n]), "label": "colour"}
         labels.append({"label_id": item, "task": "colours", "owner_kind": "item", "owner_id": item, "spans": [span]})
     labels.append({**labels[0], "label_id": "gone", "owner_id": "no-such-item"})
-    events = []
+    events = list[dict[str, Any]]()
     for user in range(60):
         for place, n in enumerate(rng.choice(np.arange(user % 2, NUM_ITEMS, 2), 20, replace=False)):
             at = AT + timedelta(minutes=place)
@@ -104,18 +113,45 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
             is_search = place == 0
             search = {"event_type": "search", "query": f"{colours[n]} city"}
             events.append({**one, **search} if is_search else {**one, "item_id": f"i{n:03d}"})
+    users = [{"user_id": f"u{user}", "is_declared": True, "updated_at": AT} for user in range(60)]
     lakehouse = shop.lakehouse()
     side_by_side(
         [
             lambda: lakehouse.append("owner_text", shop.frame("owner_text", texts)),
             lambda: lakehouse.append("label", shop.frame("label", [{**label, "updated_at": AT} for label in labels])),
             lambda: lakehouse.append("event", shop.frame("event", events)),
+            lambda: lakehouse.append("user", shop.frame("user", users)),
+        ]
+    )
+    visits = [(one["user_id"], one["item_id"], one["event_ts"]) for one in events if "item_id" in one]
+    with pytest.raises(NoDataError, match="no training snapshot"):
+        read_behaviour(lakehouse, ADAPTATION, WEIGHTS)
+    snapshot = {"as_of_date": AT.date() + timedelta(days=9), "split_source": "time", "valid_from_ts": TEST_FROM}
+    numbers = {"num_users": 60, "num_items": NUM_ITEMS, "num_interactions": len(visits)}
+    row = {"snapshot_id": "s", "table_versions": {}, "is_current": True, **snapshot, **numbers}
+    side_by_side(
+        [
+            lambda: lakehouse.append("training_snapshot", shop.frame("training_snapshot", [row])),
+            lambda: lakehouse.append("training_interaction", shop.pairs("train", visits)),
         ]
     )
     return shop
 
 
-def test_a_recipe_fills_its_tables_once_and_finds_what_nobody_labelled(shop: Shop) -> None:
+def test_a_recipe_fills_its_tables_once_and_finds_what_nobody_labelled(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    directory, checkpoints = (
+        Path(shop.models.root, name) for name in ("recipe-colours", ".recipe-colours-checkpoints")
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe_run, "_log", killed)
+        with pytest.raises(KeyboardInterrupt):
+            shop.train("run-0")
+    assert checkpoints.exists() and not directory.exists(), "what was not logged does not count as made"
     counts, message = shop.train("run-2")
     assert (counts["labels"], counts["unknown_owners"]) == (NUM_LABELLED + 1, 1)
     assert counts["train"] + counts["valid"] + counts["test"] == NUM_LABELLED
@@ -133,11 +169,14 @@ def test_a_recipe_fills_its_tables_once_and_finds_what_nobody_labelled(shop: Sho
     assert figures["test", "recipe", "f1", ""]["value"] > figures["test", "majority", "f1", ""]["value"] + 0.5
     assert figures["test", "recipe", "f1", "colour"]["num_examples"] == counts["test"]
     versions = shop.lakehouse("b").data_versions(TRAIN.tables_written)
+    assert not checkpoints.exists()
+    checkpoints.mkdir()
     again, told = shop.train("run-3")
+    assert not checkpoints.exists(), "a run that was killed before it removed them left them"
     assert again == counts and "was trained before on the same" in told
     assert shop.lakehouse("c").data_versions(TRAIN.tables_written) == versions
-    with pytest.raises(RecipeError, match=r"labels of task `none` are needed .* the store has colours"):
-        shop.train("run-4", task="none")
+    skipped, told = shop.train("run-4", task="none")
+    assert skipped == {"labels": 0} and "no labels of task `none`, it has colours" in told
     with pytest.raises(RecipeError, match="classes are needed by kind classifier"):
         shop.train("run-5", kind="classifier")
     assert shop.lakehouse("d").data_versions(TRAIN.tables_written) == versions
@@ -149,12 +188,18 @@ def test_an_encoder_is_adapted_to_behaviour_and_the_decision_is_a_row(shop: Shop
     assert counts["pairs"] > 0 and counts["released"] == int(row["is_released"])
     assert row["is_released"] == (row["diff_low"] > 0) == Path(shop.models.root, "store-text", "config.json").exists()
     assert ("released as" in message) == row["is_released"]
+    assert is_release_there(shop.view(ADAPT, "run-7"), ADAPTATION, shop.models)
+    released = {**row.asDict(), "revision": "another", "is_released": True}
+    later = shop.lakehouse("run-8")
+    later.append("encoder_adaptation", shop.frame("encoder_adaptation", [released]))
+    assert not is_release_there(later, ADAPTATION, shop.models), "it is not what was released last"
 
 
 def test_a_user_s_text_is_the_history_without_the_labelled_item(shop: Shop) -> None:
     spark = shop.spark
-    rows = [("u", "a", "view", 1), ("u", "b", "view", 2), ("u", "b", "view", 3), ("u", "c", "search", 4)]
-    events = spark.createDataFrame(rows, "user_id string, item_id string, event_type string, event_ts int")
+    pairs = spark.createDataFrame(
+        [("u", "a", 1.0, 1), ("u", "b", 2.0, 3)], "user_id string, item_id string, weight double, at int"
+    )
     titles = spark.createDataFrame(
         [("item", i, f"title {i}") for i in "abc"], "owner_kind string, owner_id string, document string"
     )
@@ -162,10 +207,46 @@ def test_a_user_s_text_is_the_history_without_the_labelled_item(shop: Shop) -> N
         [("u", "b", None), ("u", "c", None), ("u", "a", "own words"), ("v", "a", None)],
         "owner_id string, item_id string, text string",
     )
-    found = with_user_texts(labels, histories(events, titles, WEIGHTS, 1), titles, 1).collect()
+    found = with_user_texts(labels, histories(pairs, titles, 1), titles, 1).collect()
     assert {(row["owner_id"], row["item_id"]): (row["document"], row["other"]) for row in found} == {
         ("u", "b"): ("title a", "title b"),
         ("u", "c"): ("title b", "title c"),
         ("u", "a"): ("own words", "title a"),
         ("v", "a"): (None, "title a"),
     }
+
+
+def test_what_comes_after_train_changes_neither_the_graph_nor_a_history(shop: Shop) -> None:
+    pair = TAGGER.model_copy(update={"kind": "pair"})
+    told = [("l", "user", "u0", "i009", None, "5", None, None)]
+    names = ["label_id", "owner_kind", "owner_id", "item_id", "text", "label", "spans", "split"]
+    labels = shop.spark.createDataFrame(told, ", ".join(f"{name} string" for name in names))
+
+    def known(run: str) -> tuple[Any, ...]:
+        lakehouse = shop.lakehouse(run)
+        behaviour, ties = read_behaviour(lakehouse, ADAPTATION, WEIGHTS)
+        (row,) = labelled_rows(lakehouse, labels, pair).collect()
+        return behaviour.visits.nonzero()[1].tolist(), sorted(ties), row["document"]
+
+    before = known("run-9")
+    assert before[0] and before[1] and before[2]
+    lakehouse, at = shop.lakehouse("run-10"), TEST_FROM + timedelta(hours=1)
+    old = lakehouse.read("event").where("user_id = 'u0' AND item_id IS NOT NULL").first()
+    assert old is not None
+    events, reviews = [], []
+    for n, item in enumerate(("i001", old["item_id"])):
+        one = {"user_id": "u0", "event_ts": at + timedelta(minutes=n)}
+        search = {**one, "event_id": f"s{n}", "event_type": "search", "query": "new words"}
+        events += [search, {**one, "event_id": f"v{n}", "event_type": "view", "item_id": item}]
+        reviews.append({"review_id": f"r{n}", "user_id": "u0", "item_id": item, "text": "soft", "review_ts": at})
+    words = {"owner_kind": "review", "field": "text", "kind": "written", "position": 0, "text": "soft"}
+    texts = [{**words, "owner_id": f"r{n}", "content_id": f"r{n}"} for n in range(2)]
+    side_by_side(
+        [
+            lambda: lakehouse.append("event", shop.frame("event", events)),
+            lambda: lakehouse.append("review", shop.frame("review", reviews)),
+            lambda: lakehouse.append("owner_text", shop.frame("owner_text", texts)),
+            lambda: lakehouse.append("training_interaction", shop.pairs("test", [("u0", "i001", at)])),
+        ]
+    )
+    assert known("run-11") == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+import mmrec_lib.recipes.behaviour as behaviour_module
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.text.sentence_layout import SentenceLayout
 from mmrec_lib.encoders.weights.directory import directory_revision
 from mmrec_lib.errors import RecipeError
-from mmrec_lib.recipes.adapt import TextAdapter
+from mmrec_lib.recipes.adapt import MARKER, TextAdapter
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
 from mmrec_lib.recipes.behaviour import Behaviour, add_pairs, co_visits, gain_interval, make_behaviour, recalls
 from mmrec_lib.recipes.lora import LoraLinear
@@ -70,6 +72,20 @@ def test_weights_of_two_items_are_their_shrunk_cosine() -> None:
     graph = co_visits(behaviour, 10, 1.0).toarray()
     to_b, to_c = 1.0 * 2 / 3, 1 / np.sqrt(2) * 1 / 2
     np.testing.assert_allclose(graph[0], [0, to_b / (to_b + to_c), to_c / (to_b + to_c)], rtol=1e-5)
+
+
+def test_variants_of_one_text_are_in_one_part() -> None:
+    texts = {f"i{n:03d}": f"text {n // 4}" for n in range(200)}
+    behaviour = make_behaviour(texts, [("u", "i000")], 0.2, 0.2)
+    assert set(behaviour.parts.tolist()) == {0, 1, 2}
+    assert all(len(set(four)) == 1 for four in behaviour.parts.reshape(-1, 4).tolist())
+
+
+def test_blocks_of_items_give_the_graph_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    behaviour = planted()
+    whole = co_visits(behaviour, 10, 1.0)
+    monkeypatch.setattr(behaviour_module, "_ROWS_TOGETHER", 7)
+    assert (whole != co_visits(behaviour, 10, 1.0)).nnz == 0
 
 
 def test_searches_and_reviews_are_tied_to_their_item_both_ways() -> None:
@@ -129,6 +145,27 @@ def test_the_adapted_encoder_finds_more_of_items_it_has_not_seen(encoder: Path, 
     loaded.load()
     cosines = (loaded.encode(behaviour.texts[:20]).vectors * vectors[:20]).sum(axis=1)
     assert cosines.min() > 0.9999, "the encoders of the pipeline read the directory as any other"
+
+
+def test_an_adaptation_replaces_an_earlier_one_whole_and_nothing_else(encoder: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(encoder, base)
+    (base / "model.onnx").write_bytes(b"x")
+    (base / "mmrec.json").write_text("{}")
+    adapter, target = adapter_of(base), tmp_path / "tiny-store"
+    adapter.save(target)
+    files = {path.name for path in target.iterdir()}
+    assert files == {path.name for path in encoder.iterdir()} | {MARKER}
+    revision = directory_revision(target)
+    (target / "left.safetensors").write_bytes(b"x")
+    (target / "left").mkdir()
+    (target / "left" / "over.bin").write_bytes(b"x")
+    adapter_of(base).save(target)
+    assert {path.name for path in target.iterdir()} == files
+    assert directory_revision(target) == revision
+    with pytest.raises(RecipeError, match=r"got something else in .*base.*Choose another adaptation\.name"):
+        adapter.save(base)
+    assert (base / "model.onnx").exists()
 
 
 def test_the_same_seed_gives_the_same_encoder(encoder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from mmrec_lib.config import load_config
 from mmrec_lib.errors import RecipeError
 from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.recipes.evaluate import MAJORITY, class_figures, majority, mean_level_error, span_figures
-from mmrec_lib.recipes.examples import Example, TextSpan, divide_examples, label_names
+from mmrec_lib.recipes.examples import Example, TextSpan, are_levels, divide_examples, label_names
 from mmrec_lib.recipes.iob import spans_of, tags_of
 from mmrec_lib.runtime.settings import Settings
 from tests.conftest import PROJECT
@@ -93,6 +94,18 @@ def test_few_contradicting_labels_are_left_out_and_counted() -> None:
 def test_rating_levels_are_in_order_of_their_values() -> None:
     assert label_names([Example(str(n), "t", label=str(n)) for n in (10, 2, 1)]) == ("1", "2", "10")
     assert label_names([Example(str(n), "t", label=n) for n in ("b", "10", "a")]) == ("10", "a", "b")
+
+
+def test_whole_numbers_alone_are_levels_and_those_of_all_parts_must_be() -> None:
+    assert are_levels(["-1", "10"]) and not are_levels(["--1"]) and not are_levels(["1", ""])
+    splits = ("train", "valid", "test", "train")
+    found = [Example(f"l{n}", f"t{n}", other="o", label=str(n % 2), split=splits[n % 4]) for n in range(40)]
+    wrong = [*found[:-2], replace(found[-2], label="good"), found[-1]]
+    config = RecipeConfig(kind="pair", min_examples=10)
+    assert divide_examples(found, config).labels == ("0", "1")
+    with pytest.raises(RecipeError, match=r"whole numbers are needed .* 1 are none, such as l38 \(`good`, test\)"):
+        divide_examples(wrong, config)
+    assert divide_examples(wrong, CLASSES).labels == ("0", "1"), "classes are names"
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from([None, "a", "b"])), min_size=1, max_size=12))
