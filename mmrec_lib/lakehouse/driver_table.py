@@ -15,9 +15,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
-from functools import cache
 from pathlib import Path
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,7 +32,6 @@ from deltalake.exceptions import DeltaError
 from deltalake.table import TableMerger
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import StructType
 
 from mmrec_lib import __version__
 from mmrec_lib.contracts.table import TableContract
@@ -43,7 +40,7 @@ from mmrec_lib.lakehouse.commits import MAINTENANCE
 from mmrec_lib.lakehouse.creation import LOG, has_commits, put_remnants_away
 from mmrec_lib.lakehouse.ddl import table_properties
 from mmrec_lib.lakehouse.merging import DELETE, INSERT, OPERATION, UPDATE, WriteResult
-from mmrec_lib.lakehouse.table_files import MOST_FILES, MOST_READ, ListedTable
+from mmrec_lib.lakehouse.table_files import MOST_READ, ListedTable
 from mmrec_lib.location import local_path
 
 MOST_STAGED_BYTES = 16 << 20
@@ -62,52 +59,6 @@ _AS_MAINTENANCE = CommitProperties(custom_metadata={"userMetadata": MAINTENANCE}
 # Old commits go when a checkpoint is made, as they do in Spark.
 _HOOKS = PostCommitHookProperties(create_checkpoint=True)
 _log = logging.getLogger(__name__)
-
-
-@cache
-def has_links(folder: str) -> bool:
-    """Tell if a file system makes hard links, by which a commit is there whole or not at all.
-
-    Args:
-        folder: A folder that is there.
-    """
-    written, linked = (Path(folder) / f".{uuid.uuid4().hex}.{end}" for end in ("tmp", "link"))
-    try:
-        written.touch()
-        os.link(written, linked)
-    except OSError:
-        return False
-    finally:
-        written.unlink(missing_ok=True)
-        linked.unlink(missing_ok=True)
-    return True
-
-
-def listed_here(folder: str) -> ListedTable | None:
-    """The files of a table's current version, by delta-rs: where a log has been cut, and no checksum tells.
-
-    Returns:
-        None when its files alone do not tell its rows, or it is damaged.
-    """
-    try:
-        table = DeltaTable(folder)
-    except (DeltaError, OSError):
-        return None
-    protocol = table.protocol()
-    if protocol.min_reader_version > 1 or len(table.file_uris()) > MOST_FILES:
-        return None
-    columns = tuple(table.metadata().partition_columns)
-    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    counts = [action.get("num_records") for action in actions]
-    return ListedTable(
-        schema=StructType.fromJson(json.loads(table.schema().to_json())),
-        partition_columns=columns,
-        files=tuple(unquote(action["path"]) for action in actions),
-        num_rows=None if None in counts else sum(counts),
-        num_bytes=sum(action["size_bytes"] for action in actions),
-        partitions=tuple({column: _text(action[f"partition.{column}"]) for column in columns} for action in actions),
-        writer_features=frozenset(protocol.writer_features or ()),
-    )
 
 
 class DriverTable:
@@ -400,10 +351,6 @@ class DriverTable:
 
 def _with_operation(rows: pa.Table, operations: pa.Array | pa.ChunkedArray) -> pa.Table:
     return rows.set_column(rows.column_names.index(OPERATION), OPERATION, operations)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 def _num_bytes(files: Sequence[str]) -> int:

@@ -57,7 +57,7 @@ class TableLocation(ABC):
         listed = listed_table(folder)
         if listed is None and (here := self.driver_folder(name)) is not None and self.exists(name):
             # Clusters have no delta-rs, and no such folder.
-            from mmrec_lib.lakehouse.driver_table import listed_here
+            from mmrec_lib.lakehouse.delta_rs import listed_here
 
             return listed_here(here)
         return listed

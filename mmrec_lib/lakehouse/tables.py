@@ -155,7 +155,8 @@ class Lakehouse(StoreTables):
         if folder is None:
             return None
         # Clusters have no delta-rs: their session commits.
-        from mmrec_lib.lakehouse.driver_table import DriverTable, has_links
+        from mmrec_lib.lakehouse.delta_rs import has_links
+        from mmrec_lib.lakehouse.driver_table import DriverTable
 
         # Where tables lie is there before the first of them.
         place = Path(folder).parent

@@ -22,7 +22,8 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.errors import ContractError
 from mmrec_lib.lakehouse import session_settings
 from mmrec_lib.lakehouse.commits import newest_data_commit
-from mmrec_lib.lakehouse.driver_table import DriverTable, has_links, listed_here
+from mmrec_lib.lakehouse.delta_rs import has_links, listed_here
+from mmrec_lib.lakehouse.driver_table import DriverTable
 from mmrec_lib.lakehouse.merging import DELETE, INSERT, OPERATION, UPDATE, WriteResult, counted
 from mmrec_lib.lakehouse.table_files import MOST_READ, listed_table
 from tests.data.random_rows import DAY, arrow_rows, random_rows
