@@ -23,7 +23,7 @@ BUDGETS = {
     "score_topk": 33,
     "score_lists": 27,
     "answer_queries": 1,
-    "write_texts": 0,
+    "write_texts": 1,
     "build_report": 34,
 }
 

@@ -56,6 +56,15 @@ def as_stored(made: DriverTable, rows: list[dict[str, Any]]) -> dict[tuple[objec
     return {tuple(row[key] for key in made.contract.key): row for row in found}
 
 
+def require_no_null_counts(made: DriverTable) -> None:
+    """Readers pass over files, or take columns for null, by counts that delta-rs gets wrong for nested columns."""
+    for told in pa.table(DeltaTable(made.folder).get_add_actions(flatten=True)).to_pylist():
+        assert told["num_records"] is not None
+        assert {
+            name: value for name, value in told.items() if name.startswith("null_count.") and value is not None
+        } == {}
+
+
 def wanted(made: DriverTable, rows: list[dict[str, Any]], gone: list[dict[str, Any]] = []) -> pa.Table:  # noqa: B006
     """Rows as they are staged: those that the table should have, and keys that go."""
     deleted = [{key: row[key] for key in made.contract.key} | {OPERATION: DELETE} for row in gone]
@@ -86,6 +95,7 @@ def test_rows_come_change_and_go_in_every_table(tmp_path: Path, name: str) -> No
     made.change(changes, slice_of(name))
     assert stored(made) == as_stored(made, [*changed, *rows[3:6], *rows[8:]])
     assert not counted(made.differing(wanted(made, new, gone), slice_of(name), is_empty=False)).committed
+    require_no_null_counts(made)
 
 
 @pytest.mark.parametrize("name", [name for name in CONTRACTS if CONTRACTS[name].partition_by])
@@ -99,6 +109,7 @@ def test_a_slice_is_replaced_and_the_others_stay(tmp_path: Path, name: str) -> N
     assert made.compared(arrow_rows(made.contract, changed), slice_of(name)) == WriteResult(1, 1, 1)
     made.replace(arrow_rows(made.contract, changed), slice_of(name))
     assert stored(made) == as_stored(made, [*changed, *others])
+    require_no_null_counts(made)
     assert not made.compared(arrow_rows(made.contract, changed), slice_of(name)).committed
     made.replace(arrow_rows(made.contract, []), {column: other})  # type: ignore[dict-item]
     assert stored(made) == as_stored(made, changed)
@@ -154,6 +165,17 @@ def test_a_required_column_is_never_null(tmp_path: Path, name: str) -> None:
             with pytest.raises(ContractError, match=rf"not null \(.*{column.name}"):
                 made.append(arrow_rows(made.contract, [row | {column.name: None}]))
     assert stored(made) == {}
+
+
+def test_a_number_beside_a_map_is_read_as_it_was_written(tmp_path: Path) -> None:
+    made = table(tmp_path, "event")
+    rows = [
+        row | {"value": 4.0 if n == 1 else None, "attributes": None}
+        for n, row in enumerate(random_rows(made.contract, 3))
+    ]
+    made.append(arrow_rows(made.contract, rows))
+    found = DeltaTable(made.folder).to_pyarrow_table(columns=["event_id", "value"])
+    assert sorted(map(str, found["value"].to_pylist())) == ["4.0", "None", "None"]
 
 
 def test_a_key_twice_is_refused_unless_it_is_there_as_it_is(tmp_path: Path) -> None:
@@ -220,6 +242,7 @@ def test_many_small_files_are_brought_together_without_a_change_for_readers(tmp_
         listed = listed_table(made.folder)
         assert listed is not None and listed.num_rows == number + 1 and len(listed.files) <= MOST_READ
     assert stored(made) == as_stored(made, rows)
+    require_no_null_counts(made)
     assert newest_data_commit(f"{made.folder}/_delta_log") == DeltaTable(made.folder).version()
 
 
