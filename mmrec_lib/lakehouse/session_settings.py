@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 # they spend more on compiling generated Java than on running it, and a task does what two would.
 SMALL = {
     _MARK: "true",
-    COMMITS: "true",
+    COMMITS: "false",
     # What is staged is read in this process too, where the other form knows neither a zone nor all years.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.codegen.wholeStage": "false",
@@ -56,7 +56,7 @@ def is_for_small_tables(spark: SparkSession) -> bool:
 
 def commits_in_driver(spark: SparkSession) -> bool:
     """Tell if small changes of tables in local folders are committed in this process; see `DriverTable`."""
-    return spark.conf.get(COMMITS, None) == SMALL[COMMITS] and _has_delta_rs()
+    return spark.conf.get(COMMITS, None) == "true" and _has_delta_rs()
 
 
 @cache
