@@ -25,8 +25,7 @@ CORE = [
     "threadpoolctl>=3.5",
 ]
 # On a cluster Spark, Delta, MLflow and torch come with the image and must not be installed anew, so they are extras.
-# deltalake 1.6 writes what a MERGE changes as string_view, which filters of pyarrow do not know.
-SPARK = ["pyspark[connect]>=4.1,<4.3", "delta-spark>=4.1,!=4.4.1", "deltalake>=1.4,<1.6"]
+SPARK = ["pyspark[connect]>=4.1,<4.3", "delta-spark>=4.1,!=4.4.1"]
 # What an image for machine learning (Databricks 18 LTS ML) lacks of what decoders and encoders need. The bundle has
 # it at the versions of resources/cluster-requirements.txt; `mmrec[cluster]` is the same for other clusters.
 CLUSTER = [
@@ -58,6 +57,7 @@ DEV = [
     "build>=1.2",
     "coverage>=7.6",
     "databricks-bundles>=0.260",
+    "deltalake>=1.0",
     "duckdb>=1.4",
     "httpx2>=2",
     "hypothesis>=6.100",

@@ -37,10 +37,7 @@ class StoreError(MmrecError):
 
 
 class ContractError(MmrecError):
-    """Raised when a job asks for a table that it does not declare, or writes rows that a contract forbids.
-
-    It is a fault of the program, not of its user.
-    """
+    """Raised when a job reads or writes a table that it does not declare: a fault of the program, not of its user."""
 
 
 class LandingError(MmrecError):

@@ -1,4 +1,4 @@
-"""Rows of tables, told by their logs where these tell."""
+"""Rows of tables, told by their checksums where these tell."""
 
 from __future__ import annotations
 

@@ -33,7 +33,12 @@ def create_statement(contract: TableContract, identifier: str, *, with_checks: b
         with_checks: Create its CHECK constraints in the same commit. Open-source Delta takes them as table properties;
             where a catalogue may not, `add_check_statement` adds them one by one.
     """
-    properties = table_properties(contract, with_checks=with_checks)
+    properties = {
+        "delta.enableDeletionVectors": "false",
+        "delta.enableChangeDataFeed": str(contract.change_feed).lower(),
+    }
+    if with_checks:
+        properties |= {constraint_property(check): check.condition for check in contract.checks}
     columns = ",\n  ".join(column_ddl(column) for column in contract.all_columns)
     partitions = f"\nPARTITIONED BY ({', '.join(contract.partition_by)})" if contract.partition_by else ""
     options = ", ".join(f"{quoted(key)} = {quoted(value)}" for key, value in properties.items())
@@ -41,15 +46,6 @@ def create_statement(contract: TableContract, identifier: str, *, with_checks: b
         f"CREATE TABLE IF NOT EXISTS {identifier} (\n  {columns}\n) USING delta{partitions}\n"
         f"COMMENT {quoted(contract.comment)}\nTBLPROPERTIES ({options})"
     )
-
-
-def table_properties(contract: TableContract, *, with_checks: bool) -> dict[str, str]:
-    """Properties of a table, its constraints among them where asked."""
-    properties = {
-        "delta.enableDeletionVectors": "false",
-        "delta.enableChangeDataFeed": str(contract.change_feed).lower(),
-    }
-    return properties | {constraint_property(check): check.condition for check in contract.checks if with_checks}
 
 
 def constraint_property(check: Check) -> str:

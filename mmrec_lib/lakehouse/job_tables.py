@@ -8,8 +8,8 @@ from datetime import date, datetime
 from pyspark.sql import DataFrame
 
 from mmrec_lib.errors import ContractError
+from mmrec_lib.lakehouse.checksum import ListedTable
 from mmrec_lib.lakehouse.merging import Staged, WriteResult
-from mmrec_lib.lakehouse.table_files import ListedTable
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 
@@ -100,10 +100,9 @@ class JobTables(Lakehouse):
         self._require(name, self._maintains, "maintains")
         return super().maintain(name, retain_hours, expired_before)
 
-    def touch(self, name: str, rows: DataFrame, column: str) -> None:
-        """See `Lakehouse.touch`."""
+    def require_writable(self, name: str) -> None:
+        """See `Lakehouse.require_writable`."""
         self._require(name, self._writes, "writes")
-        super().touch(name, rows, column)
 
     def _require(self, name: str, declared: frozenset[str], what: str) -> None:
         if name not in declared:

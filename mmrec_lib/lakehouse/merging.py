@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import date
 from functools import reduce
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -18,8 +16,7 @@ from mmrec_lib.lakehouse.ddl import quoted
 from mmrec_lib.location import filesystem_of
 
 OPERATION = "_mmrec_op"
-"""Column of a change: one of the following."""
-INSERT, UPDATE, DELETE = "insert", "update", "delete"
+"""Column of a change: insert, update or delete."""
 
 _HAVE = "_have"
 # More changes than that are counted by Spark.
@@ -58,15 +55,6 @@ class Staged:
     rows: DataFrame
 
 
-def marked(rows: DataFrame, delete_keys: DataFrame | None, contract: TableContract) -> DataFrame:
-    """Rows that a table should have, and keys that go below them, told apart by `OPERATION`."""
-    upserts = rows.withColumn(OPERATION, F.lit(None).cast("string"))
-    if delete_keys is None:
-        return upserts
-    gone = delete_keys.select(*contract.key).withColumn(OPERATION, F.lit(DELETE))
-    return upserts.unionByName(gone, allowMissingColumns=True)
-
-
 def hashes(stored: DataFrame, contract: TableContract) -> DataFrame:
     """Keys of stored rows with the hash of their content."""
     return stored.select(*contract.key, F.col("row_hash").alias(_HAVE))
@@ -88,13 +76,13 @@ def differing(new: DataFrame, have: DataFrame, contract: TableContract, delete_k
     changed = (
         new.join(have, keys, "left")
         .where(F.col(_HAVE).isNull() | (F.col(_HAVE) != F.col("row_hash")))
-        .withColumn(OPERATION, F.when(F.col(_HAVE).isNull(), F.lit(INSERT)).otherwise(F.lit(UPDATE)))
+        .withColumn(OPERATION, F.when(F.col(_HAVE).isNull(), F.lit("insert")).otherwise(F.lit("update")))
         .drop(_HAVE)
     )
     if delete_keys is None:
         return changed
     gone = delete_keys.select(*keys).distinct().join(have, keys, "left_semi").join(new, keys, "left_anti")
-    return changed.unionByName(gone.withColumn(OPERATION, F.lit(DELETE)), allowMissingColumns=True)
+    return changed.unionByName(gone.withColumn(OPERATION, F.lit("delete")), allowMissingColumns=True)
 
 
 def completed(changes: DataFrame, new: DataFrame, contract: TableContract) -> DataFrame:
@@ -124,13 +112,7 @@ def count_changes(changes: DataFrame, contract: TableContract, path: str | None)
             raise ValueError(
                 f"rows for {contract.name} hold {num_rows - num_keys} keys twice; deduplicate by {keys} first"
             )
-    return WriteResult(*(counts.get(operation, (0, 0))[0] for operation in (INSERT, UPDATE, DELETE)))
-
-
-def counted(changes: pa.Table) -> WriteResult:
-    """Count changes that are in this process."""
-    counts = {row["values"]: row["counts"] for row in pc.value_counts(changes[OPERATION]).to_pylist()}
-    return WriteResult(*(counts.get(operation, 0) for operation in (INSERT, UPDATE, DELETE)))
+    return WriteResult(*(counts.get(operation, (0, 0))[0] for operation in ("insert", "update", "delete")))
 
 
 def _counted(changes: DataFrame, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -175,18 +157,12 @@ def merge_statement(
     columns = ", ".join(f"`{name}`" for name in names)
     values = ", ".join(f"s.`{name}`" for name in names)
     updates = ", ".join(f"t.`{name}` = s.`{name}`" for name in names)
-    inserted = f"\nWHEN NOT MATCHED AND s.{OPERATION} <> '{DELETE}' THEN INSERT ({columns}) VALUES ({values})"
+    inserted = f"\nWHEN NOT MATCHED AND s.{OPERATION} <> 'delete' THEN INSERT ({columns}) VALUES ({values})"
     return (
         f"MERGE INTO {identifier} t USING {view} s ON {on}\n"
-        f"WHEN MATCHED AND s.{OPERATION} = '{DELETE}' THEN DELETE\n"
+        f"WHEN MATCHED AND s.{OPERATION} = 'delete' THEN DELETE\n"
         f"WHEN MATCHED THEN UPDATE SET {updates}{inserted if inserts else ''}"
     )
-
-
-def touch_statement(contract: TableContract, identifier: str, view: str, column: str) -> str:
-    """MERGE that sets one column of stored rows."""
-    on = " AND ".join(f"t.`{key}` = s.`{key}`" for key in contract.key)
-    return f"MERGE INTO {identifier} t USING {view} s ON {on} WHEN MATCHED THEN UPDATE SET t.`{column}` = s.`{column}`"
 
 
 def compare_slice(new: DataFrame, have: DataFrame, contract: TableContract) -> WriteResult:

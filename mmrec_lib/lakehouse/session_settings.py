@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 
 from pyspark.sql import SparkSession
 
-COMMITS = "spark.mmrec.commitsInDriver"
-"""Session setting: `true` where small changes of tables in local folders are committed by this process."""
-
 _MARK = "spark.mmrec.smallTables"
-_log = logging.getLogger(__name__)
 
 # What makes local runs quicker where a table has some ten thousand rows: plans are interpreted, because
 # they spend more on compiling generated Java than on running it, and a task does what two would.
 SMALL = {
     _MARK: "true",
-    COMMITS: "false",
-    # What is staged is read in this process too, where the other form knows neither a zone nor all years.
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.shuffle.partitions": "1",
@@ -52,24 +42,6 @@ LARGE_ROWS = {"spark.sql.parquet.columnarReaderBatchSize": "4", "spark.sql.execu
 def is_for_small_tables(spark: SparkSession) -> bool:
     """Tell if a session, or the block that it is in, works on small tables."""
     return spark.conf.get(_MARK, None) == SMALL[_MARK]
-
-
-def commits_in_driver(spark: SparkSession) -> bool:
-    """Tell if small changes of tables in local folders are committed in this process; see `DriverTable`."""
-    return spark.conf.get(COMMITS, None) == "true" and _has_delta_rs()
-
-
-@cache
-def _has_delta_rs() -> bool:
-    """Tell if delta-rs is there in a version whose files every reader can filter; else Spark commits."""
-    try:
-        version = importlib.metadata.version("deltalake")
-    except importlib.metadata.PackageNotFoundError:
-        version = "none"
-    is_known = version.split(".")[:2] in (["1", "4"], ["1", "5"])
-    if not is_known:
-        _log.warning("small changes are committed by Spark, which takes longer: deltalake 1.4 or 1.5, got %s", version)
-    return is_known
 
 
 def for_many_rows(spark: SparkSession) -> dict[str, str]:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
+from mmrec_lib.lakehouse.checksum import ListedTable, listed_table, read_listed
 from mmrec_lib.lakehouse.commits import changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import has_commits
-from mmrec_lib.lakehouse.session_settings import commits_in_driver
-from mmrec_lib.lakehouse.table_files import MOST_READ, ListedTable, listed_table, read_listed
-from mmrec_lib.location import local_path
-
-# delta-rs takes a path for a URI: where one has something to decode or a sign of its own, it looks elsewhere.
-_PLAIN = re.compile(r"[\w ./~@+=,-]+")
 
 
 class TableLocation(ABC):
@@ -50,30 +44,14 @@ class TableLocation(ABC):
         """Tell if the table has been made."""
 
     def listed(self, name: str) -> ListedTable | None:
-        """Files of a table where its log tells them; see `listed_table`."""
+        """Files of a table where its checksum lists them; see `listed_table`."""
         folder = self.folder(name)
-        if folder is None:
-            return None
-        listed = listed_table(folder)
-        if listed is None and (here := self.driver_folder(name)) is not None and self.exists(name):
-            # Clusters have no delta-rs, and no such folder.
-            from mmrec_lib.lakehouse.delta_rs import listed_here
-
-            return listed_here(here)
-        return listed
-
-    def driver_folder(self, name: str) -> str | None:
-        """Folder of a table to which this process can commit; None where the session does."""
-        folder = local_path(self.folder(name) or "")
-        is_plain = folder and _PLAIN.fullmatch(folder)
-        return folder if is_plain and commits_in_driver(self.spark) else None
+        return None if folder is None else listed_table(folder)
 
     def read(self, name: str) -> DataFrame:
-        """The current rows of a table that exists, without asking Delta where its log tells."""
+        """The current rows of a table that exists, without asking Delta where its checksum tells."""
         folder, listed = self.folder(name), self.listed(name)
-        if folder is None or listed is None or len(listed.files) > MOST_READ:
-            return self.load(name)
-        return read_listed(self.spark, folder, listed)
+        return self.load(name) if folder is None or listed is None else read_listed(self.spark, folder, listed)
 
     def schema(self, name: str) -> StructType:
         """Columns of a table that exists, as they are stored."""

@@ -1,26 +1,30 @@
-"""Writing tables: the only code that commits to Delta."""
+"""Reading and writing tables: the only code that commits to Delta."""
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import date, datetime
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, DataFrameWriter
+import pyarrow.dataset
+import pyarrow.fs
+import pyarrow.parquet
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import SLICE_COLUMN, TableContract
+from mmrec_lib.lakehouse.checksum import ListedTable
 from mmrec_lib.lakehouse.commits import MAINTENANCE
+from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.creation import create_table
 from mmrec_lib.lakehouse.ddl import conform
 from mmrec_lib.lakehouse.deletion_vectors import enable_deletion_vectors, purge_deleted
-from mmrec_lib.lakehouse.evolution import evolve, is_current
+from mmrec_lib.lakehouse.evolution import evolve, is_current, with_gained_columns
 from mmrec_lib.lakehouse.merging import (
     OPERATION,
     Staged,
@@ -28,25 +32,156 @@ from mmrec_lib.lakehouse.merging import (
     compare_slice,
     completed,
     count_changes,
-    counted,
     differing,
     hashes,
     in_slice,
-    marked,
     merge_statement,
     slice_condition,
-    touch_statement,
 )
-from mmrec_lib.lakehouse.reads import StoreTables, nullable
-from mmrec_lib.lakehouse.session_settings import with_settings
-from mmrec_lib.lakehouse.staging import read_parquet
+from mmrec_lib.lakehouse.session_settings import LARGE_ROWS, MANY_ROWS, for_many_rows, with_settings
+from mmrec_lib.lakehouse.staging import Staging, read_parquet
+from mmrec_lib.lakehouse.store import store_id
+from mmrec_lib.lakehouse.table_location import table_location
+from mmrec_lib.location import filesystem_of
 
-if TYPE_CHECKING:
-    from mmrec_lib.lakehouse.driver_table import DriverTable
 
+class Lakehouse:
+    """The tables of one store, as one run sees them.
 
-class Lakehouse(StoreTables):
-    """The tables of one store, as one run sees them."""
+    Attributes:
+        spark: Session.
+        run_id: Written into the audit column of every row that this run writes.
+        written_at: Written likewise.
+    """
+
+    def __init__(self, spark: SparkSession, store: StoreConfig, run_id: str, written_at: datetime) -> None:
+        """Bind the store to a session and a run; writes nothing yet."""
+        self.spark = spark
+        self.store = store
+        self.run_id = run_id
+        self.written_at = written_at
+        self._ensured: set[str] = set()
+        self._versions: dict[str, int | None] = {}
+        self._location = table_location(spark, store)
+        self._staging = Staging(store.staging_root, store_id(store), run_id)
+        self._stage_numbers = itertools.count(1)
+
+    # names
+
+    def table(self, name: str) -> str:
+        """SQL identifier of a table: a path in path mode, a three-part name in catalogue mode."""
+        return self._location.identifier(name)
+
+    def location(self, name: str) -> str | None:
+        """Folder of a table in path mode; None in catalogue mode."""
+        return self._location.folder(name)
+
+    def table_source(self, name: str) -> str:
+        """A table's folder or name, for lineage."""
+        return self._location.source(name)
+
+    @property
+    def tables_root(self) -> str:
+        """Place of the tables, for people."""
+        return self._location.root
+
+    def exists(self, name: str) -> bool:
+        """Tell if the table has been created."""
+        return name in self._ensured or self._location.exists(name)
+
+    def listed(self, name: str) -> ListedTable | None:
+        """Files of a table where its checksum lists them; None where it does not, and in catalogue mode."""
+        return self._location.listed(name)
+
+    # reading
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """A table with its audit columns; an empty frame of the same schema when it does not exist yet.
+
+        Columns that the contract has gained since the table was written are there, and null.
+        """
+        if not self.exists(name):
+            return self.spark.createDataFrame([], CONTRACTS[name].schema)
+        if version is None:
+            stored = self._location.read(name)
+        else:
+            stored = self.spark.sql(f"SELECT * FROM {self.table(name)} VERSION AS OF {version}")
+        return with_gained_columns(stored, CONTRACTS[name])
+
+    def current_slice(self, name: str) -> date | None:
+        """Date of the slice that readers of a published table should take; None where nothing was published yet.
+
+        It is the one that the last run published. In a store of an earlier version, which has no table that names
+        it, it is the newest one.
+        """
+        named = self.read(CONTRACTS[name].slices_in).where(F.col("table_name") == name).select(SLICE_COLUMN).collect()
+        found: date | None = (named or self.read(name).agg(F.max(SLICE_COLUMN)).collect())[0][0]
+        return found
+
+    def data_version(self, name: str) -> int | None:
+        """Version of the last commit that changed rows; None when there is no table or no row was ever written.
+
+        Maintenance does not count. Remembered until this run writes the table: a lock (path mode) or the
+        scheduler's one-run-at-a-time rule (catalogue mode) keeps other writers out.
+        """
+        if name not in self._versions:
+            self._versions[name] = self._location.newest_change(name) if self.exists(name) else None
+        return self._versions[name]
+
+    def data_versions(self, names: tuple[str, ...]) -> dict[str, int | None]:
+        """`data_version` of several tables."""
+        return {name: self.data_version(name) for name in names}
+
+    def stage(self, name: str, rows: DataFrame) -> DataFrame:
+        """Compute rows once into this run's staging folder and read them back, cutting their lineage."""
+        path = self.stage_path(name, rows)
+        return read_parquet(self.spark, _nullable(rows.schema), [path])
+
+    def large_rows(self) -> AbstractContextManager[None]:
+        """Inside the block rows of tens of megabytes are read and handed to workers, a few at a time."""
+        return with_settings(self.spark, LARGE_ROWS)
+
+    def many_rows(self, num_rows: int) -> AbstractContextManager[None]:
+        """Inside the block a session for small tables works as one for large ones, where so many rows are worth it.
+
+        What was read or staged before the block stays one partition.
+        """
+        return with_settings(self.spark, for_many_rows(self.spark) if num_rows >= MANY_ROWS else {})
+
+    def stage_path(self, name: str, rows: DataFrame) -> str:
+        """Write rows as Parquet into the staging folder; returns the folder."""
+        path = self.staging_path(f"{name}-{next(self._stage_numbers)}")
+        rows.write.mode("error").parquet(path)
+        return path
+
+    def staging_path(self, name: str) -> str:
+        """A place in this run's folder for files that workers read; gone when the run ends."""
+        return self._staging.path(name)
+
+    def from_arrow(self, table: pa.Table, contract: TableContract) -> DataFrame:
+        """Rows made in this process as a frame, through a staged Parquet file; columns as in the contract."""
+        path = self.staging_path(f"{contract.name}-{next(self._stage_numbers)}")
+        fs, root = filesystem_of(path)
+        fs.create_dir(root)
+        pyarrow.parquet.write_table(table, f"{root}/rows.parquet", filesystem=fs)
+        return read_parquet(self.spark, _nullable(contract.input_schema), [path])
+
+    def stream_arrow(self, name: str, rows: DataFrame, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+        """Bring rows to this process as Arrow batches through staged files; memory holds one batch at a time."""
+        fs, root = filesystem_of(self.stage_path(name, rows))
+        infos = fs.get_file_info(pyarrow.fs.FileSelector(root))
+        files = sorted(info.path for info in infos if info.path.endswith(".parquet"))
+        yield from pyarrow.dataset.dataset(files, filesystem=fs, format="parquet").to_batches(batch_size=batch_rows)
+
+    def remove_staging(self) -> None:
+        """Delete this run's temporary files."""
+        self._staging.remove()
+
+    def remove_stale_staging(self, *, holds_lock: bool) -> None:
+        """Delete what runs of this store left that were killed; see `Staging.remove_stale`."""
+        self._staging.remove_stale(holds_lock=holds_lock)
+
+    # writing
 
     def ensure(self, name: str) -> None:
         """Create the table if it is missing; else bring columns and constraints to what its contract has now."""
@@ -56,11 +191,7 @@ class Lakehouse(StoreTables):
         has_rows = self.data_version(name) is not None
         if not has_rows:
             # Also when a killed run made the table and no more.
-            here = self._driver_table(name)
-            if here is not None:
-                here.create()
-            else:
-                create_table(self.spark, contract, self.table(name), self._location.folder(name))
+            create_table(self.spark, contract, self.table(name), self._location.folder(name))
         if (has_rows or was_there) and not is_current(self._location.schema(name), contract):
             evolve(self.spark, contract, self.table(name), self._location.load(name))
         self._ensured.add(name)
@@ -120,16 +251,6 @@ class Lakehouse(StoreTables):
         contract, is_staged = CONTRACTS[name], isinstance(rows, Staged)
         new = conform(rows.rows if isinstance(rows, Staged) else rows, contract)
         is_fresh = self.data_version(name) is None
-        if (here := self._driver_table(name)) is not None and (
-            self._can_add(here) if is_fresh else self._can_change(here)
-        ):
-            few, both = self._few(here, marked(new, delete_keys, contract), is_staged=is_staged)
-            if few is not None:
-                changes = here.differing(few, where, is_empty=is_fresh)
-                return self._committed_here(name, counted(changes), lambda: here.change(changes, where))
-            if not is_staged:
-                new, is_staged = both.where(F.col(OPERATION).isNull()).drop(OPERATION), True
-                delete_keys = None if delete_keys is None else both.where(F.col(OPERATION).isNotNull())
         if is_fresh:
             path, changed = None, new.withColumn(OPERATION, F.lit("insert"))
         else:
@@ -137,7 +258,7 @@ class Lakehouse(StoreTables):
             compared = new.select(*contract.key, "row_hash") if is_staged else new
             changed = differing(compared, hashes(stored, contract), contract, delete_keys)
             path = self.stage_path(f"changes_{name}", changed)
-            changed = read_parquet(self.spark, nullable(changed.schema), [path])
+            changed = read_parquet(self.spark, _nullable(changed.schema), [path])
         result = count_changes(changed, contract, path)
         if not result.committed:
             return result
@@ -149,50 +270,6 @@ class Lakehouse(StoreTables):
             self._merge_changes(contract, rows_changed, where, inserts=bool(result.inserted))
         return result
 
-    def _driver_table(self, name: str) -> DriverTable | None:
-        """A table to which this process can commit: one in a local folder, in a session for small tables."""
-        folder = self._location.driver_folder(name)
-        if folder is None:
-            return None
-        # Clusters have no delta-rs: their session commits.
-        from mmrec_lib.lakehouse.delta_rs import has_links
-        from mmrec_lib.lakehouse.driver_table import DriverTable
-
-        # Where tables lie is there before the first of them.
-        place = Path(folder).parent
-        place.mkdir(parents=True, exist_ok=True)
-        if not has_links(str(place)):
-            return None
-        return DriverTable(CONTRACTS[name], folder, self.run_id, self.written_at)
-
-    def _can_add(self, here: DriverTable) -> bool:
-        """Tell if rows may be added in this process: to a table that it makes, or whose log it knows all of."""
-        name = here.contract.name
-        return not self.exists(name) or here.can_add(self._location.listed(name))
-
-    def _can_change(self, here: DriverTable) -> bool:
-        """Tell if rows of a table that has some may be compared and changed in this process."""
-        listed = self._location.listed(here.contract.name)
-        return listed is not None and is_current(listed.schema, here.contract) and here.can_change(listed)
-
-    def _few(self, here: DriverTable, rows: DataFrame, *, is_staged: bool) -> tuple[pa.Table | None, DataFrame]:
-        """Rows for a table in this process if they are few, and a frame of them that is not computed again.
-
-        What is staged already is written nowhere else.
-        """
-        if is_staged:
-            return here.collected(rows), rows
-        path = self.stage_path(f"rows_{here.contract.name}", rows)
-        return here.staged(path), read_parquet(self.spark, nullable(rows.schema), [path])
-
-    def _committed_here(self, name: str, result: WriteResult, commit: Callable[[], None]) -> WriteResult:
-        """Commit in this process where something changes."""
-        if result.committed:
-            self.ensure(name)
-            commit()
-            self._versions.pop(name, None)
-        return result
-
     def append(self, name: str, rows: DataFrame) -> None:
         """Add rows whose keys only this run can have made, in one commit; nothing is compared.
 
@@ -201,14 +278,10 @@ class Lakehouse(StoreTables):
             rows: The contract's content columns.
         """
         self.ensure(name)
-        new = conform(rows, CONTRACTS[name])
-        if (here := self._driver_table(name)) is not None and self._can_add(here):
-            few, new = self._few(here, new, is_staged=False)
-            if few is not None:
-                here.append(few)
-                self._versions.pop(name, None)
-                return
-        self._append(name, new)
+        self._append(name, conform(rows, CONTRACTS[name]))
+
+    def require_writable(self, name: str) -> None:
+        """Check that this view of the store may write a table; the whole store may write all."""
 
     def _stamped(self, rows: DataFrame, contract: TableContract, *more: str) -> DataFrame:
         """All columns of a table, audit columns of this run among them, and further ones of `rows`."""
@@ -226,8 +299,12 @@ class Lakehouse(StoreTables):
     def _merge_changes(
         self, contract: TableContract, changes: DataFrame, where: Mapping[str, str | date], *, inserts: bool
     ) -> None:
-        with _view(self._stamped(changes, contract, OPERATION), contract.name) as view:
+        view = f"mmrec_{contract.name}_{uuid.uuid4().hex}"
+        self._stamped(changes, contract, OPERATION).createOrReplaceTempView(view)
+        try:
             self.spark.sql(merge_statement(contract, self.table(contract.name), view, where, inserts=inserts))
+        finally:
+            self.spark.catalog.dropTempView(view)
         self._versions.pop(contract.name, None)
 
     def replace_slice(self, name: str, rows: DataFrame | Staged, where: Mapping[str, str | date]) -> WriteResult:
@@ -241,17 +318,9 @@ class Lakehouse(StoreTables):
         """
         contract = CONTRACTS[name]
         self.ensure(name)
-        listed, here = self._location.listed(name), self._driver_table(name)
+        new = conform(rows.rows, contract) if isinstance(rows, Staged) else self.stage(name, conform(rows, contract))
+        listed = self._location.listed(name)
         is_new = listed is not None and not listed.may_hold(where)
-        new = conform(rows.rows if isinstance(rows, Staged) else rows, contract)
-        if here is not None and (here.can_add(listed) if is_new else here.can_change(listed)):
-            few, new = self._few(here, new, is_staged=isinstance(rows, Staged))
-            if few is not None:
-                result = WriteResult(inserted=len(few)) if is_new else here.compared(few, where)
-                write = here.append if is_new else partial(here.replace, where=where)
-                return self._committed_here(name, result, lambda: write(few))
-        elif not isinstance(rows, Staged):
-            new = self.stage(name, new)
         if is_new:
             result = WriteResult(inserted=new.count())
         else:
@@ -265,28 +334,7 @@ class Lakehouse(StoreTables):
             self._save(name, writer.option("replaceWhere", slice_condition(where)))
         return result
 
-    def touch(self, name: str, rows: DataFrame, column: str) -> None:
-        """Set an audit column of stored rows. Readers of the content are not told: for them nothing has changed.
-
-        Args:
-            name: Table.
-            rows: Its key, each once, and the column.
-            column: An audit column.
-
-        Raises:
-            ValueError: When the column is content.
-        """
-        contract = CONTRACTS[name]
-        if column in contract.content_columns:
-            raise ValueError(f"{name}.{column} is content; merge it")
-        new = rows.select(*contract.key, column)
-        if (here := self._driver_table(name)) is not None and self._can_change(here):
-            few, new = self._few(here, new, is_staged=False)
-            if few is not None:
-                here.touch(few, column)
-                return
-        with self._as_maintenance(), _view(new, name) as view:
-            self.spark.sql(touch_statement(contract, self.table(name), view, column))
+    # maintenance
 
     def maintain(self, name: str, retain_hours: int, expired_before: datetime | None) -> dict[str, int]:
         """Delete expired rows, compact small files and remove files that no version of the last hours needs.
@@ -300,34 +348,30 @@ class Lakehouse(StoreTables):
         Returns:
             `{"rows_expired", "files_compacted"}`. None of it counts as a change of rows for readers.
         """
-        condition = None
+        identifier = self.table(name)
+        num_expired = 0
         if expired_before is not None:
             condition = f"`{CONTRACTS[name].retention_column}` < '{expired_before:%Y-%m-%d}'"
             current = self.current_slice(name) if CONTRACTS[name].has_slices else None
             if current is not None:
                 condition += f" AND `{SLICE_COLUMN}` <> '{current}'"
-        if (here := self._driver_table(name)) is not None and here.can_change(self._location.listed(name)):
-            return here.maintain(retain_hours, condition)
-        identifier, num_expired = self.table(name), 0
-        if condition is not None and (num_expired := self.read(name).where(condition).count()):
-            with self._as_maintenance():
-                self.spark.sql(f"DELETE FROM {identifier} WHERE {condition}")
+            num_expired = self.read(name).where(condition).count()
+            if num_expired:
+                self._delete_as_maintenance(identifier, condition)
         compacted = self.spark.sql(f"OPTIMIZE {identifier}").select("metrics.numFilesRemoved").collect()[0][0]
         purge_deleted(self.spark, identifier)
         self.spark.sql(f"VACUUM {identifier} RETAIN {retain_hours} HOURS")
         return {"rows_expired": num_expired, "files_compacted": int(compacted or 0)}
 
-    def _as_maintenance(self) -> AbstractContextManager[None]:
-        """Inside the block commits count as maintenance: readers of rows need not run again for them."""
-        return with_settings(self.spark, {"spark.databricks.delta.commitInfo.userMetadata": MAINTENANCE})
+    def _delete_as_maintenance(self, identifier: str, condition: str) -> None:
+        key = "spark.databricks.delta.commitInfo.userMetadata"
+        self.spark.conf.set(key, MAINTENANCE)
+        try:
+            self.spark.sql(f"DELETE FROM {identifier} WHERE {condition}")
+        finally:
+            self.spark.conf.unset(key)
 
 
-@contextmanager
-def _view(rows: DataFrame, name: str) -> Iterator[str]:
-    """A view of rows under a name of its own, for a statement."""
-    view = f"mmrec_{name}_{uuid.uuid4().hex}"
-    rows.createOrReplaceTempView(view)
-    try:
-        yield view
-    finally:
-        rows.sparkSession.catalog.dropTempView(view)
+def _nullable(schema: StructType) -> StructType:
+    """The schema as Parquet gives it back: every column nullable."""
+    return StructType.fromJson({**schema.jsonValue(), "fields": [{**f.jsonValue(), "nullable": True} for f in schema]})

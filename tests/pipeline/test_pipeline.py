@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.contracts.learning import OUTSIDE_PIPELINE
 from mmrec_lib.scoring.config import ScoringConfig
 from tests.compare import table_rows, versions
 from tests.data.increment import change_price, delete_item, event_before_item, replace_image, write_increment
@@ -51,8 +52,7 @@ def test_the_books_of_every_file_balance(demo: Demo) -> None:
 def test_summary_has_the_documented_layout(demo: Demo) -> None:
     summary = demo.summary
     assert set(summary) == {"tables", "quarantine", "metrics", "baselines", "seconds", "model", "versions"}
-    learned = {"text_entity", "recipe_prediction", "recipe_metric", "encoder_adaptation"}
-    assert set(summary["tables"]) == set(CONTRACTS) - learned, "what jobs outside the pipeline write is not its summary"
+    assert set(summary["tables"]) == set(CONTRACTS) - set(OUTSIDE_PIPELINE)
     assert {"ndcg@10", "recall@20", "warm:ndcg@10", "coverage@10"} <= set(summary["metrics"]["fit2"])
     assert set(summary["metrics"]) == {"fit1", "fit2"}
     assert {"popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content"} <= set(summary["baselines"])

@@ -160,7 +160,7 @@ def test_a_cut_log_is_told_and_mended_by_moving_the_table_away(ready: Shop) -> N
     assert ready.ids("event") == EVENTS
 
 
-@pytest.mark.parametrize("kilobytes", [8, 120])
+@pytest.mark.parametrize("kilobytes", [8, 300])
 def test_a_disk_that_fills_is_told_and_the_next_run_mends_it(shop: Shop, kilobytes: int) -> None:
     with small_disk(shop.out, kilobytes, pytest.skip.Exception) as grow:
         status, answer, shown = shop.run()

@@ -183,7 +183,7 @@ def planted_events() -> Iterator[tuple[str, str, str, float]]:
 @pytest.fixture(scope="module")
 def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     out = tmp_path_factory.mktemp("lists") / "out" / "demo"
-    lakehouse = Lakehouse(spark, StoreConfig(data=str(out / "landing"), out=str(out)), "run-0", END)
+    lakehouse = Lakehouse(spark, StoreConfig(data=str(out / "landing"), out=str(out)), "run-1", END)
     at = END - timedelta(days=400)
 
     def write(name: str, rows: list[dict[str, Any]]) -> None:

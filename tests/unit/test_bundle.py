@@ -23,9 +23,8 @@ from tests.bundle import BUNDLE_FILE, CONTEXT, RESOURCES, command_lines, deploye
 from tests.conftest import PROJECT
 from tests.imports import BROUGHT_BY_SPARK, asked, distribution, requirements, third_party
 
-# Who configures scoring.search other than exact installs mmrec[search]; what commits in local folders comes with
-# mmrec[spark], which a cluster does not need.
-CHOSEN = {"faiss", "deltalake"}
+# Who configures scoring.search other than exact installs mmrec[search].
+CHOSEN = {"faiss"}
 
 # MLflow warns about type hints of its own modules when they are first imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")

@@ -30,9 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as A
 PIPELINE = PROJECT / "resources" / "pipeline.job.yml"
 ALL_JOBS = sorted({task.key for path in PIPELINE.parent.glob("*.job.yml") for task in load_graph(path)})
 READING = {"read", "exists", "data_version", "current_slice"}
-WRITING = {"merge", "append", "replace_slice", "replace_keys", "ensure", "touch"}
+WRITING = {"merge", "append", "replace_slice", "replace_keys", "ensure"}
 # Functions of the library that take the store and the name of a table.
-READERS, WRITERS = {"current_rows"}, {"_merge", "_replace_all"}
+READERS, WRITERS = {"current_rows"}, {"_merge", "_replace_all", "refresh_audit"}
 
 
 def job_of(key: str) -> Job[Any]:
@@ -69,7 +69,7 @@ def test_what_is_not_declared_cannot_be_read(tmp_path: Path, what: str, name: st
         lambda tables, name: tables.replace_slice(name, None, {}),
         lambda tables, name: tables.replace_keys(name, None, {}, None),
         lambda tables, name: tables.ensure(name),
-        lambda tables, name: tables.touch(name, None, "written_at"),
+        lambda tables, name: tables.require_writable(name),
     ],
 )
 def test_what_is_only_read_or_not_declared_cannot_be_written(tmp_path: Path, write: Any, name: str) -> None:
@@ -88,6 +88,7 @@ def test_what_is_declared_is_there(tmp_path: Path) -> None:
         assert not tables.exists(name)
         assert tables.data_version(name) is None
         assert tables.location(name) == f"{tmp_path}/tables/{name}"
+    tables.require_writable("event")
     assert tables.table_source("user") == f"{tmp_path}/tables/user", "names, as lineage tells them, are no access"
 
 

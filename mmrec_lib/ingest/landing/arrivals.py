@@ -16,6 +16,7 @@ from mmrec_lib.ingest.landing.folder import kind_of_found
 from mmrec_lib.ingest.landing.names import kind_of
 from mmrec_lib.ingest.landing.plan import changed, unread
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.lakehouse.touch import refresh_audit
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -123,7 +124,7 @@ def remember_touched(lakehouse: Lakehouse, touched: Iterable[tuple[KnownFile, Fo
     spark = lakehouse.spark
     rows = spark.createDataFrame(list(times.items()), "file_id string, modified_at timestamp")
     stored = lakehouse.read("landing_file").select("file_id", "record_kind")
-    lakehouse.touch("landing_file", stored.join(rows, on="file_id", how="inner"), "modified_at")
+    refresh_audit(lakehouse, "landing_file", stored.join(rows, on="file_id", how="inner"), "modified_at")
 
 
 def _known_files(lakehouse: Lakehouse) -> list[KnownFile]:

@@ -24,6 +24,7 @@ from mmrec_lib.ingest.records.frames import SOURCE
 from mmrec_lib.ingest.records.reasons import Reason
 from mmrec_lib.lakehouse.actions import union
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.lakehouse.touch import refresh_audit
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "item": ("images", "audio", "video"),
@@ -146,7 +147,7 @@ def _write(
         is_changed, num_dropped = assets.committed or links.committed, assets.deleted
     if num_touched:
         # The merge sees no other content; without the new time every later ingest would read these files again.
-        lakehouse.touch("media_link", _link_rows(good.where(is_touched)), "file_modified_at")
+        refresh_audit(lakehouse, "media_link", _link_rows(good.where(is_touched)), "file_modified_at")
     counts = {
         "media.read": num_good + num_bad,
         "media.stored": num_good,
