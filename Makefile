@@ -15,7 +15,7 @@ ARGS ?=
 
 RUN_FLAGS = --set "store.data=$(DATA)" "store.out=$(OUT)" $(foreach pair,$(SET),"$(pair)") $(if $(AS_OF),--as-of $(AS_OF))
 
-.PHONY: demo maintain test test-fast test-long test-slow test-wheel test-cluster chaos faults bench-encode bench-topk bench-quality lint docs setup models clean help
+.PHONY: demo maintain test test-fast test-more test-long test-slow test-wheel test-cluster chaos faults bench-encode bench-topk bench-quality lint docs setup models clean help
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,8 +26,11 @@ demo: setup models  ## Run the whole pipeline: make demo [DATA=folder OUT=folder
 maintain: setup  ## Compact and clean the tables of OUT
 	@$(BIN)/python jobs/maintain_tables.py $(RUN_FLAGS)
 
-test: setup models  ## Lint, types, laws and all tests, with coverage
+test: setup models  ## Lint, types, laws and all quick tests, a whole pipeline among them, with coverage: under ten minutes
 	$(BIN)/python -m tests.run
+
+test-more: setup models  ## After `make test`, as CI does: the tests that take longer, and the coverage of both together
+	$(BIN)/python -m tests.run --slow
 
 test-fast: setup  ## Only the tests without Spark, models and long waits: less than a minute
 	$(BIN)/python -m pytest tests/unit -m "not models and not slow"

@@ -1,6 +1,8 @@
 """Measured seconds of each test file, by which the queue of `tests/run.py` is ordered: a plugin of pytest.
 
-python -m tests.run --refresh    measures again and writes tests/durations.json
+python -m tests.run [--slow] --refresh    measures again and writes tests/durations.json
+
+A file has quick and slow tests, which run in queues of their own: each has its seconds.
 """
 
 from __future__ import annotations
@@ -28,31 +30,38 @@ def merged(known: Mapping[str, float], new: Mapping[str, float], existing: Itera
     return {file: round(value, 1) for file, value in sorted({**known, **new}.items()) if file in there}
 
 
-def read_durations() -> dict[str, float]:
-    """Seconds by file."""
-    seconds: dict[str, float] = json.loads(FILE.read_text(encoding="utf-8"))
+def read_durations() -> dict[str, dict[str, float]]:
+    """Seconds by queue and file."""
+    seconds: dict[str, dict[str, float]] = json.loads(FILE.read_text(encoding="utf-8"))
     return seconds
+
+
+def queue_of(marks: str) -> str:
+    """The queue that runs what is marked so: `slow`, or `quick` for all else."""
+    return "slow" if marks.startswith("slow") else "quick"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--refresh", action="store_true", help="write the measured seconds to tests/durations.json")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     files = {_file_of(item.nodeid) for item in items}
-    place = {file: number for number, file in enumerate(longest_first(files, read_durations()))}
+    known = read_durations()[queue_of(config.getoption("markexpr"))]
+    place = {file: number for number, file in enumerate(longest_first(files, known))}
     items.sort(key=lambda item: place[_file_of(item.nodeid)])
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--refresh") and "PYTEST_XDIST_WORKER" not in os.environ:
-        config.pluginmanager.register(_Clock())
+        config.pluginmanager.register(_Clock(queue_of(config.getoption("markexpr"))))
 
 
 class _Clock:
     """Adds up what the processes report, and keeps it at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
         self.seconds: dict[str, float] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -61,7 +70,8 @@ class _Clock:
 
     def pytest_sessionfinish(self) -> None:
         existing = (path.relative_to(PROJECT).as_posix() for path in FILE.parent.rglob("test_*.py"))
-        kept = merged(read_durations(), self.seconds, existing)
+        known = read_durations()
+        kept = known | {self.queue: merged(known[self.queue], self.seconds, existing)}
         FILE.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 

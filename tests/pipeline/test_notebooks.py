@@ -13,7 +13,7 @@ from tests.pipeline.conftest import Demo
 
 NOTEBOOKS = PROJECT / "notebooks"
 
-pytestmark = [pytest.mark.models, pytest.mark.slow]
+pytestmark = pytest.mark.models
 
 
 def run_notebook(
@@ -36,6 +36,7 @@ def run_notebook(
     return names, shown
 
 
+@pytest.mark.slow
 def test_look_at_tables_shows_lists_images_and_quarantine(
     demo_store: Path, models_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +60,7 @@ def test_compare_models_shows_the_champion_and_its_figures(
     assert any("on test" in heading for heading in shown)
 
 
+@pytest.mark.slow
 def test_encode_own_table_finds_the_text_that_says_the_same(
     demo_store: Path, models_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +70,7 @@ def test_encode_own_table_finds_the_text_that_says_the_same(
     assert names["closest"].count() == 4
 
 
+@pytest.mark.slow
 def test_search_by_words_ranks_every_image_and_shows_the_best(
     demo_store: Path, models_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

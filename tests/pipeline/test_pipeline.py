@@ -20,7 +20,7 @@ from tests.pipeline.conftest import Demo
 # All jobs together: what the last runs were is read once, from the run ledger.
 NOTHING_NEW_SPARK_JOBS = 2
 
-pytestmark = [pytest.mark.models, pytest.mark.slow]
+pytestmark = pytest.mark.models
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,7 @@ def test_report_is_one_page_that_needs_no_network(demo: Demo) -> None:
     assert "data:image/jpeg;base64," in page
 
 
+@pytest.mark.slow
 def test_a_second_run_commits_nothing_and_encodes_nothing(changed: Demo) -> None:
     before = versions(changed.out)
     assert changed.run(noted_as="nothing new") == 0
@@ -141,6 +142,7 @@ def test_an_as_of_date_before_all_events_is_refused(changed: Demo, capsys: pytes
     assert versions(changed.out) == before
 
 
+@pytest.mark.slow
 def test_new_deliveries_are_all_that_is_read_and_encoded(changed: Demo) -> None:
     stored = changed.summary["tables"]
     made = write_increment(changed.data)

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 from tests.pipeline.conftest import NEW_STORE, Demo
 from tests.spark_jobs import next_job_id
 
-pytestmark = [pytest.mark.models, pytest.mark.slow]
+pytestmark = pytest.mark.models
 
 # As measured: a change that needs fewer lowers its figure, and one that needs more must not come.
 BUDGETS = {

@@ -28,6 +28,8 @@ from mmrec_lib.search.config import SearchConfig
 from mmrec_lib.showing.config import ShowingConfig
 from tests.unit.encoders.tiny_models import image_bytes, make_models
 
+pytestmark = pytest.mark.slow
+
 AT, LATER = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)
 TITLES = {"i1": "red dress", "i2": "red shoes", "i3": "blue hat", "i4": "red scarf", "i5": "green hat"}
 FIELDS = ("description", "transcript", "ocr", "labels", "tags", "audio", "video")

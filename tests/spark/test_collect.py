@@ -95,6 +95,7 @@ def test_quarantine_shows_the_first_example_of_each_reason_most_frequent_first(f
     ]
 
 
+@pytest.mark.slow
 def test_the_funnel_counts_the_current_snapshot_and_the_current_slice(filled: Lakehouse) -> None:
     put(filled, "training_snapshot", {"snapshot_id": "new", "is_current": True}, {"snapshot_id": "old"})
     pairs = [("new", "u1", "a"), ("new", "u1", "b"), ("old", "u1", "a"), ("old", "u2", "c")]

@@ -171,6 +171,7 @@ def test_identity_of_a_text_is_the_sha256_of_its_normal_form(spark: SparkSession
     assert ids == {sha("caf\u00e9")}
 
 
+@pytest.mark.slow
 def test_fields_and_modalities_can_be_left_out(
     spark: SparkSession, item: DataFrame, links: DataFrame, media_text: DataFrame, provided_text: DataFrame
 ) -> None:

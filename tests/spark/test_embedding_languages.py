@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from pyspark.sql import SparkSession
 
 from mmrec_lib.embedding.config import FieldEncoder
@@ -18,6 +19,7 @@ TEXTS = {
 BY_LANGUAGE = [("default", "general"), ("de", "my-german"), ("ja", "my-japanese")]
 
 
+@pytest.mark.slow
 def test_each_text_goes_to_the_encoder_of_its_language(spark: SparkSession) -> None:
     items = rows(
         spark, "item", *({"item_id": name, "description": text, "title": text} for name, text in TEXTS.items())

@@ -49,6 +49,7 @@ def asset(name: str, kind: str, content: bytes) -> dict[str, object]:
     return {"asset_id": name, "media_kind": kind, "bytes_len": len(content), "content": bytearray(content)}
 
 
+@pytest.mark.slow
 def test_an_item_gets_vectors_of_its_sound_and_of_both_tracks_of_its_video(
     lakehouse: Lakehouse, models: ModelsConfig
 ) -> None:
@@ -102,6 +103,7 @@ def test_an_item_gets_vectors_of_its_sound_and_of_both_tracks_of_its_video(
     assert {tuple(row) for row in released} == {("audio", "sound"), ("video", "sound"), ("video", "frames")}
 
 
+@pytest.mark.slow
 def test_media_that_a_busy_machine_failed_on_are_tried_again_a_few_times(
     lakehouse: Lakehouse, models: ModelsConfig
 ) -> None:

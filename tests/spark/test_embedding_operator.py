@@ -28,6 +28,7 @@ def table(spark: SparkSession, rows: list[tuple[object, ...]], schema: str) -> D
     return spark.createDataFrame(rows, schema)
 
 
+@pytest.mark.slow
 def test_table_face_carries_keys_and_gives_a_vector_or_an_error(spark: SparkSession, models: ModelsConfig) -> None:
     generator = np.random.default_rng(0)
     texts = [" ".join(generator.choice(WORDS, generator.integers(1, 20))) for _ in range(50)]
@@ -91,6 +92,7 @@ def test_storage_that_cannot_be_read_fails_the_task_so_that_it_is_tried_again(
         encoded.collect()
 
 
+@pytest.mark.slow
 def test_speech_becomes_text_or_an_error(spark: SparkSession, models: ModelsConfig) -> None:
     rows = [("good", bytearray(sound_bytes(0.5))), ("bad", bytearray(b"RIFF")), ("none", None)]
     sounds = table(spark, rows, "content_id string, content binary")

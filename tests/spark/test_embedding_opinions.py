@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pyspark.sql import DataFrame
 
 from mmrec_lib.embedding.config import EmbeddingConfig
@@ -45,6 +46,7 @@ def opinions(lakehouse: Lakehouse) -> dict[str, Any]:
     return {row["review_id"]: row for row in lakehouse.read("review_opinion").collect()}
 
 
+@pytest.mark.slow
 def test_reviews_become_opinions_once_and_only_what_changed_again(lakehouse: Lakehouse, tmp_path: Path) -> None:
     planted = [
         {"review_id": f"r{n:03d}", "text": review.text, "language": "en", "rating": review.rating}
@@ -105,6 +107,7 @@ def test_reviews_become_opinions_once_and_only_what_changed_again(lakehouse: Lak
     assert judged["new"]["fit_part"] == "unrated"
 
 
+@pytest.mark.slow
 def test_a_store_with_few_ratings_says_why_it_predicts_none_and_a_second_run_commits_nothing(
     lakehouse: Lakehouse,
 ) -> None:
@@ -122,6 +125,7 @@ def test_a_store_with_few_ratings_says_why_it_predicts_none_and_a_second_run_com
     assert versions(lakehouse) == before
 
 
+@pytest.mark.slow
 def test_reviews_of_deleted_people_have_no_opinion(lakehouse: Lakehouse) -> None:
     lakehouse.merge("user", rows(lakehouse.spark, "user", {"user_id": "stays"}, {"user_id": "goes"}))
     both = ({"review_id": name, "user_id": name, "text": "I love it"} for name in ("stays", "goes"))

@@ -93,6 +93,7 @@ def test_what_readers_get_is_the_vector_packed_or_not(spark: SparkSession) -> No
     }
 
 
+@pytest.mark.slow
 def test_vectors_that_an_earlier_version_stored_in_int8_are_read_until_the_next_run_encodes_them_again(
     lakehouse: Lakehouse, models: ModelsConfig
 ) -> None:
@@ -120,6 +121,7 @@ def test_vectors_that_an_earlier_version_stored_in_int8_are_read_until_the_next_
         assert {tuple(row) for row in forms} == {("float16", None, None, 16)}
 
 
+@pytest.mark.slow
 def test_a_new_revision_is_released_in_one_commit_packed_in_float16_and_the_next_run_removes_the_old_one(
     lakehouse: Lakehouse, models: ModelsConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def as_png(image: bytes) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("names", "makes_text"), [(("reader", "namer"), True), (("first", "second"), False)])
 def test_an_image_is_decoded_once_for_all_models_and_they_say_what_they_say_alone(
     models: ModelsConfig, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], makes_text: bool
@@ -112,6 +113,7 @@ def settings(labels: str | None = "namer") -> EmbeddingConfig:
     )
 
 
+@pytest.mark.slow
 def test_models_that_look_at_images_share_a_pass_and_later_ones_see_what_they_lack(
     lakehouse: Lakehouse, models: ModelsConfig
 ) -> None:

@@ -35,6 +35,7 @@ def two_worlds() -> list[str | None]:
     return [" ".join(generator.choice(worlds[number % 2], 5, replace=False)) for number in range(40)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["tfidf", "word2vec"])
 def test_a_model_puts_like_texts_together_and_is_the_same_for_texts_in_any_order(
     spark: SparkSession, tmp_path: Path, method: str

@@ -148,6 +148,7 @@ def test_a_review_counts_with_its_written_words_or_else_with_those_that_were_spo
     assert found == {"r1": "fine", "r2": "said instead", "r3": "both"}
 
 
+@pytest.mark.slow
 def test_texts_follow_what_they_come_from(lakehouse: Lakehouse) -> None:
     def texts() -> set[tuple[str, str]]:
         return {(row["owner_id"], row["text"]) for row in lakehouse.read("owner_text").collect()}

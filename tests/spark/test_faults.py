@@ -92,6 +92,7 @@ def leave_half_made(folder: Path) -> None:
     (folder / "_delta_log" / f".{0:020d}.json.7a1c.tmp").write_text('{"commitInfo"', encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_half_made_tables_and_tables_that_vanish_are_made_whole(shop: Shop) -> None:
     # The card comes before the first table, so that a killed run's store is known as one.
     store = StoreConfig(data=str(shop.data), out=str(shop.out))
@@ -128,6 +129,7 @@ def test_half_made_tables_and_tables_that_vanish_are_made_whole(shop: Shop) -> N
     assert "table job_run is gone" in shown
 
 
+@pytest.mark.slow
 def test_a_lost_table_whose_files_are_gone_or_were_changed_is_named_and_left_alone(ready: Shop) -> None:
     whole = (ready.data / "events.jsonl").read_bytes()
     (ready.data / "events.jsonl").write_bytes(whole.replace(b"e4", b"e9"))
@@ -144,6 +146,7 @@ def test_a_lost_table_whose_files_are_gone_or_were_changed_is_named_and_left_alo
     assert "items.jsonl" in ready.run()[1]["message"]
 
 
+@pytest.mark.slow
 def test_a_cut_log_is_told_and_mended_by_moving_the_table_away(ready: Shop) -> None:
     newest = max((ready.out / "tables" / "event" / "_delta_log").glob("*.json"))
     newest.write_bytes(newest.read_bytes()[:40])
@@ -160,6 +163,7 @@ def test_a_cut_log_is_told_and_mended_by_moving_the_table_away(ready: Shop) -> N
     assert ready.ids("event") == EVENTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [8, 300])
 def test_a_disk_that_fills_is_told_and_the_next_run_mends_it(shop: Shop, kilobytes: int) -> None:
     with small_disk(shop.out, kilobytes, pytest.skip.Exception) as grow:

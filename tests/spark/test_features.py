@@ -107,6 +107,7 @@ def test_weights_come_from_the_event_type_and_unknown_items_and_searches_do_not_
     ]
 
 
+@pytest.mark.slow
 def test_what_is_used_up_may_come_again_after_its_days(spark: SparkSession) -> None:
     """Midnight of the as-of date is 31 days after the start; a purchase hides its item for 10 days."""
     types = {**DEFAULT_EVENT_TYPES, "purchase": EventTypeConfig(weight=5.0, seen_days=10.0)}
@@ -176,6 +177,7 @@ def test_cuts_fall_between_time_stamps_and_equal_ones_go_to_the_later_part(spark
     assert parts == ["train"] * 7 + ["valid"] * 2 + ["test"]
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(hours=st.lists(st.integers(0, 40), min_size=3, max_size=40))
 def test_parts_are_ordered_in_time_and_no_time_is_in_two(spark: SparkSession, hours: list[int]) -> None:
@@ -436,6 +438,7 @@ def test_reviews_are_interactions_by_their_rating_and_comments_without_one(spark
     }
 
 
+@pytest.mark.slow
 def test_a_rating_and_the_review_that_repeats_it_count_once_in_any_order(spark: SparkSession) -> None:
     rows = events(
         spark,
@@ -458,6 +461,7 @@ def _sums(weighted: DataFrame) -> list[Row]:
     return weighted.groupBy("user_id", "item_id").agg(F.sum("weight").alias("total")).collect()
 
 
+@pytest.mark.slow
 def test_what_a_review_weighs_never_depends_on_a_later_rating(spark: SparkSession) -> None:
     reviews = reviewed(spark, ("u", "a", 5.0, 2), ("u", "b", 5.0, 2))
     earlier = events(spark, ("u", "b", "rating", 5.0, 1))
@@ -470,6 +474,7 @@ def test_what_a_review_weighs_never_depends_on_a_later_rating(spark: SparkSessio
     assert until_then(earlier) == until_then(later)
 
 
+@pytest.mark.slow
 def test_reviews_that_cannot_be_placed_stay_out(spark: SparkSession) -> None:
     undated = reviewed(spark, ("u", "c", 5.0, None), ("v", "b", 5.0, 3))
     found = weigh(spark, events(spark, ("u", "a", "view", None, 0)), reviews=undated).collect()
@@ -492,6 +497,7 @@ def test_a_newest_event_far_from_the_mass_is_named_with_numbers(spark: SparkSess
     assert warn_of_newest(plain, find_span(plain), None) is None
 
 
+@pytest.mark.slow
 def test_attribute_names_of_a_few_items_share_one_block(spark: SparkSession) -> None:
     item = CONTRACTS["item"].input_schema
     many = {f"name {n} (%)": "same" for n in range(300)}

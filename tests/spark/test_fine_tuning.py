@@ -32,6 +32,8 @@ from mmrec_lib.tracking.config import TrackingConfig
 from mmrec_lib.tracking.registry import Registry
 from tests.unit.encoders.tiny_models import WORDS, make_models
 
+pytestmark = pytest.mark.slow
+
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 TEST_FROM = AT + timedelta(days=1)
 WEIGHTS = {"view": 1.0, "search": 0.0}

@@ -240,6 +240,7 @@ def check_first_day(store: Store, summary: IngestSummary) -> None:
     assert (counts["media.read"], counts["media.stored"], counts["media.quarantined"]) == (8, 4, 4)
 
 
+@pytest.mark.slow
 def test_a_store_through_its_days(spark: SparkSession, tmp_path: Path) -> None:
     # Small files of which one line is broken lose more than their share.
     store = Store(spark, tmp_path, LandingConfig(ingest=IngestConfig(max_quarantine_share=1.0)))
@@ -349,6 +350,7 @@ class DyingLakehouse(Lakehouse):
         return super().merge(name, rows, delete_keys=delete_keys)
 
 
+@pytest.mark.slow
 def test_runs_that_are_killed_between_commits_end_as_one_that_was_not(spark: SparkSession, tmp_path: Path) -> None:
     stores = [Store(spark, tmp_path / name) for name in ("calm", "killed")]
     for store in stores:
@@ -377,6 +379,7 @@ def _kill(store: Store, survives: int) -> None:
         ingest(store.lakehouse(DyingLakehouse), store.config)
 
 
+@pytest.mark.slow
 def test_a_folder_of_mutated_lines_never_crashes_and_its_books_balance(spark: SparkSession, tmp_path: Path) -> None:
     rng = random.Random(11)
     store = Store(spark, tmp_path, LandingConfig(ingest=IngestConfig(max_quarantine_share=1.0, split_bytes=8_000)))
@@ -429,6 +432,7 @@ def _mutated(rng: random.Random, seed: bytes) -> bytes:
     return bytes(line)
 
 
+@pytest.mark.slow
 def test_too_many_bad_records_fail_the_run_before_anything_is_written(spark: SparkSession, tmp_path: Path) -> None:
     store = Store(spark, tmp_path)
     store.land("items.jsonl", [{"item_id": "i1"}])
@@ -455,6 +459,7 @@ def test_a_store_without_its_landing_folder_says_so(spark: SparkSession, tmp_pat
         Store(spark, tmp_path).ingest()
 
 
+@pytest.mark.slow
 def test_large_media_are_kept_by_uri_and_too_large_ones_refused(spark: SparkSession, tmp_path: Path) -> None:
     store = Store(spark, tmp_path, LandingConfig(media=MediaConfig(inline_bytes=80, max_bytes=5000, max_pixels=10_000)))
     noise = io.BytesIO()

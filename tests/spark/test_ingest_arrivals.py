@@ -45,6 +45,7 @@ def damaged_vectors() -> bytes:
     return bytes(damaged)
 
 
+@pytest.mark.slow
 def test_a_folder_of_odd_files_is_read_as_far_as_it_can_be_and_the_rest_is_named(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_a_folder_of_odd_files_is_read_as_far_as_it_can_be_and_the_rest_is_named
     assert [row for row in store.rows("quarantine", "record_kind") if row[0] == "file"] == []
 
 
+@pytest.mark.slow
 def test_a_small_file_that_loses_more_than_its_share_fails_the_run(spark: SparkSession, tmp_path: Path) -> None:
     store = Store(spark, tmp_path)
     store.land("items.jsonl", [{"item_id": "i1"}])
@@ -123,6 +125,7 @@ def test_a_small_file_that_loses_more_than_its_share_fails_the_run(spark: SparkS
     assert not store.lakehouse().exists("item")
 
 
+@pytest.mark.slow
 def test_touched_media_are_neither_decoded_nor_read_again_for_ever(spark: SparkSession, tmp_path: Path) -> None:
     store = Store(spark, tmp_path)
     store.land("items.jsonl", [{"item_id": "i1", "images": ["1.png"]}])
@@ -140,6 +143,7 @@ def test_touched_media_are_neither_decoded_nor_read_again_for_ever(spark: SparkS
     assert "media.read" not in store.ingest().counts, "the new time is remembered"
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_while_it_is_read_leaves_nothing_half_read(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +173,7 @@ def delta(spark: SparkSession, path: Path, rows: list[tuple[Any, ...]], schema: 
     writer.options(**options).save(str(path))
 
 
+@pytest.mark.slow
 def test_delta_tables_are_read_in_their_current_version_and_then_by_their_changes(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from pyspark.sql import SparkSession
 
 from mmrec_lib.ingest.config import LandingConfig, MediaConfig
@@ -23,6 +24,7 @@ def replace_unseen(path: Path, content: bytes) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+@pytest.mark.slow
 def test_media_that_were_refused_for_good_are_not_read_again_until_something_changes(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -56,6 +58,7 @@ def test_media_that_were_refused_for_good_are_not_read_again_until_something_cha
     assert len(store.rows("media_link")) == 2
 
 
+@pytest.mark.slow
 def test_a_record_that_arrives_again_names_a_refused_medium_without_decoding_it_again(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -71,6 +74,7 @@ def test_a_record_that_arrives_again_names_a_refused_medium_without_decoding_it_
     assert rows == [(item, "items-2.jsonl", "media_wrong_type", 1) for item in ("i1", "i2")]
 
 
+@pytest.mark.slow
 def test_a_timeout_is_tried_again_by_later_runs_a_few_times(spark: SparkSession, tmp_path: Path) -> None:
     store = Store(spark, tmp_path, LandingConfig(media=MediaConfig(decoder_timeout_seconds=1e-6)))
     store.land("items.jsonl", [{"item_id": "i1", "images": ["images/1.png"]}])

@@ -109,6 +109,7 @@ def _export(days: int = 0, **extra: Any) -> bytes:
     return _parquet({**extra, **dict(reversed(columns.items()))} if extra else columns)
 
 
+@pytest.mark.slow
 def test_an_export_that_waits_and_is_delivered_again_with_more_columns_is_stored_once(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def test_maintenance_expires_rows_and_is_no_change_for_readers(lakehouse: Lakeho
     assert DeltaTable(lakehouse.location("user_topk")).version() > (version or 0)
 
 
+@pytest.mark.slow
 def test_maintenance_never_removes_the_slice_that_readers_are_led_to(lakehouse: Lakehouse) -> None:
     for day in ("2020-01-01", "2020-01-02", "2020-01-03"):
         lakehouse.replace_slice("user_topk", lists(lakehouse, day, ["u"]), {"as_of_date": date.fromisoformat(day)})
@@ -125,6 +126,7 @@ def test_maintenance_never_removes_the_slice_that_readers_are_led_to(lakehouse: 
     assert current_rows(lakehouse, "user_topk").count() == 1
 
 
+@pytest.mark.slow
 def test_the_log_and_describe_history_tell_the_same_version(lakehouse: Lakehouse) -> None:
     lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1"}))
     lakehouse.merge("graph_edge", edges(lakehouse, {"a": "2"}))
@@ -133,6 +135,7 @@ def test_the_log_and_describe_history_tell_the_same_version(lakehouse: Lakehouse
     assert lakehouse.data_version("graph_edge") == newest
 
 
+@pytest.mark.slow
 def test_rows_of_a_table_are_those_that_deltas_own_reader_gives(spark: SparkSession, tmp_path: Path) -> None:
     store = StoreConfig(out=str(tmp_path / "out [a] {b,c} *? 100%20 é"))
     lakehouse = Lakehouse(spark, store, "run", datetime(2026, 1, 1, tzinfo=UTC))
@@ -173,6 +176,7 @@ def test_rows_of_a_table_are_those_that_deltas_own_reader_gives(spark: SparkSess
     assert count_rows(lakehouse, ["user_topk"]) == {"user_topk": 1}
 
 
+@pytest.mark.slow
 def test_changes_are_counted_the_same_by_spark_and_in_this_process(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +278,7 @@ def make_older_table(lakehouse: Lakehouse) -> None:
     stamped.writeTo(lakehouse.table("item_embedding")).append()
 
 
+@pytest.mark.slow
 def test_a_table_of_an_older_contract_is_read_as_of_now_and_brought_there_by_the_first_write(
     lakehouse: Lakehouse,
 ) -> None:
@@ -289,6 +294,7 @@ def test_a_table_of_an_older_contract_is_read_as_of_now_and_brought_there_by_the
     assert {row["item_id"]: row["codes"] for row in made.to_pyarrow_table().to_pylist()} == {"i": None, "j": [1, 127]}
 
 
+@pytest.mark.slow
 def test_a_run_killed_as_soon_as_a_table_has_its_new_columns_leaves_one_that_takes_the_rows_of_now(
     lakehouse: Lakehouse,
 ) -> None:
@@ -331,6 +337,7 @@ def snapshot_row(lakehouse: Lakehouse, name: str, day: date | None, current: boo
     return lakehouse.spark.createDataFrame([row], _nullable(schema))
 
 
+@pytest.mark.slow
 def test_a_column_of_another_type_is_read_as_of_now_and_converted_by_the_first_write(lakehouse: Lakehouse) -> None:
     make_older_snapshots(lakehouse, "2025-10-01", "2025-10-02")
     _, cuts = current_snapshot(lakehouse)
@@ -357,6 +364,7 @@ def test_a_column_of_another_type_is_read_as_of_now_and_converted_by_the_first_w
     assert again.merge("training_snapshot", snapshot_row(again, "s2", date(2025, 10, 3), current=True)).inserted == 1
 
 
+@pytest.mark.slow
 def test_rows_of_another_type_are_updated_in_the_write_that_converts_them(lakehouse: Lakehouse) -> None:
     make_older_snapshots(lakehouse, "2025-10-01")
     earlier = lakehouse.read("training_snapshot").withColumn("is_current", F.lit(False))
@@ -387,6 +395,7 @@ def test_a_table_of_an_earlier_version_that_no_contract_knows_is_left_alone(lake
     assert DeltaTable(unknown).to_pyarrow_table().num_rows == 3 and DeltaTable(unknown).version() == 0
 
 
+@pytest.mark.slow
 def test_a_column_of_another_type_whose_values_do_not_fit_is_refused_and_left_as_it_is(lakehouse: Lakehouse) -> None:
     make_older_snapshots(lakehouse, "2025-10-01", "2025-10-2")
     with pytest.raises(StoreError, match=r"training_snapshot.*as_of_date is string .* date now.*'2025-10-2'.*new OUT"):
@@ -395,6 +404,7 @@ def test_a_column_of_another_type_whose_values_do_not_fit_is_refused_and_left_as
     assert made.version() == 1 and made.metadata().configuration["delta.constraints.users_are_counted"]
 
 
+@pytest.mark.slow
 def test_catalogue_mode_reads_and_writes_the_same_way(lakehouse: Lakehouse, tmp_path: Path) -> None:
     spark = lakehouse.spark
     spark.sql(f"CREATE SCHEMA mmrec_test LOCATION '{tmp_path / 'schema'}'")

@@ -15,7 +15,6 @@ from mmrec_lib.ingest.landing.folder import LandingFolder
 from mmrec_lib.lakehouse.delta_source import IS_DELETE, ROW_NUMBER, DeltaReadError, read_delta
 from mmrec_lib.lakehouse.tables import Lakehouse
 
-pytestmark = pytest.mark.slow
 Row = dict[str, Any]
 FEED = {"delta.enableChangeDataFeed": "true"}
 
@@ -70,6 +69,7 @@ def table(lakehouse: Lakehouse, tmp_path: Path) -> Table:
     return Table(lakehouse, tmp_path / "landing")
 
 
+@pytest.mark.slow
 def test_a_feed_gives_what_is_left_of_each_keys_changes(table: Table) -> None:
     table.create("id string, title string", FEED)
     table.do("INSERT INTO {t} VALUES ('a', 'A'), ('b', 'B'), ('c', 'C')")
@@ -89,6 +89,7 @@ def test_a_feed_gives_what_is_left_of_each_keys_changes(table: Table) -> None:
     assert table.read_next(second) is None
 
 
+@pytest.mark.slow
 def test_rows_without_a_key_are_nobodys_version(table: Table) -> None:
     table.create("id string, title string", FEED)
     table.do("INSERT INTO {t} VALUES (NULL, 'X')")
@@ -98,6 +99,7 @@ def test_rows_without_a_key_are_nobodys_version(table: Table) -> None:
     assert sorted(one["title"] for one in table.rows(second)) == ["Y", "Z"]
 
 
+@pytest.mark.slow
 def test_a_feed_whose_files_are_gone_gives_way_to_the_whole_version(
     table: Table, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -114,6 +116,7 @@ def test_a_feed_whose_files_are_gone_gives_way_to_the_whole_version(
     assert "change feed" in caplog.text and "version" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_feed_that_was_switched_on_later_gives_way_to_the_whole_version(table: Table) -> None:
     table.create("id string, title string", {})
     table.do("INSERT INTO {t} VALUES ('a', 'A'), ('b', 'B')")
@@ -125,6 +128,7 @@ def test_a_feed_that_was_switched_on_later_gives_way_to_the_whole_version(table:
     assert table.rows(second) == [row("a", "A1"), row("b", "B"), row("c", "C")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("properties", [{}, FEED], ids=["without a feed", "with a feed"])
 def test_rows_under_a_deletion_vector_are_not_read(table: Table, properties: dict[str, str]) -> None:
     table.create("id string, title string", {"delta.enableDeletionVectors": "true", **properties})
@@ -138,6 +142,7 @@ def test_rows_under_a_deletion_vector_are_not_read(table: Table, properties: dic
     assert table.rows(second) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("properties", [{}, FEED], ids=["without a feed", "with a feed"])
 @pytest.mark.parametrize("how", ["overwrite", "replace"])
 def test_of_an_overwritten_table_the_new_rows_count(table: Table, how: str, properties: dict[str, str]) -> None:
@@ -154,6 +159,7 @@ def test_of_an_overwritten_table_the_new_rows_count(table: Table, how: str, prop
     assert table.read_next(second) is None
 
 
+@pytest.mark.slow
 def test_what_an_overwrite_leaves_out_is_deleted_by_the_feed(table: Table) -> None:
     table.create("id string, title string", FEED)
     table.do("INSERT INTO {t} VALUES ('a', 'A'), ('b', 'B')")
@@ -162,6 +168,7 @@ def test_what_an_overwrite_leaves_out_is_deleted_by_the_feed(table: Table) -> No
     assert table.rows(table.read_next(first)) == [gone("a", "A"), row("b", "B")]
 
 
+@pytest.mark.slow
 def test_a_new_column_is_read_and_earlier_rows_lack_it(table: Table) -> None:
     table.create("id string, title string", FEED)
     table.do("INSERT INTO {t} VALUES ('a', 'A')")
@@ -174,6 +181,7 @@ def test_a_new_column_is_read_and_earlier_rows_lack_it(table: Table) -> None:
     assert table.rows(table.read_next(None)) == whole
 
 
+@pytest.mark.slow
 def test_a_column_of_another_type_is_read_from_the_whole_version(table: Table) -> None:
     table.create("id string, title string, size int", FEED)
     table.do("INSERT INTO {t} VALUES ('a', 'A', 1)")
@@ -193,6 +201,7 @@ def test_a_table_whose_files_are_gone_is_an_error_with_one_sentence(table: Table
     assert "\n" not in str(raised.value) and len(str(raised.value)) <= 300
 
 
+@pytest.mark.slow
 def test_the_same_rows_get_the_same_numbers(table: Table, spark: SparkSession) -> None:
     table.create("id string, title string", {})
     spark.range(400).selectExpr("cast(id as string) id", "'t' title").write.format("delta").mode("append").save(

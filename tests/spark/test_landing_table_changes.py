@@ -63,6 +63,7 @@ def test_what_is_left_of_a_feed(spark: SparkSession, key: Sequence[str]) -> None
     assert left == sorted(expected, key=repr)
 
 
+@pytest.mark.slow
 def test_every_edge_of_a_user_that_a_feed_brings_is_stored(spark: SparkSession, tmp_path: Path) -> None:
     assert ID_FIELDS["user_edge"] == ("user_id", "friend_id")
     store = Store(spark, tmp_path)

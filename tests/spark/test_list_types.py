@@ -262,6 +262,7 @@ def test_every_user_has_the_smallest_audience_with_a_list(shop: Shop) -> None:
     assert ("gone", "popular_like_you") not in found
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_read_the_current_slice(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,6 +283,7 @@ def test_the_examples_of_the_page_read_the_current_slice(
     assert capsys.readouterr().out.strip() == f"all {shop.lists('audience_topk', 'popular_like_you')['all']}"
 
 
+@pytest.mark.slow
 def test_again_changes_nothing_and_a_list_in_array_form_is_one_row(shop: Shop) -> None:
     before = {name: shop.fresh().data_version(name) for name in JOB.tables_written}
     shop.make(run="run-3")
@@ -290,6 +292,7 @@ def test_again_changes_nothing_and_a_list_in_array_form_is_one_row(shop: Shop) -
     assert rows["bought_together:phone-a"] == ["case"]
 
 
+@pytest.mark.slow
 def test_lists_that_break_a_rule_are_not_published(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {name: shop.fresh().data_version(name) for name in JOB.tables_written}
 

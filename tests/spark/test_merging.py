@@ -23,6 +23,7 @@ def num_stagings(lakehouse: Lakehouse) -> int:
     return len(list(Path(lakehouse.staging_path("")).glob("*-*")))
 
 
+@pytest.mark.slow
 def test_staged_rows_are_merged_as_they_are_and_written_nowhere_else(lakehouse: Lakehouse) -> None:
     staged = Staged(lakehouse.stage("edges", edges(lakehouse, {"a": "x", "b": "x"})))
     before = num_stagings(lakehouse)
@@ -65,6 +66,7 @@ def test_a_slice_is_replaced_by_staged_rows_as_they_are(lakehouse: Lakehouse) ->
     assert {row["user_id"] for row in lakehouse.read("user_topk").collect()} == {"u1", "u2"}
 
 
+@pytest.mark.slow
 def test_rows_of_some_users_are_replaced_in_a_slice_and_all_others_stay(lakehouse: Lakehouse) -> None:
     days = ("2026-01-01", "2026-01-02")
     for day in days:
@@ -87,6 +89,7 @@ def test_rows_of_some_users_are_replaced_in_a_slice_and_all_others_stay(lakehous
     assert not later.replace_keys("user_topk", staged, where, replaced).committed
 
 
+@pytest.mark.slow
 def test_a_new_slice_is_added_and_only_one_that_was_there_is_replaced(lakehouse: Lakehouse) -> None:
     def write(day: date, users: list[str]) -> tuple[WriteResult, str]:
         result = lakehouse.replace_slice("user_topk", lists(lakehouse, str(day), users), {"as_of_date": day})
@@ -102,6 +105,7 @@ def test_a_new_slice_is_added_and_only_one_that_was_there_is_replaced(lakehouse:
     assert sorted(found) == [("2026-01-01", "u"), ("2026-01-02", "u"), ("2026-01-02", "w")]
 
 
+@pytest.mark.slow
 def test_of_a_key_that_staged_rows_hold_as_it_is_and_changed_the_change_is_written(lakehouse: Lakehouse) -> None:
     lakehouse.merge("graph_edge", edges(lakehouse, {"a": "x", "b": "x"}))
     both = edges(lakehouse, {"a": "x", "b": "x"}).unionByName(edges(lakehouse, {"a": "y"}))

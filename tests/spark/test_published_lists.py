@@ -150,6 +150,7 @@ def catalogue(spark: SparkSession, tmp_path: Path) -> Iterator[Lakehouse]:
     spark.sql(f"DROP SCHEMA {SCHEMA} CASCADE")
 
 
+@pytest.mark.slow
 def test_views_of_a_catalogue_follow_the_current_slice(catalogue: Lakehouse, published: Published) -> None:
     spark = catalogue.spark
     query = SQL[1].replace("main.mmrec", f"spark_catalog.{SCHEMA}")
@@ -179,6 +180,7 @@ def test_lists_in_array_form_are_best_first(published: Published) -> None:
     assert near == {f"item:{item}": others for item, others in NEIGHBORS.items()}
 
 
+@pytest.mark.slow
 def test_exports_have_lists_hashes_and_a_pointer_and_old_ones_go(
     published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:

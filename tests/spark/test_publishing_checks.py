@@ -62,6 +62,7 @@ def test_all_broken_rules_are_told_at_once_with_users_and_values(lakehouse: Lake
     assert len(re.findall(r"\d+ (?:users|lists) ", message)) == 6, "no other rule is named"
 
 
+@pytest.mark.slow
 def test_bounds_of_short_lists_and_of_the_catalogue(lakehouse: Lakehouse, new: NewLists) -> None:
     with pytest.raises(PublishingError, match=r"2 of 4 lists \(50.0%\) have fewer than k = 2 items, 1 of them none"):
         check_before_publishing(lakehouse, new, ChecksConfig(max_short_share=0.49))
@@ -76,6 +77,7 @@ def test_bounds_of_short_lists_and_of_the_catalogue(lakehouse: Lakehouse, new: N
     check_catalogue(lakehouse, 4, published_slices(lakehouse)["item_vector"], ChecksConfig(max_catalogue_shrink=1))
 
 
+@pytest.mark.slow
 def test_the_share_of_changed_entries_is_compared_only_when_asked(lakehouse: Lakehouse, new: NewLists) -> None:
     changed = ChecksConfig(max_changed_share=0.0)
     check_before_publishing(lakehouse, new, changed)  # nothing was published yet
@@ -115,6 +117,7 @@ def test_bounds_that_nothing_can_meet_are_refused() -> None:
         ChecksConfig(min_changed_share=0.5, max_changed_share=0.4)
 
 
+@pytest.mark.slow
 def test_the_change_feed_tells_what_a_second_publishing_changed(lakehouse: Lakehouse) -> None:
     publish(lakehouse, DAY, {"u1": ["a", "b"], "u2": ["b"], "u3": ["c"]})
     first = lakehouse.data_version("user_topk")

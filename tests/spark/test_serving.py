@@ -27,6 +27,7 @@ def model_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     return "models:/mmrec_ranker@champion"
 
 
+@pytest.mark.slow
 def test_the_model_is_a_function_of_columns(spark: SparkSession, model_uri: str, tmp_path: Path) -> None:
     import mlflow
 

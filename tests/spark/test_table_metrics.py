@@ -15,6 +15,7 @@ from mmrec_lib.scoring.table_metrics import mean_metrics, user_metrics
 NUM_USERS, NUM_ITEMS, LENGTH, KS = 30, 25, 8, (3, 8)
 
 
+@pytest.mark.slow
 def test_tables_have_the_numbers_of_arrays(spark: SparkSession) -> None:
     """User 0 has no relevant item, user 1 no list; lists end early."""
     rng = np.random.default_rng(0)

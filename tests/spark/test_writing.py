@@ -20,6 +20,8 @@ from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.writing.run import WritingSettings, write_texts
 
+pytestmark = pytest.mark.slow
+
 DAY = date(2026, 3, 1)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SOURCE = {"updated_at": NOW, "source_path": "x", "source_line": 1, "source_hash": "x"}
@@ -89,7 +91,6 @@ def review(number: int, item: str, polarity: float) -> tuple[dict[str, Any], dic
     return {"review_id": f"r{number}", "item_id": item, "user_id": "u", "review_ts": NOW}, opinion
 
 
-@pytest.mark.slow
 def test_texts_follow_lists_items_and_people(spark: SparkSession, tmp_path: Path) -> None:
     item = {"available": True, "description": "A text."}
     profile = {"num_events": 0, "event_counts": {}, "history": [], "seen_item_ids": []}

@@ -90,6 +90,7 @@ def test_a_decoder_that_crashes_costs_one_medium(child: DecoderChild, function: 
     assert child.call(probe, image(), "image").mime == "image/png"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [nasty.hang, nasty.stop, nasty.hang_with_offspring])
 def test_a_decoder_that_hangs_costs_one_medium_and_its_time(function: Callable[[bytes], int]) -> None:
     with DecoderChild(DecoderLimits(timeout_seconds=1.0), NASTY) as child:

@@ -143,6 +143,7 @@ def test_what_is_like_a_relevant_candidate_is_no_negative(store: Circle) -> None
             assert kept[row, at] == (nearest <= 0.98)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -369,6 +369,7 @@ def test_a_title_of_4_mb_costs_no_more_than_the_words_that_are_shown_of_it() -> 
     assert "Long Long" in html and "…" in html and "&lt;b&gt;Long&lt;/b&gt; Long" not in html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "count"), [("x" * 100_000, 3), ('"' * 1_000, 130), ("a title", 200)])
 def test_the_page_stays_light_whatever_the_data(text: str, count: int) -> None:
     html = report_html(data_of(text, count))

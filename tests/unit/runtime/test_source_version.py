@@ -157,6 +157,7 @@ def append(file: Path, text: str) -> None:
         stream.write(text)
 
 
+@pytest.mark.slow
 def test_an_edited_comment_reruns_nothing(library: Path) -> None:
     def edit() -> None:
         for file in library.rglob("*.py"):
@@ -206,6 +207,7 @@ def test_a_comment_in_the_models_makes_no_new_version(library: Path, monkeypatch
 # nothing is forgotten
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["embed_content", "score_topk", "build_report"])
 def test_all_that_a_job_imports_counts(name: str) -> None:
     program = (

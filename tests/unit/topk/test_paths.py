@@ -92,6 +92,7 @@ def run(search: Search, case: Case) -> TopItems:
     return search(items, check_users(items, case.users, case.k, case.seen_matrix, case.groups))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(case=cases())
 def test_every_path_gives_the_lists_of_a_full_sort(case: Case) -> None:

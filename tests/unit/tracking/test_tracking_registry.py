@@ -228,6 +228,7 @@ def test_a_run_that_ends_while_the_database_is_made_leaves_none(
         assert run.run_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_table", [False, True])
 def test_a_half_made_database_is_an_empty_registry_and_is_made_whole(tmp_path: Path, has_table: bool) -> None:
     out = tmp_path / "half"

@@ -55,6 +55,7 @@ def test_the_registered_model_names_public_packages_only(made_store: Path) -> No
     assert not list(made_store.rglob("*.pkl"))
 
 
+@pytest.mark.slow
 def test_a_model_is_served_without_the_library(made_store: Path, tmp_path: Path) -> None:
     (folder,) = made_store.glob("mlartifacts/models/*/artifacts")
     shutil.copytree(folder, tmp_path / "model")
@@ -70,6 +71,7 @@ def test_a_model_is_served_without_the_library(made_store: Path, tmp_path: Path)
     assert all(int(item[1:]) % 2 == 1 for item in told["item_ids"][1])  # the colour that the attributes name
 
 
+@pytest.mark.slow
 def test_loading_a_model_leaves_the_library_whole(made_store: Path) -> None:
     """A process that loads the model first and uses the library then must find all of the library."""
     script = (

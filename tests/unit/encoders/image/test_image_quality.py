@@ -52,6 +52,7 @@ def test_words_find_photos_of_what_they_name(real_models: ModelsConfig) -> None:
     assert sum(found) >= 8, found
 
 
+@pytest.mark.slow
 def test_the_nearest_photo_is_of_the_same_class(real_models: ModelsConfig) -> None:
     categories: dict[str, str] = {}
     for line in (STORE / "items.jsonl").read_text(encoding="utf-8").splitlines():

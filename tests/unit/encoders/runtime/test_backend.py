@@ -121,6 +121,7 @@ def test_weights_of_products_can_be_small_integers(cache: Path) -> None:
         by_torch.compile("int8")
 
 
+@pytest.mark.slow
 def test_a_large_value_makes_only_its_own_group_coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     # Every 128th input is large: with groups of 128 all are coarse, with groups of 64 every second one is exact.
     coarse = quantised(1000.0, "a")

@@ -55,6 +55,7 @@ def test_texts_that_cannot_be_encoded_are_rows_with_an_error(encoder: Encoder) -
     assert not result.vectors[1:4].any()
 
 
+@pytest.mark.slow
 def test_weights_are_loaded_once_a_machine(
     tiny_models: ModelsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,6 +187,7 @@ def test_a_model_of_another_family_is_refused_by_name(
         _load(kind, _copied(tiny_models, other, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", _KINDS)
 def test_pickles_and_code_beside_good_weights_are_never_read(
     tiny_models: ModelsConfig, tmp_path: Path, kind: str
@@ -201,6 +202,7 @@ def test_pickles_and_code_beside_good_weights_are_never_read(
     assert not (folder / "ran").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "speech"])
 def test_a_tokenizer_that_needs_code_of_its_own_is_refused_or_read_without_it(
     tiny_models: ModelsConfig, tmp_path: Path, kind: str
