@@ -15,13 +15,16 @@ ARGS ?=
 
 RUN_FLAGS = --set "store.data=$(DATA)" "store.out=$(OUT)" $(foreach pair,$(SET),"$(pair)") $(if $(AS_OF),--as-of $(AS_OF))
 
-.PHONY: demo maintain test test-fast test-more test-long test-slow test-wheel test-cluster chaos faults bench-encode bench-topk bench-quality lint docs setup models clean help
+.PHONY: demo search maintain test test-fast test-more test-long test-slow test-wheel test-cluster chaos faults bench-encode bench-topk bench-quality lint docs setup models clean help
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: setup models  ## Run the whole pipeline: make demo [DATA=folder OUT=folder AS_OF=date SET="key=value …"]
 	@$(BIN)/python jobs/run_pipeline.py $(RUN_FLAGS)
+
+search: setup models  ## Open a page that searches the store in OUT by words, a photo or a recording
+	@$(BIN)/mmrec search --set "store.out=$(OUT)" $(foreach pair,$(SET),"$(pair)") $(ARGS)
 
 maintain: setup  ## Compact and clean the tables of OUT
 	@$(BIN)/python jobs/maintain_tables.py $(RUN_FLAGS)

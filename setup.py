@@ -46,7 +46,7 @@ ENCODERS = [
     "transformers>=4.57",
 ]
 TRACKING = ["mlflow>=3.8,<3.19"]
-# The example of serving lists over HTTP.
+# The example of serving lists over HTTP, and the search page.
 SERVE = ["fastapi>=0.115", "uvicorn>=0.30"]
 # Approximate search of very large catalogues.
 SEARCH = ["faiss-cpu>=1.10"]
@@ -87,6 +87,7 @@ setup(
     packages=find_packages(include=["mmrec_lib", "mmrec_lib.*"]),
     package_data={
         "mmrec_lib": ["py.typed"],
+        "mmrec_lib.publishing": ["templates/*"],
         "mmrec_lib.reporting": ["templates/*"],
         "mmrec_lib.encoders": ["calibration/*"],
     },

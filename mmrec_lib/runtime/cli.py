@@ -19,6 +19,7 @@ from mmrec_lib.errors import ConfigError, MmrecError
 from mmrec_lib.runtime.graph import load_graph, load_module
 from mmrec_lib.runtime.job import Job
 from mmrec_lib.runtime.main import fail, run_main
+from mmrec_lib.runtime.search_server import serve
 from mmrec_lib.safe_text import for_people
 
 GRAPH = Path("resources") / "pipeline.job.yml"
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status.
 
     `mmrec run` is `python jobs/run_pipeline.py`, `mmrec job NAME` is `python jobs/NAME.py`, each with the flags of
-    jobs; `mmrec explain NAME` says why a job would run now and runs nothing; `mmrec jobs` lists them.
+    jobs; `mmrec explain NAME` says why a job would run now and runs nothing; `mmrec jobs` lists them; `mmrec search`
+    opens a page that searches a finished store.
 
     Raises:
         SystemExit: With status 2 for a wrong command line.
@@ -42,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _list_jobs(folder)
         if command.command == "run":
             return int(load_module(folder / "jobs" / "run_pipeline.py").main(flags))
+        if command.command == "search":
+            return serve(flags, folder / "conf")
         job = find_job(folder, command.name)
     except MmrecError as error:
         return fail("mmrec", error)
@@ -110,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         chosen = commands.add_parser(name, help=f"{text}; takes the flags of jobs", add_help=False)
         chosen.add_argument("name", metavar="NAME", help="name of the job, see mmrec jobs")
     commands.add_parser("jobs", help="list the jobs")
+    commands.add_parser(
+        "search", help="open a page that searches a finished store; see mmrec search --help", add_help=False
+    )
     return parser
 
 

@@ -71,19 +71,7 @@ def make_parser(name: str, summary: str, graphs: Sequence[str] = ()) -> argparse
         parser.add_argument(
             "--graph", choices=graphs, default=graphs[0], help=f"job graph of resources/ (default: {graphs[0]})"
         )
-    parser.add_argument(
-        "--conf", action="append", default=[], metavar="FILE", help="further YAML configuration; repeatable"
-    )
-    parser.add_argument("--env", default="local", help="environment: a folder in conf/env (default: local)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        nargs="+",
-        help="override configuration keys, such as training.seed=1; repeatable",
-    )
+    add_config_flags(parser)
     parser.add_argument(
         "--as-of",
         type=_date,
@@ -103,6 +91,28 @@ def make_parser(name: str, summary: str, graphs: Sequence[str] = ()) -> argparse
     return parser
 
 
+def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that name and change the configuration: `--conf`, `--env` and `--set`."""
+    parser.add_argument(
+        "--conf", action="append", default=[], metavar="FILE", help="further YAML configuration; repeatable"
+    )
+    parser.add_argument("--env", default="local", help="environment: a folder in conf/env (default: local)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        nargs="+",
+        help="override configuration keys, such as training.seed=1; repeatable",
+    )
+
+
+def overrides_of(flags: argparse.Namespace) -> list[str]:
+    """The pairs `key=value` of all `--set`, in their order."""
+    return [override for group in flags.overrides for override in group]
+
+
 def _date(text: str) -> date | None:
     if text in ("", "latest"):  # schedulers cannot leave a parameter out
         return None
@@ -120,8 +130,7 @@ def parse_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None, c
         ConfigError: When the configuration is wrong.
     """
     flags = parser.parse_args(argv)
-    overrides = [override for group in flags.overrides for override in group]
-    settings = load_config(Settings, conf_root, flags.env, flags.conf, overrides)
+    settings = load_config(Settings, conf_root, flags.env, flags.conf, overrides_of(flags))
     return Command(settings, flags.as_of, flags.force, flags.dry_run, flags.print_config, flags.log_level, flags.graph)
 
 

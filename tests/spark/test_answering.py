@@ -24,6 +24,8 @@ from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.job_tables import JobTables
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.media.child import DecoderChild
+from mmrec_lib.publishing.search_page import SearchPage
 from mmrec_lib.search.config import SearchConfig
 from mmrec_lib.showing.config import ShowingConfig
 from tests.unit.encoders.tiny_models import image_bytes, make_models
@@ -218,6 +220,18 @@ def test_a_notebook_searches_by_the_same_code(shop: Shop) -> None:
     assert searcher.search(image=b"no image").reason == "media_unreadable"
     assert searcher.search("?!").reason == "no_words"
     assert searcher.search(audio=b"x").reason == "not_read"
+
+
+def test_the_page_shows_items_and_answers_of_the_same_search(shop: Shop) -> None:
+    store = Lakehouse(shop.lakehouse.spark, shop.lakehouse.store, "run-6", AT)
+    searcher = open_searcher(store, shop.models, embedding=EMBEDDING, config=SearchConfig())
+    with DecoderChild() as decoder:
+        page = SearchPage(searcher, store, decoder)
+        found = page.search("which size has the red dress", None, "", None, None, 2)
+        photo = page.search(None, image_bytes(2), "image", None, None, 1)
+    assert (found.items[0].item_id, found.items[0].title) == ("i1", TITLES["i1"])
+    assert [(one.answer_id, one.question) for one in found.answers] == [("a2", "which size has the red dress")]
+    assert [item.item_id for item in photo.items] == ["i3"] and photo.items[0].image is not None
 
 
 def test_other_texts_of_an_answer_are_another_index(shop: Shop) -> None:

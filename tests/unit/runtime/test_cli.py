@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 import mmrec_lib
 from mmrec_lib.errors import ConfigError
-from mmrec_lib.runtime import cli
+from mmrec_lib.runtime import cli, search_server
 from tests.conftest import PROJECT
 
 JOB = """
@@ -83,6 +84,26 @@ def test_a_job_runs_with_its_flags_and_explain_only_plans(
     monkeypatch.setattr(cli, "run_main", lambda job, argv: calls.append((job.name, argv)) or 0)
     assert cli.main(["--project", str(project), command, "clean_up", "--force"]) == 0
     assert calls == [("clean_up", flags)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--port", "70000"], "a port from 0 to 65535 is needed, got 70000"),
+        (["--set", "scoring.kk=1"], "scoring.kk"),
+        (["--port", "TAKEN"], "cannot be listened on"),
+        (["--host", "no.such.host.invalid"], "cannot be listened on"),
+    ],
+)
+def test_the_search_page_says_what_is_wrong_before_anything_is_opened(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flags: list[str], said: str
+) -> None:
+    monkeypatch.setattr(search_server, "build_session", None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        status = cli.main(["--project", str(PROJECT), "search", *(port if flag == "TAKEN" else flag for flag in flags)])
+    assert status == 1
+    assert said in json.loads(capsys.readouterr().out.splitlines()[-1])["message"]
 
 
 def test_every_public_name_is_there() -> None:
