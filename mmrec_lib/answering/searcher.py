@@ -17,7 +17,7 @@ from mmrec_lib.embedding.texts import normalise
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder, make_extractor
 from mmrec_lib.encoders.runtime.hardware import on_this_machine
-from mmrec_lib.encoders.spec import Encoder, EncoderSpec
+from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.scoring.published import published_slices
 from mmrec_lib.scoring.shown_items import Controls, load_controls
@@ -85,6 +85,7 @@ class Searcher:
         question = question_encoder(list(self._specs)) if self._answers is not None else None
         self._task = AnsweringTask("", config, None if question is None else question.id)
         self._encoders: dict[str, Encoder] = {}
+        self._listener: Extractor | None = None
 
     def search(
         self,
@@ -157,9 +158,10 @@ class Searcher:
         )
         if spec is None:
             return str(EmptyReason.NOT_READ), None
-        extractor = make_extractor(self._models.encoders[spec.id], self._models)
-        extractor.load(self._models.device)
-        (found,) = extractor.extract([audio])
+        if self._listener is None:
+            self._listener = make_extractor(self._models.encoders[spec.id], self._models)
+            self._listener.load(self._models.device)
+        (found,) = self._listener.extract([audio])
         if found.error is not None:
             return str(EmptyReason.MEDIA_UNREADABLE), None
         return (None, found.text) if found.text else (str(EmptyReason.SILENT), None)

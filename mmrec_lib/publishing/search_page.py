@@ -75,7 +75,7 @@ class ShownAnswer(Section):
 
 
 class Found(Section):
-    """What a search finds.
+    """Items and answers that a search finds.
 
     Attributes:
         words: Words that were searched, written and heard; null without.

@@ -179,6 +179,7 @@ def test_new_deliveries_are_all_that_is_read_and_encoded(changed: Demo) -> None:
     assert left == []
 
 
+@pytest.mark.slow
 def test_the_candidate_is_judged_against_the_champions_settings(changed: Demo) -> None:
     from mlflow import MlflowClient
 

@@ -55,6 +55,7 @@ def test_table_face_carries_keys_and_gives_a_vector_or_an_error(spark: SparkSess
         assert found[number]["error"]
 
 
+@pytest.mark.slow
 def test_images_come_inline_or_by_uri(spark: SparkSession, models: ModelsConfig, tmp_path: Path) -> None:
     inline, stored = image_bytes(1), image_bytes(2)
     (tmp_path / "large image.png").write_bytes(stored)
@@ -104,6 +105,7 @@ def test_speech_becomes_text_or_an_error(spark: SparkSession, models: ModelsConf
         assert found[name]["text"] is None and found[name]["error"]
 
 
+@pytest.mark.slow
 def test_column_face_gives_the_vectors_of_the_table_face(spark: SparkSession, models: ModelsConfig) -> None:
     texts = table(spark, [("a", "red shoe"), ("b", None), ("c", "blue boot river")], "content_id string, text string")
     encoder = models.encoders["tiny-text"]

@@ -56,6 +56,7 @@ def test_a_model_puts_like_texts_together_and_is_the_same_for_texts_in_any_order
     assert np.array_equal(similarity.argmax(axis=1) % 2, np.arange(40) % 2)
 
 
+@pytest.mark.slow
 def test_vectors_are_the_singular_vectors_of_the_weighted_matrix(spark: SparkSession) -> None:
     words = frame(spark, [*SEA, *LAND]).select(segmented("text").alias("words")).persist()  # type: ignore[arg-type]
     vocabulary = fit_vocabulary(words, SETTINGS)

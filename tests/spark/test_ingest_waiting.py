@@ -30,6 +30,7 @@ RULES = Rules.of(LandingConfig())
 WHEN = datetime(2025, 7, 1, 12, 0, 0, 123457, tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_what_waits_comes_back_as_it_was_read_and_notes_are_rows_of_their_own(spark: SparkSession) -> None:
     note = ("query", "wrong_type", "no text; the field is null", b"{}")
     attributes = {"a": '{"b":[1,"ü"]}', "": "x", 'q"\\': "line\nbreak \u2028", "n": "34"}

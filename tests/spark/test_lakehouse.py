@@ -100,6 +100,7 @@ def test_replacing_a_slice_leaves_other_slices_and_equal_content_alone(lakehouse
     assert found == {("2026-01-01", "u"), ("2026-01-01", "v"), ("2026-01-02", "w")}
 
 
+@pytest.mark.slow
 def test_maintenance_expires_rows_and_is_no_change_for_readers(lakehouse: Lakehouse) -> None:
     lakehouse.replace_slice("user_topk", lists(lakehouse, "2020-01-01", ["u"]), {"as_of_date": date(2020, 1, 1)})
     lakehouse.replace_slice("user_topk", lists(lakehouse, "2026-01-01", ["u"]), {"as_of_date": date(2026, 1, 1)})
@@ -382,6 +383,7 @@ def test_rows_of_another_type_are_updated_in_the_write_that_converts_them(lakeho
         load_items(lakehouse)
 
 
+@pytest.mark.slow
 def test_a_table_of_an_earlier_version_that_no_contract_knows_is_left_alone(lakehouse: Lakehouse) -> None:
     Path(str(lakehouse.store.out)).mkdir()
     create_card(lakehouse.store)

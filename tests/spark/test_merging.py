@@ -48,6 +48,7 @@ def test_staged_rows_are_merged_as_they_are_and_written_nowhere_else(lakehouse: 
     assert not lakehouse.merge("graph_edge", fewer, delete_keys=lakehouse.read("graph_edge")).committed
 
 
+@pytest.mark.slow
 def test_staged_rows_that_hold_a_key_twice_are_refused(lakehouse: Lakehouse) -> None:
     lakehouse.merge("graph_edge", edges(lakehouse, {"a": "x"}))
     twice = edges(lakehouse, {"b": "x"}).unionByName(edges(lakehouse, {"b": "y"}))

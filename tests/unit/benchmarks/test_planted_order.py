@@ -88,6 +88,7 @@ def test_too_few_items_are_refused() -> None:
         planted_order(10, 100)
 
 
+@pytest.mark.slow
 def test_the_command_prints_ceilings_and_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--users", "60", "--items", "800"]) == 0
     out = capsys.readouterr().out

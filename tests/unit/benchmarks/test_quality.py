@@ -160,6 +160,7 @@ def write_films(folder: Path, rng: np.random.Generator) -> None:
     (folder / "events" / "1998-01.jsonl").write_text("\n".join(json.dumps(event) for event in events))
 
 
+@pytest.mark.slow
 def test_the_command_writes_results_and_plots_and_goes_on_where_it_was_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

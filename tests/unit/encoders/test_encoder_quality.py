@@ -24,6 +24,7 @@ def test_texts_of_like_meaning_are_near(real_models: ModelsConfig) -> None:
     assert vectors[0] @ vectors[2] == pytest.approx(0.084, abs=0.01)
 
 
+@pytest.mark.slow
 def test_default_precision_is_as_good_as_float32_whatever_is_in_the_batch(real_models: ModelsConfig) -> None:
     config = real_models.encoder("all-minilm-l6-v2", "text")
     fast = make_encoder(config, real_models)

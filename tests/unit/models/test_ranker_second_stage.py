@@ -59,6 +59,7 @@ def test_it_finds_what_comes_next_where_sets_of_items_cannot_tell(ranker: Fitted
     assert first_hits(ranker, store) > 0.8
 
 
+@pytest.mark.slow
 def test_it_is_kept_where_order_says_something(store: Circle) -> None:
     config = TrainingConfig(second_stage=SMALL.model_copy(update={"windows": "auto"}))
     settings, decision, second_stage = choose_second_stage(store.train, store.rest, config, SETTINGS)
@@ -75,6 +76,7 @@ def test_it_is_kept_where_order_says_something(store: Circle) -> None:
     assert str(decision).startswith("second stage kept: nDCG@10 +")
 
 
+@pytest.mark.slow
 def test_it_is_left_out_where_nothing_more_is_to_be_known(board: Checkerboard) -> None:
     settings, decision, _ = choose_second_stage(board.train, board.rest, TrainingConfig(second_stage=SMALL), SETTINGS)
     assert settings == SETTINGS

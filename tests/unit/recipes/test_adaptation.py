@@ -119,6 +119,7 @@ def test_an_adapter_is_nothing_at_first_and_merges_into_the_layer() -> None:
     torch.testing.assert_close(adapter.merged()(x), changed)
 
 
+@pytest.mark.slow
 def test_the_adapted_encoder_finds_more_of_items_it_has_not_seen(encoder: Path, tmp_path: Path) -> None:
     behaviour = planted()
     adapter = adapter_of(encoder, trained_layers=None, max_epochs=14, patience=14, learning_rate=2e-3, temperature=0.2)

@@ -36,6 +36,7 @@ def test_photos_of_shoes_have_labels_of_shoes(real_models: ModelsConfig) -> None
     assert {words.language for words in found} == {"en"}
 
 
+@pytest.mark.slow
 def test_words_find_photos_of_what_they_name(real_models: ModelsConfig) -> None:
     encoder = make_encoder(real_models.encoder("conse-imagenet", "joint"), real_models)
     encoder.load()

@@ -55,6 +55,7 @@ def test_openvino_gives_what_torch_gives() -> None:
     assert row_cosines(expected, by_torch.compile("bfloat16")(*EXAMPLE)).min() > 0.999
 
 
+@pytest.mark.slow
 def test_a_network_that_was_converted_is_not_built_again(cache: Path) -> None:
     built = []
 
@@ -108,6 +109,7 @@ def quantised(largest: float, key: str) -> float:
     return float(row_cosines(exact, network.compile("int8")(*EXAMPLE)).min())
 
 
+@pytest.mark.slow
 def test_weights_of_products_can_be_small_integers(cache: Path) -> None:
     assert 0.99 < quantised(1.0, "a") < 0.9999999
     assert len(list(cache.iterdir())) == 4
