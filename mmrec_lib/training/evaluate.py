@@ -18,7 +18,6 @@ from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.baselines import FittedBaseline
-from mmrec_lib.reporting.plots import plot_losses, plot_metric, plot_reliability
 from mmrec_lib.tracking.registry import CHAMPION, SNAPSHOT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.ablation import ablation_rows, logged_ablation
 from mmrec_lib.training.config import PromotionConfig
@@ -101,6 +100,9 @@ def _evaluate_version(
     measure_lists: MeasureLists | None,
 ) -> dict[tuple[str, str], list[MetricRow]]:
     """Evaluate the fits of a version, write its slice of model_metric and its figures; metrics by fit and part."""
+    # Matplotlib takes seconds to import, which a run that evaluates nothing does not spend.
+    from mmrec_lib.reporting.plots import plot_losses, plot_metric, plot_reliability
+
     fits, models = load_fits(fits_folder)
     of_train = models["fit1"][RANKER]
     assert isinstance(of_train, FittedRanker)

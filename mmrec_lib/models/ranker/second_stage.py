@@ -21,11 +21,10 @@ from mmrec_lib.models.data import FitData, Interactions, Ints
 from mmrec_lib.models.ranker.explanation import explained_blocks
 from mmrec_lib.models.ranker.first_stage import content_features, fit_first_stage
 from mmrec_lib.models.ranker.ranker import FittedRanker
-from mmrec_lib.models.second_stage.inputs import CandidateInputs, candidate_inputs, movable_items
+from mmrec_lib.models.second_stage.inputs import CandidateInputs, Examples, candidate_inputs, movable_items
 from mmrec_lib.models.second_stage.learn_signals import learn_signals
 from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.second_stage.signals import ItemSignals
-from mmrec_lib.models.second_stage.train import Examples, train_network
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.models.sources.registry import source_type
 
@@ -66,6 +65,9 @@ def fit_second_stage(data: FitData, settings: RankerSettings) -> SecondStage | N
 
 def fit_on_windows(data: FitData, settings: RankerSettings, windows: Sequence[WindowExamples]) -> SecondStage | None:
     """Fit the second stage for a fit on this data from examples that are there already; None without any."""
+    # Torch takes seconds to import, which a run that trains nothing does not spend.
+    from mmrec_lib.models.second_stage.train import train_network
+
     chosen = _of(settings)
     if not any(window.has_hits for window in windows):
         return None

@@ -185,3 +185,20 @@ def _likeness(signals: ItemSignals, picked_NC: Ints, history_NL: Ints, centre: _
         for vectors in (own.sum(axis=1) / counts, own[:, 0]):
             columns.append(centre((candidates @ vectors.astype(np.float32)[:, :, None])[:, :, 0]))
     return columns
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Candidates of the users of a window, and which of them the users turned to.
+
+    Attributes:
+        inputs: n users; candidates that the network does not order are none.
+        relevant: [n, C] also among those.
+    """
+
+    inputs: CandidateInputs
+    relevant: Bools
+
+    def rows(self, index: Ints) -> Examples:
+        """Those of some of the users."""
+        return Examples(self.inputs.rows(index), self.relevant[index])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 
 from mmrec_lib.models.data import FitData, Floats, Interactions, sampled_rows
 from mmrec_lib.models.second_stage.signals import ItemSignals
@@ -54,6 +53,8 @@ def learn_signals(data: FitData, features: ContentFeatures, dim: int, seed: int)
 
 def _reduced(rows: Floats | sparse.csr_matrix, dim: int, seed: int) -> Floats:
     """Unit rows over the leading dimensions of a block, [I, at most dim]; zeros where there is nothing."""
+    from sklearn.utils.extmath import randomized_svd  # scikit-learn takes seconds to import
+
     rank = max(1, min(dim, min(rows.shape) - 1))
     left, values, _ = randomized_svd(rows, rank, random_state=seed)
     reduced = left * values

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmrec_lib.models.data import Bools, Floats, Ints, row_blocks
-from mmrec_lib.models.second_stage.inputs import NUM_GAPS, CandidateInputs
+from mmrec_lib.models.data import Floats, Ints, row_blocks
+from mmrec_lib.models.second_stage.inputs import NUM_GAPS, Examples
 from mmrec_lib.models.second_stage.losses import LOSSES, draw, without_false_negatives
 from mmrec_lib.models.second_stage.modalities import FORMS, WeightedSum
 from mmrec_lib.models.second_stage.model import Network
@@ -26,23 +26,6 @@ _MIN_BATCH_USERS, _MAX_BATCH_USERS, _STEPS = 16, 64, 4
 _LEAST_SCALE = 1e-3
 _ITEMS_AT_ONCE = 8_192
 _ROLES = ("query", "key", "value", "match")
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Candidates of the users of a window, and which of them the users turned to.
-
-    Attributes:
-        inputs: n users; candidates that the network does not order are none.
-        relevant: [n, C] also among those.
-    """
-
-    inputs: CandidateInputs
-    relevant: Bools
-
-    def rows(self, index: Ints) -> Examples:
-        """Those of some of the users."""
-        return Examples(self.inputs.rows(index), self.relevant[index])
 
 
 class _Attention(nn.Module):

@@ -20,7 +20,6 @@ from mmrec_lib.models.data import Doubles, FitData, Interactions, Ints
 from mmrec_lib.models.ranker.first_stage import fit_first_stage
 from mmrec_lib.models.ranker.second_stage import WindowExamples, examples_of, fit_on_windows, window_examples
 from mmrec_lib.models.second_stage.model import Network, SecondStage, standing
-from mmrec_lib.models.second_stage.train import train_network
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.models.tuning.validation import CUT_OFF
 
@@ -147,6 +146,9 @@ def with_windows(chosen: SecondStageSettings, train: FitData, valid: Interaction
 
 
 def _network(windows: Sequence[WindowExamples], settings: RankerSettings) -> Network:
+    # As in `fit_on_windows`.
+    from mmrec_lib.models.second_stage.train import train_network
+
     assert settings.second_stage is not None
     parts, blocks = [window.examples for window in windows], windows[0].signals.blocks
     return train_network(parts, blocks, len(windows[0].sources), settings.second_stage, settings.seed)

@@ -11,8 +11,11 @@ import pytest
 import mmrec_lib
 from mmrec_lib.errors import ConfigError
 from mmrec_lib.runtime import cli, search_server
+from mmrec_lib.runtime.graph import load_graph
 from tests.conftest import PROJECT
 
+TASKS = load_graph(PROJECT / "resources" / "pipeline.job.yml")
+HEAVY = {"torch", "sklearn", "matplotlib", "transformers", "numba", "cv2", "openvino", "rapidocr", "faiss"}
 JOB = """
 from mmrec_lib.section import Section
 from mmrec_lib.runtime.job import Job, Outcome
@@ -113,7 +116,15 @@ def test_every_public_name_is_there() -> None:
         mmrec_lib.open_lake  # noqa: B018
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = "import mmrec_lib, sys; print(sorted({'torch', 'pyspark', 'mlflow', 'numpy'} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("imports", "heavy"),
+    [
+        ("mmrec_lib", {"torch", "pyspark", "mlflow", "numpy"}),
+        # A run that finds nothing to do has loaded all jobs, and nothing that only work needs.
+        ("jobs.run_pipeline, " + ", ".join(f"jobs.{task.key}" for task in TASKS), HEAVY),
+    ],
+)
+def test_what_is_imported_before_there_is_work_is_light(imports: str, heavy: set[str]) -> None:
+    code = f"import {imports}, sys; print(sorted({heavy!r} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert found.stdout.strip() == "[]"
