@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from mmrec_lib.config import Section
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.features.load import Snapshot
+from mmrec_lib.features.scorer import WithScorer
+from mmrec_lib.models.ranker.scorer import CandidateScorer
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
@@ -18,7 +19,7 @@ from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.evaluate import FEEDBACK, READS, MeasureLists, evaluate_candidate, is_evaluated
 
 
-class Config(Section):
+class Config(WithScorer):
     """Settings of evaluation, of the gate that follows, and of the lists that users get."""
 
     evaluation: EvaluationConfig
@@ -37,18 +38,25 @@ def run(context: Context, config: Config) -> Outcome:
     """Rank the whole catalogue for every user with something to find; register a baseline where no ranker passes."""
     lakehouse, lists = context.lakehouse, config.lists
 
-    def effects(snapshot: Snapshot) -> MeasureLists:
-        return ListEffects(lakehouse, snapshot, lists)
+    def effects(snapshot: Snapshot, scorer: CandidateScorer | None) -> MeasureLists:
+        return ListEffects(lakehouse, snapshot, lists, scorer)
 
-    measured = effects if lists.change_lists else None
     return Outcome(
-        *evaluate_candidate(lakehouse, context.registry, config.evaluation, config.promotion, effects=measured)
+        *evaluate_candidate(
+            lakehouse,
+            context.registry,
+            config.evaluation,
+            config.promotion,
+            effects=effects if lists.change_lists else None,
+            scorer_settings=config.of_scorer,
+        )
     )
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Versions of the candidate and of the rules."""
-    return {"newest": context.registry.state()["newest"], "rules": rules_version(config.showing)}
+    """Versions of the candidate, of the rules and of the scorer."""
+    versions = {"newest": context.registry.state()["newest"], "rules": rules_version(config.showing)}
+    return {**versions, **config.of_scorer.versions()}
 
 
 def is_complete(context: Context, config: Config) -> bool:

@@ -30,6 +30,7 @@ from mmrec_lib.features.interactions import (
     pair_interactions,
     weigh_events,
 )
+from mmrec_lib.features.item_texts import items_with_texts
 from mmrec_lib.features.outcomes import possible_outcomes
 from mmrec_lib.features.profiles import known_events, rating_types, user_profiles
 from mmrec_lib.features.splits import require_parts, split_parts
@@ -40,6 +41,7 @@ from mmrec_lib.lakehouse.counts import count_rows
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.heads_settings import HeadsSettings
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 
 _LONG_ROWS = ("item_embedding", "content_embedding")
 READS = (
@@ -71,6 +73,7 @@ def assemble(
     *,
     refit_on_valid: bool,
     heads: HeadsSettings | None = None,
+    scorer: ScorerConfig | None = None,
 ) -> tuple[dict[str, int], str | None]:
     """Write the snapshot of the current tables and the profiles of all users.
 
@@ -81,6 +84,7 @@ def assemble(
         as_of: Events before this date count; see `resolve_as_of`.
         refit_on_valid: Whether profiles know the validation part of data with a given split.
         heads: Which outcomes are kept of each pair; None keeps none.
+        scorer: Which texts of items are kept for the scorer; None keeps none.
 
     Returns:
         Counts for job_run, and what a person should look at.
@@ -126,12 +130,13 @@ def assemble(
     profiles = user_profiles(users, items, known, rating_types(event_types), features)
     content_rows = contents.select(tag, *contents.columns)
     pair_rows = interactions.select(tag, *interactions.columns)
+    item_rows = items_with_texts(lakehouse, items, scorer or ScorerConfig()).select(tag, "*")
     with lakehouse.many_rows(max(num_rows, counts["interactions"])):
         side_by_side(
             [
                 lambda: lakehouse.replace_slice("training_content", Staged(content_rows), where),
                 lambda: lakehouse.replace_slice("training_interaction", Staged(pair_rows), where),
-                lambda: lakehouse.replace_slice("training_item", Staged(items.select(tag, "item_id")), where),
+                lambda: lakehouse.replace_slice("training_item", Staged(item_rows), where),
                 lambda: _write_users(lakehouse, snapshot_id, users),
                 lambda: _write_profiles(lakehouse, profiles, users, counts["users"], features),
             ]

@@ -40,6 +40,8 @@ def load_sample(lakehouse: Lakehouse, profiles: DataFrame, day: date, config: Ap
 def measured_recall(catalogue: Catalogue, sample: pa.Table, config: ScoringConfig) -> float:
     """Share of the items of exact lists that the index finds for a sample of users, with all rules, before re-ranking.
 
+    The scorer is left out: it only orders what was found.
+
     Raises:
         PublishingError: When it is below the configured floor.
     """
@@ -49,7 +51,9 @@ def measured_recall(catalogue: Catalogue, sample: pa.Table, config: ScoringConfi
     unexplained = config.model_copy(update={"explained_ranks": 0})
     found, exact = (
         listed_places(
-            score_batch(batch, replace(catalogue, index=index), unexplained, RerankingConfig())["item_ids"],
+            score_batch(batch, replace(catalogue, index=index, scorer=None), unexplained, RerankingConfig())[
+                "item_ids"
+            ],
             catalogue,
             config.k,
         )
