@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from mmrec_lib.config import Section
-from mmrec_lib.features.assemble import READS, WRITES, assemble
+from mmrec_lib.features.assemble import FEEDBACK, READS, WRITES, assemble, entity_versions
 from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.models.config import TrainingConfig
@@ -38,6 +38,11 @@ def run(context: Context, config: Config) -> Outcome:
     return Outcome(counts, f"{made}; {warning}" if warning else made)
 
 
+def external_versions(context: Context, config: Config) -> dict[str, str]:
+    """Version of the entities that stand in for attributes."""
+    return entity_versions(context.lakehouse, config.features)
+
+
 JOB = Job(
     name="assemble_snapshot",
     summary="weighs events, splits them in time, collects item features",
@@ -45,6 +50,8 @@ JOB = Job(
     reads=READS,
     writes=WRITES,
     run=run,
+    external_versions=external_versions,
+    feedback=FEEDBACK,
     is_dated=True,
 )
 

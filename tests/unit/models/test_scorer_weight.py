@@ -77,7 +77,7 @@ def test_one_that_guesses_or_tells_nothing_apart_gets_none(store: Circle, ranker
     assert "the order stands" in str(guessing)
     silent = chosen(store, ranker, SILENT)
     assert not silent.is_used and "no candidates of a user apart" in silent.reason
-    few = choose_scorer(ranker, store.train, store.train, NEXT, UNTRIED, max_users=1_000, seed=0)
+    few = choose_scorer(ranker, store.train, store.train.interactions, NEXT, UNTRIED, max_users=1_000, seed=0)
     assert not few.is_used and "0 users can be judged by, 20 are needed" in few.reason
 
 
