@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,24 +32,29 @@ class ScorerSettings:
     scorer: ScorerConfig
     models: ModelsConfig
 
-    def versions(self) -> dict[str, str]:
-        """Revision of the scorer, for a job's external versions; nothing where there is none.
+    def revision(self) -> str | None:
+        """Revision of the scorer: of its directory, and of the settings that its values follow from; None without one.
 
         Raises:
             EncoderError: When its directory is missing, holds pickles only or brings code of its own.
         """
         if self.scorer.model is None:
-            return {}
+            return None
         directory = local_directory(self.models.root, self.scorer.model)
         require_safe(directory)
-        return {"scorer": directory_revision(directory)}
+        told = [directory_revision(directory), self.scorer.fields, self.scorer.num_history, self.scorer.max_tokens]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+    def versions(self) -> dict[str, str]:
+        """Revision of the scorer, for a job's external versions; nothing where there is none."""
+        revision = self.revision()
+        return {} if revision is None else {"scorer": revision}
 
     def load(self) -> LoadedScorer:
         """The scorer on this machine."""
         assert self.scorer.model is not None
-        local = on_this_machine(self.models)
-        directory = local_directory(absolute(local.root), self.scorer.model)
-        return load_scorer(directory, self.scorer, device=local.device, threads=local.threads)
+        directory = local_directory(absolute(self.models.root), self.scorer.model)
+        return load_scorer(directory, self.scorer, device=on_this_machine(self.models).device)
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,13 @@ def snapshot_scorer(lakehouse: Lakehouse, settings: ScorerSettings | None, snaps
     """
     if settings is None or settings.scorer.model is None:
         return None
-    loaded = settings.load()
+    loaded, revision = settings.load(), settings.revision()
+    assert revision is not None
     if loaded.is_recipe:
         require_train_part(settings.scorer.model, loaded.train_part, snapshot.snapshot_id, snapshot.cuts)
     texts = load_item_texts(lakehouse, snapshot.snapshot_id, snapshot.item_ids)
     return SnapshotScorer(
-        ScorerWeight(settings.scorer.model, loaded.revision, settings.scorer.num_candidates),
+        ScorerWeight(settings.scorer.model, revision, settings.scorer.num_candidates),
         texts,
         TextScorer(loaded.scorer, texts, loaded.num_history),
         settings.scorer.max_users,
@@ -109,7 +117,7 @@ def require_same_scorer(settings: ScorerSettings | None, weight: ScorerWeight) -
         ModelError: When it is not: lists would be in another order than the one that was judged.
     """
     name = None if settings is None else settings.scorer.model
-    own = None if settings is None else settings.versions().get("scorer")
+    own = None if settings is None else settings.revision()
     if (name, own) != (weight.name, weight.revision):
         raise ModelError(
             f"scorer: the ranker was trained with {weight.name} of revision {weight.revision}, got {name or 'none'}"

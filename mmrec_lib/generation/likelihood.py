@@ -83,10 +83,9 @@ class LikelihoodScorer:
         questions = [self._question(*pair) for pair in pairs]
         order = sorted(range(len(pairs)), key=lambda n: len(questions[n]))
         found = np.zeros(len(pairs))
-        size = max(1, self._batch_size // len(ANSWERS))
         with torch.inference_mode():
-            for start in range(0, len(order), size):
-                chosen = order[start : start + size]
+            for start in range(0, len(order), self._batch_size):
+                chosen = order[start : start + self._batch_size]
                 told = [self._likelihoods([questions[n] for n in chosen], answer) for answer in self._answers]
                 found[chosen] = (told[0] - told[1]).cpu().numpy()
         return found

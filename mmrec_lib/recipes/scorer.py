@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mmrec_lib.encoders.weights.directory import directory_revision
 from mmrec_lib.errors import RecipeError
 from mmrec_lib.generation.candidate_texts import PairScorer
 from mmrec_lib.recipes.config import RecipeConfig
@@ -59,41 +58,34 @@ class LoadedScorer:
 
     Attributes:
         scorer: Judges pairs.
-        revision: Revision of its directory.
         num_history: Items that make a profile text.
         is_recipe: True where it was trained on labels of pairs.
         train_part: Of a recipe the snapshot whose train part alone it learned from; None where it was not held to one.
     """
 
     scorer: PairScorer
-    revision: str
     num_history: int
     is_recipe: bool
     train_part: Mapping[str, Any] | None
 
 
-def load_scorer(directory: Path, config: ScorerConfig, *, device: str = "cpu", threads: int = 1) -> LoadedScorer:
+def load_scorer(directory: Path, config: ScorerConfig, device: str = "cpu") -> LoadedScorer:
     """The scorer of a directory.
 
     Args:
         directory: A trained recipe of kind pair, or a causal language model.
         config: Settings.
         device: What is computed on.
-        threads: Threads that this process computes with.
 
     Raises:
         RecipeError: When the recipe is damaged, of another kind or without rating levels, or reads other fields.
         EncoderError: When there is no such model, or it could run code.
     """
-    import torch
-
-    torch.set_num_threads(max(threads, 1))
-    revision = directory_revision(directory)
     if not (directory / _DESCRIPTION).exists():
         from mmrec_lib.generation.likelihood import LikelihoodScorer
 
         model = LikelihoodScorer(directory, max_tokens=config.max_tokens, batch_size=config.batch_size, device=device)
-        return LoadedScorer(model, revision, config.num_history, is_recipe=False, train_part=None)
+        return LoadedScorer(model, config.num_history, is_recipe=False, train_part=None)
     from mmrec_lib.recipes.recipe import load_recipe, read_description
 
     recipe = load_recipe(directory)
@@ -102,7 +94,6 @@ def load_scorer(directory: Path, config: ScorerConfig, *, device: str = "cpu", t
     assert description is not None
     return LoadedScorer(
         RecipeScorer(recipe, batch_size=config.batch_size, device=device),
-        revision,
         recipe.config.num_history,
         is_recipe=True,
         train_part=description["report"].get(TRAIN_PART),

@@ -41,6 +41,9 @@ class CatalogueScorer:
     @cached_property
     def _candidates(self) -> TextScorer:
         # Loaded when it is first asked for, once a worker process.
+        import torch
+
+        torch.set_num_threads(self.settings.models.threads or 1)
         loaded = self.settings.load()
         return TextScorer(loaded.scorer, self.texts, loaded.num_history)
 

@@ -48,8 +48,9 @@ PLOTS_TAG = "mmrec.plots"
 
 
 MeasureLists = Callable[[str, str, FittedRanker, EvaluationConfig], list[MetricRow]]
-MakeMeasure = Callable[[Snapshot, CandidateScorer | None], MeasureLists]
 """Effects of rules and re-ranking on the lists of a ranker: fit, part, ranker and settings → rows."""
+MakeMeasure = Callable[[Snapshot, CandidateScorer | None], MeasureLists]
+"""Makes it for a snapshot and the scorer over its items."""
 
 
 def evaluate_candidate(
@@ -86,12 +87,12 @@ def evaluate_candidate(
     require_same_data(candidate, snapshot)
     config = config.model_copy(update={"ks": tuple(sorted({*config.ks, promotion.k}))})
     scorer = snapshot_scorer(lakehouse, scorer_settings, snapshot)
-    judge = _Judge(None if scorer is None else scorer.candidates, scorer_settings)
-    measure_lists = None if effects is None else effects(snapshot, judge.scorer)
+    in_use = ScorerInUse(None if scorer is None else scorer.candidates, scorer_settings)
+    measure_lists = None if effects is None else effects(snapshot, in_use.scorer)
     champion = registry.by_alias(CHAMPION)
     with tempfile.TemporaryDirectory() as scratch:
         fits = registry.artifact_folder(candidate, FITS_FOLDER, Path(scratch) / "candidate")
-        metrics = _evaluate_version(lakehouse, registry, snapshot, candidate, fits, config, measure_lists, judge)
+        metrics = _evaluate_version(lakehouse, registry, snapshot, candidate, fits, config, measure_lists, in_use)
         message = f"version {candidate.version}: {_headline(metrics, config)}"
         num_rows = sum(map(len, metrics.values()))
         values = gate_values(metrics["fit1", "valid"], promotion)
@@ -102,7 +103,7 @@ def evaluate_candidate(
             version = register_baseline(lakehouse, registry, snapshot, candidate, name, fits)
             own_fits = registry.artifact_folder(version, FITS_FOLDER, Path(scratch) / "baseline")
             of_baseline = _evaluate_version(
-                lakehouse, registry, snapshot, version, own_fits, config, measure_lists, judge
+                lakehouse, registry, snapshot, version, own_fits, config, measure_lists, in_use
             )
             num_rows += sum(map(len, of_baseline.values()))
             message += f"; version {version.version}, the baseline {name}: {_headline(of_baseline, config)}"
@@ -117,7 +118,7 @@ def _evaluate_version(
     fits_folder: Path,
     config: EvaluationConfig,
     measure_lists: MeasureLists | None,
-    judge: _Judge,
+    in_use: ScorerInUse,
 ) -> dict[tuple[str, str], list[MetricRow]]:
     """Evaluate the fits of a version, write its slice of model_metric and its figures; metrics by fit and part."""
     fits, models = load_fits(fits_folder)
@@ -125,7 +126,7 @@ def _evaluate_version(
     assert isinstance(of_train, FittedRanker)
     metrics: dict[tuple[str, str], list[MetricRow]] = {}
     for fit, part, data in (("fit1", "valid", "fit1"), *((fit, "test", data) for fit, data in fits.items())):
-        metrics[fit, part] = evaluate_part(snapshot, data, part, judge.models(models[data]), config)
+        metrics[fit, part] = evaluate_part(snapshot, data, part, in_use.models(models[data]), config)
         ranker = models[data][RANKER]
         assert isinstance(ranker, FittedRanker)
         if part == "test":
@@ -164,7 +165,7 @@ def _evaluate_version(
 
 
 @dataclass(frozen=True)
-class _Judge:
+class ScorerInUse:
     """The scorer of an evaluation.
 
     Attributes:

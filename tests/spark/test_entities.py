@@ -54,7 +54,8 @@ def test_what_the_store_does_not_tell_is_filled_and_marked(spark: SparkSession, 
     ]
     spans.append({**spans[4], "recipe": "other", "owner_id": "b", "text": "green"})
     lake.append("text_entity", frame("text_entity", spans))
-    items = frame("item", [{"item_id": one, "attributes": own} for one, own in ITEMS.items()]).localCheckpoint()
+    columns = "item_id string, attributes map<string,string>, categories array<string>, price double"
+    items = spark.createDataFrame([(one, own, None, None) for one, own in ITEMS.items()], columns)
 
     assert read_entities(lake, items, None) is None
     write_found_attributes(lake, None)
