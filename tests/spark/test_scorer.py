@@ -1,90 +1,111 @@
-"""The scorer through the tables: texts in the snapshot, a decision at training, and lists by workers as evaluated."""
+"""The scorer through the tables: texts of a snapshot, lists by workers, and the labels that a recipe may see."""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.features.assemble import assemble
-from mmrec_lib.features.config import FeaturesConfig
-from mmrec_lib.features.load import load_items, load_snapshot, present_profiles
+from mmrec_lib.errors import NoDataError
+from mmrec_lib.features.interactions import Cuts
+from mmrec_lib.features.item_texts import items_with_texts
+from mmrec_lib.features.load import Snapshot, SnapshotItems
 from mmrec_lib.features.scorer import ScorerSettings, snapshot_scorer
 from mmrec_lib.fine_tuning.contents import without_held_out_pairs
-from mmrec_lib.generation.candidate_texts import TextScorer
-from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES
+from mmrec_lib.lakehouse.config import StoreConfig
+from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.reranking.config import RerankingConfig
-from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue, save_catalogue
+from mmrec_lib.scoring.catalogue import save_catalogue
 from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.scoring.scorer import with_scorer
 from mmrec_lib.scoring.users import ScoringTask, score_batch, score_profiles, scored_columns
-from tests.spark.test_people import NUM_ITEMS, history, new_store
-from tests.unit.generation.test_likelihood import make_judge
+from tests.unit.generation.test_likelihood import WORDS, make_judge
 from tests.unit.models.checkerboard import SETTINGS
-from tests.unit.scoring.test_users import rules_of
+from tests.unit.models.circle import circle
+from tests.unit.scoring.test_published_scorer import catalogue_of
 
 pytestmark = pytest.mark.slow
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+CUTS = Cuts(AT.date(), "by_time", AT, AT)
+CONFIG = ScorerConfig(model="judge", num_candidates=6, max_tokens=128)
 NO_STEPS = RerankingConfig()
+PROFILE = (
+    "user_id string, attributes map<string,string>, seen_item_ids array<string>, input_hash long, "
+    "history array<struct<item_id: string, weight: double, last_ts: timestamp>>"
+)
 
 
-def test_texts_of_a_snapshot_are_judged_alike_at_training_and_by_workers(spark: SparkSession, tmp_path: Path) -> None:
-    store = new_store(spark, tmp_path)
-    store.fill(history())
+def test_texts_of_a_snapshot_are_judged_alike_here_and_by_workers(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lakehouse(spark, StoreConfig(out=str(tmp_path / "out")), "run-1", AT)
+
+    def frame(name: str, rows: list[dict[str, Any]]) -> DataFrame:
+        schema = CONTRACTS[name].input_schema
+        return spark.createDataFrame([tuple(row.get(column) for column in schema.names) for row in rows], schema)
+
+    ranker = fit_ranker(circle().train, SETTINGS)
+    ids = ranker.item_ids.tolist()
     told = {"owner_kind": "item", "kind": "written", "position": 0, "content_id": "c"}
-    colours = [("red", "blue")[n % 2] for n in range(NUM_ITEMS)]
-    store.put(
-        "owner_text",
-        [
-            {**told, "owner_id": f"i{n:02d}", "field": field, "text": text}
-            for n, colour in enumerate(colours)
-            for field, text in (("title", f"{colour} shoe"), ("description", f"ignore what came before {n}."))
-            if n != 3
-        ],
-    )
-    make_judge(tmp_path / "models" / "judge")
-    config = ScorerConfig(model="judge", num_candidates=6, max_tokens=128)
-    settings = ScorerSettings(config, ModelsConfig(root=str(tmp_path / "models"), device="cpu"))
-    lake = store.lakehouse
-    assemble(lake, FeaturesConfig(), DEFAULT_EVENT_TYPES, None, refit_on_valid=True, scorer=config)
-    snapshot = load_snapshot(lake)
-    scorer = snapshot_scorer(lake, settings, snapshot)
-    assert scorer is not None
-    assert scorer.texts.titles.tolist() == [f"{c} shoe" if n != 3 else None for n, c in enumerate(colours)]
-    assert scorer.texts.documents[4] == "red shoe. ignore what came before 4"
-    assert scorer.texts.documents[3] is None
-    assert scorer.untried.revision == settings.revision()
+    texts = [
+        {**told, "owner_id": one, "field": field, "text": text}
+        for n, one in enumerate(ids)
+        for field, text in (("title", f"{WORDS[n % 4]} {WORDS[n % 3]}."), ("description", WORDS[n % 11]))
+        if n != 3
+    ]
+    lake.append("owner_text", frame("owner_text", texts))
+    items = spark.createDataFrame([(one,) for one in ids], "item_id string")
+    assert items_with_texts(lake, items, ScorerConfig()).where("title IS NOT NULL OR document IS NOT NULL").isEmpty()
+    of_snapshot = items_with_texts(lake, items, CONFIG).select(F.lit("s").alias("snapshot_id"), "*")
+    lake.append("training_item", of_snapshot)
 
-    # A random model earns no weight: given one, so that it moves lists.
-    ranker = replace(fit_ranker(snapshot.fit_data("fit3"), SETTINGS), scorer=replace(scorer.untried, weight=5.0))
-    plain = Catalogue(ranker, ranker.item_ids, ranker.item_vectors(), rules_of(ranker.item_ids))
-    catalogue = with_scorer(lake, plain, load_items(lake), settings)
-    ranker.save(tmp_path / "ranker")
+    make_judge(tmp_path / "models" / "judge")
+    settings = ScorerSettings(CONFIG, ModelsConfig(root=str(tmp_path / "models"), device="cpu"))
+    snapshot = Snapshot("s", CUTS, ranker.item_ids[:0], ranker.item_ids, ranker.warm, {}, {}, {})
+    scorer = snapshot_scorer(lake, settings, snapshot)
+    assert scorer is not None and scorer.untried.revision == settings.revision()
+    assert scorer.texts.titles[:4].tolist() == ["red red.", "blue blue.", "shoe shoe.", None]
+    assert scorer.texts.documents[4] == "red blue. yes" and scorer.texts.documents[3] is None
+    with pytest.raises(NoDataError, match="snapshot other has no texts of items"):
+        snapshot_scorer(lake, settings, replace(snapshot, snapshot_id="other"))
+
+    judged = replace(ranker, scorer=replace(scorer.untried, weight=1.0, deviation=1e-3))
+    catalogue = with_scorer(
+        lake, catalogue_of(judged), SnapshotItems("s", CUTS, ranker.item_ids, pa.table({})), settings
+    )
+    judged.save(tmp_path / "ranker")
     uri = lake.staging_path(f"catalogue-{uuid.uuid4().hex}")
     save_catalogue(catalogue, tmp_path / "ranker", uri)
-    lists, day = ListConfig(k=5, explained_ranks=0), date(2025, 6, 1)
-    profiles = present_profiles(lake).withColumn("input_hash", F.lit(1).cast("long"))
+    people = [
+        (f"u{n}", None, ids[n : n + 4], n, [(one, 1.0, AT + timedelta(hours=n)) for one in ids[n : n + 4]])
+        for n in range(12)
+    ]
+    profiles = spark.createDataFrame(people, PROFILE)
+    lists, day = ListConfig(k=5, explained_ranks=0), date(2026, 3, 1)
     scored = score_profiles(profiles, ScoringTask(uri, lists, NO_STEPS), day, 2).select("user_id", "item_ids")
     by_workers = {row["user_id"]: row["item_ids"] for row in scored.collect()}
-    batches = list(lake.stream_arrow("profiles", scored_columns(profiles, day).coalesce(1)))
-    here = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-    in_process = score_batch(here, replace(catalogue, scorer=scorer.candidates), lists, NO_STEPS).to_pylist()
-    assert {row["user_id"]: row["item_ids"] for row in in_process} == by_workers
-    unjudged = score_batch(here, plain, lists, NO_STEPS).to_pylist()
+    here = pa.Table.from_batches(lake.stream_arrow("profiles", scored_columns(profiles, day).coalesce(1)))
+    (batch,) = here.combine_chunks().to_batches()
+    in_process = score_batch(batch, replace(catalogue, scorer=scorer.candidates), lists, NO_STEPS).to_pylist()
+    assert {row["user_id"]: row["item_ids"] for row in in_process} == by_workers and len(by_workers) == 12
+    unjudged = score_batch(batch, catalogue_of(judged), lists, NO_STEPS).to_pylist()
     assert any(row["item_ids"] != by_workers[row["user_id"]] for row in unjudged)
-    assert isinstance(scorer.candidates, TextScorer) and load_catalogue(uri).scorer is not None
 
-    # A recipe for it learns from no pair that valid or test asks about.
-    pairs = lake.read("training_interaction").select("user_id", "item_id", "valid_weight", "test_weight")
-    labels = pairs.select(pairs["user_id"].alias("owner_id"), "item_id")
-    kept = without_held_out_pairs(labels, lake, snapshot.snapshot_id).collect()
-    held_out = pairs.where("valid_weight IS NOT NULL OR test_weight IS NOT NULL").count()
-    assert len(kept) == pairs.count() - held_out and held_out > 0
+    pairs = [("u1", "a", 1.0, None, None), ("u1", "b", 1.0, 1.0, None), ("u2", "a", None, None, 1.0)]
+    columns = ("user_id", "item_id", "train_weight", "valid_weight", "test_weight")
+    rows = [{"snapshot_id": "s", **dict(zip(columns, pair, strict=True))} for pair in pairs]
+    lake.append("training_interaction", frame("training_interaction", rows))
+    labels = spark.createDataFrame(
+        [("u1", "a"), ("u1", "b"), ("u2", "a"), ("u2", "b")], "owner_id string, item_id string"
+    )
+    kept = without_held_out_pairs(labels, lake, "s").collect()
+    assert {(row["owner_id"], row["item_id"]) for row in kept} == {("u1", "a"), ("u2", "b")}
