@@ -1,4 +1,4 @@
-"""The scorer through the tables: texts of a snapshot, lists by workers, and the labels that a recipe may see."""
+"""The scorer through the tables: texts of a snapshot, and lists by workers as evaluated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.item_texts import items_with_texts
 from mmrec_lib.features.load import Snapshot, SnapshotItems
 from mmrec_lib.features.scorer import ScorerSettings, snapshot_scorer
-from mmrec_lib.fine_tuning.contents import without_held_out_pairs
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.fit import fit_ranker
@@ -91,7 +90,7 @@ def test_texts_of_a_snapshot_are_judged_alike_here_and_by_workers(spark: SparkSe
     ]
     profiles = spark.createDataFrame(people, PROFILE)
     lists, day = ListConfig(k=5, explained_ranks=0), date(2026, 3, 1)
-    scored = score_profiles(profiles, ScoringTask(uri, lists, NO_STEPS), day, 2).select("user_id", "item_ids")
+    scored = score_profiles(profiles, ScoringTask(uri, lists, NO_STEPS), day, 1).select("user_id", "item_ids")
     by_workers = {row["user_id"]: row["item_ids"] for row in scored.collect()}
     here = pa.Table.from_batches(lake.stream_arrow("profiles", scored_columns(profiles, day).coalesce(1)))
     (batch,) = here.combine_chunks().to_batches()
@@ -99,13 +98,3 @@ def test_texts_of_a_snapshot_are_judged_alike_here_and_by_workers(spark: SparkSe
     assert {row["user_id"]: row["item_ids"] for row in in_process} == by_workers and len(by_workers) == 12
     unjudged = score_batch(batch, catalogue_of(judged), lists, NO_STEPS).to_pylist()
     assert any(row["item_ids"] != by_workers[row["user_id"]] for row in unjudged)
-
-    pairs = [("u1", "a", 1.0, None, None), ("u1", "b", 1.0, 1.0, None), ("u2", "a", None, None, 1.0)]
-    columns = ("user_id", "item_id", "train_weight", "valid_weight", "test_weight")
-    rows = [{"snapshot_id": "s", **dict(zip(columns, pair, strict=True))} for pair in pairs]
-    lake.append("training_interaction", frame("training_interaction", rows))
-    labels = spark.createDataFrame(
-        [("u1", "a"), ("u1", "b"), ("u2", "a"), ("u2", "b")], "owner_id string, item_id string"
-    )
-    kept = without_held_out_pairs(labels, lake, "s").collect()
-    assert {(row["owner_id"], row["item_id"]) for row in kept} == {("u1", "a"), ("u2", "b")}
