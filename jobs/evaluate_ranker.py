@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from mmrec_lib.config import Section
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.features.load import Snapshot
-from mmrec_lib.features.scorer import WithScorer
+from mmrec_lib.features.scorer import scorer_versions
 from mmrec_lib.models.ranker.scorer import CandidateScorer
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
@@ -19,7 +21,7 @@ from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.evaluate import FEEDBACK, READS, MeasureLists, evaluate_candidate, is_evaluated
 
 
-class Config(WithScorer):
+class Config(Section):
     """Settings of evaluation, of the gate that follows, and of the lists that users get."""
 
     evaluation: EvaluationConfig
@@ -27,6 +29,7 @@ class Config(WithScorer):
     scoring: ListConfig
     showing: ShowingConfig
     reranking: RerankingConfig
+    scorer: ScorerConfig
 
     @property
     def lists(self) -> ListSettings:
@@ -41,22 +44,14 @@ def run(context: Context, config: Config) -> Outcome:
     def effects(snapshot: Snapshot, scorer: CandidateScorer | None) -> MeasureLists:
         return ListEffects(lakehouse, snapshot, lists, scorer)
 
-    return Outcome(
-        *evaluate_candidate(
-            lakehouse,
-            context.registry,
-            config.evaluation,
-            config.promotion,
-            effects=effects if lists.change_lists else None,
-            scorer_settings=config.of_scorer,
-        )
-    )
+    measured, gate = effects if lists.change_lists else None, config.promotion
+    return Outcome(*evaluate_candidate(lakehouse, context.registry, config.evaluation, gate, measured, config.scorer))
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
     """Versions of the candidate, of the rules and of the scorer."""
     versions = {"newest": context.registry.state()["newest"], "rules": rules_version(config.showing)}
-    return {**versions, **config.of_scorer.versions()}
+    return {**versions, **scorer_versions(config.scorer)}
 
 
 def is_complete(context: Context, config: Config) -> bool:

@@ -2,59 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.encoders.runtime.hardware import on_this_machine
-from mmrec_lib.encoders.weights.directory import directory_revision, local_directory, require_safe
 from mmrec_lib.errors import LeakageError, ModelError
 from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.item_texts import load_item_texts
 from mmrec_lib.features.load import Snapshot, current_snapshot
 from mmrec_lib.generation.candidate_texts import ItemTexts, TextScorer
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.location import absolute
 from mmrec_lib.models.ranker.scorer_weight import ScorerWeight
-from mmrec_lib.recipes.scorer import LoadedScorer, load_scorer
+from mmrec_lib.recipes.scorer import load_scorer, scorer_revision
 from mmrec_lib.recipes.scorer_config import ScorerConfig
-from mmrec_lib.section import Section
-
-
-@dataclass(frozen=True)
-class ScorerSettings:
-    """Settings of the scorer and of the place where models lie."""
-
-    scorer: ScorerConfig
-    models: ModelsConfig
-
-    def revision(self) -> str | None:
-        """Revision of the scorer: of its directory, and of the settings that its values follow from; None without one.
-
-        Raises:
-            EncoderError: When its directory is missing, holds pickles only or brings code of its own.
-        """
-        if self.scorer.model is None:
-            return None
-        directory = local_directory(self.models.root, self.scorer.model)
-        require_safe(directory)
-        told = [directory_revision(directory), self.scorer.fields, self.scorer.num_history, self.scorer.max_tokens]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-
-    def versions(self) -> dict[str, str]:
-        """Revision of the scorer, for a job's external versions; nothing where there is none."""
-        revision = self.revision()
-        return {} if revision is None else {"scorer": revision}
-
-    def load(self) -> LoadedScorer:
-        """The scorer on this machine."""
-        assert self.scorer.model is not None
-        directory = local_directory(absolute(self.models.root), self.scorer.model)
-        return load_scorer(directory, self.scorer, device=on_this_machine(self.models).device)
 
 
 @dataclass(frozen=True)
@@ -74,7 +35,7 @@ class SnapshotScorer:
     max_users: int
 
 
-def snapshot_scorer(lakehouse: Lakehouse, settings: ScorerSettings | None, snapshot: Snapshot) -> SnapshotScorer | None:
+def snapshot_scorer(lakehouse: Lakehouse, config: ScorerConfig | None, snapshot: Snapshot) -> SnapshotScorer | None:
     """The scorer over the items of a snapshot; None, and nothing is read, where there is none.
 
     Raises:
@@ -83,41 +44,39 @@ def snapshot_scorer(lakehouse: Lakehouse, settings: ScorerSettings | None, snaps
         NoDataError: When the snapshot has no texts.
         LeakageError: When a recipe may have learned from what the ranker is judged by.
     """
-    if settings is None or settings.scorer.model is None:
+    revision = None if config is None else scorer_revision(config)
+    if config is None or revision is None:
         return None
-    loaded, revision = settings.load(), settings.revision()
-    assert revision is not None
+    loaded = load_scorer(config)
     if loaded.is_recipe:
-        require_train_part(settings.scorer.model, loaded.train_part, snapshot.snapshot_id, snapshot.cuts)
+        require_train_part(config.name, loaded.train_part, snapshot.snapshot_id, snapshot.cuts)
     texts = load_item_texts(lakehouse, snapshot.snapshot_id, snapshot.item_ids)
     return SnapshotScorer(
-        ScorerWeight(settings.scorer.model, revision, settings.scorer.num_candidates),
+        ScorerWeight(config.name, revision, config.num_candidates),
         texts,
         TextScorer(loaded.scorer, texts, loaded.num_history),
-        settings.scorer.max_users,
+        config.max_users,
     )
 
 
-class WithScorer(Section):
-    """Sections of a job that a scorer takes part in."""
+def scorer_versions(config: ScorerConfig) -> dict[str, str]:
+    """Revision of the scorer, for a job's external versions; nothing where there is none.
 
-    scorer: ScorerConfig
-    models: ModelsConfig
-
-    @property
-    def of_scorer(self) -> ScorerSettings:
-        """The scorer and the place where models lie."""
-        return ScorerSettings(self.scorer, self.models)
+    Raises:
+        EncoderError: When its directory is missing, holds pickles only or brings code of its own.
+    """
+    revision = scorer_revision(config)
+    return {} if revision is None else {"scorer": revision}
 
 
-def require_same_scorer(settings: ScorerSettings | None, weight: ScorerWeight) -> None:
+def require_same_scorer(config: ScorerConfig | None, weight: ScorerWeight) -> None:
     """Check that a scorer is the one that a ranker has a weight for.
 
     Raises:
         ModelError: When it is not: lists would be in another order than the one that was judged.
     """
-    name = None if settings is None else settings.scorer.model
-    own = None if settings is None else settings.revision()
+    name = "" if config is None else config.name
+    own = None if config is None else scorer_revision(config)
     if (name, own) != (weight.name, weight.revision):
         raise ModelError(
             f"scorer: the ranker was trained with {weight.name} of revision {weight.revision}, got {name or 'none'}"

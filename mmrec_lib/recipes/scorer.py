@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mmrec_lib.encoders.weights.directory import directory_revision, local_directory, require_safe
 from mmrec_lib.errors import RecipeError
 from mmrec_lib.generation.candidate_texts import PairScorer
+from mmrec_lib.location import absolute
 from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.recipes.scorer_config import ScorerConfig
 
@@ -69,18 +73,43 @@ class LoadedScorer:
     train_part: Mapping[str, Any] | None
 
 
-def load_scorer(directory: Path, config: ScorerConfig, device: str = "cpu") -> LoadedScorer:
-    """The scorer of a directory.
+def scorer_directory(config: ScorerConfig) -> Path:
+    """The directory of the scorer on this machine.
 
-    Args:
-        directory: A trained recipe of kind pair, or a causal language model.
-        config: Settings.
-        device: What is computed on.
+    Raises:
+        EncoderError: When there is none.
+    """
+    assert config.model is not None
+    place = absolute(config.model).rstrip("/")
+    return local_directory(place.rpartition("/")[0] or "/", config.name)
+
+
+def scorer_revision(config: ScorerConfig) -> str | None:
+    """Revision of the scorer: of its directory, and of the settings that its values follow from; None without one.
+
+    Raises:
+        EncoderError: When its directory is missing, holds pickles only or brings code of its own.
+    """
+    if config.model is None:
+        return None
+    directory = scorer_directory(config)
+    require_safe(directory)
+    told = [directory_revision(directory), config.fields, config.num_history, config.max_tokens]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def load_scorer(config: ScorerConfig) -> LoadedScorer:
+    """The scorer on this machine: a trained recipe of kind pair, or a causal language model.
 
     Raises:
         RecipeError: When the recipe is damaged, of another kind or without rating levels, or reads other fields.
         EncoderError: When there is no such model, or it could run code.
     """
+    import torch
+
+    directory, device = scorer_directory(config), config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     if not (directory / _DESCRIPTION).exists():
         from mmrec_lib.generation.likelihood import LikelihoodScorer
 

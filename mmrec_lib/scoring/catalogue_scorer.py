@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mmrec_lib.encoders.config import ModelsConfig
-from mmrec_lib.features.scorer import ScorerSettings
 from mmrec_lib.generation.candidate_texts import ItemTexts, TextScorer
 from mmrec_lib.location import absolute
 from mmrec_lib.models.data import Floats, Histories
+from mmrec_lib.recipes.scorer import load_scorer
 from mmrec_lib.recipes.scorer_config import ScorerConfig
 
 _TEXTS, _SETTINGS = "texts.arrow", "settings.json"
@@ -26,12 +25,12 @@ class CatalogueScorer:
 
     Attributes:
         texts: Texts of the items.
-        settings: Settings of the scorer; of the models where they lie and what computes them.
+        config: Settings of the scorer.
         revision: Revision of the scorer, so that another one is another catalogue.
     """
 
     texts: ItemTexts
-    settings: ScorerSettings
+    config: ScorerConfig
     revision: str
 
     def values(self, histories: Histories, items: npt.NDArray[np.integer]) -> Floats:
@@ -40,30 +39,25 @@ class CatalogueScorer:
 
     @cached_property
     def _candidates(self) -> TextScorer:
-        # Loaded when it is first asked for, once a worker process.
+        # Loaded when it is first asked for, once a worker process; a task has one core.
         import torch
 
-        torch.set_num_threads(self.settings.models.threads or 1)
-        loaded = self.settings.load()
+        torch.set_num_threads(1)
+        loaded = load_scorer(self.config)
         return TextScorer(loaded.scorer, self.texts, loaded.num_history)
 
     def save(self, folder: Path) -> None:
         """Write texts and settings into a folder."""
+        assert self.config.model is not None
         folder.mkdir()
         self.texts.save(folder / _TEXTS)
-        models = self.settings.models
-        told = {
-            "scorer": self.settings.scorer.model_dump(mode="json"),
-            "models": {"root": absolute(models.root), "device": models.device, "threads": models.threads},
-            "revision": self.revision,
-        }
+        # Workers have working directories of their own.
+        config = self.config.model_copy(update={"model": absolute(self.config.model)})
+        told = {"config": config.model_dump(mode="json"), "revision": self.revision}
         (folder / _SETTINGS).write_text(json.dumps(told, sort_keys=True), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> CatalogueScorer:
         """Read what `save` wrote."""
         told = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-        settings = ScorerSettings(
-            ScorerConfig.model_validate(told["scorer"]), ModelsConfig.model_validate(told["models"])
-        )
-        return cls(ItemTexts.load(folder / _TEXTS), settings, told["revision"])
+        return cls(ItemTexts.load(folder / _TEXTS), ScorerConfig.model_validate(told["config"]), told["revision"])

@@ -21,7 +21,6 @@ from pyspark.sql import functions as F
 from mmrec_lib.contracts.gold import ELICITATION_ITEM, ITEM_VECTOR
 from mmrec_lib.errors import ModelError, ShowingError
 from mmrec_lib.features.load import SnapshotItems, load_fit_contents, load_items, load_tokens, present_profiles
-from mmrec_lib.features.scorer import ScorerSettings
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -29,6 +28,7 @@ from mmrec_lib.lakehouse.views import ensure_current_views
 from mmrec_lib.models.data import Content
 from mmrec_lib.models.ranker.probabilities import uncounted_worths
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.affected import Affected, find_affected, score_everyone, with_input_hash
 from mmrec_lib.scoring.approximate import index_catalogue, load_sample, measured_recall
@@ -80,7 +80,7 @@ class ScoringSettings:
     scoring: ScoringConfig
     showing: ShowingConfig
     reranking: RerankingConfig
-    scorer: ScorerSettings | None = None
+    scorer: ScorerConfig | None = None
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from mmrec_lib.features.item_texts import load_item_texts
 from mmrec_lib.features.load import SnapshotItems
-from mmrec_lib.features.scorer import ScorerSettings, require_same_scorer
+from mmrec_lib.features.scorer import require_same_scorer
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.scorer import in_scorer_order
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.scoring.catalogue import Catalogue
 from mmrec_lib.scoring.catalogue_scorer import CatalogueScorer
 from mmrec_lib.scoring.histories import histories_of_today
@@ -20,7 +21,7 @@ from mmrec_lib.topk.selection import TopItems
 
 
 def with_scorer(
-    lakehouse: Lakehouse, catalogue: Catalogue, items: SnapshotItems, settings: ScorerSettings | None
+    lakehouse: Lakehouse, catalogue: Catalogue, items: SnapshotItems, config: ScorerConfig | None
 ) -> Catalogue:
     """The catalogue with the scorer that its ranker has a weight for; as it is, and nothing is read, without a weight.
 
@@ -31,10 +32,10 @@ def with_scorer(
     weight = catalogue.ranker.scorer
     if weight is None or not weight.is_used:
         return catalogue
-    require_same_scorer(settings, weight)
-    assert settings is not None
+    require_same_scorer(config, weight)
+    assert config is not None
     texts = load_item_texts(lakehouse, items.snapshot_id, items.item_ids)
-    return replace(catalogue, scorer=CatalogueScorer(texts, settings, weight.revision))
+    return replace(catalogue, scorer=CatalogueScorer(texts, config, weight.revision))
 
 
 def judged_places(catalogue: Catalogue, worths: Mapping[str, float]) -> int:

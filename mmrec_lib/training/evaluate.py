@@ -16,7 +16,7 @@ from mmrec_lib.evaluation.head_metrics import OBSERVED, PREDICTED
 from mmrec_lib.evaluation.rankings import Scorer
 from mmrec_lib.evaluation.rows import ABLATION, METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, load_snapshot
-from mmrec_lib.features.scorer import ScorerSettings, require_same_scorer, snapshot_scorer
+from mmrec_lib.features.scorer import require_same_scorer, snapshot_scorer
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.data import Histories
 from mmrec_lib.models.ranker.ranker import FittedRanker
@@ -24,6 +24,7 @@ from mmrec_lib.models.ranker.scorer import CandidateScorer, ScoredRanker
 from mmrec_lib.models.ranker.scorer_weight import ScorerWeight
 from mmrec_lib.models.tuning.baselines import FittedBaseline
 from mmrec_lib.models.tuning.validation import CUT_OFF
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.reporting.plots import plot_losses, plot_metric, plot_reliability
 from mmrec_lib.tracking.registry import CHAMPION, SNAPSHOT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.ablation import ablation_rows, logged_ablation
@@ -59,7 +60,7 @@ def evaluate_candidate(
     config: EvaluationConfig,
     promotion: PromotionConfig,
     effects: MakeMeasure | None = None,
-    scorer_settings: ScorerSettings | None = None,
+    scorer_config: ScorerConfig | None = None,
 ) -> tuple[dict[str, int], str]:
     """Write model_metric for the candidate, and log the figures to its run.
 
@@ -73,7 +74,7 @@ def evaluate_candidate(
         promotion: The gate that follows.
         effects: Measures lists of a snapshot, with the scorer if any, as users get them; None where these are the
             ranker's own.
-        scorer_settings: The scorer that a ranker may have a weight for; None has none.
+        scorer_config: The scorer that a ranker may have a weight for; None has none.
 
     Returns:
         Counts and a message for job_run.
@@ -86,8 +87,8 @@ def evaluate_candidate(
     candidate = require_candidate(registry, snapshot.snapshot_id)
     require_same_data(candidate, snapshot)
     config = config.model_copy(update={"ks": tuple(sorted({*config.ks, promotion.k}))})
-    scorer = snapshot_scorer(lakehouse, scorer_settings, snapshot)
-    in_use = ScorerInUse(None if scorer is None else scorer.candidates, scorer_settings)
+    scorer = snapshot_scorer(lakehouse, scorer_config, snapshot)
+    in_use = ScorerInUse(None if scorer is None else scorer.candidates, scorer_config)
     measure_lists = None if effects is None else effects(snapshot, in_use.scorer)
     champion = registry.by_alias(CHAMPION)
     with tempfile.TemporaryDirectory() as scratch:
@@ -170,11 +171,11 @@ class ScorerInUse:
 
     Attributes:
         scorer: The scorer over the items of the snapshot; None without one.
-        settings: Its settings.
+        config: Its settings.
     """
 
     scorer: CandidateScorer | None
-    settings: ScorerSettings | None
+    config: ScorerConfig | None
 
     def models(self, models: Mapping[str, FittedRanker | FittedBaseline]) -> dict[str, Scorer[Histories]]:
         """The models of a fit, the ranker with the scorer that has a weight in it, and the ranker without its parts.
@@ -187,7 +188,7 @@ class ScorerInUse:
         found: dict[str, Scorer[Histories]] = dict(with_first_stage(models))
         if ranker.scorer is None or not ranker.scorer.is_used:
             return found
-        require_same_scorer(self.settings, ranker.scorer)
+        require_same_scorer(self.config, ranker.scorer)
         assert self.scorer is not None
         return {**found, RANKER: ScoredRanker(ranker, self.scorer), WITHOUT_SCORER: ranker}
 

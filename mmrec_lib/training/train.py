@@ -17,11 +17,12 @@ import mmrec_lib.generation
 import mmrec_lib.models
 import mmrec_lib.recipes
 from mmrec_lib.features.load import Snapshot, load_snapshot
-from mmrec_lib.features.scorer import ScorerSettings, SnapshotScorer, snapshot_scorer
+from mmrec_lib.features.scorer import SnapshotScorer, snapshot_scorer
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.sources.registry import possible_sources
 from mmrec_lib.models.tuning.choose_heads import told as told_heads
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.source_version import source_version
 from mmrec_lib.topk.threads import single_threaded_blas
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
@@ -43,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 def train(
-    lakehouse: Lakehouse, registry: Registry, config: TrainingConfig, scorer_settings: ScorerSettings | None = None
+    lakehouse: Lakehouse, registry: Registry, config: TrainingConfig, scorer_config: ScorerConfig | None = None
 ) -> tuple[dict[str, int], str]:
     """Fit and register a candidate; one that was registered for the same fit, and is whole, is not made again.
 
@@ -51,13 +52,13 @@ def train(
         lakehouse: The store.
         registry: Where to.
         config: Settings of training.
-        scorer_settings: A scorer that gets the weight that validation says; None has none.
+        scorer_config: A scorer that gets the weight that validation says; None has none.
 
     Returns:
         Counts and a message for job_run.
     """
     snapshot = load_snapshot(lakehouse)
-    scorer = snapshot_scorer(lakehouse, scorer_settings, snapshot)
+    scorer = snapshot_scorer(lakehouse, scorer_config, snapshot)
     fingerprint = fit_fingerprint(snapshot, config, scorer)
     counts = {name: int(part.weights.nnz) for name, part in snapshot.parts.items()}
     counts |= {"items": len(snapshot.item_ids), "users": len(snapshot.user_ids), "gone": snapshot.num_gone}

@@ -14,15 +14,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.item_texts import items_with_texts
 from mmrec_lib.features.load import Snapshot, SnapshotItems
-from mmrec_lib.features.scorer import ScorerSettings, snapshot_scorer
+from mmrec_lib.features.scorer import snapshot_scorer
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.fit import fit_ranker
+from mmrec_lib.recipes.scorer import scorer_revision
 from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.catalogue import save_catalogue
@@ -37,7 +37,6 @@ from tests.unit.scoring.test_published_scorer import catalogue_of
 pytestmark = pytest.mark.slow
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 CUTS = Cuts(AT.date(), "by_time", AT, AT)
-CONFIG = ScorerConfig(model="judge", num_candidates=6, max_tokens=128)
 NO_STEPS = RerankingConfig()
 PROFILE = (
     "user_id string, attributes map<string,string>, seen_item_ids array<string>, input_hash long, "
@@ -52,6 +51,7 @@ def test_texts_of_a_snapshot_are_judged_alike_here_and_by_workers(spark: SparkSe
         schema = CONTRACTS[name].input_schema
         return spark.createDataFrame([tuple(row.get(column) for column in schema.names) for row in rows], schema)
 
+    config = ScorerConfig(model=str(tmp_path / "models" / "judge"), num_candidates=6, max_tokens=128, device="cpu")
     ranker = fit_ranker(circle().train, SETTINGS)
     ids = ranker.item_ids.tolist()
     told = {"owner_kind": "item", "kind": "written", "position": 0, "content_id": "c"}
@@ -64,23 +64,20 @@ def test_texts_of_a_snapshot_are_judged_alike_here_and_by_workers(spark: SparkSe
     lake.append("owner_text", frame("owner_text", texts))
     items = spark.createDataFrame([(one,) for one in ids], "item_id string")
     assert items_with_texts(lake, items, ScorerConfig()).where("title IS NOT NULL OR document IS NOT NULL").isEmpty()
-    of_snapshot = items_with_texts(lake, items, CONFIG).select(F.lit("s").alias("snapshot_id"), "*")
+    of_snapshot = items_with_texts(lake, items, config).select(F.lit("s").alias("snapshot_id"), "*")
     lake.append("training_item", of_snapshot)
 
     make_judge(tmp_path / "models" / "judge")
-    settings = ScorerSettings(CONFIG, ModelsConfig(root=str(tmp_path / "models"), device="cpu"))
     snapshot = Snapshot("s", CUTS, ranker.item_ids[:0], ranker.item_ids, ranker.warm, {}, {}, {})
-    scorer = snapshot_scorer(lake, settings, snapshot)
-    assert scorer is not None and scorer.untried.revision == settings.revision()
+    scorer = snapshot_scorer(lake, config, snapshot)
+    assert scorer is not None and scorer.untried.revision == scorer_revision(config)
     assert scorer.texts.titles[:4].tolist() == ["red red.", "blue blue.", "shoe shoe.", None]
     assert scorer.texts.documents[4] == "red blue. yes" and scorer.texts.documents[3] is None
     with pytest.raises(NoDataError, match="snapshot other has no texts of items"):
-        snapshot_scorer(lake, settings, replace(snapshot, snapshot_id="other"))
+        snapshot_scorer(lake, config, replace(snapshot, snapshot_id="other"))
 
     judged = replace(ranker, scorer=replace(scorer.untried, weight=1.0, deviation=1e-3))
-    catalogue = with_scorer(
-        lake, catalogue_of(judged), SnapshotItems("s", CUTS, ranker.item_ids, pa.table({})), settings
-    )
+    catalogue = with_scorer(lake, catalogue_of(judged), SnapshotItems("s", CUTS, ranker.item_ids, pa.table({})), config)
     judged.save(tmp_path / "ranker")
     uri = lake.staging_path(f"catalogue-{uuid.uuid4().hex}")
     save_catalogue(catalogue, tmp_path / "ranker", uri)

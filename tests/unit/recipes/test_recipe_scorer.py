@@ -19,8 +19,11 @@ from mmrec_lib.recipes.scorer_config import ScorerConfig
 from tests.unit.encoders.tiny_models import make_text_model
 from tests.unit.recipes.test_recipe_training import colour_classes, recipe
 
-TITLE = ScorerConfig(model="recipe-r", fields=("title",), batch_size=8)
 PART = {"snapshot_id": "s1", "split": "by_time", "valid_from": "2025-03-01T00:00:00+00:00"}
+
+
+def of(directory: Path) -> ScorerConfig:
+    return ScorerConfig(model=str(directory), fields=("title",), batch_size=8, device="cpu")
 
 
 def likes(num: int = 160) -> list[Example]:
@@ -47,7 +50,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_tells_what_fits_a_person_and_a_hidden_instruction_reaches_no_other_item(directory: Path) -> None:
-    loaded = load_scorer(directory, TITLE)
+    loaded = load_scorer(of(directory))
     assert (loaded.num_history, loaded.is_recipe, loaded.train_part) == (5, True, PART)
     pairs = [("red shoe 9", "red hat"), ("red shoe 9", "blue hat"), ("blue shoe 9", "blue hat")]
     values = loaded.scorer.scores(pairs)
@@ -58,13 +61,13 @@ def test_it_tells_what_fits_a_person_and_a_hidden_instruction_reaches_no_other_i
 
 def test_other_fields_and_other_recipes_are_refused(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="the fields title, which it was trained with, are needed"):
-        load_scorer(directory, ScorerConfig(model="recipe-r"))
+        load_scorer(ScorerConfig(model=str(directory)))
     config = recipe("classifier", max_epochs=1)
     parts = divide_examples(colour_classes(40), config)
     trained = train_recipe(parts, config, directory.parent / "tiny", checkpoints=tmp_path / "c", identity="y")
     trained.model.save(tmp_path / "recipe-c", "y", {})
     with pytest.raises(RecipeError, match="kind pair with rating levels, such as 0 and 1, is needed, got kind class"):
-        load_scorer(tmp_path / "recipe-c", TITLE)
+        load_scorer(of(tmp_path / "recipe-c"))
 
 
 def test_what_learned_from_the_parts_that_judge_is_refused() -> None:

@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.errors import ModelError
-from mmrec_lib.features.scorer import ScorerSettings, require_same_scorer
+from mmrec_lib.features.scorer import require_same_scorer
 from mmrec_lib.generation.candidate_texts import ItemTexts, TextScorer
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.ranker import FittedRanker
@@ -80,21 +79,20 @@ def test_a_user_s_list_does_not_depend_on_who_else_is_scored(store: Circle, rank
 
 
 def test_texts_and_settings_reach_a_worker(ranker: FittedRanker, tmp_path: Path) -> None:
-    settings = ScorerSettings(ScorerConfig(model="judge", fields=("title",)), ModelsConfig(root="some-models"))
-    catalogue = replace(catalogue_of(ranker), scorer=CatalogueScorer(TEXTS, settings, "r1"))
+    config = ScorerConfig(model="models/judge", fields=("title",))
+    catalogue = replace(catalogue_of(ranker), scorer=CatalogueScorer(TEXTS, config, "r1"))
     ranker.save(tmp_path / "model")
     hashes = save_catalogue(catalogue, tmp_path / "model", str(tmp_path / "catalogue"))
     loaded = load_catalogue(str(tmp_path / "catalogue")).scorer
     assert isinstance(loaded, CatalogueScorer)
     assert loaded.texts.digest() == TEXTS.digest()
-    assert loaded.settings.scorer == settings.scorer
-    assert Path(loaded.settings.models.root).is_absolute()
-    other = replace(catalogue, scorer=CatalogueScorer(TEXTS, settings, "r2"))
+    assert loaded.config.model is not None and Path(loaded.config.model).is_absolute()
+    assert loaded.config == config.model_copy(update={"model": loaded.config.model})
+    other = replace(catalogue, scorer=CatalogueScorer(TEXTS, config, "r2"))
     assert save_catalogue(other, tmp_path / "model", str(tmp_path / "other"))["scorer"] != hashes["scorer"]
 
 
 def test_another_scorer_than_that_of_the_training_is_refused() -> None:
-    none = ScorerSettings(ScorerConfig(), ModelsConfig())
-    for settings in (None, none):
+    for config in (None, ScorerConfig()):
         with pytest.raises(ModelError, match=r"judge of revision r1, got none \(scorer.model\)"):
-            require_same_scorer(settings, WEIGHT)
+            require_same_scorer(config, WEIGHT)

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.rows import MetricRow
-from mmrec_lib.features.scorer import ScorerSettings
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.ranker.scorer_weight import ScorerWeight
 from mmrec_lib.models.tuning.choose_scorer import choose_scorer
+from mmrec_lib.recipes.scorer import scorer_revision
 from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.evaluate import ScorerInUse, scorer_rows
@@ -41,10 +40,10 @@ def test_a_ranker_is_evaluated_with_its_scorer_and_beside_itself_without(
     store: Circle, ranker: FittedRanker, tmp_path: Path
 ) -> None:
     make_judge(tmp_path / "judge")
-    settings = ScorerSettings(ScorerConfig(model="judge"), ModelsConfig(root=str(tmp_path)))
-    untried = ScorerWeight("judge", str(settings.revision()), num_candidates=12)
+    config = ScorerConfig(model=str(tmp_path / "judge"))
+    untried = ScorerWeight("judge", str(scorer_revision(config)), num_candidates=12)
     weight = choose_scorer(ranker, store.train, store.rest, NEXT, untried, max_users=1_000, seed=0)
-    in_use = ScorerInUse(NEXT, settings)
+    in_use = ScorerInUse(NEXT, config)
     assert list(in_use.models({RANKER: ranker})) == [RANKER], "as without one"
     assert list(in_use.models({RANKER: replace(ranker, scorer=replace(weight, weight=0.0))})) == [RANKER]
     models = in_use.models({RANKER: replace(ranker, scorer=weight)})
@@ -53,7 +52,7 @@ def test_a_ranker_is_evaluated_with_its_scorer_and_beside_itself_without(
     assert np.array_equal(models[WITHOUT_SCORER].score(histories), ranker.score(histories))
     assert not np.array_equal(models[RANKER].score(histories), ranker.score(histories))
 
-    shorter = ScorerSettings(ScorerConfig(model="judge", num_history=2), settings.models)
+    shorter = config.model_copy(update={"num_history": 2})
     for other in (ScorerInUse(None, None), ScorerInUse(NEXT, shorter)):
         with pytest.raises(ModelError, match="the ranker was trained with judge of revision"):
             other.models({RANKER: replace(ranker, scorer=weight)})
