@@ -84,8 +84,9 @@ def require_same_scorer(config: ScorerConfig | None, weight: ScorerWeight) -> No
             "promote again."
         )
 
+
+def snapshot_part(lakehouse: Lakehouse) -> dict[str, str]:
     """The part that the current snapshot takes for train: its id, split, and where it ends (empty where unknown)."""
-    """What the current snapshot takes for train: its id, split, and where train ends; empty where time does not say."""
     snapshot_id, cuts = current_snapshot(lakehouse)
     ends = "" if cuts.valid_from is None else cuts.valid_from.isoformat()
     return {"snapshot_id": snapshot_id, "split": cuts.source, "valid_from": ends}
