@@ -5,20 +5,22 @@ from __future__ import annotations
 import sys
 
 from mmrec_lib.config import Section
-from mmrec_lib.features.assemble import READS, WRITES, assemble
+from mmrec_lib.features.assemble import FEEDBACK, READS, WRITES, assemble, entity_versions
 from mmrec_lib.features.config import FeaturesConfig
 from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
 
 
 class Config(Section):
-    """Weights of events and ends of the parts."""
+    """Weights of events, ends of the parts, and the texts that a scorer reads."""
 
     features: FeaturesConfig
     events: dict[str, EventTypeConfig]
     training: TrainingConfig
+    scorer: ScorerConfig
 
 
 def run(context: Context, config: Config) -> Outcome:
@@ -30,9 +32,15 @@ def run(context: Context, config: Config) -> Outcome:
         context.as_of,
         refit_on_valid=config.training.refit_on_valid,
         heads=config.training.heads,
+        scorer=config.scorer,
     )
     made = f"{counts['interactions']} interactions of {counts['users']} users on {counts['items']} items"
     return Outcome(counts, f"{made}; {warning}" if warning else made)
+
+
+def external_versions(context: Context, config: Config) -> dict[str, str]:
+    """Version of the entities that stand in for attributes."""
+    return entity_versions(context.lakehouse, config.features)
 
 
 JOB = Job(
@@ -42,6 +50,8 @@ JOB = Job(
     reads=READS,
     writes=WRITES,
     run=run,
+    external_versions=external_versions,
+    feedback=FEEDBACK,
     is_dated=True,
 )
 

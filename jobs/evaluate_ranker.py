@@ -7,6 +7,9 @@ import sys
 from mmrec_lib.config import Section
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.features.load import Snapshot
+from mmrec_lib.features.scorer import scorer_versions
+from mmrec_lib.models.ranker.scorer import CandidateScorer
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
@@ -26,6 +29,7 @@ class Config(Section):
     scoring: ListConfig
     showing: ShowingConfig
     reranking: RerankingConfig
+    scorer: ScorerConfig
 
     @property
     def lists(self) -> ListSettings:
@@ -37,18 +41,17 @@ def run(context: Context, config: Config) -> Outcome:
     """Rank the whole catalogue for every user with something to find; register a baseline where no ranker passes."""
     lakehouse, lists = context.lakehouse, config.lists
 
-    def effects(snapshot: Snapshot) -> MeasureLists:
-        return ListEffects(lakehouse, snapshot, lists)
+    def effects(snapshot: Snapshot, scorer: CandidateScorer | None) -> MeasureLists:
+        return ListEffects(lakehouse, snapshot, lists, scorer)
 
-    measured = effects if lists.change_lists else None
-    return Outcome(
-        *evaluate_candidate(lakehouse, context.registry, config.evaluation, config.promotion, effects=measured)
-    )
+    measured, gate = effects if lists.change_lists else None, config.promotion
+    return Outcome(*evaluate_candidate(lakehouse, context.registry, config.evaluation, gate, measured, config.scorer))
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Versions of the candidate and of the rules."""
-    return {"newest": context.registry.state()["newest"], "rules": rules_version(config.showing)}
+    """Versions of the candidate, of the rules and of the scorer."""
+    versions = {"newest": context.registry.state()["newest"], "rules": rules_version(config.showing)}
+    return {**versions, **scorer_versions(config.scorer)}
 
 
 def is_complete(context: Context, config: Config) -> bool:

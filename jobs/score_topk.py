@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 from mmrec_lib.config import Section
+from mmrec_lib.features.scorer import scorer_versions
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.runtime.job import Context, Job, Outcome
 from mmrec_lib.runtime.main import run_main
@@ -20,11 +22,12 @@ class Config(Section):
     scoring: ScoringConfig
     showing: ShowingConfig
     reranking: RerankingConfig
+    scorer: ScorerConfig
 
 
 def run(context: Context, config: Config) -> Outcome:
     """Bring the exact top-k lists of all known users to the champion's, by scoring those whom a change concerns."""
-    settings = ScoringSettings(config.scoring, config.showing, config.reranking)
+    settings = ScoringSettings(config.scoring, config.showing, config.reranking, config.scorer)
     result = score_all(context.lakehouse, context.registry, settings)
     counts, reason = result.counts, result.reason
     told = f"scored {counts['users.scored']} again" if reason is None else f"scored everyone ({reason})"
@@ -33,8 +36,9 @@ def run(context: Context, config: Config) -> Outcome:
 
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
-    """Versions of the champion and of the rules."""
-    return {"champion": context.registry.state()["champion"], "rules": rules_version(config.showing)}
+    """Versions of the champion, of the rules and of the scorer."""
+    versions = {"champion": context.registry.state()["champion"], "rules": rules_version(config.showing)}
+    return {**versions, **scorer_versions(config.scorer)}
 
 
 JOB = Job(

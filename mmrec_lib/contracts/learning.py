@@ -145,6 +145,9 @@ ENCODER_ADAPTATION = TableContract(
 )
 
 OUTSIDE_PIPELINE = ("text_entity", "recipe_prediction", "recipe_metric", "encoder_adaptation")
-"""Tables that only jobs outside of the pipeline write, so that no job of the pipeline may need them."""
+"""Tables that only jobs outside of the pipeline write, so that no job of the pipeline may need them.
+
+A job may take one as feedback, as an earlier run left it: `assemble_snapshot` does so with text_entity.
+"""
 
 LEARNING = (LABEL, TEXT_ENTITY, RECIPE_PREDICTION, RECIPE_METRIC, ENCODER_ADAPTATION)

@@ -70,15 +70,17 @@ MODEL_METRIC = TableContract(
         Column(
             "model",
             StringType(),
-            "ranker, or the name of a baseline; on lists also with_rules and reranked; of heads also base_rate; of an "
-            "ablation without_source:<name> and without_modality:<name>, beside the ranker's first stage as ranker.",
+            "ranker, or the name of a baseline; first_stage and without_scorer, the ranker without a part; on lists "
+            "also with_rules and reranked; of heads also base_rate; of an ablation without_source:<name> and "
+            "without_modality:<name>, beside the ranker's first stage as ranker.",
             required=True,
         ),
         Column(
             "segment",
             StringType(),
             "all, warm, cold, cold_items, cold_items_in_all; <grouping>:<group> of users or items, <grouping> for the "
-            "gap between its groups; lists: effects of rules and re-ranking; or head:<outcome>.",
+            "gap between its groups; lists: effects of rules and re-ranking; head:<outcome>; or scorer, the decision "
+            "on it.",
             required=True,
         ),
         Column(
@@ -87,7 +89,8 @@ MODEL_METRIC = TableContract(
             "ndcg, recall, precision, map, f1, mrr, hit_rate, auc, gauc, coverage, gini, novelty, average_popularity, "
             "popularity_percentile, serendipity; ndcg_gap and recall_gap between groups; "
             "on lists also diversity, miscalibration; of heads log_loss, brier, calibration_error, auc, rmse, mae, "
-            "reliability_predicted, reliability_observed. See docs/evaluation.md.",
+            "reliability_predicted, reliability_observed; of the scorer weight, ndcg_gain, seconds_per_1000_lists. See "
+            "docs/evaluation.md.",
             required=True,
         ),
         Column(

@@ -255,7 +255,24 @@ OPINION_MODEL = TableContract(
     key=("encoder_id",),
 )
 
+FOUND_ATTRIBUTE = TableContract(
+    name="found_attribute",
+    layer="silver",
+    comment="Attributes that texts of items tell where the store does not, found by a tagger: features read them, and "
+    "nothing else. The table item stays as it was written.",
+    columns=(
+        Column("item_id", StringType(), "The item.", required=True),
+        Column("attribute", StringType(), "Attribute that the store does not tell of it.", required=True),
+        Column("value", StringType(), "What the text says, as the store or most texts spell it.", required=True),
+        Column("confidence", DoubleType(), "Confidence of the recipe, from 0 to 1; see text_entity.", required=True),
+        Column("recipe", StringType(), "Recipe that found it.", required=True),
+        Column("revision", StringType(), "Revision of the trained recipe.", required=True),
+    ),
+    key=("item_id", "attribute"),
+)
+
 SILVER = (
+    FOUND_ATTRIBUTE,
     MEDIA_TEXT,
     OWNER_TEXT,
     CONTENT_EMBEDDING,

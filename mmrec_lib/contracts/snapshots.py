@@ -112,6 +112,8 @@ TRAINING_ITEM = TableContract(
     columns=(
         Column("snapshot_id", StringType(), "Snapshot; see training_interaction.", required=True),
         Column("item_id", StringType(), "The item.", required=True),
+        Column("title", StringType(), "Its first text, for the scorer (scorer.fields); null where there is none."),
+        Column("document", StringType(), "Its texts as one, for the scorer; null without scorer.model."),
     ),
     key=("snapshot_id", "item_id"),
     partition_by=("snapshot_id",),

@@ -22,6 +22,7 @@ WRITTEN = "written"
 SEPARATORS = {TRANSCRIPT: " ", "ocr": " ", "labels": ", ", "tags": ", "}
 _ITEM_FIELDS = ("title", "description")
 _REVIEW_FIELD = "text"
+_BETWEEN_FIELDS = ". "
 
 
 def owner_text_rows(
@@ -153,6 +154,32 @@ def review_words(texts: DataFrame) -> DataFrame:
     return words.select("review_id", "words.text", "words.content_id")
 
 
+def documents(texts: DataFrame, fields: Sequence[str]) -> DataFrame:
+    """The texts of each owner as one, in the order of the fields.
+
+    Args:
+        texts: See `joined_texts`.
+        fields: Fields that count.
+
+    Returns:
+        `owner_kind`, `owner_id`, `document`.
+    """
+    order = _place(F.col("field"), fields)
+    parts = (
+        texts.where(F.col("field").isin(*fields))
+        .groupBy("owner_kind", "owner_id")
+        .agg(F.array_sort(F.collect_list(F.struct(order.alias("order"), "text"))).alias("parts"))
+    )
+    words = F.transform("parts", lambda part: F.rtrim(part["text"], F.lit(".")))
+    return parts.select("owner_kind", "owner_id", F.array_join(words, _BETWEEN_FIELDS).alias("document"))
+
+
+def single_texts(texts: DataFrame, fields: Sequence[str]) -> DataFrame:
+    """The first of some fields that each owner has: `owner_kind`, `owner_id`, `document`."""
+    chosen = F.min_by("text", _place(F.col("field"), fields))
+    return texts.where(F.col("field").isin(*fields)).groupBy("owner_kind", "owner_id").agg(chosen.alias("document"))
+
+
 def _written(kind: str, records: DataFrame, key: str, fields: Sequence[str], language: Column) -> DataFrame:
     """Texts of records, one row a field."""
     texts = F.array(*[F.struct(F.lit(name).alias("field"), F.col(name).alias("text")) for name in fields])
@@ -169,3 +196,8 @@ def _written(kind: str, records: DataFrame, key: str, fields: Sequence[str], lan
             F.lit(0).alias("position"),
         )
     )
+
+
+def _place(field: Column, fields: Sequence[str]) -> Column:
+    start = F.lit(len(fields))
+    return reduce(lambda rest, n: F.when(field == fields[n], n).otherwise(rest), range(len(fields)), start)

@@ -21,6 +21,7 @@ from mmrec_lib.features.contents import (
     review_vectors,
     snapshot_hash,
 )
+from mmrec_lib.features.entities import ENTITIES, FOUND, Entities, read_entities, write_found_attributes
 from mmrec_lib.features.graph import graph_vector_features
 from mmrec_lib.features.interactions import (
     GIVEN,
@@ -30,6 +31,7 @@ from mmrec_lib.features.interactions import (
     pair_interactions,
     weigh_events,
 )
+from mmrec_lib.features.item_texts import items_with_texts
 from mmrec_lib.features.outcomes import possible_outcomes
 from mmrec_lib.features.profiles import known_events, rating_types, user_profiles
 from mmrec_lib.features.splits import require_parts, split_parts
@@ -40,6 +42,7 @@ from mmrec_lib.lakehouse.counts import count_rows
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.heads_settings import HeadsSettings
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 
 _LONG_ROWS = ("item_embedding", "content_embedding")
 READS = (
@@ -53,7 +56,10 @@ READS = (
     "item_embedding",
     "encoder_release",
 )
+FEEDBACK = (ENTITIES,)
+"""Read where `features.entities` asks for it, as a recipe outside of the pipeline left it."""
 WRITES = (
+    FOUND,
     "user_profile",
     "training_interaction",
     "training_content",
@@ -71,6 +77,7 @@ def assemble(
     *,
     refit_on_valid: bool,
     heads: HeadsSettings | None = None,
+    scorer: ScorerConfig | None = None,
 ) -> tuple[dict[str, int], str | None]:
     """Write the snapshot of the current tables and the profiles of all users.
 
@@ -81,6 +88,7 @@ def assemble(
         as_of: Events before this date count; see `resolve_as_of`.
         refit_on_valid: Whether profiles know the validation part of data with a given split.
         heads: Which outcomes are kept of each pair; None keeps none.
+        scorer: Which texts of items are kept for the scorer; None keeps none.
 
     Returns:
         Counts for job_run, and what a person should look at.
@@ -108,9 +116,11 @@ def assemble(
     about = {"as_of": day.isoformat(), "valid_from": str(cuts.valid_from), "test_from": str(cuts.test_from)}
     if cuts.source not in (GIVEN, BY_TIME):
         about["split"] = cuts.source
+    entities = read_entities(lakehouse, items, features.entities)
     num_rows = sum(count_rows(lakehouse, _LONG_ROWS).values())
     with lakehouse.many_rows(num_rows):
-        contents = lakehouse.stage("training_content", snapshot_contents(lakehouse, users, items, cuts, features))
+        rows = snapshot_contents(lakehouse, users, items, cuts, features, entities)
+        contents = lakehouse.stage("training_content", rows)
         snapshot_id = snapshot_hash(interactions, contents.drop("latest_ts"), about)
     counts = _counts(interactions, count_rows(lakehouse, ("item",))["item"])
     empty = require_parts(counts, cuts, features, users, items)
@@ -126,24 +136,44 @@ def assemble(
     profiles = user_profiles(users, items, known, rating_types(event_types), features)
     content_rows = contents.select(tag, *contents.columns)
     pair_rows = interactions.select(tag, *interactions.columns)
+    item_rows = items_with_texts(lakehouse, items, scorer or ScorerConfig()).select(tag, "*")
     with lakehouse.many_rows(max(num_rows, counts["interactions"])):
         side_by_side(
             [
                 lambda: lakehouse.replace_slice("training_content", Staged(content_rows), where),
                 lambda: lakehouse.replace_slice("training_interaction", Staged(pair_rows), where),
-                lambda: lakehouse.replace_slice("training_item", Staged(items.select(tag, "item_id")), where),
+                lambda: lakehouse.replace_slice("training_item", Staged(item_rows), where),
+                lambda: write_found_attributes(lakehouse, entities),
                 lambda: _write_users(lakehouse, snapshot_id, users),
                 lambda: _write_profiles(lakehouse, profiles, users, counts["users"], features),
             ]
         )
-    _write_snapshot_row(lakehouse, snapshot_id, cuts, counts)
+    _write_snapshot_row(lakehouse, snapshot_id, cuts, counts, features)
     return counts, "; ".join(told for told in (warning, empty) if told) or None
 
 
+def entity_versions(lakehouse: Lakehouse, features: FeaturesConfig) -> dict[str, str]:
+    """Version of text_entity where `features.entities` reads it; nothing else."""
+    if features.entities is None:
+        return {}
+    return {name: str(version) for name, version in lakehouse.data_versions(FEEDBACK).items()}
+
+
 def snapshot_contents(
-    lakehouse: Lakehouse, users: DataFrame, items: DataFrame, cuts: Cuts, features: FeaturesConfig
+    lakehouse: Lakehouse,
+    users: DataFrame,
+    items: DataFrame,
+    cuts: Cuts,
+    features: FeaturesConfig,
+    entities: Entities | None = None,
 ) -> DataFrame:
-    """All feature blocks of the catalogue: fit, feature, item_id, tokens, vector, latest_ts."""
+    """All feature blocks of the catalogue: fit, feature, item_id, tokens, vector, latest_ts.
+
+    Attributes that the store does not tell are those that a tagger found, where there are entities.
+    """
+    described, edges = items, lakehouse.read("graph_edge").select("head", "relation", "tail")
+    if entities is not None:
+        described, edges = entities.filled(items), entities.joined(edges)
     embedding, release = lakehouse.read("item_embedding"), lakehouse.read("encoder_release")
     written = lakehouse.read("review").join(users.select("user_id"), "user_id", "left_semi")
     reviews = lakehouse.stage(
@@ -153,11 +183,11 @@ def snapshot_contents(
     blocks = (
         review_vectors(reviews, cuts, ("fit1", "fit2", "fit3"))
         .unionByName(released_vectors(embedding, release), allowMissingColumns=True)
-        .unionByName(attribute_tokens(items, features), allowMissingColumns=True)
-        .unionByName(graph_tokens(items, lakehouse.read("graph_edge"), features), allowMissingColumns=True)
+        .unionByName(attribute_tokens(described, features), allowMissingColumns=True)
+        .unionByName(graph_tokens(items, edges, features), allowMissingColumns=True)
     )
     if features.graph_dim:
-        blocks = blocks.unionByName(graph_vector_features(lakehouse, items, features), allowMissingColumns=True)
+        blocks = blocks.unionByName(graph_vector_features(lakehouse, items, edges, features), allowMissingColumns=True)
     return blocks.join(items.select("item_id"), "item_id", "left_semi").select(
         "fit", "feature", "item_id", "tokens", "vector", "latest_ts"
     )
@@ -194,8 +224,11 @@ def _write_users(lakehouse: Lakehouse, snapshot_id: str, users: DataFrame) -> No
     )
 
 
-def _write_snapshot_row(lakehouse: Lakehouse, snapshot_id: str, cuts: Cuts, counts: Mapping[str, int]) -> None:
-    versions = {name: version for name, version in lakehouse.data_versions(READS).items() if version is not None}
+def _write_snapshot_row(
+    lakehouse: Lakehouse, snapshot_id: str, cuts: Cuts, counts: Mapping[str, int], features: FeaturesConfig
+) -> None:
+    read = READS if features.entities is None else (*READS, *FEEDBACK)
+    versions = {name: version for name, version in lakehouse.data_versions(read).items() if version is not None}
     row = (
         snapshot_id,
         cuts.as_of,

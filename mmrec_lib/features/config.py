@@ -30,6 +30,22 @@ Split = Literal[
 ) = get_args(Split)
 
 
+class EntityConfig(Section):
+    """Parts of texts that a tagger found, which stand in for attributes that the store does not tell.
+
+    Attributes:
+        recipe: Recipe of kind tagger whose rows of `text_entity` count.
+        attributes: The attribute that each label is about, by label, such as {brand: brand}.
+        min_confidence: Least confidence that counts.
+        edges: Entities are edges of the knowledge graph as well, of the relations found_<attribute>.
+    """
+
+    recipe: str = Field(min_length=1)
+    attributes: dict[str, str] = Field(min_length=1)
+    min_confidence: float = Field(default=0.8, ge=0, le=1)
+    edges: bool = False
+
+
 class FeaturesConfig(Section):
     """Interactions, splits and profiles.
 
@@ -68,6 +84,8 @@ class FeaturesConfig(Section):
         graph_hops: Longest walk of these vectors: two steps lead over what items share, four over entities between.
         max_graph_edges: Largest graph that the driver makes these vectors of (about 200 bytes each).
         min_block_share: Share of the items that an attribute must tell apart to be a block of its own.
+        entities: Entities that a recipe found in texts of items, as attributes where the store tells none; None uses
+            none.
     """
 
     half_life_days: float | None = Field(default=None, gt=0)
@@ -88,6 +106,7 @@ class FeaturesConfig(Section):
     graph_hops: int = Field(default=4, ge=1, le=16)
     max_graph_edges: int = Field(default=20_000_000, ge=1)
     min_block_share: float = Field(default=0.02, ge=0, le=1)
+    entities: EntityConfig | None = None
 
     @model_validator(mode="after")
     def _leaves_test(self) -> FeaturesConfig:

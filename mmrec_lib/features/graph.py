@@ -20,12 +20,15 @@ GRAPH_VECTORS = "relations:vectors"
 _COLUMNS = pa.schema([("item_id", pa.string()), ("vector", pa.list_(pa.float32()))])
 
 
-def graph_vector_features(lakehouse: Lakehouse, items: DataFrame, config: FeaturesConfig) -> DataFrame:
+def graph_vector_features(
+    lakehouse: Lakehouse, items: DataFrame, graph_edge: DataFrame, config: FeaturesConfig
+) -> DataFrame:
     """Vectors of the items that the graph speaks of, as rows of a snapshot: fit, feature, item_id, tokens, vector.
 
     Args:
-        lakehouse: Table graph_edge.
+        lakehouse: Table graph_edge, whose rows are counted.
         items: Table item.
+        graph_edge: Edges, those of entities among them: head and tail.
         config: Dimensions and hops.
 
     Raises:
@@ -37,7 +40,7 @@ def graph_vector_features(lakehouse: Lakehouse, items: DataFrame, config: Featur
             f"graph_edge has {num_edges:,} rows, more than features.max_graph_edges = {config.max_graph_edges:,}. "
             "Raise it on a machine with 200 bytes of memory for each, or set features.graph_dim=0."
         )
-    edges = sorted_table(lakehouse, "head", lakehouse.read("graph_edge").select("head", "tail").distinct())
+    edges = sorted_table(lakehouse, "head", graph_edge.select("head", "tail").distinct())
     ids = sorted_table(lakehouse, "item_id", items.select("item_id"))["item_id"].combine_chunks()
     rows = item_vectors(edges, ids, config.graph_dim, config.graph_hops)
     return lakehouse.spark.createDataFrame(rows).select(

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from scipy.sparse import csr_array
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.owner_text import joined_texts, read_owner_text, review_words
+from mmrec_lib.embedding.owner_text import documents, joined_texts, read_owner_text, review_words
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.runtime.hardware import on_this_machine
@@ -23,7 +23,7 @@ from mmrec_lib.encoders.weights.directory import directory_revision, local_direc
 from mmrec_lib.errors import EncoderError, RecipeError
 from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.load import current_snapshot
-from mmrec_lib.fine_tuning.contents import documents, train_pairs
+from mmrec_lib.fine_tuning.contents import train_pairs
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.location import is_uri

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import reduce
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.operator import MEDIA_COLUMNS, encode_table
 from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.generation.candidate_texts import BETWEEN_ITEMS
 from mmrec_lib.lakehouse.kept_media import kept_reference, read_kept
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.media.errors import MediaError
@@ -22,33 +22,6 @@ from mmrec_lib.media.images import decode_image
 from mmrec_lib.recipes.config import RecipeConfig
 
 _OWNER = ["owner_kind", "owner_id"]
-_BETWEEN_FIELDS, _BETWEEN_ITEMS = ". ", "; "
-
-
-def documents(texts: DataFrame, fields: Sequence[str]) -> DataFrame:
-    """The texts of each owner as one, in the order of the fields.
-
-    Args:
-        texts: See `joined_texts`.
-        fields: Fields that count.
-
-    Returns:
-        `owner_kind`, `owner_id`, `document`.
-    """
-    order = _place(F.col("field"), fields)
-    parts = (
-        texts.where(F.col("field").isin(*fields))
-        .groupBy(*_OWNER)
-        .agg(F.array_sort(F.collect_list(F.struct(order.alias("order"), "text"))).alias("parts"))
-    )
-    words = F.transform("parts", lambda part: F.rtrim(part["text"], F.lit(".")))
-    return parts.select(*_OWNER, F.array_join(words, _BETWEEN_FIELDS).alias("document"))
-
-
-def single_texts(texts: DataFrame, fields: Sequence[str]) -> DataFrame:
-    """The first of some fields that each owner has: `owner_kind`, `owner_id`, `document`."""
-    chosen = F.min_by("text", _place(F.col("field"), fields))
-    return texts.where(F.col("field").isin(*fields)).groupBy(*_OWNER).agg(chosen.alias("document"))
 
 
 def train_pairs(lakehouse: Lakehouse, snapshot_id: str) -> DataFrame:
@@ -63,12 +36,26 @@ def train_pairs(lakehouse: Lakehouse, snapshot_id: str) -> DataFrame:
     return present.select("user_id", "item_id", F.col("train_weight").alias("weight"), F.col("train_ts").alias("at"))
 
 
+def without_held_out_pairs(labels: DataFrame, lakehouse: Lakehouse, snapshot_id: str) -> DataFrame:
+    """Labels of pairs less those that the valid or test part of a snapshot asks about.
+
+    Args:
+        labels: Columns `owner_id` (the user) and `item_id`.
+        lakehouse: Tables.
+        snapshot_id: The snapshot.
+    """
+    is_held_out = F.col("valid_weight").isNotNull() | F.col("test_weight").isNotNull()
+    pairs = lakehouse.read("training_interaction").where((F.col("snapshot_id") == snapshot_id) & is_held_out)
+    held_out = pairs.select(F.col("user_id").alias("owner_id"), "item_id")
+    return labels.join(held_out, ["owner_id", "item_id"], "left_anti")
+
+
 def histories(pairs: DataFrame, titles: DataFrame, num_items: int) -> DataFrame:
     """The items that each user turned to most, by the weight of the events, then the latest.
 
     Args:
         pairs: See `train_pairs`.
-        titles: See `documents`; those of items count.
+        titles: See `owner_text.documents`; those of items count.
         num_items: Items of a user; one more is kept, so that one may be left out.
 
     Returns:
@@ -93,7 +80,7 @@ def with_user_texts(labels: DataFrame, histories_of_users: DataFrame, titles: Da
     words = F.transform(F.slice(others, 1, num_items), lambda one: one["document"])
     users = histories_of_users.withColumnRenamed("user_id", "owner_id")
     joined = labels.join(users, "owner_id", "left").join(of_items, "item_id", "left")
-    text = F.array_join(words, _BETWEEN_ITEMS)
+    text = F.array_join(words, BETWEEN_ITEMS)
     return joined.withColumn("document", F.coalesce("text", F.when(F.length(text) > 0, text))).drop("history")
 
 
@@ -159,8 +146,3 @@ class _Pixels:
             yield pa.RecordBatch.from_arrays(
                 [pa.array(ids, pa.string()), pa.array(images, pa.binary())], ["content_id", "image"]
             )
-
-
-def _place(field: Column, fields: Sequence[str]) -> Column:
-    start = F.lit(len(fields))
-    return reduce(lambda rest, n: F.when(field == fields[n], n).otherwise(rest), range(len(fields)), start)

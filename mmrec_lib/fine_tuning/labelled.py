@@ -8,18 +8,17 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.embedding.owner_text import joined_texts, read_owner_text
+from mmrec_lib.embedding.owner_text import documents, joined_texts, read_owner_text, single_texts
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.features.load import current_snapshot
 from mmrec_lib.fine_tuning.contents import (
     as_image,
-    documents,
     first_images,
     histories,
     image_features,
-    single_texts,
     train_pairs,
     with_user_texts,
+    without_held_out_pairs,
 )
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.recipes.config import RecipeConfig
@@ -46,12 +45,14 @@ class Labelled:
         owners: Of each example: owner kind, owner, item of a pair, and the label's own text.
         num_labels: Labels of the task.
         num_unknown: Labels whose owner has no such content, or is not there.
+        num_held_out: Labels of pairs of valid or test that do not count, with `recipe.train_part_only`.
     """
 
     examples: list[Example]
     owners: list[Owner]
     num_labels: int
     num_unknown: int
+    num_held_out: int = 0
 
     @property
     def owner_kinds(self) -> tuple[str, ...]:
@@ -113,13 +114,15 @@ def read_labelled(lakehouse: Lakehouse, config: RecipeConfig, models: ModelsConf
             )
         )
         owners.append((row["owner_kind"], row["owner_id"], row["item_id"], row["text"]))
-    return Labelled(examples, owners, num_labels, len(found) - len(examples))
+    num_held_out = min(num_labels, config.max_examples) - len(found) if config.train_part_only else 0
+    return Labelled(examples, owners, num_labels, len(found) - len(examples), num_held_out)
 
 
 def labelled_rows(lakehouse: Lakehouse, labels: DataFrame, config: RecipeConfig) -> DataFrame:
     """Labels with `document`, `other` (of pairs) and `image_id`, each null where the owner has none.
 
-    What users turned to after the train part of the current snapshot is not in their texts.
+    What users turned to after the train part of the current snapshot is not in their texts, and with
+    `recipe.train_part_only` pairs of the other parts are left out.
     """
     texts = joined_texts(read_owner_text(lakehouse))
     labels = labels.select("label_id", "owner_kind", "owner_id", "item_id", "text", "label", "spans", "split")
@@ -129,6 +132,8 @@ def labelled_rows(lakehouse: Lakehouse, labels: DataFrame, config: RecipeConfig)
         snapshot_id, _ = current_snapshot(lakehouse)
         users = histories(train_pairs(lakehouse, snapshot_id), titles, config.num_history)
         pairs = labels.where(F.col("item_id").isNotNull())
+        if config.train_part_only:
+            pairs = without_held_out_pairs(pairs, lakehouse, snapshot_id)
         return with_user_texts(pairs, users, documents(texts, config.fields), config.num_history).withColumn(
             "image_id", nothing
         )

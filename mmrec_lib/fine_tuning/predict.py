@@ -14,10 +14,10 @@ from pyspark.sql.types import StructType
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.operator import on_this_worker, portable
-from mmrec_lib.embedding.owner_text import joined_texts, read_owner_text
+from mmrec_lib.embedding.owner_text import documents, joined_texts, read_owner_text
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.weights.directory import local_directory
-from mmrec_lib.fine_tuning.contents import as_image, documents, first_images, image_features
+from mmrec_lib.fine_tuning.contents import as_image, first_images, image_features
 from mmrec_lib.fine_tuning.labelled import Owner
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.recipes.config import RecipeConfig

@@ -19,6 +19,7 @@ from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.runtime.hardware import on_this_machine
 from mmrec_lib.encoders.weights.directory import directory_revision, local_directory
 from mmrec_lib.errors import RecipeError
+from mmrec_lib.features.scorer import snapshot_part
 from mmrec_lib.fine_tuning.labelled import READS, Labelled, labelled_tasks, read_labelled
 from mmrec_lib.fine_tuning.predict import labelled_predictions, owner_predictions
 from mmrec_lib.lakehouse.merging import Staged
@@ -36,6 +37,7 @@ from mmrec_lib.recipes.recipe import (
     read_description,
     train_recipe,
 )
+from mmrec_lib.recipes.scorer import TRAIN_PART
 from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import Registry
 
@@ -99,12 +101,14 @@ def run_recipe(
     parts = divide_examples(labelled.examples, config)
     assert mmrec_lib.recipes.__file__ is not None
     code = source_version(Path(mmrec_lib.recipes.__file__).parent.rglob("*.py"))
-    identity = identity_of(parts, config, revisions, code)
+    train_part = snapshot_part(lakehouse) if config.train_part_only else None
+    identity = identity_of(parts, config, {**revisions, **(train_part or {})}, code)
     directory = Path(models.root, config.directory)
     known = read_description(directory)
     is_new = known is None or known["identity"] != identity
     if is_new:
-        model, report = _train(registry, parts, config, models, identity)
+        more = {} if train_part is None else {TRAIN_PART: train_part}
+        model, report = _train(registry, parts, config, models, identity, more)
     else:
         assert known is not None
         model, report = load_recipe(directory), known["report"]
@@ -118,6 +122,7 @@ def run_recipe(
         "labels": labelled.num_labels,
         "unknown_owners": labelled.num_unknown,
         "contradicting": parts.num_contradicting,
+        **({"held_out_pairs": labelled.num_held_out} if config.train_part_only else {}),
         **{name: len(parts.part(name)) for name in ("train", "valid", "test")},
         "epochs": len(report["curves"]["train_loss"]),
         "predictions": num_predicted,
@@ -126,7 +131,12 @@ def run_recipe(
 
 
 def _train(
-    registry: Registry, parts: ExampleParts, config: RecipeConfig, models: ModelsConfig, identity: str
+    registry: Registry,
+    parts: ExampleParts,
+    config: RecipeConfig,
+    models: ModelsConfig,
+    identity: str,
+    more: Mapping[str, Any],
 ) -> tuple[RecipeModel, dict[str, Any]]:
     local = on_this_machine(models, cores=torch.get_num_threads())
     start = None
@@ -146,7 +156,7 @@ def _train(
         )
     finally:
         torch.set_num_threads(threads)
-    report = _report(trained)
+    report = {**_report(trained), **more}
     # Logged before the directory is marked as made: a run that is killed between both is made and logged again.
     with tempfile.TemporaryDirectory(prefix="mmrec-recipe-") as scratch:
         trained.model.save(Path(scratch), identity, report)
@@ -265,6 +275,8 @@ def _message(report: Mapping[str, Any], config: RecipeConfig, counts: Mapping[st
     left = []
     if counts["unknown_owners"]:
         left.append(f"{counts['unknown_owners']} labels of owners without such a content do not count")
+    if counts.get("held_out_pairs"):
+        left.append(f"{counts['held_out_pairs']} labels of pairs of valid or test do not count (train_part_only)")
     if counts["labels"] > config.max_examples:
         left.append(f"of {counts['labels']} labels a sample of {config.max_examples} is read (recipe.max_examples)")
     if counts["contradicting"]:

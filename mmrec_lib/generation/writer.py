@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from mmrec_lib.encoders.weights.directory import directory_revision, read_model_config, require_safe
-from mmrec_lib.errors import EncoderError
+from mmrec_lib.encoders.weights.directory import directory_revision
 from mmrec_lib.generation.facts import Fact
+from mmrec_lib.generation.language_model import as_asked, fenced, load_language_model
 from mmrec_lib.generation.templates import LANGUAGES
 
 # What a prompt may be long, and a text: in tokens of the model.
@@ -28,7 +27,7 @@ def prompt_of(facts: Sequence[Fact], language: str) -> str:
         language: One of `LANGUAGES`.
     """
     rows = [{"kind": str(fact.kind), **fact.values} for fact in facts]
-    data = json.dumps(rows).replace("<", "\\u003c").replace(">", "\\u003e")
+    data = fenced(json.dumps(rows))
     gap = LANGUAGES[language].gap
     wordings = gap.join(LANGUAGES[language].sentences[fact.kind][0] for fact in facts)
     return (
@@ -56,26 +55,9 @@ class ModelWriter:
             EncoderError: When it holds pickles only, brings code of its own, or cannot be read.
         """
         import torch
-        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-        from mmrec_lib.encoders.weights.loading import load_model, load_tokenizer
-
-        require_safe(directory)
         torch.set_num_threads(threads)
-        self._writes_on = not read_model_config(directory).get("is_encoder_decoder", False)
-        factory = AutoModelForCausalLM if self._writes_on else AutoModelForSeq2SeqLM
-        try:
-            self._tokenizer = load_tokenizer(directory)
-            self._model = load_model(factory, directory, torch.float32)
-        except (OSError, ValueError, KeyError, MemoryError) as error:
-            raise EncoderError(
-                f"Model directory `{directory}`: a causal or seq2seq language model is needed, got {error}."
-            ) from None
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.unk_token
-        if self._tokenizer.pad_token is None:
-            raise EncoderError(f"Model directory `{directory}`: a tokenizer with a pad or end token is needed.")
-        self._tokenizer.padding_side = self._tokenizer.truncation_side = "left"
+        self._tokenizer, self._model, self._writes_on = load_language_model(directory)
         self.source = f"{directory.name}@{directory_revision(directory)}"
 
     def write(self, prompts: Sequence[str]) -> list[str]:
@@ -87,7 +69,7 @@ class ModelWriter:
         limit = getattr(self._model.config, "max_position_embeddings", None) or _MAX_PROMPT + _MAX_NEW
         room = max(1, min(_MAX_NEW, limit // 2))
         inputs = self._tokenizer(
-            [self._asked(prompt) for prompt in prompts],
+            [as_asked(self._tokenizer, prompt) for prompt in prompts],
             return_tensors="pt",
             padding=True,
             truncation=True,
@@ -105,10 +87,3 @@ class ModelWriter:
         start = inputs["input_ids"].shape[1] if self._writes_on else 0
         texts = self._tokenizer.batch_decode(written[:, start:], skip_special_tokens=True)
         return [next((line.strip() for line in text.splitlines() if line.strip()), "") for text in texts]
-
-    def _asked(self, prompt: str) -> Any:
-        """The prompt as a model of dialogues expects it, where it is one."""
-        if not self._tokenizer.chat_template:
-            return prompt
-        turns = [{"role": "user", "content": prompt}]
-        return self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)

@@ -42,6 +42,8 @@ class RecipeConfig(Section):
         max_contradictions: Share of examples that say of the same content something else than most; those are left
             out, and above this share the labels are refused.
         min_confidence: Predictions below it are not written.
+        train_part_only: Labels of pairs that are in the valid or test part of the current snapshot do not count. A
+            recipe that is to be a scorer needs it (scorer.model), since the ranker is judged on those parts.
     """
 
     name: str = Field(default="sentiment", pattern=r"^[a-z][a-z0-9_-]{0,63}$")
@@ -68,6 +70,7 @@ class RecipeConfig(Section):
     max_examples: int = Field(default=20_000, ge=50)
     max_contradictions: float = Field(default=0.1, ge=0, lt=0.5)
     min_confidence: float = Field(default=0.0, ge=0, le=1)
+    train_part_only: bool = False
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> RecipeConfig:
@@ -75,6 +78,12 @@ class RecipeConfig(Section):
             raise ValueError(
                 f"min_examples must be at most max_examples, got {self.min_examples} and {self.max_examples}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_are_of_pairs(self) -> RecipeConfig:
+        if self.train_part_only and self.kind != "pair":
+            raise ValueError(f"train_part_only is about pairs of a user and an item, got kind {self.kind}")
         return self
 
     @property

@@ -18,6 +18,9 @@ from mmrec_lib.reporting.head_view import HeadView, head_views
 from mmrec_lib.reporting.view import label
 
 FIRST_STAGE = "first_stage"
+WITHOUT_SCORER = "without_scorer"
+PARTS_OF_RANKER = (FIRST_STAGE, WITHOUT_SCORER)
+"""Models that are the ranker without a part, and no baselines."""
 HEADLINES = (("ndcg", 10), ("recall", 20))
 FIT_TITLES = {
     "fit1": "Fit 1: trained on train, evaluated on test",
@@ -26,6 +29,7 @@ FIT_TITLES = {
 MODEL_NAMES = {
     RANKER: "Ranker",
     FIRST_STAGE: "Ranker, first stage only",
+    WITHOUT_SCORER: "Ranker, without scorer",
     "ranker_no_content": "Ranker, no content",
     "popularity": "Popularity",
     "decayed_popularity": "Popularity, recent first",

@@ -14,7 +14,7 @@ from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.reporting.ablation_view import part_name
 from mmrec_lib.reporting.charts import RANKER
 from mmrec_lib.reporting.group_view import groups_of, ranker_gaps
-from mmrec_lib.reporting.metric_view import FIRST_STAGE, MODEL_NAMES, metric_name
+from mmrec_lib.reporting.metric_view import MODEL_NAMES, PARTS_OF_RANKER, metric_name
 from mmrec_lib.reporting.view import label
 from mmrec_lib.safe_text import page_text
 
@@ -72,6 +72,7 @@ class CardFacts:
         table_versions: Version of each table that the model was made from.
         sources: Weight of each source in the fusion.
         second_stage: Decision on the second stage, a sentence; empty where none was made.
+        scorer: Decision on a scorer, a sentence; empty where none was tried.
         metrics: Rows on test.
         ablation: Rows of the ablation; empty where it was not made.
         k: Cut-off of the lists that the card speaks of.
@@ -93,6 +94,7 @@ class CardFacts:
     table_versions: Mapping[str, int] = field(default_factory=dict)
     sources: Mapping[str, float] = field(default_factory=dict)
     second_stage: str = ""
+    scorer: str = ""
     metrics: Sequence[MetricRow] = ()
     ablation: Sequence[MetricRow] = ()
     k: int = 10
@@ -131,7 +133,7 @@ def _summary(facts: CardFacts) -> list[str]:
     if own is None:
         return ["It was not measured: nobody in the test part has anything to find."]
     told = f"On the test part ({own.num_users:,} users) it reaches an nDCG@{facts.k} of {_with_interval(own)}."
-    others = [row for row in by_model.values() if row.model in MODEL_NAMES and row.model != FIRST_STAGE]
+    others = [row for row in by_model.values() if row.model in MODEL_NAMES and row.model not in PARTS_OF_RANKER]
     if not others:
         return [told]
     best = max(others, key=lambda row: row.value)
@@ -197,7 +199,9 @@ def _limits(facts: CardFacts) -> Iterator[str]:
     elif test.num_users < _FEW_USERS:
         yield f"Only {test.num_users:,} users are in the test part: small differences cannot be seen."
     for segment, whom in _SEGMENTS:
-        others = [row for row in _rows(facts, "ndcg", segment) if row.diff is not None and row.model != FIRST_STAGE]
+        others = [
+            row for row in _rows(facts, "ndcg", segment) if row.diff is not None and row.model not in PARTS_OF_RANKER
+        ]
         best = max(others, key=lambda row: row.value, default=None)
         if best is not None and (best.diff_low is None or best.diff_low <= 0):
             yield f"For {whom} it is not clearly better than {_model(best.model)}: nDCG@{facts.k} {_difference(best)}."
@@ -249,8 +253,7 @@ def _method(facts: CardFacts) -> list[str]:
             "users; the sum is distilled into one vector a user and one an item. Settings are chosen on the validation "
             "part, the test part is read once."
         )
-    if facts.second_stage:
-        told = facts.second_stage
+    for told in filter(None, (facts.second_stage, facts.scorer)):
         lines += [*([""] if lines else []), f"{told[:1].upper()}{told[1:]}."]
     return lines
 

@@ -19,6 +19,7 @@ from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.publishing.exports import ExportConfig
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
 from mmrec_lib.recipes.config import RecipeConfig
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.reporting.config import ReportConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.config import ScoringConfig
@@ -55,6 +56,7 @@ class Settings(Section):
     generation: GenerationConfig = GenerationConfig()
     recipe: RecipeConfig = RecipeConfig()
     adaptation: AdaptationConfig = AdaptationConfig()
+    scorer: ScorerConfig = ScorerConfig()
     export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()

@@ -40,6 +40,8 @@ def load_sample(lakehouse: Lakehouse, profiles: DataFrame, day: date, config: Ap
 def measured_recall(catalogue: Catalogue, sample: pa.Table, config: ScoringConfig) -> float:
     """Share of the items of exact lists that the index finds for a sample of users, with all rules, before re-ranking.
 
+    The scorer is left out: it only orders what was found.
+
     Raises:
         PublishingError: When it is below the configured floor.
     """
@@ -47,13 +49,10 @@ def measured_recall(catalogue: Catalogue, sample: pa.Table, config: ScoringConfi
         return 1.0
     (batch,) = sample.combine_chunks().to_batches()
     unexplained = config.model_copy(update={"explained_ranks": 0})
+    plain = [replace(catalogue, index=index, scorer=None) for index in (catalogue.index, None)]
     found, exact = (
-        listed_places(
-            score_batch(batch, replace(catalogue, index=index), unexplained, RerankingConfig())["item_ids"],
-            catalogue,
-            config.k,
-        )
-        for index in (catalogue.index, None)
+        listed_places(score_batch(batch, one, unexplained, RerankingConfig())["item_ids"], one, config.k)
+        for one in plain
     )
     share, floor = recall(found, exact), config.approximate.min_recall
     if share < floor:

@@ -23,7 +23,9 @@ from mmrec_lib.location import is_uri
 from mmrec_lib.models.data import Bools, Content, Ints
 from mmrec_lib.models.ids import IdIndex, Mapped
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.ranker.scorer import CandidateScorer
 from mmrec_lib.reranking.facts import ItemFacts
+from mmrec_lib.scoring.catalogue_scorer import CatalogueScorer
 from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.tastes.paths import ItemNodes
 from mmrec_lib.topk.approximate import ApproximateIndex
@@ -31,7 +33,7 @@ from mmrec_lib.topk.items import PreparedItems, prepare_items
 from mmrec_lib.topk.selection import NO_ITEM
 
 _VECTORS, _ITEMS, _MODEL, _RULES, _FACTS = "item_vectors.npy", "items.arrow", "model", "rules", "facts"
-_INDEX, _NODES = "index", "nodes"
+_INDEX, _NODES, _SCORER = "index", "nodes", "scorer"
 _READ_AT_ONCE = 1 << 20
 
 
@@ -47,6 +49,7 @@ class Catalogue:
         facts: Facts for re-ranking; None where lists are not re-ranked.
         nodes: Facts that items share, for paths; None where there are none or none are asked for.
         index: Index of approximate search; None where search is exact.
+        scorer: Judges the first candidates; None where the ranker has no weight for one.
     """
 
     ranker: FittedRanker
@@ -56,6 +59,7 @@ class Catalogue:
     facts: ItemFacts | None = None
     nodes: ItemNodes | None = None
     index: ApproximateIndex | None = None
+    scorer: CandidateScorer | None = None
 
     @cached_property
     def arrow_ids(self) -> pa.StringArray:
@@ -182,6 +186,8 @@ def save_catalogue(catalogue: Catalogue, model_folder: Path, uri: str) -> dict[s
             catalogue.nodes.save(folder / _NODES)
         if catalogue.index is not None:
             catalogue.index.save(folder / _INDEX)
+        if isinstance(catalogue.scorer, CatalogueScorer):
+            catalogue.scorer.save(folder / _SCORER)
         pyarrow.fs.copy_files(str(folder), uri)
         return {path.stem: hash_of_files(path) for path in folder.iterdir()}
 
@@ -218,6 +224,7 @@ def load_catalogue(uri: str) -> Catalogue:
         facts=ItemFacts.load(local / _FACTS) if (local / _FACTS).exists() else None,
         nodes=ItemNodes.load(local / _NODES) if (local / _NODES).exists() else None,
         index=ApproximateIndex.load(local / _INDEX) if (local / _INDEX).exists() else None,
+        scorer=CatalogueScorer.load(local / _SCORER) if (local / _SCORER).exists() else None,
     )
 
 

@@ -27,11 +27,13 @@ from mmrec_lib.features.load import (
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.data import FitData
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.ranker.scorer import CandidateScorer
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.reranking.facts import ItemFacts
 from mmrec_lib.scoring.arrow_lists import lists_of_rows
 from mmrec_lib.scoring.catalogue import Catalogue, listed_places
 from mmrec_lib.scoring.config import ListConfig
+from mmrec_lib.scoring.scorer import in_order_of_scorer, judged_places
 from mmrec_lib.scoring.second_stage import in_second_stage
 from mmrec_lib.scoring.shown_items import NO_CONTROLS, content_space, item_columns, item_facts, item_rules, new_items
 from mmrec_lib.scoring.users import score_batch, user_seed
@@ -74,11 +76,13 @@ class ListEffects:
         lakehouse: The store.
         snapshot: Users, items and what happened.
         settings: Those of a scoring run.
+        scorer: The scorer over the items of the snapshot, for rankers that have a weight for it.
     """
 
     lakehouse: Lakehouse
     snapshot: Snapshot
     settings: ListSettings
+    scorer: CandidateScorer | None = None
 
     def __call__(self, fit: str, part: str, ranker: FittedRanker, config: EvaluationConfig) -> list[MetricRow]:
         """Metrics of the ranker's own lists, of those under the rules and of the re-ranked ones.
@@ -126,18 +130,23 @@ class ListEffects:
             steps[RERANKED] = settings.reranking
         blocks: dict[str, list[Places]] = {name: [] for name in (OWN_ORDER, *steps)}
         second_stage = ranker.second_stage
-        catalogue = Catalogue(ranker, item_ids, ranker.item_vectors(), self._rules, facts)
+        is_judged = ranker.scorer is not None and ranker.scorer.is_used
+        scorer = self.scorer if is_judged else None
+        catalogue = Catalogue(ranker, item_ids, ranker.item_vectors(), self._rules, facts, scorer=scorer)
+        num_judged = judged_places(catalogue, {})
         items, histories = prepare_items(ranker.item_vectors()), data.histories()
         unexplained = settings.lists.model_copy(update={"explained_ranks": 0})
         length = max(*config.ks, settings.lists.k)
         for rows in np.array_split(users, -(-len(users) // config.block_users(len(item_ids)))):
             own = histories.rows(rows)
             projected = ranker.project(own)
-            num_candidates = length if second_stage is None else max(length, second_stage.num_candidates)
+            num_listed = max(length, num_judged)
+            num_candidates = num_listed if second_stage is None else max(num_listed, second_stage.num_candidates)
             top = search(items, projected.vectors, num_candidates, seen=own.weights)
-            own_order = top if second_stage is None else in_second_stage(projected, top, catalogue, length)
-            blocks[OWN_ORDER].append(own_order.indices)
+            own_order = top if second_stage is None else in_second_stage(projected, top, catalogue, num_listed)
             batch = self._batch(rows, data)
+            own_order = in_order_of_scorer(batch, own_order, catalogue, num_judged)
+            blocks[OWN_ORDER].append(own_order.indices[:, :length])
             for name, reranking in steps.items():
                 scored = score_batch(batch, catalogue, unexplained, reranking)
                 blocks[name].append(listed_places(scored["item_ids"], catalogue, length))

@@ -47,6 +47,17 @@ def history_of_today(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_
     return _csr(offsets, is_listed, columns, weights.astype(np.float32), len(catalogue.item_ids))
 
 
+def histories_of_today(batch: pa.RecordBatch, catalogue: Catalogue) -> Histories:
+    """Histories over today's items, with times where they are known; without attributes."""
+    weights = history_of_today(batch, catalogue)
+    if "history_times" not in batch.schema.names:
+        return Histories(weights)
+    offsets = list_offsets(batch["history_items"])
+    is_listed, columns = catalogue.listed(batch["history_items"].flatten())
+    seconds = batch["history_times"].flatten().fill_null(0.0).to_numpy(zero_copy_only=False)[is_listed]
+    return Histories(weights, {}, _csr(offsets, is_listed, columns, seconds, len(catalogue.item_ids)))
+
+
 def seen_items(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:
     """[n, today's items] an entry for each item that the user must not get."""
     offsets = list_offsets(batch["seen_item_ids"])

@@ -28,6 +28,7 @@ from mmrec_lib.lakehouse.views import ensure_current_views
 from mmrec_lib.models.data import Content
 from mmrec_lib.models.ranker.probabilities import uncounted_worths
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.affected import Affected, find_affected, score_everyone, with_input_hash
 from mmrec_lib.scoring.approximate import index_catalogue, load_sample, measured_recall
@@ -41,6 +42,7 @@ from mmrec_lib.scoring.path_nodes import nodes_of_contents
 from mmrec_lib.scoring.probabilities import COLUMNS as HEAD_COLUMNS
 from mmrec_lib.scoring.published import PublishedSlice, name_slices, published_slices
 from mmrec_lib.scoring.questions import question_rows
+from mmrec_lib.scoring.scorer import with_scorer
 from mmrec_lib.scoring.shown_items import content_space, item_columns, item_facts, load_controls, load_rules, new_items
 from mmrec_lib.scoring.users import SCORED, SHARES, ScoringTask, score_profiles
 from mmrec_lib.showing.config import ShowingConfig
@@ -72,11 +74,13 @@ class ScoringSettings:
         scoring: Sizes, explanations, checks.
         showing: Rules of what may be shown.
         reranking: Steps after the search.
+        scorer: The scorer that the champion may have a weight for; None has none.
     """
 
     scoring: ScoringConfig
     showing: ShowingConfig
     reranking: RerankingConfig
+    scorer: ScorerConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
     before the first table changes.
 
     Raises:
-        ModelError: When there is no champion, the catalogue is larger than configured, or a worth is of no outcome.
+        ModelError: When there is no champion, the catalogue is larger than configured, a worth is of no outcome, or
+            the champion was trained with another scorer.
         ShowingError: When a rule is wrong or removes too much.
         PublishingError: When the catalogue shrank too much, new lists break a rule, or approximate search finds too
             little; the published ones stay.
@@ -226,6 +231,7 @@ def _catalogue(
         facts = item_facts(items, lambda: content_space(contents()), settings.reranking, brand)
         facts = replace(facts, is_new=new_items(items.item_ids, ranker))
     catalogue = build_catalogue(ranker, items, contents, rules, facts, is_of_fit=is_of_fit)
+    catalogue = with_scorer(lakehouse, catalogue, items, settings.scorer)
     if not (settings.scoring.path_reasons and settings.scoring.explained_ranks):
         return catalogue
     # Contents that were read hold the tokens too.

@@ -31,6 +31,7 @@ from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue
 from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.scoring.histories import history_of_today, known_histories, seen_items
 from mmrec_lib.scoring.probabilities import candidates_of, head_columns, own_scores, some_count
+from mmrec_lib.scoring.scorer import in_order_of_scorer, judged_places
 from mmrec_lib.scoring.second_stage import in_second_stage
 from mmrec_lib.showing.controls import user_blocks
 from mmrec_lib.showing.item_rules import UserLimits
@@ -204,12 +205,15 @@ def _score(
     second_stage, heads = catalogue.ranker.second_stage, catalogue.ranker.heads
     if heads is not None and some_count(catalogue.ranker, config.worths):
         num_listed = max(num_listed, heads.num_candidates)
+    num_listed = max(num_listed, num_judged := judged_places(catalogue, config.worths))
     num_candidates = num_listed if second_stage is None else max(num_listed, second_stage.num_candidates)
     tops = _candidates(gathered, catalogue, num_candidates, config.items_per_block)
     for one, top in zip(gathered, tops, strict=True):
         ordered = top if second_stage is None else in_second_stage(one.users, top, catalogue, num_listed)
         candidates = candidates_of(one.users, ordered, catalogue, one.limits, config.worths)
-        yield _finished(one, ordered, candidates, catalogue, config, reranking)
+        known = ordered if candidates is None else candidates.top
+        judged = in_order_of_scorer(one.batch, known, catalogue, num_judged)
+        yield _finished(one, judged, candidates, catalogue, config, reranking)
 
 
 def _candidates(gathered: list[_Projected], catalogue: Catalogue, k: int, items_per_block: int) -> list[TopItems]:
@@ -237,14 +241,13 @@ def _candidates(gathered: list[_Projected], catalogue: Catalogue, k: int, items_
 
 def _finished(
     projected: _Projected,
-    ordered: TopItems,
+    top: TopItems,
     candidates: HeadCandidates | None,
     catalogue: Catalogue,
     config: ListConfig,
     reranking: RerankingConfig,
 ) -> pa.RecordBatch:
-    """Rows of `SCORED` of candidates: re-ranked, with pins, explanations and probabilities."""
-    top = ordered if candidates is None else candidates.top
+    """Rows of `SCORED` of candidates in their order: re-ranked, with pins, explanations and probabilities."""
     batch, users, limits, rules = projected.batch, projected.users, projected.limits, catalogue.rules
     propensity = None
     reranker = _reranker(reranking)
@@ -349,7 +352,7 @@ def _explained(
     scores = np.where(is_filled, scores, np.float32(0))
     own_NK = scores - boosts_NK if own_Nk is None else own_Nk[:, : config.explained_ranks]
     parts = explained.shares | {RULES_SHARE: boosts_NK}
-    if catalogue.ranker.second_stage is not None:
+    if catalogue.ranker.second_stage is not None or catalogue.scorer is not None:
         parts[SECOND_STAGE_SHARE] = own_NK - np.sum(
             [share.astype(np.float64) for share in explained.shares.values()], axis=0
         )

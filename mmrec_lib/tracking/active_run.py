@@ -157,7 +157,7 @@ class ActiveRun:
         """
         import mlflow
 
-        from mmrec_lib.models.ranker.pyfunc_file import signature
+        from mmrec_lib.models.ranker.pyfunc_file import SCORER_KEY, signature
         from mmrec_lib.models.ranker.served_heads import WORTHS_KEY
         from mmrec_lib.models.ranker.shown import RULES_KEY
 
@@ -168,7 +168,7 @@ class ActiveRun:
                     name="ranker",
                     python_model=str(code.model_file),
                     artifacts={"ranker": str(model_folder)},
-                    model_config={RULES_KEY: None, WORTHS_KEY: None},
+                    model_config={RULES_KEY: None, WORTHS_KEY: None, SCORER_KEY: None},
                     code_paths=[str(code.folder)],
                     signature=signature(),
                     input_example=example,

@@ -66,6 +66,7 @@ def describe(
         table_versions=registry.table_versions(version),
         sources={name: ranker.settings.fusion[name] for name in ranker.sources},
         second_stage=str(params.get(DECISION_PARAM, "")),
+        scorer="" if ranker.scorer is None else str(ranker.scorer),
         metrics=rows.get(("fit2", "test"), ()),
         ablation=ablation,
         k=k,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mmrec_lib.contracts.runs import MODEL_METRIC
@@ -13,18 +13,25 @@ from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.effects import LISTS
 from mmrec_lib.evaluation.groups import GROUP_METRICS, is_group
 from mmrec_lib.evaluation.head_metrics import OBSERVED, PREDICTED
+from mmrec_lib.evaluation.rankings import Scorer
 from mmrec_lib.evaluation.rows import ABLATION, METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, load_snapshot
+from mmrec_lib.features.scorer import require_same_scorer, snapshot_scorer
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.models.data import Histories
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.ranker.scorer import CandidateScorer, ScoredRanker
+from mmrec_lib.models.ranker.scorer_weight import ScorerWeight
 from mmrec_lib.models.tuning.baselines import FittedBaseline
+from mmrec_lib.models.tuning.validation import CUT_OFF
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.tracking.registry import CHAMPION, SNAPSHOT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.ablation import ablation_rows, logged_ablation
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.describe import CARD_FOLDER, CARD_TAG, describe
 from mmrec_lib.training.evaluate_heads import evaluate_heads
 from mmrec_lib.training.fallback import INSTEAD_OF_TAG, is_baseline, register_baseline
-from mmrec_lib.training.fits import FIRST_STAGE, RANKER, load_fits
+from mmrec_lib.training.fits import FIRST_STAGE, RANKER, WITHOUT_SCORER, load_fits
 from mmrec_lib.training.gate import best_baseline, decide_first, gate_values
 from mmrec_lib.training.parts import evaluate_part
 from mmrec_lib.training.register import DATA_TAG, FITS_FOLDER
@@ -33,12 +40,17 @@ from mmrec_lib.training.train import READS as TRAIN_READS
 READS = (*TRAIN_READS, "user_profile", "registry:candidate")
 FEEDBACK = ("registry:champion",)
 """The gate of a later job moves it: what is published now decides if a baseline may have to stand in."""
+SCORER_SEGMENT = "scorer"
+"""Segment of the rows that tell of the decision on a scorer."""
+SECONDS = "seconds_per_1000_lists"
 PLOTS_FOLDER = "plots"
 PLOTS_TAG = "mmrec.plots"
 
 
 MeasureLists = Callable[[str, str, FittedRanker, EvaluationConfig], list[MetricRow]]
 """Effects of rules and re-ranking on the lists of a ranker: fit, part, ranker and settings → rows."""
+MakeMeasure = Callable[[Snapshot, CandidateScorer | None], MeasureLists]
+"""Makes it for a snapshot and the scorer over its items."""
 
 
 def evaluate_candidate(
@@ -46,7 +58,8 @@ def evaluate_candidate(
     registry: Registry,
     config: EvaluationConfig,
     promotion: PromotionConfig,
-    effects: Callable[[Snapshot], MeasureLists] | None = None,
+    effects: MakeMeasure | None = None,
+    scorer_config: ScorerConfig | None = None,
 ) -> tuple[dict[str, int], str]:
     """Write model_metric for the candidate, and log the figures to its run.
 
@@ -58,23 +71,28 @@ def evaluate_candidate(
         registry: The candidate and where its figures go.
         config: Cut-offs and bootstrap.
         promotion: The gate that follows.
-        effects: Measures lists of a snapshot as users get them; None where these are the ranker's own.
+        effects: Measures lists of a snapshot, with the scorer if any, as users get them; None where these are the
+            ranker's own.
+        scorer_config: The scorer that a ranker may have a weight for; None has none.
 
     Returns:
         Counts and a message for job_run.
 
     Raises:
-        ModelError: When there is no candidate, or it was not trained on the current snapshot.
+        ModelError: When there is no candidate, it was not trained on the current snapshot, or it was trained with
+            another scorer.
     """
     snapshot = load_snapshot(lakehouse)
     candidate = require_candidate(registry, snapshot.snapshot_id)
     require_same_data(candidate, snapshot)
     config = config.model_copy(update={"ks": tuple(sorted({*config.ks, promotion.k}))})
-    measure_lists = None if effects is None else effects(snapshot)
+    scorer = snapshot_scorer(lakehouse, scorer_config, snapshot)
+    in_use = ScorerInUse(None if scorer is None else scorer.candidates, scorer_config)
+    measure_lists = None if effects is None else effects(snapshot, in_use.scorer)
     champion = registry.by_alias(CHAMPION)
     with tempfile.TemporaryDirectory() as scratch:
         fits = registry.artifact_folder(candidate, FITS_FOLDER, Path(scratch) / "candidate")
-        metrics = _evaluate_version(lakehouse, registry, snapshot, candidate, fits, config, measure_lists)
+        metrics = _evaluate_version(lakehouse, registry, snapshot, candidate, fits, config, measure_lists, in_use)
         message = f"version {candidate.version}: {_headline(metrics, config)}"
         num_rows = sum(map(len, metrics.values()))
         values = gate_values(metrics["fit1", "valid"], promotion)
@@ -84,7 +102,9 @@ def evaluate_candidate(
         if needs_baseline and name is not None and not decide_first(values, promotion).passed:
             version = register_baseline(lakehouse, registry, snapshot, candidate, name, fits)
             own_fits = registry.artifact_folder(version, FITS_FOLDER, Path(scratch) / "baseline")
-            of_baseline = _evaluate_version(lakehouse, registry, snapshot, version, own_fits, config, measure_lists)
+            of_baseline = _evaluate_version(
+                lakehouse, registry, snapshot, version, own_fits, config, measure_lists, in_use
+            )
             num_rows += sum(map(len, of_baseline.values()))
             message += f"; version {version.version}, the baseline {name}: {_headline(of_baseline, config)}"
     return {"metrics": num_rows}, message
@@ -98,6 +118,7 @@ def _evaluate_version(
     fits_folder: Path,
     config: EvaluationConfig,
     measure_lists: MeasureLists | None,
+    in_use: ScorerInUse,
 ) -> dict[tuple[str, str], list[MetricRow]]:
     """Evaluate the fits of a version, write its slice of model_metric and its figures; metrics by fit and part."""
     # Matplotlib takes seconds to import, which a run that evaluates nothing does not spend.
@@ -108,13 +129,15 @@ def _evaluate_version(
     assert isinstance(of_train, FittedRanker)
     metrics: dict[tuple[str, str], list[MetricRow]] = {}
     for fit, part, data in (("fit1", "valid", "fit1"), *((fit, "test", data) for fit, data in fits.items())):
-        metrics[fit, part] = evaluate_part(snapshot, data, part, with_first_stage(models[data]), config)
+        metrics[fit, part] = evaluate_part(snapshot, data, part, in_use.models(models[data]), config)
         ranker = models[data][RANKER]
         assert isinstance(ranker, FittedRanker)
         if part == "test":
             metrics[fit, part] += evaluate_heads(snapshot, data, part, ranker, config)
         if measure_lists is not None:
             metrics[fit, part] += measure_lists(data, part, ranker, config)
+    if of_train.scorer is not None:
+        metrics["fit1", "valid"] += scorer_rows(of_train.scorer)
     ablation = [] if is_baseline(version) else ablation_rows(snapshot, of_train, config)
     rows = [
         (version.version, fit, part, *(asdict(row)[name] for name in METRIC_FIELDS))
@@ -142,6 +165,44 @@ def _evaluate_version(
     registry.seal_folder(version, PLOTS_FOLDER, PLOTS_TAG)
     describe(registry, version, snapshot, ranker=of_train, rows=metrics, ablation=ablation, k=min(config.ks))
     return {**metrics, (ABLATION, "valid"): ablation}
+
+
+@dataclass(frozen=True)
+class ScorerInUse:
+    """The scorer of an evaluation.
+
+    Attributes:
+        scorer: The scorer over the items of the snapshot; None without one.
+        config: Its settings.
+    """
+
+    scorer: CandidateScorer | None
+    config: ScorerConfig | None
+
+    def models(self, models: Mapping[str, FittedRanker | FittedBaseline]) -> dict[str, Scorer[Histories]]:
+        """The models of a fit, the ranker with the scorer that has a weight in it, and the ranker without its parts.
+
+        Raises:
+            ModelError: When the ranker was trained with another scorer.
+        """
+        ranker = models[RANKER]
+        assert isinstance(ranker, FittedRanker)
+        found: dict[str, Scorer[Histories]] = dict(with_first_stage(models))
+        if ranker.scorer is None or not ranker.scorer.is_used:
+            return found
+        require_same_scorer(self.config, ranker.scorer)
+        assert self.scorer is not None
+        return {**found, RANKER: ScoredRanker(ranker, self.scorer), WITHOUT_SCORER: ranker}
+
+
+def scorer_rows(weight: ScorerWeight) -> list[MetricRow]:
+    """Rows of the decision on a scorer: its weight, its gain with the interval, and what it costs."""
+    values = (("weight", 0, weight.weight), ("ndcg_gain", CUT_OFF, weight.gain), (SECONDS, 0, weight.seconds))
+    rows = [
+        MetricRow(RANKER, SCORER_SEGMENT, metric, k, value, num_users=weight.num_users) for metric, k, value in values
+    ]
+    rows[1] = replace(rows[1], ci_low=weight.low, ci_high=weight.high)
+    return rows
 
 
 def with_first_stage(
@@ -172,9 +233,9 @@ def _logged(rows: Sequence[MetricRow]) -> Iterator[tuple[str, float]]:
                 yield f"{row.segment}.{row.name}.ci_high", row.ci_high
         elif row.segment == LISTS:
             yield f"{row.segment}.{row.model}.{row.name}", row.value
-        elif row.model == FIRST_STAGE:
+        elif row.model in (FIRST_STAGE, WITHOUT_SCORER):
             if row.metric in GROUP_METRICS and row.diff is not None:
-                yield f"{row.segment}.{row.name}.minus_first_stage", row.diff
+                yield f"{row.segment}.{row.name}.minus_{row.model}", row.diff
         elif row.metric in GROUP_METRICS and row.p_adjusted is not None:
             key = (row.segment, row.name)
             if key not in best or best[key].value < row.value:

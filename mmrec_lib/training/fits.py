@@ -11,10 +11,12 @@ from typing import Any
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.features.load import Snapshot
+from mmrec_lib.features.scorer import SnapshotScorer
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.heads.heads import Heads
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.ranker.scorer_weight import ScorerWeight
 from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.tuning.baselines import (
     BaselineSettings,
@@ -26,9 +28,12 @@ from mmrec_lib.models.tuning.baselines import (
 )
 from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.choose_heads import choose_heads
+from mmrec_lib.models.tuning.choose_scorer import choose_scorer
 from mmrec_lib.models.tuning.choose_second_stage import SecondStageDecision, choose_second_stage
 
 RANKER = "ranker"
+WITHOUT_SCORER = "without_scorer"
+"""The ranker without the scorer that has a weight in it, in metrics; no baseline either."""
 FIRST_STAGE = "first_stage"
 """The ranker without its second stage, in metrics of rankers that have one; no baseline: nobody publishes it."""
 FEW_ITEMS = 1_000
@@ -46,6 +51,7 @@ class ChosenSettings:
         decision: Decision on the second stage.
         second_stage: The one of fit 1, where it is kept.
         heads: Heads that learned from the lists of fit 1; None where none are wanted.
+        scorer: Decision on the scorer; None where none is configured.
         first_fit: The ranker of fit 1, where heads needed it already; kept until it is asked for once more.
     """
 
@@ -54,6 +60,7 @@ class ChosenSettings:
     decision: SecondStageDecision
     second_stage: SecondStage | None
     heads: Heads | None = None
+    scorer: ScorerWeight | None = None
     first_fit: list[FittedRanker] = field(default_factory=list)
 
     def fit(self, snapshot: Snapshot, fit: str) -> FittedRanker:
@@ -63,6 +70,8 @@ class ChosenSettings:
             ranker = self.first_fit.pop()
         else:
             ranker = fit_ranker(data, self.ranker, second_stage=self.second_stage if fit == "fit1" else None)
+        if self.scorer is not None:
+            ranker = replace(ranker, scorer=self.scorer)
         if self.heads is None:
             return ranker
         latest_ts = float(data.interactions.times.data.max(initial=0.0))
@@ -76,9 +85,28 @@ class ChosenSettings:
         heads = choose_heads(ranker, snapshot.fit_data("fit1"), outcomes, config.heads, config.seed)
         return replace(self, heads=heads, first_fit=[ranker])
 
+    def with_scorer(self, snapshot: Snapshot, scorer: SnapshotScorer | None, seed: int) -> ChosenSettings:
+        """The same settings with the weight of a scorer, where there is one."""
+        if scorer is None:
+            return self
+        ranker, train = self.fit(snapshot, "fit1"), snapshot.fit_data("fit1")
+        weight = choose_scorer(
+            ranker,
+            train,
+            snapshot.parts["valid"],
+            scorer.candidates,
+            scorer.untried,
+            max_users=scorer.max_users,
+            seed=seed,
+        )
+        return replace(self, scorer=weight, first_fit=[ranker])
 
-def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
-    """Choose settings of the ranker and the baselines, and fit heads; sees train and valid only."""
+
+def choose_all(snapshot: Snapshot, config: TrainingConfig, scorer: SnapshotScorer | None = None) -> ChosenSettings:
+    """Choose settings of the ranker and the baselines, the weight of a scorer, and fit heads.
+
+    Sees train and valid only.
+    """
     train, valid = snapshot.fit_data("fit1"), snapshot.parts["valid"]
     names = possible_baselines(train, config)
     first_stage = choose_settings(train, valid, config)
@@ -86,7 +114,8 @@ def choose_all(snapshot: Snapshot, config: TrainingConfig) -> ChosenSettings:
         name: choose_baseline(name, train, valid, config, first_stage) for name in names
     }
     ranker, decision, second_stage = choose_second_stage(train, valid, config, first_stage)
-    return ChosenSettings(ranker, baselines, decision, second_stage).with_heads(snapshot, config)
+    chosen = ChosenSettings(ranker, baselines, decision, second_stage)
+    return chosen.with_scorer(snapshot, scorer, config.seed).with_heads(snapshot, config)
 
 
 def evaluated_fits(config: TrainingConfig) -> dict[str, str]:

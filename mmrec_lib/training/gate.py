@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.training.config import PromotionConfig
-from mmrec_lib.training.fits import FIRST_STAGE, RANKER
+from mmrec_lib.training.fits import FIRST_STAGE, RANKER, WITHOUT_SCORER
 
 MIN_USERS = 6
 """With fewer users even a loss for each of them may be chance: by a sign test 5 of 5 have a p of 0.06."""
@@ -45,10 +45,11 @@ class Decision:
 
 def gate_values(rows: Iterable[MetricRow], config: PromotionConfig) -> dict[str, GateValue]:
     """Values of the ranker and its baselines among validation metrics; empty where nobody could be evaluated."""
+    parts = (FIRST_STAGE, WITHOUT_SCORER)
     return {
         row.model: GateValue(row.value, row.diff_high, row.num_users)
         for row in rows
-        if (row.segment, row.metric, row.k) == ("all", config.metric, config.k) and row.model != FIRST_STAGE
+        if (row.segment, row.metric, row.k) == ("all", config.metric, config.k) and row.model not in parts
     }
 
 

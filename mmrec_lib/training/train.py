@@ -13,12 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+import mmrec_lib.generation
 import mmrec_lib.models
+import mmrec_lib.recipes
 from mmrec_lib.features.load import Snapshot, load_snapshot
+from mmrec_lib.features.scorer import SnapshotScorer, snapshot_scorer
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.sources.registry import possible_sources
 from mmrec_lib.models.tuning.choose_heads import told as told_heads
+from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.source_version import source_version
 from mmrec_lib.topk.threads import single_threaded_blas
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
@@ -39,14 +43,23 @@ VERSION_COUNT = "version"
 _log = logging.getLogger(__name__)
 
 
-def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> tuple[dict[str, int], str]:
+def train(
+    lakehouse: Lakehouse, registry: Registry, config: TrainingConfig, scorer_config: ScorerConfig | None = None
+) -> tuple[dict[str, int], str]:
     """Fit and register a candidate; one that was registered for the same fit, and is whole, is not made again.
+
+    Args:
+        lakehouse: The store.
+        registry: Where to.
+        config: Settings of training.
+        scorer_config: A scorer that gets the weight that validation says; None has none.
 
     Returns:
         Counts and a message for job_run.
     """
     snapshot = load_snapshot(lakehouse)
-    fingerprint = fit_fingerprint(snapshot, config)
+    scorer = snapshot_scorer(lakehouse, scorer_config, snapshot)
+    fingerprint = fit_fingerprint(snapshot, config, scorer)
     counts = {name: int(part.weights.nnz) for name, part in snapshot.parts.items()}
     counts |= {"items": len(snapshot.item_ids), "users": len(snapshot.user_ids), "gone": snapshot.num_gone}
     gone = f"; {snapshot.num_gone} pairs of users or items deleted since do not count" if snapshot.num_gone else ""
@@ -59,7 +72,7 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
         counts[VERSION_COUNT] = int(known.version)
         return counts, f"version {known.version} was registered for this fit before{gone}"
     with single_threaded_blas() if len(snapshot.item_ids) <= FEW_ITEMS else nullcontext():
-        chosen = choose_all(snapshot, config)
+        chosen = choose_all(snapshot, config, scorer)
         fit = published_fit(snapshot, config)
         published = chosen.fit(snapshot, fit)
         model = register_fit(
@@ -73,6 +86,7 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
                 "ranker": chosen.ranker.model_dump(mode="json"),
                 "baseline": {name: s.model_dump(mode="json") for name, s in chosen.baselines.items()},
                 "second_stage": {**asdict(chosen.decision), "decision": str(chosen.decision)},
+                **({} if chosen.scorer is None else {"scorer": chosen.scorer.meta()}),
             },
             tags={FINGERPRINT_TAG: fingerprint, PUBLISHED_FIT_TAG: fit},
         )
@@ -81,6 +95,8 @@ def train(lakehouse: Lakehouse, registry: Registry, config: TrainingConfig) -> t
     told = f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}; {chosen.decision}"
     if chosen.decision.is_kept and published.second_stage is None:
         told += ", but nobody turned to a candidate in the windows of the published fit, which has none"
+    if chosen.scorer is not None:
+        told += f"; {chosen.scorer}"
     return counts, f"{told}; {told_heads(chosen.heads)}{gone}{bounded}"
 
 
@@ -112,10 +128,19 @@ def is_registered(registry: Registry, counts: Mapping[str, int] | None) -> bool:
     return registry.has_intact((counts or {}).get(VERSION_COUNT))
 
 
-def fit_fingerprint(snapshot: Snapshot, config: TrainingConfig) -> str:
-    """Identity of a fit: its data as they are now, its config and the code of the models; see `source_version`."""
+def fit_fingerprint(snapshot: Snapshot, config: TrainingConfig, scorer: SnapshotScorer | None = None) -> str:
+    """Identity of a fit: its data as they are now, its config and the code of the models; see `source_version`.
+
+    With a scorer also what that is and what it reads.
+    """
     digest = hashlib.sha256(f"{snapshot.snapshot_id}\0{snapshot.data_hash}".encode())
     digest.update(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode())
-    assert mmrec_lib.models.__file__ is not None
-    digest.update(source_version(Path(mmrec_lib.models.__file__).parent.rglob("*.py")).encode())
+    sources = [mmrec_lib.models.__file__]
+    if scorer is not None:
+        told = [scorer.untried.meta(), scorer.max_users, scorer.candidates.num_history, scorer.texts.digest()]
+        digest.update(json.dumps(told, sort_keys=True).encode())
+        sources += [mmrec_lib.generation.__file__, mmrec_lib.recipes.__file__]
+    for source in sources:
+        assert source is not None
+        digest.update(source_version(Path(source).parent.rglob("*.py")).encode())
     return digest.hexdigest()

@@ -323,12 +323,16 @@ def test_vectors_of_the_graph_are_a_block_of_the_items_that_it_speaks_of(
     rows = [{**dict.fromkeys(schema.names), **source, "head": h, "relation": r, "tail": t} for h, r, t in edges]
     lakehouse.merge("graph_edge", spark.createDataFrame(rows, schema))
     items = catalogue(spark, "a", "b", "c")
-    found = graph_vector_features(lakehouse, items, FeaturesConfig(graph_dim=70)).collect()
+    found = graph_vector_features(
+        lakehouse, items, lakehouse.read("graph_edge"), FeaturesConfig(graph_dim=70)
+    ).collect()
     vectors = {row["item_id"]: row["vector"] for row in found}
     assert vectors.keys() == {"a", "b"} and {row["feature"] for row in found} == {"relations:vectors"}
     assert sum(one * other for one, other in zip(vectors["a"], vectors["b"], strict=True)) == pytest.approx(1, abs=1e-4)
     with pytest.raises(NoDataError, match=r"graph_edge has 4 rows, more than features\.max_graph_edges = 3"):
-        graph_vector_features(lakehouse, items, FeaturesConfig(graph_dim=70, max_graph_edges=3))
+        graph_vector_features(
+            lakehouse, items, lakehouse.read("graph_edge"), FeaturesConfig(graph_dim=70, max_graph_edges=3)
+        )
 
 
 def test_a_review_enters_only_the_fits_whose_cut_it_precedes(spark: SparkSession) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from jobs.adapt_encoder import JOB as ADAPT
 from jobs.train_recipe import JOB as TRAIN
@@ -252,3 +253,7 @@ def test_what_comes_after_train_changes_neither_the_graph_nor_a_history(shop: Sh
         ]
     )
     assert known("run-11") == before
+    asked = labels.unionByName(labels.withColumn("item_id", F.lit("i001")).withColumn("label_id", F.lit("of test")))
+    of_train = pair.model_copy(update={"train_part_only": True})
+    (row,) = labelled_rows(lakehouse, asked, of_train).collect()
+    assert row["label_id"] == "l", "a scorer must not have learned what the ranker is judged by"

@@ -237,7 +237,7 @@ def test_lists_are_measured_as_users_get_them_beside_all_other_metrics(store: St
         store.registry,
         EVALUATION,
         PromotionConfig(),
-        effects=lambda snapshot: ListEffects(store.lakehouse, snapshot, lists),
+        effects=lambda snapshot, scorer: ListEffects(store.lakehouse, snapshot, lists, scorer),
     )
     after = metrics()
     measured = {key: row for key, row in after.items() if key[1] == "lists"}

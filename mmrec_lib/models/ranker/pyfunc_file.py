@@ -21,7 +21,8 @@ without worths. The parameter `k` (default 10) is the length of the lists; of a 
 
 Rules of what may be shown are a folder written by `showing.item_rules.ItemRules.save`, named when the model is loaded:
 `mlflow.pyfunc.load_model(uri, model_config={"rules": folder})`. They decide before selection. Worths of outcomes, by
-which lists are then ordered, are named there too: `{"worths": {"purchase": 10}}`.
+which lists are then ordered, are named there too: `{"worths": {"purchase": 10}}`. A version in whose
+lists a scorer has a weight is refused, unless `{"scorer": "left_out"}` says that lists in the order before it will do.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.topk.selection import NO_ITEM
 
 DEFAULT_K = 10
+SCORER_KEY, LEFT_OUT = "scorer", "left_out"
 # Rows scored at once; the scores of a block take rows * items * 4 bytes.
 _BLOCK_ROWS = 1_024
 
@@ -155,6 +157,21 @@ def recommend(
     return pd.DataFrame(answers).set_axis(model_input.index, axis=0)
 
 
+def require_no_scorer(ranker: FittedRanker, scorer: Any) -> None:
+    """Check that lists of a served model are those that were evaluated.
+
+    Raises:
+        ModelError: When a scorer has a weight in the lists, which a served model cannot ask, and the configuration does
+            not say that it is to be left out.
+    """
+    if ranker.scorer is not None and ranker.scorer.is_used and scorer != LEFT_OUT:
+        raise ModelError(
+            f"ranker: the lists of this version are ordered with the scorer {ranker.scorer.name}, which a served model "
+            f"does not have; read user_topk, or load the model with model_config {{{SCORER_KEY!r}: {LEFT_OUT!r}}} for "
+            "lists in the order before it."
+        )
+
+
 class RankerModel(PythonModel):  # type: ignore[misc]  # mlflow is not followed by the type checker
     """Histories in, ranked lists out; see the module."""
 
@@ -162,6 +179,7 @@ class RankerModel(PythonModel):  # type: ignore[misc]  # mlflow is not followed 
         """Load the saved ranker from the artifact `ranker`, and the rules that the configuration names."""
         self._ranker = FittedRanker.load(Path(context.artifacts["ranker"]))
         config = context.model_config or {}
+        require_no_scorer(self._ranker, config.get(SCORER_KEY))
         self._rules = load_rules(config.get(RULES_KEY), self._ranker.item_ids)
         self._worths = read_worths(config.get(WORTHS_KEY), self._ranker)
 

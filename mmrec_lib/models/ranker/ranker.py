@@ -9,7 +9,7 @@ Shape letters: n users of a block, I items, W items with interactions, V length 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers, exp
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, relative_weights
 from mmrec_lib.models.ranker.projection import Projector, Search, filled_up, plain_search
 from mmrec_lib.models.ranker.saved import read_saved, write_saved
+from mmrec_lib.models.ranker.scorer_weight import ScorerWeight
 from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.sources.base import Source
 from mmrec_lib.models.sources.cold_items import ColdItemModel
@@ -39,8 +40,7 @@ from mmrec_lib.topk.selection import NO_ITEM, TopItems, select_top
 
 # Pairs of an entry of a history and an item without interactions that are compared at once.
 _EXPLAINED_PAIRS = 200_000
-# Users whose candidates the second stage orders at once.
-_USERS_AT_ONCE = 256
+_USERS_AT_ONCE = 256  # whose candidates the second stage orders
 
 KIND = "ranker"
 
@@ -60,6 +60,7 @@ class FittedRanker:
         shift: [I] float32 constant of each item, not 0 for cold ones.
         second_stage: Orders the candidates of users with history; None where the dot product decides.
         heads: Say how probable outcomes are; None where none were trained.
+        scorer: Decision on a scorer outside of the model; None where none was tried. The methods here order without it.
     """
 
     settings: RankerSettings
@@ -72,6 +73,7 @@ class FittedRanker:
     shift: Floats
     second_stage: SecondStage | None = None
     heads: Heads | None = None
+    scorer: ScorerWeight | None = None
 
     @cached_property
     def _item_vectors(self) -> Floats:
@@ -270,11 +272,10 @@ class FittedRanker:
         vectors_NV, x_NW, dim = users.vectors, users.known, self.distilled.shape[1]
         is_cold = ~self.warm[picked]
         column = np.maximum(self._column_of_item[picked].astype(np.int64), 0)
-        is_seen = np.asarray(x_NW[np.repeat(np.arange(len(users)), picked.shape[1]), column.ravel()] != 0).reshape(
-            picked.shape
-        )
+        user_at = np.repeat(np.arange(len(users)), picked.shape[1])
+        is_seen = np.asarray(x_NW[user_at, column.ravel()] != 0).reshape(picked.shape)
         rows, weights = entry_rows(x_NW), relative_weights(self.sources, self.settings.fusion)
-        has_history = self._has_history(x_NW)[:, None]
+        is_silent = is_cold | ~self._has_history(x_NW)[:, None]
         entries_of = sparse.csr_matrix(
             (np.ones(x_NW.nnz, np.float32), np.arange(x_NW.nnz), x_NW.indptr), shape=(len(users), x_NW.nnz)
         )
@@ -282,14 +283,16 @@ class FittedRanker:
         for name, source in self.sources.items():
             parts, scale = source.contributions(x_NW, column), users.scales[name]
             share = scale.apply(entries_of @ parts, is_seen) * weights[name]
-            shares[name] = np.where(is_cold | ~has_history, np.float32(0), share)
+            shares[name] = np.where(is_silent, np.float32(0), share)
             if pulls is not None:
                 pulls += parts * (weights[name] / scale.deviation)[rows, None]
         picked_NKV = self._item_vectors[picked]
         distilled = np.einsum("nv,nkv->nk", vectors_NV[:, :dim], picked_NKV[:, :, :dim])
-        for entries, places in _in_parts(*np.nonzero(is_cold[rows])):
+        cold_entries, cold_places = np.nonzero(is_cold[rows])
+        for part in row_blocks(len(cold_entries), _EXPLAINED_PAIRS):
             if pulls is None:
                 break
+            entries, places = cold_entries[part], cold_places[part]
             own = self.distilled[self._warm_columns[x_NW.indices[entries]]]
             alike = np.einsum("pd,pd->p", own, self.distilled[picked[rows[entries], places]])
             pulls[entries, places] = x_NW.data[entries] * alike
@@ -332,6 +335,7 @@ class FittedRanker:
                 "content_blocks": blocks,
                 "second_stage": None if self.second_stage is None else self.second_stage.meta(),
                 "heads": None if self.heads is None else self.heads.meta(),
+                **({} if self.scorer is None else {"scorer": self.scorer.meta()}),
             },
         )
 
@@ -377,6 +381,7 @@ class FittedRanker:
             shift=arrays["shift"],
             second_stage=second_stage,
             heads=None if meta.get("heads") is None else Heads.load(meta["heads"]),
+            scorer=None if meta.get("scorer") is None else ScorerWeight.load(meta["scorer"]),
         )
 
     def _check(self, histories: Histories) -> None:
@@ -393,8 +398,3 @@ class FittedRanker:
     @staticmethod
     def _has_history(x_NW: sparse.csr_matrix) -> Bools:
         return np.asarray(np.diff(x_NW.indptr) > 0)
-
-
-def _in_parts(entries: Ints, places: Ints) -> Iterator[tuple[Ints, Ints]]:
-    for part in row_blocks(len(entries), _EXPLAINED_PAIRS):
-        yield entries[part], places[part]
