@@ -167,6 +167,10 @@ class Content:
         matrix.data[:] = 1.0  # a token named twice counts once
         return cls(name, "sparse", matrix, np.diff(matrix.indptr) > 0, tokens)
 
+    def rows(self, index: npt.NDArray[np.integer]) -> Content:
+        """The same block of some of the items."""
+        return replace(self, matrix=self.matrix[index], has=self.has[index])
+
 
 def history_rows(weights: sparse.csr_matrix, exponent: float) -> sparse.csr_matrix:
     """Histories as sources take them, [n, I] float32: each weight over its row's mean weight, to a power.

@@ -63,6 +63,7 @@ class ChosenSettings:
             ranker = self.first_fit.pop()
         else:
             ranker = fit_ranker(data, self.ranker, second_stage=self.second_stage if fit == "fit1" else None)
+        ranker = replace(ranker, aligner=snapshot.aligner)
         if self.heads is None:
             return ranker
         latest_ts = float(data.interactions.times.data.max(initial=0.0))

@@ -9,7 +9,7 @@ Shape letters: n users of a block, I items, W items with interactions, V length 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +20,15 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
+from mmrec_lib.models.alignment.aligner import Aligner
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Bools, Content, Floats, Histories, Ints, history_rows, picked_columns, row_blocks
 from mmrec_lib.models.heads.heads import Heads
 from mmrec_lib.models.ids import IdIndex
-from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers, explained_blocks
+from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers, explained_blocks, in_parts
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, relative_weights
 from mmrec_lib.models.ranker.projection import Projector, Search, filled_up, plain_search
-from mmrec_lib.models.ranker.saved import read_saved, write_saved
+from mmrec_lib.models.ranker.saved import arrays_under, read_saved, write_saved
 from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.sources.base import Source
 from mmrec_lib.models.sources.cold_items import ColdItemModel
@@ -37,8 +38,6 @@ from mmrec_lib.models.sources.popularity import PopularityModel
 from mmrec_lib.models.sources.registry import source_type
 from mmrec_lib.topk.selection import NO_ITEM, TopItems, select_top
 
-# Pairs of an entry of a history and an item without interactions that are compared at once.
-_EXPLAINED_PAIRS = 200_000
 # Users whose candidates the second stage orders at once.
 _USERS_AT_ONCE = 256
 
@@ -60,6 +59,7 @@ class FittedRanker:
         shift: [I] float32 constant of each item, not 0 for cold ones.
         second_stage: Orders the candidates of users with history; None where the dot product decides.
         heads: Say how probable outcomes are; None where none were trained.
+        aligner: Joint space that is one of the contents' blocks; None where there is none.
     """
 
     settings: RankerSettings
@@ -72,6 +72,7 @@ class FittedRanker:
     shift: Floats
     second_stage: SecondStage | None = None
     heads: Heads | None = None
+    aligner: Aligner | None = None
 
     @cached_property
     def _item_vectors(self) -> Floats:
@@ -124,7 +125,8 @@ class FittedRanker:
         vectors = np.zeros((num_items, self.vector_dim), dtype=np.float32)
         dim = self.distilled.shape[1]
         if self.cold_items is not None:
-            vectors[:, :dim] = self.cold_items.vectors(contents, num_items)
+            known = contents if self.aligner is None else self.aligner.with_block(contents, num_items)
+            vectors[:, :dim] = self.cold_items.vectors(known, num_items)
         vectors[:, dim] = self.popularity.log_popularity.min(initial=0.0)
         vectors[:, -1] = self.settings.cold_items.shift
         return vectors
@@ -287,7 +289,7 @@ class FittedRanker:
                 pulls += parts * (weights[name] / scale.deviation)[rows, None]
         picked_NKV = self._item_vectors[picked]
         distilled = np.einsum("nv,nkv->nk", vectors_NV[:, :dim], picked_NKV[:, :, :dim])
-        for entries, places in _in_parts(*np.nonzero(is_cold[rows])):
+        for entries, places in in_parts(*np.nonzero(is_cold[rows])):
             if pulls is None:
                 break
             own = self.distilled[self._warm_columns[x_NW.indices[entries]]]
@@ -319,6 +321,8 @@ class FittedRanker:
                 blocks.append({"name": name, "kind": transform.kind, "tokens": list(transform.tokens)})
         if self.second_stage is not None:
             arrays |= {f"second_stage/{name}": array for name, array in self.second_stage.arrays().items()}
+        if self.aligner is not None:
+            arrays |= {f"alignment/{name}": array for name, array in self.aligner.arrays().items()}
         write_saved(
             folder,
             KIND,
@@ -332,6 +336,7 @@ class FittedRanker:
                 "content_blocks": blocks,
                 "second_stage": None if self.second_stage is None else self.second_stage.meta(),
                 "heads": None if self.heads is None else self.heads.meta(),
+                "alignment": None if self.aligner is None else self.aligner.meta(),
             },
         )
 
@@ -347,9 +352,7 @@ class FittedRanker:
         settings = RankerSettings.model_validate(meta["settings"])
         sources = {}
         for name, source in types.items():
-            prefix = f"source/{name}/"
-            state = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
-            sources[name] = source.load(state, settings.of(source))
+            sources[name] = source.load(arrays_under(arrays, f"source/{name}/"), settings.of(source))
         cold_items = None
         if meta["has_cold_items"]:
             transforms, coefficients = {}, {}
@@ -363,9 +366,10 @@ class FittedRanker:
         groups = tuple(Group.model_validate(group) for group in meta["groups"])
         second_stage = None
         if meta.get("second_stage") is not None:
-            prefix = "second_stage/"
-            own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-            second_stage = SecondStage.load(own, meta["second_stage"])
+            second_stage = SecondStage.load(arrays_under(arrays, "second_stage/"), meta["second_stage"])
+        aligner = None
+        if meta.get("alignment") is not None:
+            aligner = Aligner.load(arrays_under(arrays, "alignment/"), meta["alignment"])
         return cls(
             settings=settings,
             item_ids=np.array(meta["item_ids"], dtype=np.str_),
@@ -377,6 +381,7 @@ class FittedRanker:
             shift=arrays["shift"],
             second_stage=second_stage,
             heads=None if meta.get("heads") is None else Heads.load(meta["heads"]),
+            aligner=aligner,
         )
 
     def _check(self, histories: Histories) -> None:
@@ -393,8 +398,3 @@ class FittedRanker:
     @staticmethod
     def _has_history(x_NW: sparse.csr_matrix) -> Bools:
         return np.asarray(np.diff(x_NW.indptr) > 0)
-
-
-def _in_parts(entries: Ints, places: Ints) -> Iterator[tuple[Ints, Ints]]:
-    for part in row_blocks(len(entries), _EXPLAINED_PAIRS):
-        yield entries[part], places[part]
