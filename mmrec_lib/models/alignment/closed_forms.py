@@ -49,10 +49,11 @@ def cca_maps(views: Mapping[str, View], learned: Bools, dim: int, regulariser: f
         regulariser: Penalty relative to the mean variance of a modality.
     """
     whitening = {
-        name: _inverse_root(view.rows[view.has & learned], regulariser) if (view.has & learned).any() else None
+        name: _inverse_root(view.rows[view.has & learned], regulariser)
         for name, view in views.items()
+        if (view.has & learned).any()
     }
-    names = [name for name in views if whitening[name] is not None]
+    names = list(whitening)
     blocks: list[list[Doubles]] = []
     for left in names:
         line = []

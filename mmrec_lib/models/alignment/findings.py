@@ -61,7 +61,7 @@ def modality_findings(
     folds = folds_of(item_ids, NUM_FOLDS)
     cosines = likeness.cosines(contents, folds)
     for modality, z in likeness.z_scores(contents, folds).items():
-        usual = likeness.usual[modality][0]
+        usual = float(np.tanh(likeness.usual[modality][0]))
         for item in np.flatnonzero(likeness.contradicts(z)).tolist():
             told = (
                 f"{modality} and {TEXT} do not go together: their likeness is {cosines[modality][item]:.2f}, "

@@ -22,6 +22,8 @@ from mmrec_lib.models.alignment.views import View, learn_views
 from mmrec_lib.models.data import Bools, Content, FitData, Floats, Ints, row_blocks
 
 CUT_OFFS = (1, 5, 10)
+BEHAVIOURAL = ("cooccurrence", "infonce")
+"""Methods that look at what the same users turn to."""
 # Below that a space says more about chance than about items.
 _MIN_PAIRS = 10
 _QUERIES_AT_ONCE = 1_024
@@ -80,11 +82,13 @@ def align(data: FitData, config: AlignmentConfig) -> Alignment:
         likeness = Likeness.learn(views, data.contents, sampled, folds, config)
     if config.method == "none":
         return Alignment(None, "", likeness, [])
-    if not views:
-        return Alignment(None, "fewer than two items have vectors of text, image, audio or video", likeness, [])
-    related = _no_pairs(len(folds))
-    if config.method in ("cooccurrence", "infonce"):
-        related = co_consumption(data.interactions.weights, config)
+    num_known = int(np.any([view.has for view in views.values()], axis=0).sum()) if views else 0
+    if num_known < NUM_FOLDS * _MIN_PAIRS:
+        reason = (
+            f"{NUM_FOLDS * _MIN_PAIRS} items with vectors of text, image, audio or video are needed, got {num_known}"
+        )
+        return Alignment(None, reason, likeness, [])
+    related = co_consumption(data.interactions.weights, config) if config.method in BEHAVIOURAL else None
     spaces = []
     for fold in range(NUM_FOLDS):
         found = _maps(views, sampled & (folds != fold), related, config)
@@ -105,12 +109,14 @@ def _sampled(num_items: int, config: AlignmentConfig) -> Bools:
     return sampled
 
 
-def _maps(views: Mapping[str, View], learned: Bools, related: sparse.csr_matrix, config: AlignmentConfig) -> Maps | str:
+def _maps(
+    views: Mapping[str, View], learned: Bools, related: sparse.csr_matrix | None, config: AlignmentConfig
+) -> Maps | str:
     """Maps of the chosen method, or the reason why there are none."""
     if config.method == "pca":
         return pca_maps(views, learned, config.dim, config.seed)
     linked = any(_num_common(views, pair, learned) >= _MIN_PAIRS for pair in combinations(views, 2))
-    if config.method == "cca":
+    if related is None:
         if linked:
             return cca_maps(views, learned, config.dim, config.regulariser)
         return f"no two modalities have {_MIN_PAIRS} items in common"
@@ -199,7 +205,3 @@ def _own_ranks(queries: Floats, targets: Floats) -> Ints:
         own = scores[np.arange(len(scores)), np.arange(rows.start, rows.stop)]
         ranks[rows] = (scores >= own[:, None]).sum(axis=1)
     return ranks
-
-
-def _no_pairs(num_items: int) -> sparse.csr_matrix:
-    return sparse.csr_matrix((num_items, num_items), dtype=np.float32)

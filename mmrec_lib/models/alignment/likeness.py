@@ -23,6 +23,7 @@ from mmrec_lib.models.data import Bools, Content, Doubles, Ints
 
 TEXT = "text"
 _DIM = 32
+_LARGEST = 0.999
 # Of a normal distribution, the median absolute deviation times this is the standard deviation.
 _TO_DEVIATION = 1.4826
 
@@ -33,7 +34,7 @@ class Likeness:
 
     Attributes:
         spaces: Of each fold, learned from the items of the others.
-        usual: Median and robust deviation of the likeness of each modality with the text.
+        usual: Median and robust deviation of the likeness of each modality with the text, as Fisher transforms it.
         least_z: See `AlignmentConfig.likeness_z`.
     """
 
@@ -74,7 +75,7 @@ class Likeness:
         usual = {}
         for name, cosines in cls(spaces, {}, config.likeness_z).cosines(contents, folds).items():
             known = cosines[learned & np.isfinite(cosines)]
-            median, spread = robust_centre(known)
+            median, spread = robust_centre(_evened(known))
             if len(known) >= config.min_items and spread > 0:
                 usual[name] = (median, spread)
         return cls(spaces, usual, config.likeness_z) if usual else None
@@ -99,7 +100,9 @@ class Likeness:
         """[I] robust z-score of each modality's likeness with the text; NaN where an item lacks one of both."""
         cosines = self.cosines(contents, folds)
         return {
-            name: (cosines[name] - median) / spread for name, (median, spread) in self.usual.items() if name in cosines
+            name: (_evened(cosines[name]) - median) / spread
+            for name, (median, spread) in self.usual.items()
+            if name in cosines
         }
 
     def contradicts(self, z: Doubles) -> Bools:
@@ -123,6 +126,12 @@ class Likeness:
         """Rebuild from `arrays` and `meta`."""
         usual = {name: (float(median), float(spread)) for name, (median, spread) in meta["usual"].items()}
         return cls(load_folds(arrays, prefix, meta["blocks"]), usual, meta["least_z"])
+
+
+def _evened(cosines: Doubles) -> Doubles:
+    """Cosines so that they spread alike near 1 and near 0: the transformation of Fisher (1915) for correlations."""
+    found: Doubles = np.arctanh(np.clip(cosines, -_LARGEST, _LARGEST))
+    return found
 
 
 def robust_centre(values: Doubles) -> tuple[float, float]:

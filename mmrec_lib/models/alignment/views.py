@@ -101,7 +101,7 @@ def learn_views(contents: Mapping[str, Content], learned: Bools, max_dims: int, 
             transforms[name] = BlockTransform.learn(known)
             unit[name] = block_rows(transforms[name], contents[name])
         side_by_side = np.hstack([unit[name] for name in names])
-        has = side_by_side.any(axis=1)
+        has: Bools = np.asarray(side_by_side.any(axis=1), dtype=np.bool_)
         num_known = int((has & learned).sum())
         if num_known < 2:
             continue
