@@ -365,6 +365,12 @@ def row_product(left_NR: npt.NDArray[Any], right_RW: npt.NDArray[Any]) -> Floats
     return product
 
 
+def unit_rows(rows: npt.NDArray[np.floating]) -> Floats:
+    """Rows [n, W] float32 of length 1; zeros stay."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+
+
 def row_blocks(length: int, size: int) -> Iterator[slice]:
     """Slices of at most `size` rows that cover `length` rows in order."""
     for start in range(0, length, size):

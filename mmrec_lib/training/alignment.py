@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.features.alignment_model import alignment_row
 from mmrec_lib.features.load import Snapshot, load_items, load_snapshot
+from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.alignment.aligner import Aligner
@@ -32,6 +34,7 @@ READS = (
 )
 WRITES = ("aligned_embedding", "alignment_model", "alignment_metric", "content_finding")
 ALL_MODALITIES = "all"
+TableRows: TypeAlias = Sequence[dict[str, Any]] | pa.Table
 _CUT_OFF = 10
 
 
@@ -47,17 +50,17 @@ def align_modalities(lakehouse: Lakehouse, config: AlignmentConfig) -> tuple[dic
         NoDataError: When there is no snapshot.
     """
     if config.method == "none" and not config.find_contradictions:
-        for name in WRITES:
-            if lakehouse.exists(name):
-                _replace_all(lakehouse, name, [])
+        side_by_side([partial(_replace_all, lakehouse, name, []) for name in WRITES])
         return {}, "no joint space asked for (alignment.method is none), nor findings"
     snapshot = load_snapshot(lakehouse, with_aligner=False)
     alignment = align(snapshot.fit_data("fit1"), config)
     contents = snapshot.fit_data("fit3").contents
-    counts = {"items": len(snapshot.item_ids), "aligned": _write_space(lakehouse, snapshot, alignment, contents)}
-    message = _told(alignment, counts["aligned"], config)
     findings = _findings(lakehouse, snapshot, alignment, contents, config) if config.find_contradictions else []
-    _replace_all(lakehouse, "content_finding", [_finding_row(snapshot, finding) for finding in findings])
+    tables, num_aligned = _space_tables(snapshot, alignment, contents)
+    tables["content_finding"] = [_finding_row(snapshot, finding) for finding in findings]
+    side_by_side([partial(_replace_all, lakehouse, name, rows) for name, rows in tables.items()])
+    counts = {"items": len(snapshot.item_ids), "aligned": num_aligned}
+    message = _told(alignment, num_aligned, config)
     if config.find_contradictions:
         kinds = Counter(finding.kind for finding in findings)
         counts |= {f"finding.{kind}": number for kind, number in sorted(kinds.items())}
@@ -66,20 +69,17 @@ def align_modalities(lakehouse: Lakehouse, config: AlignmentConfig) -> tuple[dic
     return counts, message
 
 
-def _write_space(
-    lakehouse: Lakehouse, snapshot: Snapshot, alignment: Alignment, contents: Mapping[str, Content]
-) -> int:
-    """Write vectors, maps and metrics of the joint space; returns the number of items with a vector."""
+def _space_tables(
+    snapshot: Snapshot, alignment: Alignment, contents: Mapping[str, Content]
+) -> tuple[dict[str, TableRows], int]:
+    """Rows of the tables of the joint space, by table, and the number of items with a vector."""
     aligner, snapshot_id = alignment.aligner, snapshot.snapshot_id
     if aligner is None:
-        for name in WRITES[:3]:
-            _replace_all(lakehouse, name, [])
-        return 0
+        return {"aligned_embedding": [], "alignment_metric": [], "alignment_model": []}, 0
     joint = aligner.block(contents, len(snapshot.item_ids), snapshot.item_ids)
     assert isinstance(joint.matrix, np.ndarray)
-    vectors = {ALL_MODALITIES: joint.matrix, **aligner.vectors(contents, len(snapshot.item_ids), snapshot.item_ids)}
-    tables = [_vector_rows(snapshot, aligner, modality, rows) for modality, rows in vectors.items()]
-    _replace_all(lakehouse, "aligned_embedding", pa.concat_tables(tables))
+    of_modalities = aligner.vectors(contents, snapshot.item_ids)
+    vectors = {ALL_MODALITIES: joint.matrix, **of_modalities}
     metrics = [
         {
             "snapshot_id": snapshot_id,
@@ -94,10 +94,14 @@ def _write_space(
         }
         for one in alignment.retrieval
     ]
-    _replace_all(lakehouse, "alignment_metric", metrics)
-    # Last: readers take the space of a snapshot whose vectors are there.
-    _replace_all(lakehouse, "alignment_model", [alignment_row(snapshot_id, aligner)])
-    return int(joint.has.sum())
+    tables: dict[str, TableRows] = {
+        "aligned_embedding": pa.concat_tables(
+            [_vector_rows(snapshot, aligner, modality, rows) for modality, rows in vectors.items()]
+        ),
+        "alignment_metric": metrics,
+        "alignment_model": [alignment_row(snapshot_id, aligner)],
+    }
+    return tables, int(joint.has.sum())
 
 
 def _vector_rows(snapshot: Snapshot, aligner: Aligner, modality: str, vectors: Floats) -> pa.Table:
@@ -157,7 +161,7 @@ def _told(alignment: Alignment, num_aligned: int, config: AlignmentConfig) -> st
     return f"joint space by {config.method}, {num_aligned} items{measured}"
 
 
-def _replace_all(lakehouse: Lakehouse, name: str, rows: Sequence[dict[str, Any]] | pa.Table) -> None:
+def _replace_all(lakehouse: Lakehouse, name: str, rows: TableRows) -> None:
     """Make a table consist of these rows; one that is to be empty and is not there is not made."""
     if not len(rows) and not lakehouse.exists(name):
         return

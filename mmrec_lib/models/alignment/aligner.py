@@ -14,9 +14,8 @@ import numpy.typing as npt
 
 from mmrec_lib.models.alignment.likeness import Likeness
 from mmrec_lib.models.alignment.space import Space, fold_arrays, fold_blocks, folds_of, load_folds, of_folds
-from mmrec_lib.models.data import Content, Floats, Ints
+from mmrec_lib.models.data import Content, Floats, Ints, unit_rows
 from mmrec_lib.models.sources.content import ALIGNED
-from mmrec_lib.reranking.facts import unit_rows
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,12 @@ class Aligner:
         return self.spaces[0].dim
 
     def vectors(
-        self, contents: Mapping[str, Content], num_items: int, item_ids: npt.NDArray[np.str_] | None = None
+        self, contents: Mapping[str, Content], item_ids: npt.NDArray[np.str_] | None = None
     ) -> dict[str, Floats]:
         """[I, d] vectors of length 1 of each modality in the joint space; zeros where an item lacks it.
 
         Args:
             contents: Blocks of the items; those that the space does not know are ignored, missing ones count as none.
-            num_items: I.
             item_ids: [I] ids of items that the space may have been learned from; None for others, which get the mean
                 of what all folds say.
 
@@ -80,7 +78,7 @@ class Aligner:
         """
         total = np.zeros((num_items, self.dim), dtype=np.float32)
         weights = self._weights(contents, num_items, item_ids)
-        for modality, rows in self.vectors(contents, num_items, item_ids).items():
+        for modality, rows in self.vectors(contents, item_ids).items():
             total += rows * weights[modality][:, None] if modality in weights else rows
         return Content.from_vectors(self.block_name, unit_rows(total))
 

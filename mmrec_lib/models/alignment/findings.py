@@ -29,7 +29,7 @@ _MAX_COMPARED = 256
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with an item.
+    """A contradiction in the contents of an item, or an item that it nearly is.
 
     Attributes:
         item: Position of the item.

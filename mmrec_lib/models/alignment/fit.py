@@ -153,7 +153,9 @@ def turned(spaces: Sequence[Space], contents: Mapping[str, Content]) -> list[Spa
     found = [first]
     for space in others:
         own = space.vectors(contents)
-        product = sum((own[name].T.astype(np.float64) @ wanted[name] for name in own), np.zeros((dim, dim)))
+        product = np.zeros((dim, dim))
+        for name in sorted(own.keys() & wanted.keys()):
+            product += own[name].T.astype(np.float64) @ wanted[name]
         left, _, right = np.linalg.svd(product)
         found.append(space.times((left @ right).astype(np.float32)))
     return found
@@ -181,7 +183,7 @@ def measure_retrieval(aligner: Aligner, data: FitData, max_items: int) -> list[R
         max_items: Items of a fold that are measured, at most; the first ones in the order of the catalogue.
     """
     folds = folds_of(data.item_ids, len(aligner.spaces))
-    vectors = aligner.vectors(data.contents, len(folds), data.item_ids)
+    vectors = aligner.vectors(data.contents, data.item_ids)
     found = []
     for source, target in permutations(sorted(vectors), 2):
         has_both = vectors[source].any(axis=1) & vectors[target].any(axis=1)

@@ -1,4 +1,4 @@
-"""How alike the modalities of an item are, by what is usual in the store: who is far below contradicts itself.
+"""Likeness of the modalities of an item, by what is usual in the store: an item far below contradicts itself.
 
 Likeness is the cosine of an item's text with its image, sound or video in a space in which they agree (`cca_maps`). The
 space of an item is learned from the items of other folds, so that no item teaches that its own wrong image is right.

@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from mmrec_lib.models.alignment.closed_forms import Maps
 from mmrec_lib.models.alignment.views import View, ViewBlock, block_rows
-from mmrec_lib.models.data import Content, Floats, Ints
+from mmrec_lib.models.data import Content, Floats, Ints, unit_rows
 from mmrec_lib.models.sources.content import BlockTransform, modality_of
-from mmrec_lib.reranking.facts import unit_rows
 
 NUM_FOLDS = 3
 

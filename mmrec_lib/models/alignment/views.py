@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmrec_lib.models.data import Bools, Content, Floats
+from mmrec_lib.models.data import Bools, Content, Floats, unit_rows
 from mmrec_lib.models.sources.content import ALIGNED, BlockTransform, modality_of
 from mmrec_lib.models.sources.range_finder import top_right_vectors
-from mmrec_lib.reranking.facts import unit_rows
 
 # Texts that were read out of an image or sound agree with it by nature: they would teach and prove nothing.
 _FOUND_IN_MEDIA = ("transcript", "ocr", "labels", "tags")

@@ -59,7 +59,7 @@ class FittedRanker:
         shift: [I] float32 constant of each item, not 0 for cold ones.
         second_stage: Orders the candidates of users with history; None where the dot product decides.
         heads: Say how probable outcomes are; None where none were trained.
-        aligner: Joint space that is one of the contents' blocks; None where there is none.
+        aligner: Joint space that vectors from content need; None where they need none.
     """
 
     settings: RankerSettings

@@ -172,7 +172,7 @@ def test_rows_that_are_not_finite_or_constant_count_as_missing(planted: FitData)
     for method in METHODS:
         found = align(replace(planted, contents=contents), config(method)).aligner
         assert found is not None
-        vectors = found.vectors(contents, NUM_ITEMS, planted.item_ids)
+        vectors = found.vectors(contents, planted.item_ids)
         assert set(vectors) == {"text", "image"}, "what is the same everywhere is no modality"
         assert not vectors["text"][[3, 4]].any()
         block = found.block(contents, NUM_ITEMS, planted.item_ids)
@@ -277,7 +277,7 @@ def test_what_contradicts_itself_weighs_less_in_the_joint_vector() -> None:
     z = less.likeness.z_scores(data.contents, folds_of(data.item_ids, NUM_FOLDS))["image"]
     doubted = less.likeness.contradicts(z)
     assert doubted[list(WRONG)].sum() >= 5
-    text = less.vectors(data.contents, NUM_ITEMS, data.item_ids)["text"]
+    text = less.vectors(data.contents, data.item_ids)["text"]
     before, after = (np.asarray(one.block(data.contents, NUM_ITEMS, data.item_ids).matrix) for one in (full, less))
     np.testing.assert_allclose(after[doubted], text[doubted], atol=1e-5)
     np.testing.assert_array_equal(after[~doubted], before[~doubted])
