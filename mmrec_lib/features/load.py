@@ -19,20 +19,21 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from mmrec_lib.errors import ModelError, NoDataError
+from mmrec_lib.features.alignment_model import load_aligner
 from mmrec_lib.features.contents import ALL_FITS
 from mmrec_lib.features.interactions import PARTS, Cuts
 from mmrec_lib.features.leakage import LeakageCheck
 from mmrec_lib.features.outcomes import OUTCOME_PARTS
 from mmrec_lib.features.token_rows import TokenRows
+from mmrec_lib.features.user_groups import user_groups
 from mmrec_lib.lakehouse.tables import Lakehouse
-from mmrec_lib.models.attributes import group_value, most_common
+from mmrec_lib.models.alignment.aligner import Aligner
 from mmrec_lib.models.data import Content, FitData, Interactions
 from mmrec_lib.models.heads.outcomes import PairValues
 from mmrec_lib.models.ids import IdIndex
 
 Outcomes = Mapping[str, Mapping[str, PairValues]]
 """What followed, by part (valid and test) and name of the outcome."""
-_PAIRS = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
 _QUANTITIES = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.float64())]))
 SEGMENT_ATTRIBUTE = "taste_segment"
 """Attribute of users that holds their segment, see `present_profiles`."""
@@ -54,6 +55,7 @@ class Snapshot:
         user_attributes: [U] group of each user for each attribute.
         num_gone: Stored pairs that no longer count, because their user or item was deleted after the snapshot was made.
         outcomes: Outcomes that heads learn from (valid) and are judged by (test).
+        aligner: Joint space that fits have as one more block of contents; None where there is none.
     """
 
     snapshot_id: str
@@ -66,6 +68,7 @@ class Snapshot:
     user_attributes: Mapping[str, npt.NDArray[np.object_]]
     num_gone: int = 0
     outcomes: Outcomes = field(default_factory=dict)
+    aligner: Aligner | None = None
 
     def fit_data(self, fit: str) -> FitData:
         """Data of fit1, fit2 or fit3: the parts before its cut, and contents as known then."""
@@ -75,6 +78,8 @@ class Snapshot:
             interactions = interactions + other
         cut = self.cuts.before(fit)
         contents = {name: content for (of, name), content in self.contents.items() if of in (ALL_FITS, fit)}
+        if self.aligner is not None:
+            contents = self.aligner.with_block(contents, len(self.item_ids), self.item_ids)
         return FitData(
             item_ids=self.item_ids,
             interactions=interactions,
@@ -103,6 +108,8 @@ class Snapshot:
             _add(digest, ":".join(key), *arrays, content.has, text=content.tokens)
         for attribute, values in sorted(self.user_attributes.items()):
             _add(digest, attribute, text=values[users].tolist())
+        if self.aligner is not None:
+            _add(digest, json.dumps(self.aligner.meta()), *self.aligner.arrays().values())
         for held_out, by_name in sorted(self.outcomes.items()):
             for name, outcome in sorted(by_name.items()):
                 # By the places of users with interactions, as everything here: the others come and go.
@@ -194,8 +201,12 @@ def load_items(lakehouse: Lakehouse, columns: Sequence[str] = ()) -> SnapshotIte
     )
 
 
-def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
+def load_snapshot(lakehouse: Lakehouse, *, with_aligner: bool = True) -> Snapshot:
     """Read the latest snapshot, less what was deleted after it was made.
+
+    Args:
+        lakehouse: The store.
+        with_aligner: False leaves the joint space out, for the job that learns it.
 
     Raises:
         NoDataError: When there is none, or it has no items.
@@ -218,9 +229,10 @@ def load_snapshot(lakehouse: Lakehouse) -> Snapshot:
         is_available=items.is_available,
         parts=parts,
         contents=contents,
-        user_attributes=_user_groups(users["attributes"].combine_chunks()),
+        user_attributes=user_groups(users["attributes"].combine_chunks()),
         num_gone=num_gone,
         outcomes=outcomes,
+        aligner=load_aligner(lakehouse, items.snapshot_id) if with_aligner else None,
     )
 
 
@@ -261,27 +273,6 @@ def sorted_table(lakehouse: Lakehouse, key: str, rows: DataFrame) -> pa.Table:
     batches = list(lakehouse.stream_arrow(key, rows.coalesce(1)))
     table = pa.Table.from_batches(batches) if batches else to_arrow_schema(rows.schema).empty_table()
     return table.take(pc.sort_indices(table[key]))
-
-
-def _user_groups(maps: pa.MapArray) -> dict[str, npt.NDArray[np.object_]]:
-    """Groups of users by attribute, see `group_values`; each distinct value is looked at once, not each user's."""
-    if isinstance(maps, pa.ChunkedArray):  # without any user
-        maps = pa.array([], maps.type)
-    rows = np.repeat(np.arange(len(maps)), pc.fill_null(maps.cast(_PAIRS).value_lengths(), 0).to_numpy())
-    flat = maps.cast(_PAIRS).flatten()
-    names, values = (flat.field(at).dictionary_encode() for at in (0, 1))
-    is_there = values.is_valid().to_numpy(zero_copy_only=False)
-    name_of = names.indices.to_numpy(zero_copy_only=False)
-    value_of = pc.fill_null(values.indices, 0).to_numpy(zero_copy_only=False)
-    counts = np.bincount(name_of[is_there], minlength=len(names.dictionary))
-    known = {name: int(count) for name, count in zip(names.dictionary.to_pylist(), counts, strict=True) if count}
-    groups = np.array([group_value(value) for value in values.dictionary.to_pylist()], dtype=np.object_)
-    found = {}
-    for name in most_common(known):
-        own = is_there & (name_of == names.dictionary.to_pylist().index(name))
-        found[name] = np.full(len(maps), None, dtype=np.object_)
-        found[name][rows[own]] = groups[value_of[own]]
-    return found
 
 
 def _load_parts(

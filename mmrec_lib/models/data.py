@@ -167,6 +167,10 @@ class Content:
         matrix.data[:] = 1.0  # a token named twice counts once
         return cls(name, "sparse", matrix, np.diff(matrix.indptr) > 0, tokens)
 
+    def rows(self, index: npt.NDArray[np.integer]) -> Content:
+        """The same block of some of the items."""
+        return replace(self, matrix=self.matrix[index], has=self.has[index])
+
 
 def history_rows(weights: sparse.csr_matrix, exponent: float) -> sparse.csr_matrix:
     """Histories as sources take them, [n, I] float32: each weight over its row's mean weight, to a power.
@@ -359,6 +363,12 @@ def row_product(left_NR: npt.NDArray[Any], right_RW: npt.NDArray[Any]) -> Floats
     for rows in row_blocks(len(product), _ROWS_AT_ONCE):
         product[rows] = left_NR[rows].astype(np.float64) @ right
     return product
+
+
+def unit_rows(rows: npt.NDArray[np.floating]) -> Floats:
+    """Rows [n, W] float32 of length 1; zeros stay."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
 
 def row_blocks(length: int, size: int) -> Iterator[slice]:

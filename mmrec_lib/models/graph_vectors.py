@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from mmrec_lib.models.data import Floats, Ints
+from mmrec_lib.models.data import Floats, Ints, unit_rows
 
 # Exponent of the degree that keeps hubs from filling all vectors; the middle of the range that the source found good.
 _DEGREE_EXPONENT = -0.5
@@ -50,8 +50,8 @@ def graph_vectors(
     total = np.zeros((num_items, dim), dtype=np.float32)
     for _ in range(hops):
         reached = np.asarray(walk @ reached, dtype=np.float32)
-        total += _unit(reached[:num_items])
-    return _unit(total)
+        total += unit_rows(reached[:num_items])
+    return unit_rows(total)
 
 
 def entity_seeds(names: Iterable[str]) -> npt.NDArray[np.uint64]:
@@ -71,8 +71,3 @@ def _signs(seeds: npt.NDArray[np.uint64], dim: int) -> Floats:
         bits = np.unpackbits(word.astype("<u8").view(np.uint8).reshape(-1, 8), axis=1)
         found[:, start : start + _WORD] = 2.0 * bits[:, : dim - start] - 1.0
     return found
-
-
-def _unit(rows: Floats) -> Floats:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)

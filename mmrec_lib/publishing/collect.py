@@ -26,6 +26,7 @@ from mmrec_lib.lakehouse.ledger import Ledger
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.publishing.explained_users import explained_users
 from mmrec_lib.publishing.people import shown_neighbors, shown_users
+from mmrec_lib.publishing.shown_findings import shown_findings, shown_recalls
 from mmrec_lib.publishing.shown_lists import shown_lists
 from mmrec_lib.publishing.shown_texts import shown_texts
 from mmrec_lib.publishing.slices import current_rows
@@ -92,6 +93,8 @@ def collect_report(
         metrics = pool.submit(_metrics, lakehouse, version)
         lists = pool.submit(shown_lists, lakehouse, config.num_lists)
         texts = pool.submit(shown_texts, lakehouse, config.num_texts)
+        findings = pool.submit(shown_findings, lakehouse, config.num_findings)
+        recalls = pool.submit(shown_recalls, lakehouse)
         encodes = pool.submit(_encodes, lakehouse)
     explained, note = explained_users(lakehouse, registry, champion, users.result(), tables, config.explanations)
     by_fit = metrics.result()
@@ -109,6 +112,9 @@ def collect_report(
         lists=lists.result()[0],
         num_lists=lists.result()[1],
         texts=texts.result(),
+        num_findings=findings.result()[0],
+        findings=findings.result()[1],
+        recalls=recalls.result(),
         metrics={fit: rows for fit, rows in by_fit.items() if fit != ABLATION},
         ablation=by_fit.get(ABLATION, ()),
         second_stage=None if model is None else second_stage_figures(model.settings),

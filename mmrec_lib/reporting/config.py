@@ -31,6 +31,7 @@ class ReportConfig(Section):
         num_items: Items whose neighbours are shown.
         num_lists: Lists of each type that is not made for one user.
         num_texts: Texts for people that are shown with their facts.
+        num_findings: Contradictory contents and near-duplicates of each kind that are shown, the clearest first.
         num_spoken: Spoken reviews whose transcripts are shown.
         introduction: A sentence or two about the data, shown on top.
         explanations: Shares of modalities.
@@ -40,6 +41,7 @@ class ReportConfig(Section):
     num_items: int = Field(default=6, ge=0)
     num_lists: int = Field(default=2, ge=0)
     num_texts: int = Field(default=50, ge=0)
+    num_findings: int = Field(default=5, ge=0)
     num_spoken: int = Field(default=5, ge=0)
     introduction: str = ""
     explanations: ExplanationConfig = ExplanationConfig()

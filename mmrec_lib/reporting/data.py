@@ -127,6 +127,37 @@ class Neighbors:
 
 
 @dataclass(frozen=True)
+class ShownFinding:
+    """An item whose contents contradict each other, or that is nearly another one.
+
+    Attributes:
+        item_id: The item.
+        title: Title of the item; None without.
+        kind: modality, price or near_duplicate.
+        score: Robust z-score, or the cosine of a near-duplicate.
+        told: The finding in words.
+    """
+
+    item_id: str
+    title: str | None
+    kind: str
+    score: float
+    told: str
+
+
+@dataclass(frozen=True)
+class CrossModalRecall:
+    """Share of the items that are found from another modality of theirs, among the k nearest of the joint space."""
+
+    source: str
+    target: str
+    k: int
+    value: float
+    chance: float
+    num_items: int
+
+
+@dataclass(frozen=True)
 class ShownList:
     """A list that is not made for one user.
 
@@ -249,6 +280,9 @@ class ReportData:
         lists: A few lists that are not made for one user.
         num_lists: Number of such lists by type.
         texts: A sample of the texts that were written for people.
+        num_findings: Number of items whose contents contradict each other, and of near-duplicates, by kind.
+        findings: The worst of each kind.
+        recalls: Retrieval from one modality to another in the joint space.
         metrics: By fit (fit1, fit2), as `evaluation.evaluate` returns them.
         ablation: Rows of the ranker without each of its parts, on validation.
         second_stage: Decision on the second stage; None where none was made.
@@ -272,6 +306,9 @@ class ReportData:
     lists: Sequence[ShownList] = ()
     num_lists: Mapping[str, int] = field(default_factory=dict)
     texts: Sequence[ShownText] = ()
+    num_findings: Mapping[str, int] = field(default_factory=dict)
+    findings: Sequence[ShownFinding] = ()
+    recalls: Sequence[CrossModalRecall] = ()
     metrics: Mapping[str, Sequence[MetricRow]] = field(default_factory=dict)
     ablation: Sequence[MetricRow] = ()
     second_stage: SecondStageFigures | None = None

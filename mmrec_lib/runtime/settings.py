@@ -14,6 +14,7 @@ from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig, Ingest
 from mmrec_lib.lakehouse.config import MaintenanceConfig, SparkConfig, StoreConfig
 from mmrec_lib.listing.config import ListsConfig
 from mmrec_lib.location import is_uri
+from mmrec_lib.models.alignment.config import AlignmentConfig
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.opinions.config import OpinionConfig
 from mmrec_lib.publishing.exports import ExportConfig
@@ -45,6 +46,7 @@ class Settings(Section):
     words: WordModelConfig = WordModelConfig()
     opinion: OpinionConfig = OpinionConfig()
     features: FeaturesConfig = FeaturesConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()

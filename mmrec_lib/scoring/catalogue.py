@@ -162,9 +162,7 @@ def build_catalogue(
         by_content[known.known] = ~ranker.warm[places]
     if by_content.any():
         rows = np.flatnonzero(by_content)
-        contents = {
-            name: Content(name, c.kind, c.matrix[rows], c.has[rows], c.tokens) for name, c in load_contents().items()
-        }
+        contents = {name: content.rows(rows) for name, content in load_contents().items()}
         vectors[rows] = ranker.item_vectors_from_content(contents, len(rows))
     return Catalogue(ranker, items.item_ids, vectors, rules, facts, nodes)
 

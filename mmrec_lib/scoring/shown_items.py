@@ -21,6 +21,7 @@ from mmrec_lib.features.showing import (
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.data import Content
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.sources.content import ALIGNED, modality_of
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.reranking.duplicates import find_duplicate_groups, title_codes
 from mmrec_lib.reranking.facts import ItemFacts, unit_rows
@@ -154,8 +155,11 @@ def item_facts(
 
 
 def content_space(contents: Mapping[str, Content]) -> npt.NDArray[np.float32] | None:
-    """[I, d] dense contents side by side, each of length 1 as far as an item has it; None where there are none."""
-    matrices = [content.matrix for content in contents.values()]
+    """[I, d] dense contents side by side, each of length 1 as far as an item has it; None where there are none.
+
+    A joint space of these says nothing that they do not say, and is left out.
+    """
+    matrices = [content.matrix for name, content in contents.items() if modality_of(name) != ALIGNED]
     dense = [unit_rows(matrix) for matrix in matrices if isinstance(matrix, np.ndarray)]
     return unit_rows(np.hstack(dense)) if dense else None
 

@@ -72,6 +72,10 @@ class ChosenSettings:
             ranker = fit_ranker(data, self.ranker, second_stage=self.second_stage if fit == "fit1" else None)
         if self.scorer is not None:
             ranker = replace(ranker, scorer=self.scorer)
+        aligner, cold = snapshot.aligner, ranker.cold_items
+        if aligner is not None and cold is not None and aligner.block_name in cold.transforms:
+            # New items need it; a ranker that does not ask for the joint space needs nothing of it.
+            ranker = replace(ranker, aligner=aligner)
         if self.heads is None:
             return ranker
         latest_ts = float(data.interactions.times.data.max(initial=0.0))

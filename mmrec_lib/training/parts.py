@@ -14,7 +14,7 @@ from mmrec_lib.evaluation.rankings import Scorer
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.models.data import Content, Histories
-from mmrec_lib.models.sources.content import modality_of
+from mmrec_lib.models.sources.content import ALIGNED, modality_of
 
 
 def evaluate_part(
@@ -48,10 +48,10 @@ def evaluate_part(
 
 
 def items_with_modality(contents: Mapping[str, Content]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Items with vectors of a modality: [I] bool; tokens are of none."""
+    """Items with vectors of a modality: [I] bool; tokens are of none, and a joint space is no modality of its own."""
     found: dict[str, npt.NDArray[np.bool_]] = {}
     for name, content in contents.items():
-        if content.kind == "dense":
-            modality = modality_of(name)
+        modality = modality_of(name)
+        if content.kind == "dense" and modality != ALIGNED:
             found[modality] = content.has | found.get(modality, np.zeros_like(content.has))
     return found

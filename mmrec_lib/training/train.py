@@ -35,6 +35,7 @@ READS = (
     "training_content",
     "training_item",
     "training_user",
+    "alignment_model",
     "user",
     "item",
     "encoder_release",

@@ -17,6 +17,7 @@ BUDGETS = {
     "embed_content": 23,
     "extract_opinions": 13,
     "assemble_snapshot": 36,
+    "align_modalities": 1,
     "train_ranker": 8,
     "evaluate_ranker": 10,
     "promote_ranker": 7,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mmrec_lib.models.data import Floats, Histories, Ints
+from mmrec_lib.models.data import Floats, Histories, Ints, row_blocks
 from mmrec_lib.models.ranker.fusion import Scale
 
 NO_REASON = -1
@@ -21,6 +21,8 @@ NO_MODALITY = "no modality"
 """Among shares of modalities, that of all that has nothing to do with contents: behaviour, popularity, distillation."""
 # Users that are explained at once, at most, and entries of their histories times items.
 _MAX_USERS, _MAX_CELLS = 256, 20_000_000
+# Pairs of an entry of a history and an item without interactions that are compared at once.
+_MAX_PAIRS = 200_000
 
 
 def explained_blocks(lengths_N: NDArray[np.integer], num_items: int) -> Iterator[slice]:
@@ -38,6 +40,12 @@ def explained_blocks(lengths_N: NDArray[np.integer], num_items: int) -> Iterator
         cells += own
     if start < len(lengths_N):
         yield slice(start, len(lengths_N))
+
+
+def in_parts(entries: Ints, places: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Pairs of an entry and a place in parts that have bounded memory."""
+    for part in row_blocks(len(entries), _MAX_PAIRS):
+        yield entries[part], places[part]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.config import RankerSettings
-from mmrec_lib.models.data import Bools, Content, FitData, Floats, Ints, history_rows, row_blocks, sampled_rows
+from mmrec_lib.models.data import Bools, FitData, Floats, history_rows, row_blocks, sampled_rows
 from mmrec_lib.models.ranker.distil import leading_items_basis
 from mmrec_lib.models.ranker.fusion import fuse
 from mmrec_lib.models.ranker.ranker import FittedRanker
@@ -131,7 +131,7 @@ def assemble_ranker(
         if not warm.all():
             cold = np.flatnonzero(~warm)
             distilled[cold] = cold_items.vectors(
-                {name: _rows_of(data.contents[name], cold) for name in cold_items.transforms}, len(cold)
+                {name: data.contents[name].rows(cold) for name in cold_items.transforms}, len(cold)
             )
     return FittedRanker(
         settings=settings,
@@ -143,7 +143,3 @@ def assemble_ranker(
         distilled=distilled,
         shift=shift.astype(np.float32),
     )
-
-
-def _rows_of(content: Content, rows: Ints) -> Content:
-    return Content(content.name, content.kind, content.matrix[rows], content.has[rows], content.tokens)

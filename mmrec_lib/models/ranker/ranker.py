@@ -20,14 +20,15 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
+from mmrec_lib.models.alignment.aligner import Aligner
 from mmrec_lib.models.config import RankerSettings
 from mmrec_lib.models.data import Bools, Content, Floats, Histories, Ints, history_rows, picked_columns, row_blocks
 from mmrec_lib.models.heads.heads import Heads
 from mmrec_lib.models.ids import IdIndex
-from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers, explained_blocks
+from mmrec_lib.models.ranker.explanation import Explanation, ProjectedUsers, explained_blocks, in_parts
 from mmrec_lib.models.ranker.fusion import Scale, entry_rows, relative_weights
 from mmrec_lib.models.ranker.projection import Projector, Search, filled_up, plain_search
-from mmrec_lib.models.ranker.saved import read_saved, write_saved
+from mmrec_lib.models.ranker.saved import arrays_under, read_saved, write_saved
 from mmrec_lib.models.ranker.scorer_weight import ScorerWeight
 from mmrec_lib.models.second_stage.model import SecondStage
 from mmrec_lib.models.sources.base import Source
@@ -38,8 +39,6 @@ from mmrec_lib.models.sources.popularity import PopularityModel
 from mmrec_lib.models.sources.registry import source_type
 from mmrec_lib.topk.selection import NO_ITEM, TopItems, select_top
 
-# Pairs of an entry of a history and an item without interactions that are compared at once.
-_EXPLAINED_PAIRS = 200_000
 _USERS_AT_ONCE = 256  # whose candidates the second stage orders
 
 KIND = "ranker"
@@ -61,6 +60,7 @@ class FittedRanker:
         second_stage: Orders the candidates of users with history; None where the dot product decides.
         heads: Say how probable outcomes are; None where none were trained.
         scorer: Decision on a scorer outside of the model; None where none was tried. The methods here order without it.
+        aligner: Joint space that vectors from content need; None where they need none.
     """
 
     settings: RankerSettings
@@ -74,6 +74,7 @@ class FittedRanker:
     second_stage: SecondStage | None = None
     heads: Heads | None = None
     scorer: ScorerWeight | None = None
+    aligner: Aligner | None = None
 
     @cached_property
     def _item_vectors(self) -> Floats:
@@ -126,7 +127,8 @@ class FittedRanker:
         vectors = np.zeros((num_items, self.vector_dim), dtype=np.float32)
         dim = self.distilled.shape[1]
         if self.cold_items is not None:
-            vectors[:, :dim] = self.cold_items.vectors(contents, num_items)
+            known = contents if self.aligner is None else self.aligner.with_block(contents, num_items)
+            vectors[:, :dim] = self.cold_items.vectors(known, num_items)
         vectors[:, dim] = self.popularity.log_popularity.min(initial=0.0)
         vectors[:, -1] = self.settings.cold_items.shift
         return vectors
@@ -288,11 +290,9 @@ class FittedRanker:
                 pulls += parts * (weights[name] / scale.deviation)[rows, None]
         picked_NKV = self._item_vectors[picked]
         distilled = np.einsum("nv,nkv->nk", vectors_NV[:, :dim], picked_NKV[:, :, :dim])
-        cold_entries, cold_places = np.nonzero(is_cold[rows])
-        for part in row_blocks(len(cold_entries), _EXPLAINED_PAIRS):
+        for entries, places in in_parts(*np.nonzero(is_cold[rows])):
             if pulls is None:
                 break
-            entries, places = cold_entries[part], cold_places[part]
             own = self.distilled[self._warm_columns[x_NW.indices[entries]]]
             alike = np.einsum("pd,pd->p", own, self.distilled[picked[rows[entries], places]])
             pulls[entries, places] = x_NW.data[entries] * alike
@@ -322,6 +322,8 @@ class FittedRanker:
                 blocks.append({"name": name, "kind": transform.kind, "tokens": list(transform.tokens)})
         if self.second_stage is not None:
             arrays |= {f"second_stage/{name}": array for name, array in self.second_stage.arrays().items()}
+        if self.aligner is not None:
+            arrays |= {f"alignment/{name}": array for name, array in self.aligner.arrays().items()}
         write_saved(
             folder,
             KIND,
@@ -336,6 +338,7 @@ class FittedRanker:
                 "second_stage": None if self.second_stage is None else self.second_stage.meta(),
                 "heads": None if self.heads is None else self.heads.meta(),
                 **({} if self.scorer is None else {"scorer": self.scorer.meta()}),
+                "alignment": None if self.aligner is None else self.aligner.meta(),
             },
         )
 
@@ -347,29 +350,24 @@ class FittedRanker:
             ModelError: When the folder holds no saved ranker, or one with a source that is not registered.
         """
         arrays, meta = read_saved(folder, KIND)
-        types = {name: source_type(name) for name in meta["sources"]}
-        settings = RankerSettings.model_validate(meta["settings"])
-        sources = {}
-        for name, source in types.items():
-            prefix = f"source/{name}/"
-            state = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
-            sources[name] = source.load(state, settings.of(source))
+        settings, sources = RankerSettings.model_validate(meta["settings"]), {}
+        for name, source in [(name, source_type(name)) for name in meta["sources"]]:
+            sources[name] = source.load(arrays_under(arrays, f"source/{name}/"), settings.of(source))
         cold_items = None
         if meta["has_cold_items"]:
             transforms, coefficients = {}, {}
             for position, block in enumerate(meta["content_blocks"]):
-                name = block["name"]
-                transforms[name] = BlockTransform(
-                    name, block["kind"], arrays[f"cold/{position}/offset"], tuple(block["tokens"])
-                )
+                name, kind, tokens = block["name"], block["kind"], tuple(block["tokens"])
+                transforms[name] = BlockTransform(name, kind, arrays[f"cold/{position}/offset"], tokens)
                 coefficients[name] = arrays[f"cold/{position}/coefficients"]
             cold_items = ColdItemModel(arrays["cold/mean"], coefficients, transforms, settings.cold_items)
         groups = tuple(Group.model_validate(group) for group in meta["groups"])
         second_stage = None
         if meta.get("second_stage") is not None:
-            prefix = "second_stage/"
-            own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-            second_stage = SecondStage.load(own, meta["second_stage"])
+            second_stage = SecondStage.load(arrays_under(arrays, "second_stage/"), meta["second_stage"])
+        aligner = None
+        if meta.get("alignment") is not None:
+            aligner = Aligner.load(arrays_under(arrays, "alignment/"), meta["alignment"])
         return cls(
             settings=settings,
             item_ids=np.array(meta["item_ids"], dtype=np.str_),
@@ -382,6 +380,7 @@ class FittedRanker:
             second_stage=second_stage,
             heads=None if meta.get("heads") is None else Heads.load(meta["heads"]),
             scorer=None if meta.get("scorer") is None else ScorerWeight.load(meta["scorer"]),
+            aligner=aligner,
         )
 
     def _check(self, histories: Histories) -> None:

@@ -41,6 +41,11 @@ def read_saved(folder: Path, kind: str) -> tuple[dict[str, npt.NDArray[Any]], di
     return {_renamed_array(name): array for name, array in arrays.items()}, meta
 
 
+def arrays_under(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of one part of a model, by their names within it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
 def read_meta(folder: Path) -> dict[str, Any]:
     """The JSON part of a saved model.
 

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from mmrec_lib.models.data import FitData, Floats, Interactions, sampled_rows
 from mmrec_lib.models.second_stage.signals import ItemSignals
-from mmrec_lib.models.sources.content import ContentFeatures
+from mmrec_lib.models.sources.content import ALIGNED, ContentFeatures, modality_of
 from mmrec_lib.models.sources.popularity import SECONDS_PER_DAY, decayed_counts
 
 # Half-lives of popularity as shares of the time span of the data.
@@ -36,13 +36,15 @@ def learn_signals(data: FitData, features: ContentFeatures, dim: int, seed: int)
         seed: Seed of the range finder and of the sample of users.
     """
     num_items = len(data.item_ids)
-    blocks = np.zeros((num_items, len(features.rows), dim), dtype=np.float32)
-    for place, rows in enumerate(features.rows.values()):
+    # A joint space says nothing that the modalities do not, which the network fuses itself.
+    contents = {name: rows for name, rows in features.rows.items() if modality_of(name) != ALIGNED}
+    blocks = np.zeros((num_items, len(contents), dim), dtype=np.float32)
+    for place, rows in enumerate(contents.values()):
         reduced = _reduced(rows, dim, seed)
         blocks[:, place, : reduced.shape[1]] = reduced
     trends = _trends(data)
     return ItemSignals(
-        block_names=tuple(features.rows),
+        block_names=tuple(contents),
         blocks=blocks,
         trend_names=tuple(trends),
         trends=np.stack(list(trends.values()), axis=1).astype(np.float32),

@@ -22,6 +22,8 @@ from mmrec_lib.models.ids import IdIndex, Mapped
 
 _MODALITIES = {"attributes": "attribute", "relations": "graph"}
 """Modality of the blocks that rare attributes and relations share."""
+ALIGNED = "aligned"
+"""Modality of a block that is a joint space of others: it has no weight before a search gives it one."""
 
 
 def modality_of(block: str) -> str:
@@ -110,13 +112,15 @@ class ContentFeatures:
     @classmethod
     def learn(cls, contents: Mapping[str, Content]) -> ContentFeatures:
         """Transforms and unit rows of all blocks that at least two items have."""
-        useful = {name: contents[name] for name in sorted(contents) if int(contents[name].has.sum()) >= 2}
+        # A joint space comes last: a search that drops it has chosen all else as it does without it.
+        names = sorted(contents, key=lambda name: (modality_of(name) == ALIGNED, name))
+        useful = {name: contents[name] for name in names if int(contents[name].has.sum()) >= 2}
         transforms = {name: BlockTransform.learn(content) for name, content in useful.items()}
         return cls(transforms, {name: transforms[name].apply(content) for name, content in useful.items()})
 
     def weighted(self, weights: Mapping[str, float]) -> dict[str, float]:
-        """The weight of each block that is there: 1 where none is given, without those of weight 0."""
-        chosen = {name: float(weights.get(name, 1.0)) for name in self.rows}
+        """The weight of each block that is there and has one: where none is given 1, of a joint space 0."""
+        chosen = {name: float(weights.get(name, modality_of(name) != ALIGNED)) for name in self.rows}
         return {name: weight for name, weight in chosen.items() if weight > 0}
 
     def has_any(self, weights: Mapping[str, float]) -> Bools:

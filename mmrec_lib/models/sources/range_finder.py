@@ -16,7 +16,7 @@ OVERSAMPLING = 16
 POWER_STEPS = 4
 
 
-def top_right_vectors(matrix: sparse.csr_matrix, rank: int, seed: int) -> tuple[Floats, Doubles]:
+def top_right_vectors(matrix: sparse.csr_matrix | Floats, rank: int, seed: int) -> tuple[Floats, Doubles]:
     """The leading right singular vectors [W, rank] float32 and singular values [rank], largest first."""
     num_rows, num_columns = matrix.shape
     rank = min(rank, num_rows, num_columns)

@@ -13,6 +13,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from mmrec_lib.models.alignment.config import AlignmentConfig, Method
+from mmrec_lib.models.alignment.fit import align
 from mmrec_lib.models.config import BASELINE_NAMES, BaselineName, RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Content, FitData
 from mmrec_lib.models.ranker.fit import fit_ranker
@@ -35,7 +37,7 @@ from tests.benchmarks.quality.robustness import (
 from tests.benchmarks.quality.splits import Judge, Split
 from tests.benchmarks.quality.summary import NO_CONTENT
 
-Group = Literal["ranker", "baseline", "ablation", "missing", "robustness"]
+Group = Literal["ranker", "baseline", "ablation", "alignment", "missing", "robustness"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 MISSING_SHARES = (0.3, 0.5)
 MISSING_MODALITIES = ("text", "image")
@@ -121,6 +123,8 @@ def contenders(names: tuple[str, ...], config: TrainingConfig, num_settings: int
     found["without_second_stage"] = Contender("ablation", _without_second_stage)
     for name, changes in SECOND_STAGES.items():
         found[f"second_stage_{name}"] = Contender("ablation", partial(_second_stage, changes, config))
+    for method in get_args(Method):
+        found[f"aligned_{method}"] = Contender("alignment", partial(_aligned, method, config))
     found["second_stage_lambdamart"] = Contender("ablation", partial(_lambdamart, config))
     if set(modalities) & set(MISSING_MODALITIES):
         found |= {
@@ -215,6 +219,18 @@ def _without_popularity(split: Split, ranker: RankerSettings) -> Fitted:
     """Nothing of popularity for users with history; those without keep it, as they have nothing else."""
     popularity = ranker.popularity.model_copy(update={"warm_weight": 0.0, "warm_group_weight": 0.0})
     return _fitted(split, ranker.model_copy(update={"popularity": popularity}))
+
+
+def _aligned(method: Method, config: TrainingConfig, split: Split, ranker: RankerSettings) -> Fitted:
+    """The ranker with the joint space of the training part as one more block, its weights chosen anew."""
+    alignment = align(split.train, AlignmentConfig(method=method, seed=split.seed))
+    if alignment.aligner is None:
+        return _chosen_again(config, split, ranker)
+    contents = alignment.aligner.with_block(split.train.contents, len(split.train.item_ids), split.train.item_ids)
+    fits = {name: replace(data, contents=contents) for name, data in split.fits.items()}
+    fitted = _chosen_again(config, replace(split, train=replace(split.train, contents=contents), fits=fits), ranker)
+    figures = {f"{r.source} to {r.target}, R@{r.k} (chance {r.chance:.3f})": r.value for r in alignment.retrieval}
+    return replace(fitted, figures=figures)
 
 
 def _missing(config: TrainingConfig, share: float, split: Split, ranker: RankerSettings) -> Fitted:

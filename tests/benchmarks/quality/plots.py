@@ -21,6 +21,7 @@ _COLOURS = {
     "baseline": "#9aa5b1",
     "ablation": "#c1666b",
     "missing": "#61a5c2",
+    "alignment": "#5b8c5a",
     "robustness": "#8d7b68",
 }
 
@@ -77,6 +78,7 @@ def plot_all(rows: Sequence[Row], out: Path) -> list[Path]:
         for name, groups, draw in (
             ("models", ("ranker", "baseline"), _bars),
             ("ablation", ("ablation",), partial(_differences, "ablation", "what was left out helps")),
+            ("alignment", ("alignment",), partial(_differences, "alignment", "a joint space costs")),
             ("robustness", ("robustness",), partial(_differences, "robustness", "what went wrong costs")),
             ("missing", ("missing",), _missing),
         ):

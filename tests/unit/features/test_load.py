@@ -6,8 +6,9 @@ import pytest
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.features.load import _map_entries, _matrix, _user_groups
+from mmrec_lib.features.load import _map_entries, _matrix
 from mmrec_lib.features.token_rows import TokenRows
+from mmrec_lib.features.user_groups import user_groups
 from mmrec_lib.models.attributes import group_values
 from mmrec_lib.models.data import Content
 
@@ -18,7 +19,7 @@ PEOPLE: list[dict[str, str | None]] = [{"age": "24", "country": "DE"}, {"age": N
 def test_groups_of_arrow_maps_are_those_of_dictionaries() -> None:
     maps = pa.array([*(list(person.items()) for person in PEOPLE), None], MAPS)
     expected = group_values([*PEOPLE, {}])
-    found = _user_groups(maps)
+    found = user_groups(maps)
     assert {name: column.tolist() for name, column in found.items()} == {
         name: column.tolist() for name, column in expected.items()
     }
@@ -27,8 +28,8 @@ def test_groups_of_arrow_maps_are_those_of_dictionaries() -> None:
 
 def test_a_slice_of_maps_has_the_groups_of_its_own_users() -> None:
     maps = pa.array([list(person.items()) for person in PEOPLE], MAPS)
-    assert _user_groups(maps.slice(3))["country"].tolist() == ["fr"]
-    assert _user_groups(maps.slice(4)) == {}
+    assert user_groups(maps.slice(3))["country"].tolist() == ["fr"]
+    assert user_groups(maps.slice(4)) == {}
 
 
 def test_vectors_become_a_matrix_and_other_lengths_are_refused() -> None:

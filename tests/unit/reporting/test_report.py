@@ -31,7 +31,14 @@ from mmrec_lib.reporting import (
     render_report,
 )
 from mmrec_lib.reporting.ablation_view import ablation_view, second_stage_chart
-from mmrec_lib.reporting.data import SecondStageFigures, ShownList, ShownText, WithoutHistoryItem
+from mmrec_lib.reporting.data import (
+    CrossModalRecall,
+    SecondStageFigures,
+    ShownFinding,
+    ShownList,
+    ShownText,
+    WithoutHistoryItem,
+)
 from mmrec_lib.reporting.group_view import group_charts
 from mmrec_lib.reporting.metric_view import Cell, fit_views, shown_rows
 from mmrec_lib.reporting.report import report_html
@@ -149,6 +156,9 @@ def full_data() -> ReportData:
         ],
         num_lists={"continue_with": 1, "trending": 4},
         texts=[ShownText("u1", "p2", "Shoe", "de", "Von „Acme“.", [("brand", ["Acme"])], "template")],
+        num_findings={"modality": 1_200, "near_duplicate": 1},
+        findings=[ShownFinding("p2", None, "modality", -5.25, "image and text do not go together")],
+        recalls=[CrossModalRecall("text", "image", 10, 0.5, 0.025, 400)],
         metrics={"fit1": metric_rows(), "fit2": [*metric_rows(), *group_rows()]},
         ablation=ablation_rows(),
         second_stage=SecondStageFigures("second stage kept: nDCG@10 +0.0142", 0.0142, 0.0076, 0.0201, 0.02, 847),
@@ -186,6 +196,14 @@ def test_texts_for_people_stand_beside_their_facts() -> None:
     text = Page(report_html(full_data())).text
     assert "Words for people" in text and "Von „Acme“." in text and "brand: Acme" in text
     assert "Words for people" not in Page(report_html(ReportData("S", "2025-10-01"))).text
+
+
+def test_contradictory_contents_and_retrieval_between_modalities_are_told() -> None:
+    text = Page(report_html(full_data())).text
+    assert "modality 1,200, near duplicate 1." in text
+    assert "image and text do not go together" in text and "-5.25" in text
+    assert "0.500 (0.025)" in text
+    assert "contents go together" not in Page(report_html(ReportData("S", "2025-10-01"))).text
 
 
 def test_what_is_missed_most_stands_first_and_is_marked() -> None:
@@ -357,6 +375,9 @@ def data_of(text: str, count: int) -> ReportData:
         encodes=[EncodeCount(name, text, text, 1, 1, text) for name in names],
         spoken=[SpokenReview(name, text, text) for name in names],
         texts=[ShownText(text, text, text, "en", text, [(name, [text])], text) for name in names],
+        num_findings=dict.fromkeys(names, 1),
+        findings=[ShownFinding(name, text, text, 1.0, text) for name in names],
+        recalls=[CrossModalRecall(text, text, 10, 0.5, 0.1, 10) for _ in names],
     )
 
 

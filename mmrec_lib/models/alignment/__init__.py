@@ -1,0 +1,1 @@
+"""Vectors of several modalities in one space, and contents that contradict each other."""
