@@ -350,8 +350,9 @@ class FittedRanker:
             ModelError: When the folder holds no saved ranker, or one with a source that is not registered.
         """
         arrays, meta = read_saved(folder, KIND)
+        types = {name: source_type(name) for name in meta["sources"]}
         settings, sources = RankerSettings.model_validate(meta["settings"]), {}
-        for name, source in [(name, source_type(name)) for name in meta["sources"]]:
+        for name, source in types.items():
             sources[name] = source.load(arrays_under(arrays, f"source/{name}/"), settings.of(source))
         cold_items = None
         if meta["has_cold_items"]:
