@@ -89,6 +89,7 @@ def store(spark: SparkSession, out: Path, rows: Rows) -> Planted:
     return planted
 
 
+@pytest.mark.slow
 def test_a_joint_space_and_findings_are_written_and_read_and_go(spark: SparkSession, tmp_path: Path) -> None:
     planted = store(spark, tmp_path, inputs(catalogue(wrong=WRONG)))
     assert align_modalities(planted, AlignmentConfig())[0] == {}

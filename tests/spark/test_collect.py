@@ -119,6 +119,7 @@ def test_an_empty_store_has_an_empty_funnel(lakehouse: Lakehouse) -> None:
     assert _reconciliation(lakehouse, Ledger(lakehouse)) == [] and _quarantine(lakehouse) == []
 
 
+@pytest.mark.slow
 def test_some_lists_of_each_type_are_shown_and_all_are_counted(filled: Lakehouse) -> None:
     """Of audiences those with most support; one slice; titles where the item is there."""
     put(filled, "item", {"item_id": "a", "title": "Red dress"})

@@ -79,6 +79,7 @@ def test_the_vocabulary_leaves_out_what_is_rare_or_everywhere(spark: SparkSessio
     ]
 
 
+@pytest.mark.slow
 def test_too_few_words_are_an_error_that_says_what_to_do(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(NoDataError, match="min_texts"):
         fit_word_model(frame(spark, ["one", "two", None]), str(tmp_path), SETTINGS, cached)

@@ -40,6 +40,7 @@ SPANS = [
 ]
 
 
+@pytest.mark.slow
 def test_what_the_store_does_not_tell_is_filled_and_marked(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lakehouse(spark, StoreConfig(out=str(tmp_path / "out")), "run-1", datetime(2026, 1, 1, tzinfo=UTC))
 

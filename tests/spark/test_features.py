@@ -280,6 +280,7 @@ def test_profiles_hold_every_known_user_latest_first(spark: SparkSession) -> Non
     assert rows["silent"]["num_events"] == 0 and rows["silent"]["history"] == []
 
 
+@pytest.mark.slow
 def test_profiles_tell_tastes_of_what_was_liked_and_nothing_of_the_silent(
     spark: SparkSession, lakehouse: Lakehouse
 ) -> None:

@@ -86,6 +86,7 @@ def lists(lakehouse: Lakehouse, day: str, users: list[str]) -> DataFrame:
     return lakehouse.spark.createDataFrame(rows, CONTRACTS["user_topk"].input_schema)
 
 
+@pytest.mark.slow
 def test_replacing_a_slice_leaves_other_slices_and_equal_content_alone(lakehouse: Lakehouse) -> None:
     for day in ("2026-01-01", "2026-01-02"):
         lakehouse.replace_slice("user_topk", lists(lakehouse, day, ["u", "v"]), {"as_of_date": date.fromisoformat(day)})
@@ -192,6 +193,7 @@ def test_changes_are_counted_the_same_by_spark_and_in_this_process(
         assert result == WriteResult(inserted=1, updated=1, deleted=1)
 
 
+@pytest.mark.slow
 def test_a_checksum_of_another_commit_is_not_believed(lakehouse: Lakehouse) -> None:
     # A commit that was removed by hand leaves its checksum, and Delta does not write the next one's over it.
     lakehouse.merge("graph_edge", edges(lakehouse, {"a": "1"}))
@@ -219,6 +221,7 @@ def test_a_check_of_the_contract_is_enforced(lakehouse: Lakehouse) -> None:
         lakehouse.replace_slice("user_topk", bad, {"as_of_date": date(2026, 1, 1)})
 
 
+@pytest.mark.slow
 def test_an_error_of_encoding_must_begin_with_a_listed_reason(lakehouse: Lakehouse) -> None:
     schema = CONTRACTS["content_embedding"].input_schema
 
@@ -430,6 +433,7 @@ def test_catalogue_mode_reads_and_writes_the_same_way(lakehouse: Lakehouse, tmp_
         spark.sql("DROP SCHEMA mmrec_test CASCADE")
 
 
+@pytest.mark.slow
 def test_work_is_cut_by_the_cores_unless_it_is_configured(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = spark.range(1)
     assert session.cluster_cores(spark) == 2

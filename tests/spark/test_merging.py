@@ -57,6 +57,7 @@ def test_staged_rows_that_hold_a_key_twice_are_refused(lakehouse: Lakehouse) -> 
     assert stored(lakehouse) == {"a": "x"}
 
 
+@pytest.mark.slow
 def test_a_slice_is_replaced_by_staged_rows_as_they_are(lakehouse: Lakehouse) -> None:
     day = {"as_of_date": date(2026, 1, 2)}
     rows = Staged(lakehouse.stage("lists", lists(lakehouse, "2026-01-02", ["u1", "u2"])))

@@ -224,6 +224,7 @@ def test_exports_have_lists_hashes_and_a_pointer_and_old_ones_go(
     assert not is_exported(published.lakehouse, config)
 
 
+@pytest.mark.slow
 def test_the_job_exports_once_and_again_when_files_are_missing(
     published: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,7 @@ def test_good_lists_pass_and_short_and_empty_ones_are_counted(lakehouse: Lakehou
     assert check_before_publishing(lakehouse, carried, ChecksConfig()) == counts
 
 
+@pytest.mark.slow
 def test_all_broken_rules_are_told_at_once_with_users_and_values(lakehouse: Lakehouse, new: NewLists) -> None:
     wrong = {"u1": ["a", "zz"], "u2": ["c", "gone"], "u3": ["c"], "u9": ["a"]}
     twice = lists_of(lakehouse, wrong).unionByName(lists_of(lakehouse, {"u3": ["c"]}))

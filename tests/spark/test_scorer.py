@@ -44,6 +44,7 @@ PROFILE = (
 )
 
 
+@pytest.mark.slow
 def test_texts_of_a_snapshot_are_judged_alike_here_and_by_workers(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lakehouse(spark, StoreConfig(out=str(tmp_path / "out")), "run-1", AT)
 

@@ -10,6 +10,7 @@ import pytest
 SLOW = ("omegaconf", "pandas", "mlflow", "matplotlib", "sklearn", "torch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [

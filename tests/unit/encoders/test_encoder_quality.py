@@ -46,6 +46,7 @@ def test_image_vector_has_the_known_length(real_models: ModelsConfig) -> None:
     assert result.vectors.shape == (1, 1280) and np.isfinite(result.vectors).all()
 
 
+@pytest.mark.slow
 def test_nobody_speaks_in_noise_silence_and_hum(real_models: ModelsConfig) -> None:
     extractor = make_extractor(real_models.encoder("whisper-tiny-en", "speech"), real_models)
     extractor.load()

@@ -18,6 +18,7 @@ from tests.unit.generation.tiny_writers import make_writer
 HISTORY = Fact(FactKind.HISTORY, {"title": "Alien"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
 def test_a_model_of_either_kind_writes_the_same_line_for_the_same_facts(tmp_path: Path, family: str) -> None:
     folder = tmp_path / family

@@ -739,6 +739,7 @@ def _spelled(meaning: str, value: Any, choose: Callable[[list[Any]], Any]) -> tu
     return choose([value, str(value)]), choose([str(value), *([f"{value}.0"] if whole else [])]), choose(typed)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(kind=st.sampled_from(sorted(SHAPES)), data=st.data())
 def test_the_same_meaning_in_json_csv_and_parquet_becomes_the_same_columns_and_id(

@@ -202,6 +202,7 @@ def test_the_loss_of_each_epoch_is_kept_and_falls(ranker: FittedRanker, tmp_path
     assert loaded is not None and loaded.learning_curve == pytest.approx(curve)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model(ranker: FittedRanker, store: Circle) -> None:
     again = fit_ranker(store.train, ranker.settings)
     assert ranker.second_stage is not None and again.second_stage is not None

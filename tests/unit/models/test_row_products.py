@@ -34,6 +34,7 @@ def require_same_rows() -> None:
             np.testing.assert_array_equal(alone.vectors[0], vectors[user])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_vectors_of_users_are_their_own_to_the_last_bit(kernels: str) -> None:
     script = f"from {__name__} import require_same_rows; require_same_rows()"

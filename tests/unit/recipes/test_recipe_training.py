@@ -80,6 +80,7 @@ def weights(one: Trained) -> dict[str, torch.Tensor]:
     return {name: weight.clone() for name, weight in one.model.network.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_a_classifier_learns_and_is_read_back_from_its_directory(encoder: Path, tmp_path: Path) -> None:
     config = recipe("classifier")
     found = trained(colour_classes(), config, encoder, tmp_path / "c")
@@ -105,6 +106,7 @@ def test_a_tagger_finds_parts_of_texts_it_has_not_seen(encoder: Path, tmp_path: 
     assert [(span.start, span.end, span.label) for span, _ in one.spans] == [(10, 14, "colour")]
 
 
+@pytest.mark.slow
 def test_a_pair_model_reads_both_texts(encoder: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     found = []
@@ -118,6 +120,7 @@ def test_a_pair_model_reads_both_texts(encoder: Path, tmp_path: Path) -> None:
     assert one.value("mae") < one.value("mae", MAJORITY) / 2
 
 
+@pytest.mark.slow
 def test_the_image_reaches_the_decision_of_text_and_image(encoder: Path, tmp_path: Path) -> None:
     found = clicks(lambda rng, is_light: rng.normal(2.0 * is_light, 0.3, 6).astype(np.float32))
     one = trained(found, recipe("text_image"), encoder, tmp_path / "c")
@@ -125,6 +128,7 @@ def test_the_image_reaches_the_decision_of_text_and_image(encoder: Path, tmp_pat
     assert one.value("accuracy", SHUFFLED_IMAGES) < one.value("accuracy") - 0.15
 
 
+@pytest.mark.slow
 def test_a_small_network_learns_words_and_images_from_nothing(tmp_path: Path) -> None:
     def image(rng: np.random.Generator, is_light: bool) -> Any:
         return np.clip(rng.normal(180 if is_light else 60, 20, (3, 32, 32)), 0, 255).astype(np.uint8)

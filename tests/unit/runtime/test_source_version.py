@@ -140,6 +140,7 @@ def versions() -> dict[str, str]:
     return {name: source_version.source_version(of, without="mmrec_lib.runtime") for name, of in files.items()}
 
 
+@pytest.mark.slow
 def test_a_job_counts_its_file_the_session_the_tables_and_what_they_need() -> None:
     found = {name: job_source_version(importlib.import_module(f"jobs.{name}").JOB) for name in JOBS}
     assert found == versions()

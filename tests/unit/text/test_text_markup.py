@@ -188,6 +188,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE.keys())
 def test_time_is_linear_in_the_length_of_hostile_markup(piece: str) -> None:
     def seconds(size: int) -> float:

@@ -109,6 +109,7 @@ def test_hostile_relations_are_parameters_metrics_and_tags(copy_store: CopyStore
     assert {decode_key(key) for key in found.tags} >= {name for name in names if len(name) < 40}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["100%", "a%20b", "what?", "c#", "it's", 'say "no"', "spa ce", HEADPHONE])
 def test_a_store_may_lie_in_a_folder_of_any_name(copy_store: CopyStore, name: str, tmp_path: Path) -> None:
     out = copy_store(name)

@@ -40,6 +40,7 @@ def test_requirements_are_public_packages_at_the_versions_of_the_lock() -> None:
     assert set(pinned(PUBLIC)) <= set(re.findall(r"^[a-z0-9_.-]+==[^ ]+", lock, flags=re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_the_same_code_has_the_same_name_and_other_code_another(tmp_path: Path) -> None:
     first, second = ship_code(ENTRY, tmp_path / "1"), ship_code(ENTRY, tmp_path / "2")
     other = ship_code("mmrec_lib.topk.selection", tmp_path / "3")

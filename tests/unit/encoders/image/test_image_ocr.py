@@ -50,6 +50,7 @@ def turned(image: bytes, degrees: int) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_text_that_is_turned_is_read_in_its_order(extractor: Extractor, degrees: int) -> None:
     images = [draw_label(seed)[0] for seed in (1, 2, 3)]
@@ -137,6 +138,7 @@ def photo(width: int, height: int, label: bytes | None = None, scale: float = 1.
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_an_image_gets_the_same_text_alone_and_among_others(extractor: Extractor) -> None:
     images = [draw_label(seed)[0] for seed in range(10, 12)] + [
         photo(300, 440),
@@ -172,6 +174,7 @@ def test_small_text_of_a_large_image_is_read(extractor: Extractor) -> None:
     assert words_read(small.text or "", words) == len(words)
 
 
+@pytest.mark.slow
 def test_text_is_as_rapidocr_with_onnx_runtime_reads_it(extractor: Extractor) -> None:
     models = ModelsConfig(threads=1)
     reference = ReferenceExtractor(extractor.spec, models.encoder("rapidocr", "ocr"), None, models)
@@ -180,6 +183,7 @@ def test_text_is_as_rapidocr_with_onnx_runtime_reads_it(extractor: Extractor) ->
     assert [one.text for one in extractor.extract(images)] == [one.text for one in reference.extract(images)]
 
 
+@pytest.mark.slow
 def test_no_word_of_labels_is_lost(extractor: Extractor) -> None:
     labels = [draw_label(seed) for seed in range(20, 28)]
     found = extractor.extract([image for image, _ in labels])
@@ -187,6 +191,7 @@ def test_no_word_of_labels_is_lost(extractor: Extractor) -> None:
     assert num_read >= 0.99 * sum(len(words) for _, words in labels)
 
 
+@pytest.mark.slow
 def test_images_of_a_size_that_comes_often_are_read_as_before(
     extractor: Extractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

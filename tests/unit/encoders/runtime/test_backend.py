@@ -71,6 +71,7 @@ def test_a_network_that_was_converted_is_not_built_again(cache: Path) -> None:
     assert sorted(path.suffix for path in cache.iterdir()) == [".bin", ".bin", ".xml", ".xml"]
 
 
+@pytest.mark.slow
 def test_torch_computes_what_openvino_does_otherwise(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     module = OtherWhenTraced().eval()
     with caplog.at_level(logging.WARNING):
@@ -149,6 +150,7 @@ def test_weights_in_int8_have_a_scale_for_each_row_of_results() -> None:
         assert run([np.array([[1.0, 0.0]], np.float32)])[0][0].tolist() == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, "bf16"), (False, "f32")])
 def test_int8_leaves_the_rest_to_bfloat16_only_where_the_processor_has_it(
     has_bfloat16: bool, expected: str, monkeypatch: pytest.MonkeyPatch

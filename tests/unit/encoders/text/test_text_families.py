@@ -46,6 +46,7 @@ def cosine(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) -> flo
     return float(left @ right / (np.linalg.norm(left) * np.linalg.norm(right)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_vector_is_that_of_a_plain_call_for_each_pooling(families: ModelsConfig, family: str) -> None:
     of_tokens = {"mean": lambda states: states.mean(0), "cls": lambda states: states[0], "last": lambda s: s[-1]}
