@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,14 +32,20 @@ def test_measured_files_take_the_place_of_known_ones_and_files_that_are_gone_lea
     ],
 )
 def test_only_a_run_of_all_quick_or_all_slow_tests_is_held_to_a_floor_of_coverage(
-    arguments: tuple[str, ...], marks: str, is_measured: bool
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], marks: str, is_measured: bool
 ) -> None:
+    monkeypatch.setattr(run, "LINES_OF_QUICK", Path(__file__))
     command = run.tests_command(arguments)
     assert command[command.index(marks) - 1] == "-m" and "--slow" not in command
     assert ("tests.covered" in command) == is_measured == bool(run.coverage_commands(arguments))
 
 
-def test_slow_tests_add_their_coverage_to_that_of_the_quick_ones_and_run_in_a_queue_of_their_own() -> None:
+def test_slow_tests_add_their_coverage_to_that_of_the_quick_ones_and_run_in_a_queue_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "LINES_OF_QUICK", Path(__file__).with_name("not there"))
+    assert run.coverage_commands(["--slow"]) == [] and "`make test` comes first" in capsys.readouterr().out
+    monkeypatch.setattr(run, "LINES_OF_QUICK", Path(__file__))
     assert "--append" in run.coverage_commands(["--slow"])[0] and "--append" not in run.coverage_commands([])[0]
     # The floor of all tests is that of pyproject.toml.
     assert run.coverage_commands(["--slow"])[1][2:] == [] and run.coverage_commands([])[1][2:] != []
