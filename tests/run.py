@@ -35,7 +35,7 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 LINES = ("-p", "tests.covered")
 COVERAGE = str(BIN / "coverage")
 LINES_OF_QUICK = Path(__file__).resolve().parent.parent / ".coverage"
-# Measured 91.3 before its last tests became slow; only ever raised from here. The floor of all tests stands in pyproject.toml.
+# Measured 91.3 before its last tests became slow; only ever raised from here. That of all tests: pyproject.toml.
 QUICK_FLOOR = 87
 SLOW, REFRESH = "--slow", "--refresh"
 
@@ -79,9 +79,9 @@ def coverage_commands(arguments: Sequence[str]) -> list[list[str]]:
 
 def tests_command(arguments: Sequence[str]) -> list[str]:
     """The command that runs the queue."""
-    chosen, lines = "not long", ()
+    chosen, lines = "not long", list[str]()
     if is_whole(arguments):
-        chosen, lines = "slow and not long" if SLOW in arguments else "not slow and not long", LINES
+        chosen, lines = "slow and not long" if SLOW in arguments else "not slow and not long", list(LINES)
     others = [argument for argument in arguments if argument != SLOW]
     return [sys.executable, "-m", "pytest", *QUEUE, *lines, "-m", chosen, *others]
 
