@@ -35,8 +35,8 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 LINES = ("-p", "tests.covered")
 COVERAGE = str(BIN / "coverage")
 LINES_OF_QUICK = Path(__file__).resolve().parent.parent / ".coverage"
-# Measured 91.3 before its last tests became slow; only ever raised from here. That of all tests: pyproject.toml.
-QUICK_FLOOR = 87
+# Measured 90.9 when it was set; only ever raised. The floor of all tests stands in pyproject.toml.
+QUICK_FLOOR = 90
 SLOW, REFRESH = "--slow", "--refresh"
 
 
