@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from mmrec_lib.answering.searcher import Searcher, SearchResult
+from mmrec_lib.errors import MmrecError
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.publishing.people import load_cards
-from mmrec_lib.reporting.data import Card
 from mmrec_lib.reporting.thumbnails import Thumbnails
 from mmrec_lib.search.reasons import MEANINGS, EmptyReason
 from mmrec_lib.section import Section
@@ -90,6 +90,14 @@ class Found(Section):
     answers: tuple[ShownAnswer, ...] = Field(default=())
 
 
+class _Card(NamedTuple):
+    """A title, a caption and a small image: the images of the store are not kept."""
+
+    title: str
+    caption: str
+    image: str | None
+
+
 class SearchPage:
     """Searches, and looks up what is shown of items; one search at a time, as models and Spark are shared.
 
@@ -102,8 +110,8 @@ class SearchPage:
     def __init__(self, searcher: Searcher, lakehouse: Lakehouse, decoder: DecoderChild) -> None:
         """Nothing is read yet; see the class for the arguments."""
         self._searcher, self._lakehouse = searcher, lakehouse
-        self._thumbnails = Thumbnails(_IMAGE_BYTES, decoder)
-        self._cards: dict[str, Card] = {}
+        self._decoder = decoder
+        self._cards: dict[str, _Card] = {}
         self._lock = threading.Lock()
 
     def search(
@@ -125,16 +133,15 @@ class SearchPage:
                 words, image=media.get("image"), audio=media.get("audio"), user_id=user_id, market=market, k=k
             )
             cards = self._known_cards(item.item_id for item in result.items)
-            self._thumbnails.begin_page()
             return Found(
                 words=result.words,
                 reason=None if result.reason is None else MEANINGS[EmptyReason(result.reason)],
                 items=tuple(
                     ShownItem(
                         item_id=item.item_id,
-                        title=cards[item.item_id].title or item.item_id,
-                        caption=cards[item.item_id].caption or "",
-                        image=self._thumbnails.address(cards[item.item_id].image),
+                        title=cards[item.item_id].title,
+                        caption=cards[item.item_id].caption,
+                        image=cards[item.item_id].image,
                         score=item.score,
                         shares=dict(item.shares),
                     )
@@ -143,13 +150,14 @@ class SearchPage:
                 answers=self._answers(result),
             )
 
-    def _known_cards(self, item_ids: Iterable[str]) -> dict[str, Card]:
+    def _known_cards(self, item_ids: Iterable[str]) -> dict[str, _Card]:
         wanted = list(item_ids)
         if len(self._cards) > _MAX_CARDS:
             self._cards.clear()
         missing = [item_id for item_id in wanted if item_id not in self._cards]
-        if missing:
-            self._cards |= load_cards(self._lakehouse, missing)
+        thumbnails = Thumbnails(_IMAGE_BYTES, self._decoder)
+        for item_id, card in load_cards(self._lakehouse, missing).items() if missing else ():
+            self._cards[item_id] = _Card(card.title or item_id, card.caption or "", thumbnails.address(card.image))
         return {item_id: self._cards[item_id] for item_id in wanted}
 
     def _answers(self, result: SearchResult) -> tuple[ShownAnswer, ...]:
@@ -201,7 +209,10 @@ def create_search_app(page: SearchPage, name: str) -> FastAPI:
         medium, kind = await _medium(request)
         if medium is None and not (words or "").strip():
             raise HTTPException(422, "Words, a photo or a recording are needed, and there are none.")
-        return await run_in_threadpool(page.search, words, medium, kind, user_id or None, market or None, k)
+        try:
+            return await run_in_threadpool(page.search, words, medium, kind, user_id or None, market or None, k)
+        except MmrecError as error:
+            raise HTTPException(503, str(error)) from error
 
     return application
 

@@ -20,6 +20,7 @@ from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
 
 from mmrec_lib.answering.searcher import FoundItem, Searcher, SearchResult
+from mmrec_lib.errors import EncoderError
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.publishing import search_page
@@ -39,6 +40,8 @@ class Catalogue:
 
     def search(self, words: str | None, **more: Any) -> SearchResult:
         self.asked.append({"words": words, **more})
+        if words == "broken":
+            raise EncoderError("encoder x: its directory is gone; run `make models`")
         if words == "nothing":
             return SearchResult("nothing", (), "no_match", ())
         items = (FoundItem("i1", 1.5, {"words": 1.0, "text": 0.5}), FoundItem("i2", 0.5, {"images": 0.5}))
@@ -111,6 +114,11 @@ def test_what_cannot_be_searched_is_refused_and_says_what_would_be_right(
     assert answer.status_code == status
     assert said in json.dumps(answer.json(), ensure_ascii=False)
     assert catalogue.asked == []
+
+
+def test_a_search_that_fails_says_what_to_do(client: TestClient) -> None:
+    answer = client.post("/search", params={"words": "broken"})
+    assert answer.status_code == 503 and "run `make models`" in answer.json()["detail"]
 
 
 def test_the_page_needs_no_network_and_lets_nothing_act(client: TestClient) -> None:
