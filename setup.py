@@ -50,6 +50,8 @@ TRACKING = ["mlflow>=3.8,<3.19"]
 SERVE = ["fastapi>=0.115", "uvicorn>=0.30"]
 # Approximate search of very large catalogues.
 SEARCH = ["faiss-cpu>=1.10"]
+# Studies: a search of all settings of the ranker together.
+TUNING = ["optuna>=4.2"]
 # Reference models of the benchmarks.
 BENCH = ["implicit>=0.7.2", "lightgbm>=4.5"]
 DEV = [
@@ -100,7 +102,8 @@ setup(
         "tracking": TRACKING,
         "serve": TRACKING + SERVE,
         "search": SEARCH,
+        "tuning": TUNING,
         "all": SPARK + ENCODERS + TRACKING,
-        "dev": SPARK + ENCODERS + TRACKING + SERVE + SEARCH + DEV,
+        "dev": SPARK + ENCODERS + TRACKING + SERVE + SEARCH + TUNING + DEV,
     },
 )

@@ -22,6 +22,7 @@ from mmrec_lib.models.heads_settings import HeadsSettings
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.models.sources.base import SettingsT, Source
 from mmrec_lib.models.sources.registry import SOURCES, searched_names
+from mmrec_lib.models.study_settings import StudySettings
 from mmrec_lib.section import Section
 
 BaselineName = Literal["popularity", "decayed_popularity", "item_knn", "ease", "ranker_no_content"]
@@ -62,6 +63,8 @@ class TrainingConfig(Section):
             order on held-out events. Null trains none.
         heads: Probabilities of outcomes, from the score and a few facts; each is kept where it beats the base rate on
             users that it has not seen. Null keeps no outcomes and trains none.
+        study: A search of all settings together, by Optuna, after each was chosen by itself; what it finds is taken
+            where users that it has not seen gain. Null (the default) makes none: it takes minutes.
     """
 
     seed: int = 0
@@ -84,6 +87,7 @@ class TrainingConfig(Section):
     min_group_users: int = Field(default=20, ge=1)
     second_stage: SecondStageSettings | None = SecondStageSettings()
     heads: HeadsSettings | None = HeadsSettings()
+    study: StudySettings | None = None
 
     @field_validator("sources")
     @classmethod

@@ -23,6 +23,8 @@ from mmrec_lib.tracking.shipping import ShippedCode, ship_code
 FILES_TAG = "mmrec.files"
 LOGGED_MODEL_TAG = "mmrec.logged_model"
 LONG_TEXTS = "long_texts"
+# MLflow nests runs by it.
+_PARENT_TAG = "mlflow.parentRunId"
 _MODEL_MODULE = "mmrec_lib.models.ranker.pyfunc_file"
 
 
@@ -129,6 +131,15 @@ class ActiveRun:
     def log_series(self, name: str, values: Sequence[float]) -> None:
         """Log a metric step by step; steps count from 1."""
         self._log.series(name, values, int(self._run.info.start_time))
+
+    def log_child(self, name: str, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Log a finished run nested in this one, such as a trial of a search."""
+        parent = {_PARENT_TAG: self.run_id}
+        child = self._client.create_run(str(self._run.info.experiment_id), tags=parent, run_name=name)
+        log = RunLog(self._client, str(child.info.run_id))
+        log.params(params)
+        log.metrics(metrics, int(child.info.start_time))
+        self._client.set_terminated(str(child.info.run_id))
 
     def log_input_table(self, name: str, source: str, version: int) -> None:
         """Log a table version as an input dataset of the run."""

@@ -30,6 +30,8 @@ from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.choose_heads import choose_heads
 from mmrec_lib.models.tuning.choose_scorer import choose_scorer
 from mmrec_lib.models.tuning.choose_second_stage import SecondStageDecision, choose_second_stage
+from mmrec_lib.models.tuning.study import Study
+from mmrec_lib.models.tuning.study_stages import study_stages
 
 RANKER = "ranker"
 WITHOUT_SCORER = "without_scorer"
@@ -52,6 +54,7 @@ class ChosenSettings:
         second_stage: The one of fit 1, where it is kept.
         heads: Heads that learned from the lists of fit 1; None where none are wanted.
         scorer: Decision on the scorer; None where none is configured.
+        studies: What was tried beyond the search of each setting by itself.
         first_fit: The ranker of fit 1, where heads needed it already; kept until it is asked for once more.
     """
 
@@ -61,6 +64,7 @@ class ChosenSettings:
     second_stage: SecondStage | None
     heads: Heads | None = None
     scorer: ScorerWeight | None = None
+    studies: tuple[Study, ...] = ()
     first_fit: list[FittedRanker] = field(default_factory=list)
 
     def fit(self, snapshot: Snapshot, fit: str) -> FittedRanker:
@@ -117,8 +121,12 @@ def choose_all(snapshot: Snapshot, config: TrainingConfig, scorer: SnapshotScore
     baselines: dict[str, BaselineSettings] = {
         name: choose_baseline(name, train, valid, config, first_stage) for name in names
     }
+    studies: tuple[Study, ...] = ()
+    if config.study is not None:
+        first_stage, tried, studies = study_stages(train, valid, config, first_stage, config.study)
+        config = config.model_copy(update={"second_stage": tried})
     ranker, decision, second_stage = choose_second_stage(train, valid, config, first_stage)
-    chosen = ChosenSettings(ranker, baselines, decision, second_stage)
+    chosen = ChosenSettings(ranker, baselines, decision, second_stage, studies=studies)
     return chosen.with_scorer(snapshot, scorer, config.seed).with_heads(snapshot, config)
 
 

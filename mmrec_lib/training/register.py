@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,16 @@ import pandas as pd
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.tuning.study import Study
+from mmrec_lib.models.tuning.validation import CUT_OFF
+from mmrec_lib.reporting.plots import plot_study
+from mmrec_lib.tracking.active_run import ActiveRun
 from mmrec_lib.tracking.registry import SNAPSHOT_TAG, RegisteredModel, Registry
 
 DATA_TAG = "mmrec.data_hash"
 PUBLISHED_FIT_TAG = "mmrec.published_fit"
 FITS_FOLDER = "fits"
+STUDIES_FOLDER = "studies"
 ENCODERS = "encoders"
 """Parameters of a run begin with it that name the encoder and revision of a content block."""
 _EXAMPLE_ITEMS = 3
@@ -33,6 +38,7 @@ def register_fit(
     save_fits: Callable[[Path], None],
     params: Mapping[str, Any],
     tags: Mapping[str, str],
+    studies: Sequence[Study] = (),
 ) -> RegisteredModel:
     """Log a run with the evaluated fits, and register the published one as a version.
 
@@ -44,6 +50,7 @@ def register_fit(
         save_fits: Writes the fits that are to be evaluated into a folder.
         params: Parameters of the run.
         tags: Tags of run and version, among them fingerprint and published fit.
+        studies: Their trials become nested runs, with a plot of each study.
     """
     tags = {SNAPSHOT_TAG: snapshot.snapshot_id, DATA_TAG: snapshot.data_hash, **tags}
     with tempfile.TemporaryDirectory() as scratch, registry.run(f"train {snapshot.snapshot_id}", tags) as run:
@@ -56,7 +63,23 @@ def register_fit(
         for table, version in _table_versions(lakehouse).items():
             run.log_input_table(table, lakehouse.table_source(table), version)
         run.log_folder(folder / FITS_FOLDER, FITS_FOLDER)
+        _log_studies(run, [study for study in studies if study.trials], folder)
         return registry.register(run, folder / "ranker", _example(snapshot), tags, (FITS_FOLDER,))
+
+
+def _log_studies(run: ActiveRun, studies: Sequence[Study], folder: Path) -> None:
+    """Log each trial as a nested run, and what mattered as a plot and as metrics."""
+    for study in studies:
+        for number, trial in enumerate(study.trials):
+            metrics = {f"{study.stage}.ndcg@{CUT_OFF}": trial.ndcg, "seconds": trial.seconds}
+            run.log_child(f"{study.stage} {number}", trial.values, metrics)
+        importances = study.importances or {}
+        run.log_metrics({f"study.{study.stage}.importance.{name}": share for name, share in importances.items()})
+        (folder / STUDIES_FOLDER).mkdir(exist_ok=True)
+        path = folder / STUDIES_FOLDER / f"{study.stage}.png"
+        plot_study([trial.ndcg for trial in study.trials], importances, study.stage.replace("_", " "), path)
+    if studies:
+        run.log_folder(folder / STUDIES_FOLDER, STUDIES_FOLDER)
 
 
 def encoder_revisions(lakehouse: Lakehouse) -> dict[str, str]:

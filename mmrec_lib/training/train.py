@@ -88,14 +88,17 @@ def train(
                 "baseline": {name: s.model_dump(mode="json") for name, s in chosen.baselines.items()},
                 "second_stage": {**asdict(chosen.decision), "decision": str(chosen.decision)},
                 **({} if chosen.scorer is None else {"scorer": chosen.scorer.meta()}),
+                **({"study": {study.stage: str(study) for study in chosen.studies}} if chosen.studies else {}),
             },
             tags={FINGERPRINT_TAG: fingerprint, PUBLISHED_FIT_TAG: fit},
+            studies=chosen.studies,
         )
     registry.set_alias(CANDIDATE, model.version)
     counts[VERSION_COUNT] = int(model.version)
     told = f"version {model.version}, {chosen.ranker.dim} dimensions, published {fit}; {chosen.decision}"
     if chosen.decision.is_kept and published.second_stage is None:
         told += ", but nobody turned to a candidate in the windows of the published fit, which has none"
+    told += "".join(f"; {study}" for study in chosen.studies)
     if chosen.scorer is not None:
         told += f"; {chosen.scorer}"
     return counts, f"{told}; {told_heads(chosen.heads)}{gone}{bounded}"

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -132,12 +133,14 @@ class Source(ABC, Generic[SettingsT]):
     Attributes:
         name: Name in `training.sources`, in saved models and in explanations.
         settings_type: Class of its settings; every field has a default.
+        grids: Ordered values of each setting that a search chooses among.
         uses_content: True for a source that is fitted with the content kernel.
         is_searched: False for a source that no search chooses, such as one that stands in for a baseline.
     """
 
     name: ClassVar[str]
     settings_type: type[SettingsT]
+    grids: ClassVar[Mapping[str, tuple[float, ...]]] = MappingProxyType({})
     uses_content: ClassVar[bool] = False
     is_searched: ClassVar[bool] = True
 

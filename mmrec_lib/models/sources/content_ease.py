@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,7 +24,7 @@ from mmrec_lib.models.sources.ease import (
     rescale_penalties,
 )
 
-GRIDS: dict[str, tuple[float, ...]] = {
+PENALTIES: dict[str, tuple[float, ...]] = {
     "regulariser": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
     "content_scale": (0.0, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0),
     "dropout": (0.0, 0.5, 2.0),
@@ -39,11 +40,9 @@ class EaseSource(Source[EaseT]):
 
     Attributes:
         matrix: [W, W] float32.
-        diagonal_exponents: Values of the diagonal exponent that make this form, for the search.
     """
 
     uses_content: ClassVar[bool] = True
-    diagonal_exponents: ClassVar[tuple[float, ...]]
 
     matrix: Floats
 
@@ -99,7 +98,7 @@ class EaseSource(Source[EaseT]):
                 cls(ease_weights(latest_inverse[key], candidate.diagonal_exponent)).score(frequent.known)
             )
 
-        grids = {"diagonal_exponent": cls.diagonal_exponents, **GRIDS}
+        grids = dict(cls.grids)
         if not has_content:
             grids["content_scale"] = (0.0,)
         best, best_value = coordinate_search(start, grids, evaluate, inputs.rounds + 1)
@@ -121,4 +120,4 @@ class ContentEase(EaseSource[EaseSettings]):
 
     name: ClassVar[str] = "content_ease"
     settings_type = EaseSettings
-    diagonal_exponents = (0.5, 0.75, 1.0)
+    grids = MappingProxyType({"diagonal_exponent": (0.5, 0.75, 1.0), **PENALTIES})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,12 +24,6 @@ from mmrec_lib.models.sources.range_finder import top_right_vectors
 from mmrec_lib.section import Section
 
 RANKS = (16, 32, 64, 128)
-GRIDS: dict[str, tuple[float, ...]] = {
-    "item_exponent": (0.3, 0.4, 0.5),
-    "output_exponent": (0.0, 0.125, 0.25, 0.375, 0.5),
-    "low_pass": (0.1, 0.3, 1.0, 3.0),
-    "rank": RANKS,
-}
 
 
 class GraphSettings(Section):
@@ -59,6 +54,14 @@ class GraphFilter(Source[GraphSettings]):
 
     name: ClassVar[str] = "graph_filter"
     settings_type = GraphSettings
+    grids = MappingProxyType(
+        {
+            "item_exponent": (0.3, 0.4, 0.5),
+            "output_exponent": (0.0, 0.125, 0.25, 0.375, 0.5),
+            "low_pass": (0.1, 0.3, 1.0, 3.0),
+            "rank": RANKS,
+        }
+    )
 
     factors: tuple[Floats, ...]
 
@@ -128,7 +131,7 @@ class GraphFilter(Source[GraphSettings]):
         def evaluate(candidate: GraphSettings) -> float:
             return inputs.evaluate(score(candidate))
 
-        return SearchResult(coordinate_search(start, GRIDS, evaluate, inputs.rounds + 1)[0])
+        return SearchResult(coordinate_search(start, cls.grids, evaluate, inputs.rounds + 1)[0])
 
 
 def normalised(x_UW: sparse.csr_matrix, item_exponent: float) -> sparse.csr_matrix:

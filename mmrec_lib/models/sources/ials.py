@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,12 +21,6 @@ from mmrec_lib.models.coordinate_search import coordinate_search
 from mmrec_lib.models.data import Bools, Floats, Ints, row_product, sampled_rows
 from mmrec_lib.models.sources.base import FitInputs, SearchInputs, SearchResult, Source
 from mmrec_lib.section import Section
-
-GRIDS: dict[str, tuple[float, ...]] = {
-    "regulariser": (0.004, 0.0075, 0.015, 0.03, 0.06),
-    "unobserved": (0.01, 0.03, 0.1, 0.3, 1.0),
-    "rank": (16, 32, 64),
-}
 
 # Gathered factors of one batch of rows: bounded, so that memory is too (float32 numbers).
 _BATCH_NUMBERS = 16_000_000
@@ -60,6 +55,13 @@ class Ials(Source[IalsSettings]):
 
     name: ClassVar[str] = "ials"
     settings_type = IalsSettings
+    grids = MappingProxyType(
+        {
+            "regulariser": (0.004, 0.0075, 0.015, 0.03, 0.06),
+            "unobserved": (0.01, 0.03, 0.1, 0.3, 1.0),
+            "rank": (16, 32, 64),
+        }
+    )
 
     items: Floats
     settings: IalsSettings
@@ -108,7 +110,7 @@ class Ials(Source[IalsSettings]):
             return inputs.evaluate(cls.fit(inputs.fit_inputs(), candidate).score(inputs.known))
 
         small = start.model_copy(update={"rank": 32})
-        return SearchResult(coordinate_search(small, GRIDS, evaluate, inputs.rounds)[0])
+        return SearchResult(coordinate_search(small, cls.grids, evaluate, inputs.rounds)[0])
 
 
 def fit_ials(x_UW: sparse.csr_matrix, settings: IalsSettings, seed: int) -> Floats:

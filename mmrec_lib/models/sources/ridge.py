@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import ClassVar
 
 from pydantic import Field
 
-from mmrec_lib.models.sources.content_ease import EaseSource
+from mmrec_lib.models.sources.content_ease import PENALTIES, EaseSource
 from mmrec_lib.models.sources.ease import EaseSettings
 
 
@@ -21,4 +22,4 @@ class Ridge(EaseSource[RidgeSettings]):
 
     name: ClassVar[str] = "ridge"
     settings_type = RidgeSettings
-    diagonal_exponents = (0.0, 0.25)
+    grids = MappingProxyType({"diagonal_exponent": (0.0, 0.25), **PENALTIES})

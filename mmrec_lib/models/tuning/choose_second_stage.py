@@ -16,7 +16,7 @@ import numpy as np
 from mmrec_lib.evaluation.metrics import hit_metrics
 from mmrec_lib.evaluation.significance import mean_intervals, weighted_mean_values
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
-from mmrec_lib.models.data import Doubles, FitData, Interactions, Ints
+from mmrec_lib.models.data import Bools, Doubles, FitData, Interactions, Ints
 from mmrec_lib.models.ranker.first_stage import fit_first_stage
 from mmrec_lib.models.ranker.second_stage import WindowExamples, examples_of, fit_on_windows, window_examples
 from mmrec_lib.models.second_stage.model import Network, SecondStage, standing
@@ -73,40 +73,96 @@ def choose_second_stage(
         config: `config.second_stage` is tried; None tries nothing.
         settings: Settings of the first stage.
     """
-    if reason := _reason_against(train, config):
+    if reason := reason_against(train, config):
         return settings, SecondStageDecision(False, reason=reason), None
     assert config.second_stage is not None
-    tried = settings.model_copy(update={"second_stage": with_windows(config.second_stage, train, valid)})
-    judged = examples_of(train, fit_first_stage(train, settings), valid.weights, tried)
-    windows = window_examples(train, tried)
-    fitted = fit_on_windows(train, tried, windows)
-    if judged is None or fitted is None or len(windows) < _MIN_WINDOWS:
+    parts = parts_of(train, valid, config.second_stage, settings)
+    fitted = None if parts is None else fit_on_windows(train, parts.settings, parts.windows)
+    if parts is None or fitted is None:
         reason = (
             "users with history turned to candidates in too few parts, both validation and "
             f"{_MIN_WINDOWS} held-out windows are needed"
         )
         return settings, SecondStageDecision(False, reason=reason), None
-    parts = [judged, *windows]
-    by_part = [_gain(judged, fitted.network)]
-    by_part += [_gain(part, _network([w for w in windows if w is not part], tried)) for part in windows]
-    gains = by_user(np.concatenate(by_part), np.concatenate([part.users for part in parts]))
+    of_valid, of_windows = _gain(parts.judged, fitted.network), _cross_fitted(parts.windows, parts.settings)
+    users = [part.users for part in (parts.judged, *parts.windows)]
+    gains = by_user(np.concatenate([of_valid, *of_windows]), np.concatenate(users))
     if len(gains) < _MIN_USERS:
         reason = f"{len(gains)} users can be judged by, {_MIN_USERS} are needed"
         return settings, SecondStageDecision(False, num_users=len(gains), reason=reason), None
     low, high = _interval(gains, settings.seed)
     decision = SecondStageDecision(
-        is_kept=low > 0 and _interval(by_part[0], settings.seed)[1] >= 0,
+        is_kept=low > 0 and _interval(of_valid, settings.seed)[1] >= 0,
         gain=float(gains.mean()),
         low=low,
         high=high,
-        valid_gain=float(by_part[0].mean()),
+        valid_gain=float(of_valid.mean()),
         num_users=len(gains),
     )
     _log.info("%s", decision)
-    return (tried, decision, fitted) if decision.is_kept else (settings, decision, None)
+    return (parts.settings, decision, fitted) if decision.is_kept else (settings, decision, None)
 
 
-def _reason_against(train: FitData, config: TrainingConfig) -> str:
+@dataclass(frozen=True)
+class JudgedParts:
+    """Parts of the data in which an order can be judged.
+
+    Attributes:
+        settings: Settings with the second stage, its windows cut as the validation part was.
+        judged: The validation part; its first stage is fitted on the training part.
+        windows: Windows of the training part, at least two, the latest first.
+    """
+
+    settings: RankerSettings
+    judged: WindowExamples
+    windows: tuple[WindowExamples, ...]
+
+    @property
+    def settings_of_stage(self) -> SecondStageSettings:
+        """Settings of the second stage."""
+        assert self.settings.second_stage is not None
+        return self.settings.second_stage
+
+    @property
+    def first_stage_ndcg(self) -> float:
+        """nDCG@10 of the windows in the first stage's order, each user of a window alike."""
+        return float(np.concatenate([_ndcg(part, part.examples.relevant) for part in self.windows]).mean())
+
+
+def parts_of(
+    train: FitData, valid: Interactions, second_stage: SecondStageSettings, first_stage: RankerSettings
+) -> JudgedParts | None:
+    """Parts in which an order can be judged; None where users turned to candidates in too few of them.
+
+    Args:
+        train: The training part.
+        valid: [U, I] the validation part.
+        second_stage: Settings of the second stage.
+        first_stage: Settings of the first.
+    """
+    tried = first_stage.model_copy(update={"second_stage": with_windows(second_stage, train, valid)})
+    judged = examples_of(train, fit_first_stage(train, first_stage), valid.weights, tried)
+    windows = window_examples(train, tried)
+    if judged is None or len(windows) < _MIN_WINDOWS:
+        return None
+    return JudgedParts(tried, judged, tuple(windows))
+
+
+def cross_fitted_gains(windows: Sequence[WindowExamples], settings: RankerSettings) -> Doubles:
+    """Gain in nDCG@10 over the first stage's order of each user of each window, by a network of the other windows."""
+    return np.concatenate(_cross_fitted(windows, settings))
+
+
+def network_gains(judged: WindowExamples, windows: Sequence[WindowExamples], settings: RankerSettings) -> Doubles:
+    """[n] the same of the users of another part, by a network of all windows."""
+    return _gain(judged, _network(windows, settings))
+
+
+def _cross_fitted(windows: Sequence[WindowExamples], settings: RankerSettings) -> list[Doubles]:
+    return [_gain(part, _network([w for w in windows if w is not part], settings)) for part in windows]
+
+
+def reason_against(train: FitData, config: TrainingConfig) -> str:
     """Reason not to try a second stage; empty where there is none."""
     bounds = config.second_stage
     if bounds is None:
@@ -160,9 +216,12 @@ def _gain(part: WindowExamples, network: Network) -> Doubles:
     # As `SecondStage.order`: where all candidates have one score, nothing is added.
     keys = inputs.scores + np.where(inputs.unit[:, None] > 0, network.additions(inputs), np.float32(0))
     order = standing(keys, inputs.is_item)
-    metric, by_order = f"ndcg@{CUT_OFF}", []
-    for hits in (np.take_along_axis(relevant, order, axis=1), relevant):
-        padded = np.pad(hits[:, :CUT_OFF], ((0, 0), (0, max(0, CUT_OFF - hits.shape[1]))))
-        by_order.append(hit_metrics(padded, part.num_relevant, (CUT_OFF,))[metric])
-    gain: Doubles = by_order[0] - by_order[1]
+    gain: Doubles = _ndcg(part, np.take_along_axis(relevant, order, axis=1)) - _ndcg(part, relevant)
     return gain
+
+
+def _ndcg(part: WindowExamples, hits_NC: Bools) -> Doubles:
+    """[n] nDCG@10 of the users of a part, from what is relevant at each place."""
+    padded = np.pad(hits_NC[:, :CUT_OFF], ((0, 0), (0, max(0, CUT_OFF - hits_NC.shape[1]))))
+    values: Doubles = hit_metrics(padded, part.num_relevant, (CUT_OFF,))[f"ndcg@{CUT_OFF}"]
+    return values

@@ -22,7 +22,9 @@ from mmrec_lib.models.second_stage_settings import FusionForm, FusionLevel, Loss
 from mmrec_lib.models.sources.registry import searched_names
 from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline
 from mmrec_lib.models.tuning.choose import choose_settings
+from mmrec_lib.models.study_settings import StudySettings
 from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage, with_windows
+from mmrec_lib.models.tuning.study_stages import study_stages
 from tests.benchmarks.baselines.reference import Reference, Scores
 from tests.benchmarks.baselines.registry import REFERENCES
 from tests.benchmarks.quality.lambdamart import NUM_TREES, PARAMETERS, fit_with_trees
@@ -37,7 +39,7 @@ from tests.benchmarks.quality.robustness import (
 from tests.benchmarks.quality.splits import Judge, Split
 from tests.benchmarks.quality.summary import NO_CONTENT
 
-Group = Literal["ranker", "baseline", "ablation", "alignment", "missing", "robustness"]
+Group = Literal["ranker", "baseline", "ablation", "alignment", "missing", "robustness", "study"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 MISSING_SHARES = (0.3, 0.5)
 MISSING_MODALITIES = ("text", "image")
@@ -123,6 +125,7 @@ def contenders(names: tuple[str, ...], config: TrainingConfig, num_settings: int
     found["without_second_stage"] = Contender("ablation", _without_second_stage)
     for name, changes in SECOND_STAGES.items():
         found[f"second_stage_{name}"] = Contender("ablation", partial(_second_stage, changes, config))
+    found["studied"] = Contender("study", partial(_studied, config))
     for method in get_args(Method):
         found[f"aligned_{method}"] = Contender("alignment", partial(_aligned, method, config))
     found["second_stage_lambdamart"] = Contender("ablation", partial(_lambdamart, config))
@@ -193,6 +196,20 @@ def _second_stage(
 ) -> Fitted:
     """A second stage with these settings, whether it would be kept or not."""
     return _fitted(split, _with_second_stage(changes, config, split, ranker))
+
+
+def _studied(config: TrainingConfig, split: Split, ranker: RankerSettings) -> Fitted:
+    """All settings tried together by studies; figures tell how often, and the gain where they were judged."""
+    config = config.model_copy(update={"seed": split.seed})
+    chosen = ranker.model_copy(update={"second_stage": None})
+    first, second, studies = study_stages(split.train, split.valid, config, chosen, StudySettings(max_minutes=60.0))
+    asked = config.model_copy(update={"second_stage": second})
+    settings, decision, _ = choose_second_stage(split.train, split.valid, asked, first)
+    print("; ".join([*map(str, studies), str(decision)]), flush=True)
+    figures = {f"{study.stage}: trials": float(len(study.trials)) for study in studies}
+    figures |= {f"{study.stage}: gain of the best": study.gain for study in studies}
+    figures |= {f"{study.stage}: taken": float(study.is_taken) for study in studies}
+    return replace(_fitted(split, settings), figures=figures)
 
 
 def _lambdamart(config: TrainingConfig, split: Split, ranker: RankerSettings) -> Fitted:
