@@ -63,23 +63,31 @@ def register_fit(
         for table, version in _table_versions(lakehouse).items():
             run.log_input_table(table, lakehouse.table_source(table), version)
         run.log_folder(folder / FITS_FOLDER, FITS_FOLDER)
-        _log_studies(run, [study for study in studies if study.trials], folder)
+        log_studies(run, studies, folder)
         return registry.register(run, folder / "ranker", _example(snapshot), tags, (FITS_FOLDER,))
 
 
-def _log_studies(run: ActiveRun, studies: Sequence[Study], folder: Path) -> None:
-    """Log each trial as a nested run, and what mattered as a plot and as metrics."""
-    for study in studies:
+def log_studies(run: ActiveRun, studies: Sequence[Study], scratch: Path) -> None:
+    """Log each trial as a nested run, and what mattered as metrics and as `studies/<stage>.png`.
+
+    Args:
+        run: The open run.
+        studies: Those without trials are passed over.
+        scratch: Folder for the plots.
+    """
+    tried = [study for study in studies if study.trials]
+    folder = scratch / STUDIES_FOLDER
+    for study in tried:
         for number, trial in enumerate(study.trials):
             metrics = {f"{study.stage}.ndcg@{CUT_OFF}": trial.ndcg, "seconds": trial.seconds}
             run.log_child(f"{study.stage} {number}", trial.values, metrics)
         importances = study.importances or {}
         run.log_metrics({f"study.{study.stage}.importance.{name}": share for name, share in importances.items()})
-        (folder / STUDIES_FOLDER).mkdir(exist_ok=True)
-        path = folder / STUDIES_FOLDER / f"{study.stage}.png"
-        plot_study([trial.ndcg for trial in study.trials], importances, study.stage.replace("_", " "), path)
-    if studies:
-        run.log_folder(folder / STUDIES_FOLDER, STUDIES_FOLDER)
+        folder.mkdir(exist_ok=True)
+        title = study.stage.replace("_", " ")
+        plot_study([trial.ndcg for trial in study.trials], importances, title, folder / f"{study.stage}.png")
+    if tried:
+        run.log_folder(folder, STUDIES_FOLDER)
 
 
 def encoder_revisions(lakehouse: Lakehouse) -> dict[str, str]:

@@ -20,9 +20,9 @@ from mmrec_lib.models.data import Content, FitData
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.second_stage_settings import FusionForm, FusionLevel, Loss, SecondStageSettings
 from mmrec_lib.models.sources.registry import searched_names
+from mmrec_lib.models.study_settings import StudySettings
 from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline
 from mmrec_lib.models.tuning.choose import choose_settings
-from mmrec_lib.models.study_settings import StudySettings
 from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage, with_windows
 from mmrec_lib.models.tuning.study_stages import study_stages
 from tests.benchmarks.baselines.reference import Reference, Scores
