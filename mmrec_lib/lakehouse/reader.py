@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from mmrec_lib.errors import ConfigError, StoreError
 from mmrec_lib.lakehouse.config import SparkConfig, StoreConfig
 from mmrec_lib.lakehouse.session import build_session
+from mmrec_lib.lakehouse.staging import NO_STAGING
 from mmrec_lib.lakehouse.store import CARD, FORMAT_VERSION
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.location import is_uri
@@ -23,6 +24,7 @@ def open_lakehouse(
     *,
     catalog: str | None = None,
     schema_name: str | None = None,
+    staging: str | None = None,
 ) -> Lakehouse:
     """The tables of a finished store, to be read; neither locks the store nor writes to it.
 
@@ -31,6 +33,8 @@ def open_lakehouse(
         out: Output folder or URI of path mode.
         catalog: Catalogue of catalogue mode.
         schema_name: Schema of catalogue mode.
+        staging: Folder or URI for temporary files, such as one in a volume. Without one, what needs some, such as
+            `ListExplainer`, is refused in catalogue mode; path mode has the store's own.
 
     Raises:
         ConfigError: When not exactly one store is named.
@@ -43,11 +47,13 @@ def open_lakehouse(
             f"got out={out!r}, catalog={catalog!r}, schema_name={schema_name!r}."
         )
     if out:
-        store = StoreConfig(out=out)
+        store = StoreConfig(out=out, staging=staging)
         _require_store(store)
     else:
-        # Readers publish nothing, and in catalogue mode stage nothing yet: explanations of lists need a folder.
-        store = StoreConfig(catalog=catalog, schema_name=schema_name, staging="unused", report_folder="unused")
+        # Readers publish nothing.
+        store = StoreConfig(
+            catalog=catalog, schema_name=schema_name, staging=staging or NO_STAGING, report_folder="unused"
+        )
     session = spark if spark is not None else build_session(SparkConfig(master="local[2]", driver_memory="2g"))
     # Of its own, as several readers of a store may stage at once.
     run_id = f"reader-{uuid.uuid4().hex[:12]}"

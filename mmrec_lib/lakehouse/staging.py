@@ -23,10 +23,13 @@ import pyarrow.fs
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
+from mmrec_lib.errors import ConfigError
 from mmrec_lib.lakehouse.session_settings import is_for_small_tables
 from mmrec_lib.location import filesystem_of, local_path
 
 MARKER = ".mmrec-run.json"
+NO_STAGING = "none"
+"""Root of a reader that was given no folder for temporary files."""
 # Processes of other machines cannot be asked; as long as Delta keeps files for readers, so long may a run take.
 ABANDONED_AFTER = timedelta(days=7)
 _STORE, _RUN = "mmrec-", "run-"
@@ -48,6 +51,7 @@ class Staging:
             store_id: Names the store among all that share the root.
             run_id: Names the run.
         """
+        self._root = root
         root = local_path(root) or root
         self._store_id = store_id
         self._run_id = run_id
@@ -57,7 +61,16 @@ class Staging:
         self._lock = threading.Lock()
 
     def path(self, name: str) -> str:
-        """A place in this run's folder, which is made and marked at the first call."""
+        """A place in this run's folder, which is made and marked at the first call.
+
+        Raises:
+            ConfigError: When the store was opened without a folder for temporary files.
+        """
+        if self._root == NO_STAGING:
+            raise ConfigError(
+                f"store: {name.rsplit('-', 1)[0]} needs temporary files. Name a folder that all workers can write "
+                "to, such as open_lakehouse(..., staging='/Volumes/<catalog>/<schema>/work/staging')."
+            )
         with self._lock:
             if not self._is_made:
                 self._make()

@@ -48,12 +48,13 @@ def open_notebook(scope: Mapping[str, Any]) -> Notebook:
     is_databricks = "dbutils" in scope
     out = _setting(scope, "out", "" if is_databricks else "out/demo")
     catalog, schema = _setting(scope, "catalog", "main"), _setting(scope, "schema", "mmrec")
-    volume = f"/Volumes/{catalog}/{schema}/work/models"  # where the bundle puts them, see databricks.yml
-    models = ModelsConfig(root=_setting(scope, "models", volume if is_databricks else "models"))
+    volume = f"/Volumes/{catalog}/{schema}/work"  # what the bundle works in, see databricks.yml
+    models = ModelsConfig(root=_setting(scope, "models", f"{volume}/models" if is_databricks else "models"))
     if out:
         lakehouse = open_lakehouse(scope.get("spark"), out)
         return Notebook(lakehouse, Registry(TrackingConfig(), lakehouse.store), models, scope)
-    lakehouse = open_lakehouse(scope.get("spark"), catalog=catalog, schema_name=schema)
+    staging = _setting(scope, "staging", f"{volume}/staging")
+    lakehouse = open_lakehouse(scope.get("spark"), catalog=catalog, schema_name=schema, staging=staging)
     tracking = TrackingConfig(
         tracking_uri="databricks", registry_uri="databricks-uc", model_name=f"{catalog}.{schema}.mmrec_ranker"
     )

@@ -62,7 +62,7 @@ def _answer(settings: Settings, host: str, port: int) -> None:
     with closing(_bound(host, port)) as listening, DecoderChild() as decoder:
         spark = build_session(settings.spark, is_small=is_small_store(store))
         place = {"out": store.out} if store.out else {"catalog": store.catalog, "schema_name": store.schema_name}
-        lakehouse = open_lakehouse(spark, **place)
+        lakehouse = open_lakehouse(spark, **place, staging=store.staging)
         searcher = Searcher(lakehouse, settings.models, settings.embedding, settings.search, settings.showing)
         page = SearchPage(searcher, lakehouse, decoder)
         name = Path(store.out).name if store.out else f"{store.catalog}.{store.schema_name}"

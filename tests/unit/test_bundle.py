@@ -24,7 +24,7 @@ from tests.conftest import PROJECT
 from tests.imports import BROUGHT_BY_SPARK, asked, distribution, requirements, third_party
 
 # Who configures scoring.search other than exact installs mmrec[search].
-CHOSEN = {"faiss"}
+CHOSEN = {"faiss", "optuna"}
 
 # MLflow warns about type hints of its own modules when they are first imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
@@ -78,6 +78,13 @@ def test_every_variable_is_declared_described_and_used() -> None:
     assert names == set(bundle["variables"])
     assert {name for name in used if not name.startswith("var.")} <= set(CONTEXT)
     assert all(declared["description"] for declared in bundle["variables"].values())
+
+
+def test_every_variable_and_job_stands_on_the_page_of_the_cluster() -> None:
+    page = (PROJECT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    jobs = [name for path in RESOURCES for name in read_yaml(path)["resources"]["jobs"]]
+    assert jobs
+    assert [name for name in (*read_yaml(BUNDLE_FILE)["variables"], *jobs) if f"`{name}`" not in page] == []
 
 
 def test_no_default_refers_to_another_variable() -> None:

@@ -19,6 +19,7 @@ from mmrec_lib.lakehouse import java
 from mmrec_lib.lakehouse.commits import MAINTENANCE, changes_rows, newest_data_commit
 from mmrec_lib.lakehouse.config import MaintenanceConfig, StoreConfig
 from mmrec_lib.lakehouse.reader import open_lakehouse
+from mmrec_lib.lakehouse.staging import NO_STAGING, Staging
 from mmrec_lib.lakehouse.store import CARD, FORMAT_VERSION, LOCK, check_store, create_card, locked
 
 
@@ -208,6 +209,12 @@ def test_a_reader_of_another_format_is_told(tmp_path: Path) -> None:
     (tmp_path / CARD).write_text(json.dumps({"format_version": 7}), encoding="utf-8")
     with pytest.raises(StoreError, match="format 7"):
         open_lakehouse(out=str(tmp_path))
+
+
+def test_a_reader_without_a_folder_for_temporary_files_says_how_to_name_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"champion needs temporary files.*staging='/Volumes"):
+        Staging(NO_STAGING, "store", "reader-1").path("champion-1")
+    assert Staging(str(tmp_path), "store", "reader-1").path("champion-1").startswith(str(tmp_path))
 
 
 # Java
