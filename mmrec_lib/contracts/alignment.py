@@ -16,10 +16,10 @@ ALIGNED_EMBEDDING = TableContract(
         Column(
             "modality",
             StringType(),
-            "all: the mean of the item's modalities; else text, image, audio, video or joint alone.",
+            "all: the item's modalities as one vector; else text, image, audio, video or joint alone.",
             required=True,
         ),
-        Column("method", StringType(), "pca, cca, cooccurrence or infonce.", required=True),
+        Column("method", StringType(), "pca, cca, cooccurrence, infonce or attention.", required=True),
         Column("snapshot_id", StringType(), "Snapshot that the space was learned from.", required=True),
         Column("dim", IntegerType(), "Length of the vector.", required=True),
         Column("vector", VECTOR, "The vector, float32, of length 1.", required=True),
@@ -33,7 +33,7 @@ ALIGNMENT_MODEL = TableContract(
     comment="The maps into the joint space: a ranker that is trained on a snapshot takes them along for new items.",
     columns=(
         Column("snapshot_id", StringType(), "Snapshot that it was learned from.", required=True),
-        Column("method", StringType(), "pca, cca, cooccurrence or infonce.", required=True),
+        Column("method", StringType(), "pca, cca, cooccurrence, infonce or attention.", required=True),
         Column("dim", IntegerType(), "Length of the vectors.", required=True),
         Column("document", StringType(), "Names of the blocks and settings, as JSON.", required=True),
         Column("arrays", BinaryType(), "Means and maps of the blocks, as safetensors.", required=True),
@@ -47,7 +47,7 @@ ALIGNMENT_METRIC = TableContract(
     comment="Retrieval from one modality to another in the joint space, over items that it was not learned from.",
     columns=(
         Column("snapshot_id", StringType(), "Snapshot that the space was learned from.", required=True),
-        Column("method", StringType(), "pca, cca, cooccurrence or infonce.", required=True),
+        Column("method", StringType(), "pca, cca, cooccurrence, infonce or attention.", required=True),
         Column("source_modality", StringType(), "Modality of the query.", required=True),
         Column("target_modality", StringType(), "Modality that is searched.", required=True),
         Column("metric", StringType(), "recall.", required=True),

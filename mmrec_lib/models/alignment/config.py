@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mmrec_lib.section import Section
 
-Method = Literal["pca", "cca", "cooccurrence", "infonce"]
+Method = Literal["pca", "cca", "cooccurrence", "infonce", "attention"]
 
 
 class AlignmentConfig(Section):
@@ -18,24 +18,27 @@ class AlignmentConfig(Section):
         method: Way to the joint space. pca: leading directions of all modalities side by side. cca: directions in which
             the modalities of an item agree. cooccurrence: vectors of what the same users turn to, predicted from each
             modality. infonce: trained so that modalities of an item, and items that the same users turn to, are near.
-            none makes no space and costs nothing.
+            attention: the space of infonce, in which the modalities of an item hear each other by cross-attention
+            before they become one vector. none makes no space and costs nothing.
         dim: Length of the vectors.
         max_modality_dims: Leading directions of a modality that are read, at most; fewer where items are few.
         regulariser: Penalty of cca and cooccurrence, relative to the mean variance of a modality.
         max_items: Items that the space is learned from, at most (a seeded sample above); all items get a vector.
-        valid_share: Share of the items that choose the epoch of infonce.
+        valid_share: Share of the items that choose the epoch of infonce and of attention.
         max_tested_items: Items of a fold that retrieval between modalities is measured on, at most.
         max_users: Users whose behaviour is read, at most (a seeded sample above).
         max_items_of_user: Items of a user that are read, at most; a seeded sample of more.
         num_neighbours: Items that an item belongs together with, at most.
-        co_consumption_weight: Weight of co-consumed items in the loss of infonce; the modalities of an item have 1.
-        temperature: Start of the temperature of infonce, which is learned.
-        batch_size: Items of a step of infonce.
-        max_epochs: Times that infonce reads the items, at most.
-        max_steps: Steps of infonce, at most.
-        patience: Epochs without a lower validation loss after which infonce ends.
-        learning_rate: Step size of infonce.
-        device: Processor of infonce, cpu or cuda; only the first gives the same vectors with the same seed always.
+        co_consumption_weight: Weight of co-consumed items in the losses of infonce and attention; the modalities of
+            an item have 1.
+        attention_heads: Heads of the attention.
+        temperature: Start of the temperature of these losses, which is learned.
+        batch_size: Items of a step.
+        max_epochs: Times that a training reads the items, at most.
+        max_steps: Steps of a training, at most.
+        patience: Epochs without a lower validation loss after which a training ends.
+        learning_rate: Step size.
+        device: Processor of the trainings, cpu or cuda; only cpu gives the same vectors with the same seed.
         seed: Seed of samples, range finders and batches.
         find_contradictions: Look for images, sound and video that do not go with an item's text, prices far from those
             of the category, and near-duplicates: the table `content_finding`.
@@ -59,6 +62,7 @@ class AlignmentConfig(Section):
     max_items_of_user: int = Field(default=200, ge=2)
     num_neighbours: int = Field(default=20, ge=1)
     co_consumption_weight: float = Field(default=1.0, ge=0)
+    attention_heads: int = Field(default=4, ge=1)
     temperature: float = Field(default=0.1, gt=0)
     batch_size: int = Field(default=256, ge=8)
     max_epochs: int = Field(default=30, ge=1)

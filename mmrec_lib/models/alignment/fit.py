@@ -6,7 +6,7 @@ Shape letters: I items.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 
 import numpy as np
@@ -22,7 +22,7 @@ from mmrec_lib.models.alignment.views import View, learn_views
 from mmrec_lib.models.data import Bools, Content, FitData, Floats, Ints, row_blocks
 
 CUT_OFFS = (1, 5, 10)
-BEHAVIOURAL = ("cooccurrence", "infonce")
+BEHAVIOURAL = ("cooccurrence", "infonce", "attention")
 """Methods that look at what the same users turn to."""
 # Below that a space says more about chance than about items.
 _MIN_PAIRS = 10
@@ -97,7 +97,35 @@ def align(data: FitData, config: AlignmentConfig) -> Alignment:
         spaces.append(Space.of(views, found))
     spaces = turned(spaces, data.contents)
     aligner = Aligner(config.method, spaces, likeness, config.contradiction_weight)
+    if config.method == "attention":
+        assert related is not None
+        aligner = _with_attention(aligner, data, sampled, related, config)
     return Alignment(aligner, "", likeness, measure_retrieval(aligner, data, config.max_tested_items))
+
+
+def _with_attention(
+    aligner: Aligner, data: FitData, sampled: Bools, related: sparse.csr_matrix, config: AlignmentConfig
+) -> Aligner:
+    """The same space with a layer of cross-attention a fold, learned from the items of the others."""
+    # Torch takes seconds to load, and no method but this and infonce needs it.
+    from mmrec_lib.models.alignment.train_attention import train_attention
+
+    folds = folds_of(data.item_ids, NUM_FOLDS)
+    valid = _valid(len(folds), config)
+    layers = []
+    for fold in range(NUM_FOLDS):
+        # Vectors as this fold's space gives them, of all items: those of the others are what it was learned from.
+        vectors = aligner.spaces[fold].vectors(data.contents)
+        known = sampled & (folds != fold) & np.any([rows.any(axis=1) for rows in vectors.values()], axis=0)
+        among = _among(related, known)
+        layers.append(train_attention(vectors, aligner.modalities, known & ~valid, known & valid, among, config))
+    return replace(aligner, attentions=layers)
+
+
+def _valid(num_items: int, config: AlignmentConfig) -> Bools:
+    """[I] items that choose the epoch of a training."""
+    valid: Bools = np.random.default_rng(config.seed).random(num_items) < config.valid_share
+    return valid
 
 
 def _sampled(num_items: int, config: AlignmentConfig) -> Bools:
@@ -123,16 +151,16 @@ def _maps(
     known = learned & np.any([view.has for view in views.values()], axis=0)
     related = _among(related, known)
     num_related = int((np.diff(related.indptr) > 0).sum())
-    if num_related < _MIN_PAIRS and not (linked and config.method == "infonce"):
+    if num_related < _MIN_PAIRS and not (linked and config.method != "cooccurrence"):
         return f"only {num_related} items with content share users with others, {_MIN_PAIRS} are needed"
     if config.method == "cooccurrence":
         return cooccurrence_maps(
             views, known, related, dim=config.dim, regulariser=config.regulariser, seed=config.seed
         )
-    # Torch takes seconds to load, and no other method needs it.
+    # As in `_with_attention`.
     from mmrec_lib.models.alignment.infonce import infonce_maps
 
-    valid = known & (np.random.default_rng(config.seed).random(len(known)) < config.valid_share)
+    valid = known & _valid(len(known), config)
     trained = known & ~valid
     if linked:
         start = cca_maps(views, trained, config.dim, config.regulariser)

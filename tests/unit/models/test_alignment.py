@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmrec_lib.models.alignment.aligner import Aligner
+from mmrec_lib.models.alignment.attention import CrossAttention
 from mmrec_lib.models.alignment.co_consumption import co_consumption
 from mmrec_lib.models.alignment.config import AlignmentConfig
 from mmrec_lib.models.alignment.findings import Finding, duplicate_findings, modality_findings, price_findings
@@ -21,8 +22,8 @@ from mmrec_lib.models.sources.content import ContentFeatures
 from tests.unit.models.checkerboard import SETTINGS
 
 NUM_ITEMS, NUM_USERS, SHARED = 600, 200, 12
-METHODS = ("pca", "cca", "cooccurrence", "infonce")
-BEHAVIOURAL = ("cooccurrence", "infonce")
+METHODS = ("pca", "cca", "cooccurrence", "infonce", "attention")
+BEHAVIOURAL = ("cooccurrence", "infonce", "attention")
 
 
 def config(method: str = "cca", **changes: Any) -> AlignmentConfig:
@@ -109,20 +110,90 @@ def test_items_that_the_same_users_turn_to_come_near(
     assert lift(learned[method]) > lift(learned["pca"]) + 0.1
 
 
+def disagreeing(num_items: int = 1_500) -> tuple[FitData, np.ndarray]:
+    """Items half of which have an image of nothing, and the items that are really like each."""
+    rng = np.random.default_rng(0)
+    shared = rng.standard_normal((num_items, SHARED))
+    text = shared @ rng.standard_normal((SHARED, 30)) + 0.3 * rng.standard_normal((num_items, 30))
+    image = shared @ rng.standard_normal((SHARED, 40))
+    nothing = rng.standard_normal((num_items, SHARED)) @ rng.standard_normal((SHARED, 40))
+    image = np.where(rng.random((num_items, 1)) < 0.5, nothing, image)
+    taste = rng.standard_normal((500, SHARED)) @ shared.T
+    chosen = np.argsort(-taste, axis=1)[:, :25]
+    interactions = Interactions.from_rows(np.repeat(np.arange(500), 25), chosen.ravel(), (500, num_items))
+    contents = {
+        name: Content.from_vectors(name, rows) for name, rows in (("text:title", text), ("image:images", image))
+    }
+    ids = np.array([f"i{place:04d}" for place in range(num_items)])
+    return FitData(ids, interactions, contents), _nearest(shared / np.linalg.norm(shared, axis=1, keepdims=True))
+
+
+def _nearest(rows: np.ndarray) -> np.ndarray:
+    cosines = rows @ rows.T
+    np.fill_diagonal(cosines, -np.inf)
+    return np.argsort(-cosines, axis=1)[:, :10]
+
+
+@pytest.mark.slow
+def test_attention_hears_which_modality_is_right_where_a_mean_cannot() -> None:
+    data, alike = disagreeing()
+    found = {}
+    for method in ("infonce", "attention"):
+        aligner = align(data, config(method, max_epochs=30, patience=8)).aligner
+        assert aligner is not None
+        near = _nearest(np.asarray(aligner.block(data.contents, len(alike), data.item_ids).matrix))
+        found[method] = np.mean([len({*own} & {*true}) / 10 for own, true in zip(near, alike, strict=True)])
+    assert found["attention"] > found["infonce"] + 0.05, found
+
+
+def test_attention_in_numpy_is_the_attention_that_was_trained(planted: FitData) -> None:
+    torch = pytest.importorskip("torch")
+    from mmrec_lib.models.alignment.train_attention import _joint
+
+    rng = np.random.default_rng(3)
+    shapes = {"kinds": (3, 8), "queries": (8, 2, 4), "keys": (8, 2, 4), "values": (8, 2, 4), "output": (2, 4, 8)}
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    rows = rng.standard_normal((5, 3, 8)).astype(np.float32)
+    rows[0, 1], rows[1, :2], rows[2] = 0, 0, 0
+    vectors = {name: rows[:, place] for place, name in enumerate("abc")}
+    own = CrossAttention(**arrays).joint(vectors, tuple("abc"), {})
+    trained = _joint(torch.from_numpy(rows), {name: torch.from_numpy(array) for name, array in arrays.items()})
+    np.testing.assert_allclose(own, trained.numpy(), atol=1e-5)
+    assert not own[2].any()
+    missing = CrossAttention(**arrays).joint({"c": vectors["c"]}, tuple("abc"), {})
+    np.testing.assert_allclose(missing[1], own[1], atol=1e-6, err_msg="a missing modality is no vector of zeros")
+    muted = CrossAttention(**arrays).joint(vectors, tuple("abc"), {"a": np.zeros(5, np.float32)})
+    assert np.abs(muted[3] - own[3]).max() > 1e-3
+
+
+def test_attention_that_learned_nothing_is_the_mean() -> None:
+    shapes = {"kinds": (2, 4), "queries": (4, 1, 4), "keys": (4, 1, 4), "values": (4, 1, 4), "output": (1, 4, 4)}
+    nothing = CrossAttention(**{name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    rows = np.eye(4, dtype=np.float32)
+    joint = nothing.joint({"a": rows, "b": rows[::-1]}, ("a", "b"), {})
+    np.testing.assert_allclose(joint, (rows + rows[::-1]) / np.sqrt(2), atol=1e-6)
+
+
 # what is seen and what is not
 
 
 @pytest.mark.parametrize("method", BEHAVIOURAL)
 def test_what_users_did_with_an_item_is_not_in_its_own_vector(planted: FitData, method: str) -> None:
     """Else validation on items that are only simulated as new would see their future."""
-    item, all_pairs = int(planted.interactions.item_counts().argmax()), config(method, num_neighbours=NUM_ITEMS)
+    folds, all_pairs = folds_of(planted.item_ids, NUM_FOLDS), config(method, num_neighbours=NUM_ITEMS)
+    # Of the first fold, whose space is not turned.
+    item, fold = int(np.where(folds == 0, planted.interactions.item_counts(), -1).argmax()), 0
     others = planted.with_interactions(planted.interactions.without_items(np.arange(NUM_ITEMS) == item))
-    fold = folds_of(planted.item_ids, NUM_FOLDS)[item]
     some = {name: content.rows(np.arange(40)) for name, content in planted.contents.items()}
     aligners = [align(data, all_pairs).aligner for data in (others, planted)]
     without, with_it = (one.spaces[fold].vectors(some)["text"] for one in aligners if one is not None)
     # Spaces are turned, which changes no cosine.
     np.testing.assert_allclose(without @ without.T, with_it @ with_it.T, atol=1e-4)
+    if method == "attention":
+        layers = [[layer.arrays("") for layer in one.attentions] for one in aligners if one is not None]
+        for name, array in layers[0][fold].items():
+            np.testing.assert_allclose(array, layers[1][fold][name], atol=1e-4)
+        assert np.abs(layers[0][1]["output"] - layers[1][1]["output"]).max() > 1e-4
     elsewhere = (fold + 1) % NUM_FOLDS
     without, with_it = (one.spaces[elsewhere].vectors(some)["text"] for one in aligners if one is not None)
     assert np.abs(without @ without.T - with_it @ with_it.T).max() > 1e-4
@@ -187,6 +258,7 @@ def test_rows_that_are_not_finite_or_constant_count_as_missing(planted: FitData)
         ("cca", "no two modalities have 10 items in common"),
         ("cooccurrence", ""),
         ("infonce", ""),
+        ("attention", ""),
     ],
 )
 def test_one_modality_alone_is_aligned_with_behaviour_or_the_reason_is_told(
@@ -241,8 +313,9 @@ def test_a_saved_ranker_gives_new_items_the_joint_space_of_its_fit(planted: FitD
     assert np.ptp(found[:, :8], axis=0).max() > 0, "the joint space tells the items apart"
 
 
-def test_an_aligner_is_the_same_after_it_was_stored(planted: FitData) -> None:
-    aligner = align(planted, config("cca", contradiction_weight=0.0)).aligner
+@pytest.mark.parametrize("method", ["cca", "attention"])
+def test_an_aligner_is_the_same_after_it_was_stored(planted: FitData, method: str) -> None:
+    aligner = align(planted, config(method, contradiction_weight=0.0)).aligner
     assert aligner is not None
     again = Aligner.load(aligner.arrays(), aligner.meta())
     first, second = (
