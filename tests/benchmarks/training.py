@@ -3,18 +3,21 @@
     python -m tests.benchmarks.training --users 9300 --items 6700 --events 60000
 
 Prints seconds and processor seconds of each step of the job `train_ranker` (settings of the ranker and of each
-baseline, one fit), the peak of memory, the chosen settings, and nDCG@10 on the last tenth of the events.
+baseline, one fit), the peak of memory, the chosen settings, and nDCG@10 on the last tenth of the events. Steps of each
+size go to bench/training.json; with two sizes in it, bench/training.png shows time and memory against interactions.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,8 +28,11 @@ from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline, pos
 from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.validation import ValidationUsers
 from tests.benchmarks.planted import Planted
+from tests.conftest import PROJECT
 
 ResultT = TypeVar("ResultT")
+Steps = dict[str, dict[str, float]]
+"""Seconds, processor seconds and the peak of memory so far of each step."""
 _NOISY_DIM = 384
 
 
@@ -71,31 +77,69 @@ def _contents(planted: Planted, rng: np.random.Generator) -> list[Content]:
     ]
 
 
-def timed(name: str, work: Callable[[], ResultT]) -> ResultT:
+def timed(steps: Steps, name: str, work: Callable[[], ResultT]) -> ResultT:
     """The result of some work, after a line that tells what it took."""
     wall, processor = time.perf_counter(), time.process_time()
     result = work()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"{name:30s} {time.perf_counter() - wall:8.1f} s {time.process_time() - processor:8.1f} processor s "
-        f"{peak:6.2f} GiB at most",
-        flush=True,
-    )
+    step = {
+        "seconds": round(time.perf_counter() - wall, 1),
+        "processor_seconds": round(time.process_time() - processor, 1),
+        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+    steps[name] = step
+    print("{:30s} {:8.1f} s {:8.1f} processor s {:6.2f} GiB at most".format(name, *step.values()), flush=True)
     return result
 
 
-def measure(train: FitData, valid: Interactions, test: Interactions, config: TrainingConfig) -> None:
+def measure(train: FitData, valid: Interactions, test: Interactions, config: TrainingConfig, steps: Steps) -> None:
     """Choose settings of the ranker and of each baseline, fit the ranker, and print the steps and the quality."""
-    settings = timed("settings of ranker", partial(choose_settings, train, valid, config))
+    settings = timed(steps, "settings of ranker", partial(choose_settings, train, valid, config))
     print(settings.model_dump_json())
-    fitted = timed("fit of ranker", partial(fit_ranker, train, settings))
+    fitted = timed(steps, "fit of ranker", partial(fit_ranker, train, settings))
     users = ValidationUsers.of(train, test, config)
     print(f"ranker ndcg@10 {users.ndcg(fitted.score(users.histories)):.4f}", flush=True)
     for name in BASELINE_NAMES:
         if name in possible_baselines(train, config):
-            chosen = timed(f"settings of {name}", partial(choose_baseline, name, train, valid, config, settings))
-            baseline = timed(f"fit of {name}", partial(fit_baseline, train, chosen, fitted))
+            chosen = timed(steps, f"settings of {name}", partial(choose_baseline, name, train, valid, config, settings))
+            baseline = timed(steps, f"fit of {name}", partial(fit_baseline, train, chosen, fitted))
             print(f"{name} ndcg@10 {users.ndcg(baseline.score(users.histories)):.4f}", flush=True)
+
+
+def plot_sizes(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Plot processor seconds of search and fit, and the peak of memory, against the number of interactions."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (times, memory) = pyplot.subplots(1, 2, figsize=(10, 4))
+    for num_items in sorted({result["items"] for result in results.values()}):
+        sizes = sorted((r for r in results.values() if r["items"] == num_items), key=lambda r: int(r["events"]))
+        events = [result["events"] for result in sizes]
+        for step, style in (("settings of ranker", "-"), ("fit of ranker", "--")):
+            seconds = [result["steps"][step]["processor_seconds"] for result in sizes]
+            times.plot(events, seconds, style, marker="o", label=f"{step}, {num_items:,} items")
+        peaks = [max(step["peak_gib"] for step in result["steps"].values()) for result in sizes]
+        memory.plot(events, peaks, marker="o", label=f"{num_items:,} items")
+    times.set(xscale="log", yscale="log", xlabel="interactions", ylabel="processor seconds")
+    memory.set(xscale="log", xlabel="interactions", ylabel="peak of memory, GiB")
+    memory.set_ylim(0, 1.15 * memory.dataLim.ymax)
+    for axes in (times, memory):
+        axes.legend(fontsize="small", frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def save(path: Path, planted: Planted, steps: Steps) -> None:
+    """Add a size to the file of results, and plot all of them where there are two."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    about = {"users": planted.num_users, "items": planted.num_items, "events": planted.num_events}
+    results["x".join(map(str, about.values()))] = {**about, "steps": steps}
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if len(results) > 1:
+        plot_sizes(results, path.with_suffix(".png"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,11 +149,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--items", type=int, required=True)
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=PROJECT / "bench" / "training.json", help="file of the results")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     planted = Planted(options.users, options.items, options.events, seed=options.seed)
-    train, valid, test = timed("data", partial(planted_parts, planted))
-    measure(train, valid, test, TrainingConfig())
+    steps: Steps = {}
+    train, valid, test = timed(steps, "data", partial(planted_parts, planted))
+    measure(train, valid, test, TrainingConfig(), steps)
+    save(options.json, planted, steps)
     return 0
 
 
