@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrec_lib.models.data import Floats, Ints, row_blocks
+from mmrec_lib.models.second_stage.context import num_context_columns
 from mmrec_lib.models.second_stage.inputs import NUM_GAPS, Examples
 from mmrec_lib.models.second_stage.losses import LOSSES, draw, without_false_negatives
 from mmrec_lib.models.second_stage.modalities import FORMS, WeightedSum
@@ -136,7 +137,7 @@ def train_network(
     rng = np.random.default_rng(seed)
     parts = [_learnable(part, blocks_IBD, settings) for part in parts]
     filled = np.concatenate([part.inputs.features[part.inputs.is_item] for part in parts])
-    mean, scale = filled.mean(axis=0), filled.std(axis=0) + np.float32(_LEAST_SCALE)
+    mean, scale = _standardisation(filled, num_context_columns(settings.context))
     users = [(place, row) for place, part in enumerate(parts) for row in range(len(part.inputs))]
     blocks = torch.from_numpy(blocks_IBD)
     has = (blocks != 0).any(dim=2)
@@ -168,6 +169,18 @@ def train_network(
             on_epoch(float(total) / len(users))
         network.eval()
         return _exported(network, mean, scale, blocks, has)
+
+
+def _standardisation(features_RF: Floats, num_context: int) -> tuple[Floats, Floats]:
+    """[F] what is taken off the features and what they are divided by.
+
+    A feature of the context that never differed in training says nothing, whatever it is later.
+    """
+    mean, deviation = features_RF.mean(axis=0), features_RF.std(axis=0)
+    scale = deviation + np.float32(_LEAST_SCALE)
+    is_context = np.arange(len(scale)) >= len(scale) - num_context
+    scale[is_context & (deviation == 0)] = np.inf
+    return mean, scale
 
 
 def _base_logit(parts: Sequence[Examples]) -> float:
