@@ -103,7 +103,8 @@ class DeviceCodes:
         named = [group_value(value) for value in values.dictionary.to_pylist()]
         own = [-1 if name is None else self._code_of.setdefault(name, len(self._code_of)) for name in named]
         at = values.indices.fill_null(len(own)).to_numpy(zero_copy_only=False)
-        return np.array([*own, -1], dtype=np.int64)[at]
+        found: Ints = np.array([*own, -1], dtype=np.int64)[at]
+        return found
 
 
 def text_column(texts: Sequence[str | None]) -> npt.NDArray[np.object_] | None:

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from mmrec_lib.location import is_uri
 from mmrec_lib.section import Section
 
 FusionForm = Literal["gated", "concatenation", "sum", "low_rank", "transformer", "recurrent"]
@@ -58,6 +59,14 @@ class SecondStageSettings(Section):
             `device` and `search` (words of the last search). They are kept together where the order with them beats the
             one without on held-out requests. None costs nothing.
         market_attribute: Attribute of users that names their market; as `features.market_attribute`.
+        precision: `float32`, or `bfloat16` for the products of the training where the processor has instructions for
+            it, else float32 too; weights stay float32.
+        accumulate: Micro-batches that each step is divided into, one after the other; takes less memory, and changes
+            nothing but rounding.
+        num_processes: Processes on this machine that each step is divided among; changes nothing but rounding. Each
+            holds all examples.
+        checkpoint: Folder on this machine, or a mounted volume, for a checkpoint after each epoch, from which a
+            training that was killed goes on to the same weights; null keeps none.
     """
 
     form: FusionForm = "gated"
@@ -86,6 +95,17 @@ class SecondStageSettings(Section):
     adversarial: float = Field(default=0.0, ge=0)
     context: tuple[ContextKind, ...] = ()
     market_attribute: str = Field(default="country", min_length=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    accumulate: int = Field(default=1, ge=1)
+    num_processes: int = Field(default=1, ge=1)
+    checkpoint: str | None = Field(default=None, min_length=1)
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _is_a_folder(cls, place: str | None) -> str | None:
+        if place is not None and is_uri(place):
+            raise ValueError(f"second_stage: checkpoint must be a folder, such as of a mounted volume, got {place}")
+        return place
 
     @field_validator("context")
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyspark.sql import DataFrame
 from scipy import sparse
 
 from mmrec_lib.models.data import Histories
@@ -45,9 +46,10 @@ def known_histories(batch: pa.RecordBatch, catalogue: Catalogue) -> Histories:
     return Histories(matrix, groups_of_maps(batch["attributes"], catalogue.ranker.attribute_names), times, context)
 
 
-def looks_at_searches(ranker: FittedRanker) -> bool:
-    """True where lists follow from the words of each user's last search."""
-    return ranker.second_stage is not None and "search" in ranker.second_stage.context_kinds
+def without_unread(profiles: DataFrame, ranker: FittedRanker) -> DataFrame:
+    """Profiles without the words of the last search, where lists do not follow from them."""
+    reads_searches = ranker.second_stage is not None and "search" in ranker.second_stage.context_kinds
+    return profiles if reads_searches else profiles.drop("last_search")
 
 
 def last_searches(searches: Searches | None, users: NDArray[np.intp], num_users: int) -> dict[str, pa.Array]:

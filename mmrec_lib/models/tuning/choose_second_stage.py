@@ -184,9 +184,7 @@ def _choose_context(
     told = ", ".join(kinds)
     parts = [judged, *windows]
     if "search" in kinds and (train.searches is None or settings.second_stage.windows == "random"):
-        reason = (
-            "the last search before a list is known only where there are searches and parts follow each other in time"
-        )
+        reason = "it needs searches that are known to come before the lists: parts that follow each other in time"
         return ContextDecision(told, False, reason=reason), None
     if (PER_REQUEST & set(kinds)) and not all(part.num_requests for part in parts):
         reason = "validation and windows need interactions with times or devices"

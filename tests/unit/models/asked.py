@@ -1,4 +1,4 @@
-"""Stores whose right answer is in the context: what users turn to follows from the hour, the device or the last search."""
+"""Stores whose right answer is in the context: what users turn to follows from the hour, device or last search."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Asked:
 
 
 def by_hour(seed: int = 0) -> Asked:
-    """Items of an even place are taken at 8 o'clock on the phone, the others at 20 on the web; who acts when is chance."""
+    """Items of an even place are taken at 8 o'clock on the phone, others at 20 on the web; who acts when is chance."""
     rng = np.random.default_rng(seed)
     kinds = np.arange(NUM_ITEMS) % 2
     wanted = rng.integers(2, size=(NUM_USERS, NUM_ROUNDS))
