@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import mmrec_lib
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.data import Floats
 from mmrec_lib.models.second_stage.inputs import CandidateInputs, Examples
@@ -60,7 +59,7 @@ def train_in_processes(
 def _run_all(folder: Path, number: int) -> None:
     """Run the processes to their ends."""
     threads = str(max(1, (os.cpu_count() or 1) // number))
-    root = str(Path(mmrec_lib.__file__).parents[1])
+    root = str(Path(__file__).parents[3])
     # All are of this machine, whose name need not have an address.
     here = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -100,7 +99,7 @@ def _write_task(
     settings: SecondStageSettings,
     seed: int,
 ) -> None:
-    arrays = {"blocks": blocks_IBD}
+    arrays: dict[str, Any] = {"blocks": blocks_IBD}
     for place, part in enumerate(parts):
         arrays[f"{place}/relevant"] = part.relevant
         arrays |= {f"{place}/{name}": getattr(part.inputs, name) for name in _INPUTS}

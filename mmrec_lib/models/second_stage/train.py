@@ -255,7 +255,7 @@ class _Training:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         torch.distributed.all_reduce(flat)
-        sums = torch.split(flat, [tensor.numel() for tensor in tensors])  # type: ignore[no-untyped-call]
+        sums = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, summed in zip(tensors, sums, strict=True):
             tensor.copy_(summed.view_as(tensor))
 
