@@ -54,7 +54,7 @@ class RequestContext:
 
 @dataclass(frozen=True)
 class Searches:
-    """What users searched for, in the order of users and times.
+    """Searches of users, in the order of users and times.
 
     Attributes:
         users: [m] int64 positions of users.

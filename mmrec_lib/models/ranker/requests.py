@@ -26,7 +26,7 @@ _SECONDS_AN_HOUR = 3_600.0
 
 @dataclass(frozen=True)
 class Requests:
-    """What users turned to within an hour, on one device.
+    """Items that users turned to within an hour, on one device.
 
     Attributes:
         users: [R] who, ascending.

@@ -160,6 +160,7 @@ def examples_of(
     if PER_REQUEST & set(chosen.context):
         is_judged = np.isin(np.arange(relevant.shape[0]), users).astype(np.int32)
         own = sparse.csr_matrix(relevant.multiply(is_judged[:, None]))
+        own.eliminate_zeros()
         requests = draw_requests(later, own, data.device_names, chosen.max_users, settings.seed)
     rng = np.random.default_rng(settings.seed)
     parts, hits, of_requests = [], [], []

@@ -214,6 +214,22 @@ def test_lists_and_requests_of_a_window(hours: Asked) -> None:
         assert 0.7 < is_known[window.is_request].mean() < 1, "of requests some are hidden at random"
 
 
+def test_users_without_history_have_no_requests(hours: Asked) -> None:
+    """What new users turn to is in a window, but a second stage does not order their lists."""
+    interactions = hours.train.interactions
+    rows = np.repeat(np.arange(len(hours.wanted)), np.diff(interactions.weights.indptr))
+    is_new = np.arange(len(hours.wanted)) % 3 == 0
+    cut = np.quantile(interactions.times.data, 1 - SMALL.window_share)
+    kept = ~is_new[rows] | (interactions.times.data > cut)
+    data = hours.train.with_interactions(interactions.where(kept))
+    settings = SETTINGS.model_copy(update={"second_stage": with_context("time")})
+    for window in window_examples(data, settings):
+        assert len(window.users) == len(window.examples.relevant) == len(window.num_relevant)
+        assert not np.isin(window.users[window.is_request], window.users[~window.is_request], invert=True).any()
+        requests = window.examples.relevant[window.is_request].sum(axis=1)
+        assert (requests <= window.num_relevant[window.is_request]).all()
+
+
 def test_requests_are_what_a_user_turned_to_within_an_hour_on_one_device() -> None:
     users, items = [0, 0, 0, 0, 2, 2], [0, 1, 2, 3, 1, 2]
     times = [8 * HOUR, 8.5 * HOUR, 9.5 * HOUR, 8.6 * HOUR, 0.0, 0.0]
