@@ -33,6 +33,7 @@ def run(context: Context, config: Config) -> Outcome:
         refit_on_valid=config.training.refit_on_valid,
         heads=config.training.heads,
         scorer=config.scorer,
+        context=() if config.training.second_stage is None else config.training.second_stage.context,
     )
     made = f"{counts['interactions']} interactions of {counts['users']} users on {counts['items']} items"
     return Outcome(counts, f"{made}; {warning}" if warning else made)

@@ -26,6 +26,8 @@ HISTORY_ITEM = StructType(
     ]
 )
 
+SEARCH = StructType([StructField("ts", TimestampType()), StructField("words", StringType())])
+
 NAMED_SHARE = StructType([StructField("name", StringType()), StructField("share", DoubleType())])
 
 USER_PROFILE = TableContract(
@@ -59,6 +61,11 @@ USER_PROFILE = TableContract(
             "Cluster of users by their categories, named after those that set it apart; null without a category.",
         ),
         Column("taste", StringType(), "Short text of counted facts; null without history, or where nothing is known."),
+        Column(
+            "last_search",
+            StringType(),
+            "Words of the latest search before as_of; null unless training.second_stage.context asks for searches.",
+        ),
     ),
     key=("user_id",),
 )
@@ -83,6 +90,13 @@ TRAINING_INTERACTION = TableContract(
             "What followed in valid, by outcome: 1, or the quantity of an event; null without one. See training.heads.",
         ),
         Column("test_outcomes", MapType(StringType(), DoubleType()), "The same in test."),
+        Column(
+            "train_device",
+            StringType(),
+            "Device of the latest event in train; null unless training.second_stage.context asks for devices.",
+        ),
+        Column("valid_device", StringType(), "The same in valid."),
+        Column("test_device", StringType(), "The same in test."),
     ),
     key=("snapshot_id", "user_id", "item_id"),
     partition_by=("snapshot_id",),
@@ -113,7 +127,12 @@ TRAINING_ITEM = TableContract(
         Column("snapshot_id", StringType(), "Snapshot; see training_interaction.", required=True),
         Column("item_id", StringType(), "The item.", required=True),
         Column("title", StringType(), "Its first text, for the scorer (scorer.fields); null where there is none."),
-        Column("document", StringType(), "Its texts as one, for the scorer; null without scorer.model."),
+        Column(
+            "document",
+            StringType(),
+            "Its texts as one, for the scorer and the words of searches; null where neither scorer.model nor "
+            "training.second_stage.context asks for it.",
+        ),
     ),
     key=("snapshot_id", "item_id"),
     partition_by=("snapshot_id",),
@@ -127,6 +146,12 @@ TRAINING_USER = TableContract(
         Column("snapshot_id", StringType(), "Snapshot; see training_interaction.", required=True),
         Column("user_id", StringType(), "The user.", required=True),
         Column("attributes", STRING_MAP, "Attributes of the user when the snapshot was made."),
+        Column(
+            "searches",
+            ArrayType(SEARCH),
+            "Latest 100 searches before as_of, the latest last; null unless training.second_stage.context asks for "
+            "them.",
+        ),
     ),
     key=("snapshot_id", "user_id"),
     partition_by=("snapshot_id",),

@@ -67,15 +67,16 @@ def known_acts(events: DataFrame, reviews: DataFrame | None, users: DataFrame, i
         items: Table item.
 
     Returns:
-        user_id, item_id, event_type, value, seconds, event_ts, split, is_review.
+        user_id, item_id, event_type, value, seconds, event_ts, split, is_review; and device, where events have it.
     """
-    acts = events.select(*_COLUMNS, F.lit(False).alias("is_review"))
+    columns = (*_COLUMNS, *(["device"] if "device" in events.columns else []))
+    acts = events.select(*columns, F.lit(False).alias("is_review"))
     if reviews is not None:
-        acts = acts.unionByName(review_acts(reviews))
+        acts = acts.unionByName(review_acts(reviews), allowMissingColumns=True)
     of_users = acts.join(users.select("user_id"), "user_id", "left_semi")
     there = items.select("item_id", F.lit(True).alias("_is_there"))
     known = of_users.join(there, "item_id", "left").where(F.col("item_id").isNull() | F.col("_is_there"))
-    return known.select(*_COLUMNS, "is_review")
+    return known.select(*columns, "is_review")
 
 
 def review_acts(reviews: DataFrame) -> DataFrame:

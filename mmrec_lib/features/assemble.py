@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from pyspark.sql import DataFrame
@@ -34,6 +34,13 @@ from mmrec_lib.features.interactions import (
 from mmrec_lib.features.item_texts import items_with_texts
 from mmrec_lib.features.outcomes import possible_outcomes
 from mmrec_lib.features.profiles import known_events, rating_types, user_profiles
+from mmrec_lib.features.request_context import (
+    user_searches,
+    with_device_columns,
+    with_devices,
+    with_last_search,
+    with_searches,
+)
 from mmrec_lib.features.splits import require_parts, split_parts
 from mmrec_lib.features.tastes import with_tastes
 from mmrec_lib.ingest.config import EventTypeConfig
@@ -42,6 +49,7 @@ from mmrec_lib.lakehouse.counts import count_rows
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.heads_settings import HeadsSettings
+from mmrec_lib.models.second_stage_settings import ContextKind
 from mmrec_lib.recipes.scorer_config import ScorerConfig
 
 _LONG_ROWS = ("item_embedding", "content_embedding")
@@ -78,6 +86,7 @@ def assemble(
     refit_on_valid: bool,
     heads: HeadsSettings | None = None,
     scorer: ScorerConfig | None = None,
+    context: Sequence[ContextKind] = (),
 ) -> tuple[dict[str, int], str | None]:
     """Write the snapshot of the current tables and the profiles of all users.
 
@@ -89,6 +98,7 @@ def assemble(
         refit_on_valid: Whether profiles know the validation part of data with a given split.
         heads: Which outcomes are kept of each pair; None keeps none.
         scorer: Which texts of items are kept for the scorer; None keeps none.
+        context: Parts of the context of requests that are kept for the second stage.
 
     Returns:
         Counts for job_run, and what a person should look at.
@@ -98,8 +108,9 @@ def assemble(
             nothing to train on or to test on.
     """
     users, items = lakehouse.read("user"), lakehouse.read("item")
-    reviews = lakehouse.read("review")
-    acts = known_acts(lakehouse.read("event"), reviews if features.count_reviews else None, users, items)
+    reviews, events = lakehouse.read("review"), lakehouse.read("event")
+    told = with_devices(events, features.device_attribute) if "device" in context else events
+    acts = known_acts(told, reviews if features.count_reviews else None, users, items)
     if features.split != AUTO:
         acts = acts.withColumn("split", F.lit(None).cast("string"))
     span = find_span(acts)
@@ -135,8 +146,13 @@ def assemble(
     known = known_events(parted, cuts, refit_on_valid=refit_on_valid)
     profiles = user_profiles(users, items, known, rating_types(event_types), features)
     content_rows = contents.select(tag, *contents.columns)
-    pair_rows = interactions.select(tag, *interactions.columns)
-    item_rows = items_with_texts(lakehouse, items, scorer or ScorerConfig()).select(tag, "*")
+    pair_rows = with_device_columns(interactions).select(tag, "*")
+    looks_at_searches = "search" in context
+    texts = items_with_texts(lakehouse, items, scorer or ScorerConfig(), for_searches=looks_at_searches)
+    item_rows = texts.select(tag, "*")
+    searches = user_searches(events, users, cuts) if looks_at_searches else None
+    if searches is not None:
+        searches = lakehouse.stage("user_search", searches)
     with lakehouse.many_rows(max(num_rows, counts["interactions"])):
         side_by_side(
             [
@@ -144,8 +160,8 @@ def assemble(
                 lambda: lakehouse.replace_slice("training_interaction", Staged(pair_rows), where),
                 lambda: lakehouse.replace_slice("training_item", Staged(item_rows), where),
                 lambda: write_found_attributes(lakehouse, entities),
-                lambda: _write_users(lakehouse, snapshot_id, users),
-                lambda: _write_profiles(lakehouse, profiles, users, counts["users"], features),
+                lambda: _write_users(lakehouse, snapshot_id, users, searches),
+                lambda: _write_profiles(lakehouse, profiles, users, counts["users"], features, searches),
             ]
         )
     _write_snapshot_row(lakehouse, snapshot_id, cuts, counts, features)
@@ -204,22 +220,29 @@ def _counts(interactions: DataFrame, num_items: int) -> dict[str, int]:
 
 
 def _write_profiles(
-    lakehouse: Lakehouse, profiles: DataFrame, users: DataFrame, num_active: int, features: FeaturesConfig
+    lakehouse: Lakehouse,
+    profiles: DataFrame,
+    users: DataFrame,
+    num_active: int,
+    features: FeaturesConfig,
+    searches: DataFrame | None,
 ) -> None:
     gone = lakehouse.read("user_profile").join(users, "user_id", "left_anti")
     measured = lakehouse.stage("measured_profile", profiles)
     tasted = with_tastes(lakehouse, measured, num_active, features.max_segments)
-    lakehouse.merge("user_profile", tasted, delete_keys=gone)
+    lakehouse.merge("user_profile", with_last_search(tasted, searches), delete_keys=gone)
 
 
-def _write_users(lakehouse: Lakehouse, snapshot_id: str, users: DataFrame) -> None:
+def _write_users(lakehouse: Lakehouse, snapshot_id: str, users: DataFrame, searches: DataFrame | None) -> None:
     """Write the users of a snapshot; those who are gone leave earlier snapshots too, with what was known of them."""
     is_of_this = F.col("snapshot_id") == snapshot_id
     stored = lakehouse.read("training_user").select("snapshot_id", "user_id")
     outdated = stored.join(users.withColumn("_is_there", F.lit(True)).select("user_id", "_is_there"), "user_id", "left")
     lakehouse.merge(
         "training_user",
-        users.select(F.lit(snapshot_id).alias("snapshot_id"), "user_id", "attributes"),
+        with_searches(users, searches).select(
+            F.lit(snapshot_id).alias("snapshot_id"), "user_id", "attributes", "searches"
+        ),
         delete_keys=outdated.where(is_of_this | F.col("_is_there").isNull()),
     )
 

@@ -68,6 +68,7 @@ class FeaturesConfig(Section):
         split_seed: Seed of the random splits.
         held_out: Category or market that is test, where `split` holds one out.
         market_attribute: Attribute of users that names their market for held_out_market.
+        device_attribute: Attribute of events that names the device, where `training.second_stage.context` asks for it.
         train_share: Share that train is made of, where the source brings no split: of the events in time, of an item's
             users, of the items or of the users.
         valid_share: Share that follows as valid; the rest is test.
@@ -95,6 +96,7 @@ class FeaturesConfig(Section):
     split_seed: int = Field(default=0, ge=0)
     held_out: str | None = Field(default=None, min_length=1)
     market_attribute: str = Field(default="country", min_length=1)
+    device_attribute: str = Field(default="device", min_length=1)
     train_share: float = Field(default=0.8, gt=0, lt=1)
     valid_share: float = Field(default=0.1, gt=0, lt=1)
     max_history: int = Field(default=2000, ge=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
@@ -69,7 +69,8 @@ def weigh_events(
 
     Returns:
         user_id, item_id, event_type, event_ts, split, value, weight (double, may be 0 or below), is_seen
-        (boolean, whether the event still hides its item on that date); with outcomes also seconds.
+        (boolean, whether the event still hides its item on that date); with outcomes also seconds; and device, where
+        acts have it.
 
     Raises:
         NoDataError: When no declared type occurs.
@@ -95,6 +96,7 @@ def weigh_events(
         weight.alias("weight"),
         _by_type(present, lambda kind: _is_hidden(kind, as_of)).alias("is_seen"),
         *(["seconds"] if with_outcomes else []),
+        *(["device"] if "device" in acts.columns else []),
     )
     return count_acts_once(weighted, present, span.types)
 
@@ -196,7 +198,8 @@ def pair_interactions(
 
     Returns:
         user_id, item_id, train_weight, valid_weight, test_weight, train_ts, valid_ts, test_ts, valid_outcomes,
-        test_outcomes; these are null without outcomes.
+        test_outcomes; these are null without outcomes; and train_device, valid_device and test_device, that of the
+        latest event, where events have a device.
     """
     # Rounded, so that the order of addition cannot make two runs differ.
     sums = [F.round(F.sum(F.when(F.col("part") == part, F.col("weight"))), 6).alias(f"{part}_weight") for part in PARTS]
@@ -206,7 +209,8 @@ def pair_interactions(
     ]
     parts = OUTCOME_PARTS if outcomes else ()
     told = [part_outcomes(outcomes, part, view_seconds_full).alias(f"{part}_outcomes") for part in parts]
-    pairs = parted.groupBy("user_id", "item_id").agg(*sums, *latest, *told)
+    devices = part_devices(parted.columns)
+    pairs = parted.groupBy("user_id", "item_id").agg(*sums, *latest, *told, *devices)
     positive = [F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_weight")).alias(f"{part}_weight") for part in PARTS]
     times = [F.when(F.col(f"{part}_weight") > 0, F.col(f"{part}_ts")).alias(f"{part}_ts") for part in PARTS]
     own = [
@@ -214,5 +218,18 @@ def pair_interactions(
         for part in OUTCOME_PARTS
     ]
     nothing = [F.lit(None).cast("map<string,double>").alias(f"{part}_outcomes") for part in OUTCOME_PARTS]
-    chosen = pairs.select("user_id", "item_id", *positive, *times, *(own if outcomes else nothing))
+    asked = [f"{part}_device" for part in PARTS] if devices else []
+    chosen = pairs.select("user_id", "item_id", *positive, *times, *(own if outcomes else nothing), *asked)
     return chosen.where(F.coalesce("train_weight", "valid_weight", "test_weight").isNotNull())
+
+
+def part_devices(columns: Collection[str]) -> list[Column]:
+    """Aggregates of the events of a pair: the device of the latest event of each part; none without that column."""
+    if "device" not in columns:
+        return []
+    found = []
+    for part in PARTS:
+        counts = (F.col("part") == part) & (F.col("weight") > 0)
+        # The larger name of events of one time, so that no order of the events decides.
+        found.append(F.max(F.when(counts, F.struct("event_ts", "device")))["device"].alias(f"{part}_device"))
+    return found

@@ -15,10 +15,19 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.recipes.scorer_config import ScorerConfig
 
 
-def items_with_texts(lakehouse: Lakehouse, items: DataFrame, config: ScorerConfig) -> DataFrame:
-    """The items of a snapshot as `training_item` has them: item_id, title and document, both null without a scorer."""
+def items_with_texts(
+    lakehouse: Lakehouse, items: DataFrame, config: ScorerConfig, *, for_searches: bool = False
+) -> DataFrame:
+    """The items of a snapshot as `training_item` has them: item_id, title and document.
+
+    Args:
+        lakehouse: The store.
+        items: Table item.
+        config: A scorer reads the texts; without one both are null.
+        for_searches: They are read for the words of searches too.
+    """
     ids = items.select("item_id")
-    if config.model is None:
+    if config.model is None and not for_searches:
         nothing = F.lit(None).cast("string")
         return ids.withColumn("title", nothing).withColumn("document", nothing)
     texts = joined_texts(read_owner_text(lakehouse)).where(F.col("owner_kind") == "item")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,12 +18,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from mmrec_lib.errors import ModelError, NoDataError
+from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.alignment_model import load_aligner
+from mmrec_lib.features.arrow_columns import map_entries, objects_of, vector_matrix
 from mmrec_lib.features.contents import ALL_FITS
 from mmrec_lib.features.interactions import PARTS, Cuts
 from mmrec_lib.features.leakage import LeakageCheck
 from mmrec_lib.features.outcomes import OUTCOME_PARTS
+from mmrec_lib.features.request_context import DeviceCodes, searches_of_lists, text_column
 from mmrec_lib.features.token_rows import TokenRows
 from mmrec_lib.features.user_groups import user_groups
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -31,10 +33,10 @@ from mmrec_lib.models.alignment.aligner import Aligner
 from mmrec_lib.models.data import Content, FitData, Interactions
 from mmrec_lib.models.heads.outcomes import PairValues
 from mmrec_lib.models.ids import IdIndex
+from mmrec_lib.models.request_context import Searches
 
 Outcomes = Mapping[str, Mapping[str, PairValues]]
 """What followed, by part (valid and test) and name of the outcome."""
-_QUANTITIES = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.float64())]))
 SEGMENT_ATTRIBUTE = "taste_segment"
 """Attribute of users that holds their segment, see `present_profiles`."""
 FIT_PARTS = {"fit1": ("train",), "fit2": ("train", "valid"), "fit3": ("train", "valid", "test")}
@@ -56,6 +58,9 @@ class Snapshot:
         num_gone: Stored pairs that no longer count, because their user or item was deleted after the snapshot was made.
         outcomes: Outcomes that heads learn from (valid) and are judged by (test).
         aligner: Joint space that fits have as one more block of contents; None where there is none.
+        device_names: Names of the devices of the parts.
+        searches: What users searched for, where the parts follow each other in time; None where nobody asks for it.
+        item_texts: [I] texts of the items for the words of searches; None without searches.
     """
 
     snapshot_id: str
@@ -69,6 +74,9 @@ class Snapshot:
     num_gone: int = 0
     outcomes: Outcomes = field(default_factory=dict)
     aligner: Aligner | None = None
+    device_names: tuple[str, ...] = ()
+    searches: Searches | None = None
+    item_texts: npt.NDArray[np.object_] | None = None
 
     def fit_data(self, fit: str) -> FitData:
         """Data of fit1, fit2 or fit3: the parts before its cut, and contents as known then."""
@@ -86,6 +94,9 @@ class Snapshot:
             contents=dict(sorted(contents.items())),
             user_attributes=self.user_attributes,
             cut_ts=cut.timestamp() if cut else float("inf"),
+            searches=None if self.searches is None or cut is None else self.searches.before(cut.timestamp()),
+            device_names=self.device_names,
+            item_texts=self.item_texts,
         )
 
     @cached_property
@@ -102,12 +113,19 @@ class Snapshot:
         for name, part in sorted(self.parts.items()):
             weights, times = part.weights[users], part.times[users]
             _add(digest, name, weights.indptr, weights.indices, weights.data, times.data)
+            if part.devices is not None:
+                _add(digest, f"{name}:devices", part.devices, text=self.device_names)
         for key, content in sorted(self.contents.items()):
             matrix = content.matrix
             arrays = [matrix] if isinstance(matrix, np.ndarray) else [matrix.indptr, matrix.indices, matrix.data]
             _add(digest, ":".join(key), *arrays, content.has, text=content.tokens)
         for attribute, values in sorted(self.user_attributes.items()):
             _add(digest, attribute, text=values[users].tolist())
+        if self.searches is not None:
+            own = self.searches.where(np.isin(self.searches.users, users))
+            keys = np.searchsorted(users, own.users)
+            texts = [] if self.item_texts is None else self.item_texts.tolist()
+            _add(digest, "searches", keys, own.times, text=[*own.words.tolist(), *texts])
         if self.aligner is not None:
             _add(digest, json.dumps(self.aligner.meta()), *self.aligner.arrays().values())
         for held_out, by_name in sorted(self.outcomes.items()):
@@ -173,6 +191,13 @@ class SnapshotItems:
         """[I] whether the item may be recommended now."""
         return np.asarray(self.table["available"].to_numpy(), dtype=np.bool_)
 
+    def documents(self, lakehouse: Lakehouse) -> npt.NDArray[np.object_] | None:
+        """[I] texts of the items in the snapshot; None where it keeps none."""
+        rows = lakehouse.read("training_item").where(F.col("snapshot_id") == self.snapshot_id)
+        table = sorted_table(lakehouse, "item_id", rows.select("item_id", "document"))
+        at = pc.index_in(pa.array(self.item_ids, pa.string()), value_set=table["item_id"].combine_chunks())
+        return text_column(table["document"].combine_chunks().take(at).to_pylist())
+
 
 def load_items(lakehouse: Lakehouse, columns: Sequence[str] = ()) -> SnapshotItems:
     """Read the catalogue of the latest snapshot.
@@ -215,10 +240,11 @@ def load_snapshot(lakehouse: Lakehouse, *, with_aligner: bool = True) -> Snapsho
     items = load_items(lakehouse)
     own = lakehouse.read("training_user").where(F.col("snapshot_id") == items.snapshot_id)
     present = own.join(lakehouse.read("user").select("user_id"), "user_id", "left_semi")
-    users = sorted_table(lakehouse, "user_id", present.select("user_id", "attributes"))
+    users = sorted_table(lakehouse, "user_id", present.select("user_id", "attributes", "searches"))
     user_ids = np.array(users["user_id"].to_pylist(), dtype=np.str_)
     of_users, of_items = IdIndex(user_ids, "users of the snapshot"), IdIndex(items.item_ids, "items of the snapshot")
-    parts, outcomes, num_gone = _load_parts(lakehouse, items.snapshot_id, of_users, of_items)
+    devices, searches = DeviceCodes(), searches_of_lists(users["searches"].combine_chunks())
+    parts, outcomes, num_gone = _load_parts(lakehouse, items.snapshot_id, of_users, of_items, devices)
     contents, content_times = _load_contents(lakehouse, items.snapshot_id, of_items)
     LeakageCheck(items.cuts, user_ids, items.item_ids, parts, content_times).run()
     return Snapshot(
@@ -233,6 +259,9 @@ def load_snapshot(lakehouse: Lakehouse, *, with_aligner: bool = True) -> Snapsho
         num_gone=num_gone,
         outcomes=outcomes,
         aligner=load_aligner(lakehouse, items.snapshot_id) if with_aligner else None,
+        device_names=devices.names,
+        searches=searches,
+        item_texts=None if searches is None else items.documents(lakehouse),
     )
 
 
@@ -276,17 +305,18 @@ def sorted_table(lakehouse: Lakehouse, key: str, rows: DataFrame) -> pa.Table:
 
 
 def _load_parts(
-    lakehouse: Lakehouse, snapshot_id: str, of_users: IdIndex, of_items: IdIndex
+    lakehouse: Lakehouse, snapshot_id: str, of_users: IdIndex, of_items: IdIndex, devices: DeviceCodes
 ) -> tuple[dict[str, Interactions], Outcomes, int]:
     """Interactions and outcomes of each part, and how many stored pairs speak of a user or item that is gone."""
-    columns = [*(f"{part}_weight" for part in PARTS), *(f"{part}_outcomes" for part in OUTCOME_PARTS)]
+    columns = [f"{part}_{of}" for of in ("weight", "device") for part in PARTS]
+    columns += [f"{part}_outcomes" for part in OUTCOME_PARTS]
     seconds = [F.coalesce(F.col(f"{part}_ts").cast("double"), F.lit(0.0)).alias(f"{part}_ts") for part in PARTS]
     rows = lakehouse.read("training_interaction").where(F.col("snapshot_id") == snapshot_id)
     found: dict[str, list[tuple[npt.NDArray[Any], ...]]] = {part: [] for part in PARTS}
     told: dict[str, dict[str, list[tuple[npt.NDArray[Any], ...]]]] = {part: {} for part in OUTCOME_PARTS}
     num_gone = 0
     for batch in lakehouse.stream_arrow("interactions", rows.select("user_id", "item_id", *columns, *seconds)):
-        user_ids, item_ids = (_objects(batch[name]) for name in ("user_id", "item_id"))
+        user_ids, item_ids = (objects_of(batch[name]) for name in ("user_id", "item_id"))
         present = of_users.known(user_ids) & of_items.known(item_ids)
         num_gone += int((~present).sum())
         users, items = of_users.positions(user_ids[present]), of_items.positions(item_ids[present])
@@ -294,16 +324,18 @@ def _load_parts(
             weights = batch[f"{part}_weight"].to_numpy(zero_copy_only=False).astype(np.float64)[present]
             times = batch[f"{part}_ts"].to_numpy(zero_copy_only=False)[present]
             has = np.isfinite(weights)
-            found[part].append((users[has], items[has], weights[has], times[has]))
+            device = devices.codes(batch[f"{part}_device"])[present]
+            found[part].append((users[has], items[has], weights[has], times[has], device[has]))
         for part, by_name in told.items():
-            for name, places, values in _map_entries(batch[f"{part}_outcomes"].filter(pa.array(present))):
+            for name, places, values in map_entries(batch[f"{part}_outcomes"].filter(pa.array(present))):
                 by_name.setdefault(name, []).append((users[places], items[places], values))
     shape = (len(of_users), len(of_items))
     parts = {}
     for part, blocks in found.items():
-        columns_of_part = [np.concatenate(column) for column in zip(*blocks, strict=True)] or [np.zeros(0)] * 4
-        users, items, weights, times = columns_of_part
-        parts[part] = Interactions.from_rows(users, items, shape, weights, times)
+        columns_of_part = [np.concatenate(column) for column in zip(*blocks, strict=True)] or [np.zeros(0)] * 5
+        users, items, weights, times, device = columns_of_part
+        own = device.astype(np.int64) if devices.names else None
+        parts[part] = Interactions.from_rows(users, items, shape, weights, times, own)
     outcomes = {
         part: {
             name: PairValues.of(shape[1], *(np.concatenate(column) for column in zip(*blocks, strict=True)))
@@ -312,18 +344,6 @@ def _load_parts(
         for part, by_name in told.items()
     }
     return parts, outcomes, num_gone
-
-
-def _map_entries(maps: pa.MapArray) -> Iterator[tuple[str, npt.NDArray[np.intp], npt.NDArray[np.float64]]]:
-    """Rows that have a key and their values, key by key; rows without any are null."""
-    lists = maps.cast(_QUANTITIES)
-    rows = np.repeat(np.arange(len(maps)), pc.fill_null(lists.value_lengths(), 0).to_numpy(zero_copy_only=False))
-    keys, values = (lists.flatten().field(at) for at in (0, 1))
-    codes = keys.dictionary_encode()
-    numbers, code_of = values.to_numpy(zero_copy_only=False), codes.indices.to_numpy(zero_copy_only=False)
-    for code, name in enumerate(codes.dictionary.to_pylist()):
-        own = code_of == code
-        yield name, rows[own], numbers[own]
 
 
 def _load_contents(
@@ -345,19 +365,19 @@ def _load_contents(
     columns = ("fit", "feature", "item_id", "tokens", "vector")
     latest = F.col("latest_ts").cast("double").alias("latest")
     for batch in lakehouse.stream_arrow("contents", rows.select(*columns, latest), 4096):
-        item_ids = _objects(batch["item_id"])
+        item_ids = objects_of(batch["item_id"])
         present = of_items.known(item_ids)
         at = np.zeros(len(item_ids), dtype=np.int64)
         at[present] = of_items.positions(item_ids[present])
         is_vector = batch["vector"].is_valid().to_numpy(zero_copy_only=False)
-        fit_of, feature_of = _objects(batch["fit"]), _objects(batch["feature"])
+        fit_of, feature_of = objects_of(batch["fit"]), objects_of(batch["feature"])
         seconds = batch["latest"].to_numpy(zero_copy_only=False)
         for fit, feature in sorted(set(zip(fit_of, feature_of, strict=True))):
             own = present & (fit_of == fit) & (feature_of == feature)
             if len(places := np.flatnonzero(own & np.isfinite(seconds))):
                 times.setdefault((fit, feature), np.full(len(of_items), -np.inf))[at[places]] = seconds[places]
             if len(places := np.flatnonzero(own & is_vector)):
-                values = _matrix(batch["vector"].take(pa.array(places)), f"content {feature}")
+                values = vector_matrix(batch["vector"].take(pa.array(places)), f"content {feature}")
                 shape = (len(of_items), values.shape[1])
                 vectors.setdefault((fit, feature), np.zeros(shape, dtype=np.float32))[at[places]] = values
             if len(places := np.flatnonzero(own & ~is_vector)):
@@ -365,20 +385,3 @@ def _load_contents(
                 of_block.add(at[places], batch["tokens"].take(pa.array(places)))
     contents = {key: Content.from_vectors(key[1], block) for key, block in vectors.items()}
     return contents | {key: rows.content(key[1], len(of_items)) for key, rows in tokens.items()}, times
-
-
-def _matrix(lists: pa.ListArray, subject: str) -> npt.NDArray[np.float32]:
-    """Rows of equal length as [rows, length] float32.
-
-    Raises:
-        ModelError: When their lengths differ.
-    """
-    lengths = np.unique(lists.value_lengths().to_numpy(zero_copy_only=False))
-    if len(lengths) != 1:
-        raise ModelError(f"{subject}: vectors must have one length, got {lengths.tolist()}; encode its items again")
-    flat: npt.NDArray[np.float32] = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    return flat.reshape(len(lists), -1)
-
-
-def _objects(column: pa.Array) -> npt.NDArray[np.object_]:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.object_)

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.ids import IdIndex
+from mmrec_lib.models.request_context import RequestContext, Searches, latest_devices
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Doubles: TypeAlias = npt.NDArray[np.float64]
@@ -31,10 +32,13 @@ class Interactions:
     Attributes:
         weights: [U, I] float32, every stored value above 0.
         times: [U, I] float64 with the same stored positions, epoch seconds of the latest event; 0 means unknown.
+        devices: [stored positions] int64 device of the latest event, a position in `FitData.device_names`, -1 where
+            unknown; None where no device is known.
     """
 
     weights: sparse.csr_matrix
     times: sparse.csr_matrix
+    devices: Ints | None = None
 
     def __post_init__(self) -> None:
         if self.weights.shape != self.times.shape or self.weights.nnz != self.times.nnz:
@@ -53,6 +57,7 @@ class Interactions:
         shape: tuple[int, int],
         weights: npt.ArrayLike | None = None,
         times: npt.ArrayLike | None = None,
+        devices: Ints | None = None,
     ) -> Interactions:
         """Build from one row an event or a pair: weights are summed and the latest time is kept for each pair.
 
@@ -62,6 +67,7 @@ class Interactions:
             shape: (num_users, num_items).
             weights: [rows] weight of each row, default 1.
             times: [rows] epoch seconds, default 0 (unknown).
+            devices: [rows] device of each row, -1 where unknown; that of the latest time is kept.
 
         Raises:
             ModelError: When a position is no whole number, or lies outside of the shape.
@@ -76,9 +82,11 @@ class Interactions:
         np.maximum.at(latest, inverse, seconds)
         rows, columns = pairs // shape[1], pairs % shape[1]
         indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
+        own = None if devices is None else latest_devices(devices, inverse, seconds == latest[inverse], len(pairs))
         return cls(
             sparse.csr_matrix((summed, columns, indptr), shape=shape),
             sparse.csr_matrix((latest, columns.copy(), indptr.copy()), shape=shape),
+            own,
         )
 
     @property
@@ -94,8 +102,9 @@ class Interactions:
     def where(self, kept: Bools) -> Interactions:
         """The stored interactions under a mask [stored positions]; the shape stays."""
         rows = np.repeat(np.arange(self.shape[0]), np.diff(self.weights.indptr))
+        devices = None if self.devices is None else self.devices[kept]
         return Interactions.from_rows(
-            rows[kept], self.weights.indices[kept], self.shape, self.weights.data[kept], self.times.data[kept]
+            rows[kept], self.weights.indices[kept], self.shape, self.weights.data[kept], self.times.data[kept], devices
         )
 
     def without_items(self, hidden: Bools) -> Interactions:
@@ -111,6 +120,7 @@ class Interactions:
             self.shape,
             np.concatenate([x.weights.data for _, x in parts]),
             np.concatenate([x.times.data for _, x in parts]),
+            None if self.devices is None or other.devices is None else np.concatenate([self.devices, other.devices]),
         )
 
 
@@ -220,11 +230,13 @@ class Histories:
         attributes: For each attribute [n] values (None where unknown).
         times: [n, I] with the same stored positions, epoch seconds of the latest event, 0 where unknown; None where
             none is known. Only the second stage looks at them.
+        context: Context of the requests; None where nothing is known of them. Only the second stage looks at it.
     """
 
     weights: sparse.csr_matrix
     attributes: Attributes = field(default_factory=dict)
     times: sparse.csr_matrix | None = None
+    context: RequestContext | None = None
 
     def __post_init__(self) -> None:
         if self.times is not None and not np.array_equal(self.times.indptr, self.weights.indptr):
@@ -238,7 +250,8 @@ class Histories:
     def rows(self, index: Ints) -> Histories:
         """The users at these positions."""
         attributes = {name: values[index] for name, values in self.attributes.items()}
-        return Histories(self.weights[index], attributes, None if self.times is None else self.times[index])
+        times = None if self.times is None else self.times[index]
+        return Histories(self.weights[index], attributes, times, self.context and self.context.rows(index))
 
 
 def histories_of_lists(
@@ -304,7 +317,10 @@ class FitData:
         interactions: [U, I].
         contents: Feature blocks by name; rows follow item_ids.
         user_attributes: For each attribute [U] values (None where unknown).
-        cut_ts: Epoch seconds; nothing later may be in the interactions.
+        cut_ts: Epoch seconds; nothing later may be in the interactions or searches.
+        searches: Searches that are known at the cut; None where none are, or nobody asks for them.
+        device_names: Names of the devices of the interactions.
+        item_texts: [I] texts of the items, for the words of searches; None where nobody asks for them.
     """
 
     item_ids: npt.NDArray[np.str_]
@@ -312,6 +328,9 @@ class FitData:
     contents: Mapping[str, Content] = field(default_factory=dict)
     user_attributes: Attributes = field(default_factory=dict)
     cut_ts: float = float("inf")
+    searches: Searches | None = None
+    device_names: tuple[str, ...] = ()
+    item_texts: npt.NDArray[np.object_] | None = None
 
     def __post_init__(self) -> None:
         num_users, num_items = self.interactions.shape
@@ -327,16 +346,19 @@ class FitData:
                 raise ModelError(
                     f"user attribute {name}: {len(values)} values, needs one for each of {num_users} users"
                 )
-        times = self.interactions.times.data
-        if len(times) and float(times.max()) > self.cut_ts:
+        latest = self.interactions.times.data.max(initial=-np.inf)
+        if self.searches is not None:
+            latest = max(latest, self.searches.times.max(initial=-np.inf))
+        if latest > self.cut_ts:
             raise ModelError(
                 f"fit data: nothing after the cut {self.cut_ts:.0f} may be trained on, but the latest event is at "
-                f"{float(times.max()):.0f}; filter by time before building the fit data"
+                f"{latest:.0f}; filter by time before building the fit data"
             )
 
     def histories(self) -> Histories:
         """The histories of all users of this fit."""
-        return Histories(self.interactions.weights, self.user_attributes, self.interactions.times)
+        context = None if self.searches is None else self.searches.context(self.interactions.shape[0])
+        return Histories(self.interactions.weights, self.user_attributes, self.interactions.times, context)
 
     def with_interactions(self, interactions: Interactions, cut_ts: float | None = None) -> FitData:
         """The same catalogue and users with other interactions."""

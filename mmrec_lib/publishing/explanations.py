@@ -25,6 +25,7 @@ from mmrec_lib.models.data import Bools, Histories, Ints, histories_of_lists
 from mmrec_lib.models.ranker.list_explanations import ItemExplanation, explain_modalities, explain_without
 from mmrec_lib.models.ranker.modality_shares import MAX_MODALITIES
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.request_context import RequestContext
 from mmrec_lib.topk.threads import single_threaded_blas
 from mmrec_lib.tracking.registry import RegisteredModel, Registry
 from mmrec_lib.training.fits import RANKER
@@ -100,7 +101,7 @@ class ListExplainer:
         return found
 
     def _profiles(self, users: Sequence[str]) -> dict[str, Any]:
-        columns = ("user_id", "attributes", "history", "seen_item_ids")
+        columns = ("user_id", "attributes", "history", "seen_item_ids", "last_search")
         rows = self._lakehouse.read("user_profile").where(F.col("user_id").isin(list(users))).select(*columns)
         return {row["user_id"]: row for row in rows.collect()}
 
@@ -113,7 +114,8 @@ class ListExplainer:
             times=[[h["last_ts"].timestamp() if h["last_ts"] else 0.0 for h in history] for history in own],
         )
         attributes = group_values([dict(row["attributes"] or {}) for row in profiles])
-        return Histories(found.weights, attributes, found.times)
+        context = RequestContext.after_searches([row["last_search"] for row in profiles])
+        return Histories(found.weights, attributes, found.times, context)
 
     def _positions(self, item_ids: Sequence[str]) -> Ints:
         """Positions of the items that the model knows, in their order."""

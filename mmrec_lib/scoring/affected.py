@@ -44,13 +44,16 @@ def with_input_hash(profiles: DataFrame, attributes: Sequence[str]) -> DataFrame
     """Profiles with the hash of what a user's list follows from besides what all lists share, as column input_hash.
 
     Args:
-        profiles: user_id, attributes, history, seen_item_ids; and controls, where users have some.
+        profiles: user_id, attributes, history, seen_item_ids; controls, where users have some; and last_search, where
+            the model looks at it.
         attributes: Attributes that model and rules look at.
     """
     values = [F.try_element_at("attributes", F.lit(name)) for name in attributes]
     values += [F.col("history.item_id"), F.col("history.weight"), F.col("history.last_ts"), F.col("seen_item_ids")]
     if "controls" in profiles.columns:
         values.append(F.to_json("controls"))
+    if "last_search" in profiles.columns:
+        values.append(F.col("last_search"))
     # Null flags are hashed too, because xxhash64 passes over nulls.
     parts = [part for value in values for part in (value, value.isNull())]
     return profiles.withColumn("input_hash", F.xxhash64(*parts))

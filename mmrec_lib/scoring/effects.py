@@ -33,6 +33,7 @@ from mmrec_lib.reranking.facts import ItemFacts
 from mmrec_lib.scoring.arrow_lists import lists_of_rows
 from mmrec_lib.scoring.catalogue import Catalogue, listed_places
 from mmrec_lib.scoring.config import ListConfig
+from mmrec_lib.scoring.histories import last_searches
 from mmrec_lib.scoring.scorer import in_order_of_scorer, judged_places
 from mmrec_lib.scoring.second_stage import in_second_stage
 from mmrec_lib.scoring.shown_items import NO_CONTROLS, content_space, item_columns, item_facts, item_rules, new_items
@@ -204,5 +205,6 @@ class ListEffects:
                 "seen_item_ids": history,
                 "input_hash": pa.nulls(len(users), pa.int64()),
                 "seed": seeds,
+                **last_searches(data.searches, users, len(self.snapshot.user_ids)),
             }
         )

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyspark.sql import DataFrame
 from scipy import sparse
 
 from mmrec_lib.models.data import Histories
+from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.request_context import RequestContext, Searches
 from mmrec_lib.scoring.arrow_lists import groups_of_maps, list_offsets
 from mmrec_lib.scoring.catalogue import Catalogue
 
@@ -21,7 +24,8 @@ def known_histories(batch: pa.RecordBatch, catalogue: Catalogue) -> Histories:
     """Histories of what is in today's catalogue and in that of the fit, over the items of the fit.
 
     Args:
-        batch: attributes, history_items, history_weights; and history_times where they are known.
+        batch: attributes, history_items, history_weights; history_times where they are known; and last_search where the
+            model looks at it.
         catalogue: Items and model.
     """
     offsets = list_offsets(batch["history_items"])
@@ -36,7 +40,29 @@ def known_histories(batch: pa.RecordBatch, catalogue: Catalogue) -> Histories:
         seconds = batch["history_times"].flatten().fill_null(0.0).to_numpy(zero_copy_only=False)
         times = _csr(offsets, is_known, columns, seconds[is_known], num_items)
     matrix = _csr(offsets, is_known, columns, weights[is_known], num_items)
-    return Histories(matrix, groups_of_maps(batch["attributes"], catalogue.ranker.attribute_names), times)
+    context = None
+    if "last_search" in batch.schema.names:
+        context = RequestContext.after_searches(batch["last_search"].to_pylist())
+    return Histories(matrix, groups_of_maps(batch["attributes"], catalogue.ranker.attribute_names), times, context)
+
+
+def without_unread(profiles: DataFrame, ranker: FittedRanker) -> DataFrame:
+    """Profiles without the words of the last search, where lists do not follow from them."""
+    reads_searches = ranker.second_stage is not None and "search" in ranker.second_stage.context_kinds
+    return profiles if reads_searches else profiles.drop("last_search")
+
+
+def last_searches(searches: Searches | None, users: NDArray[np.intp], num_users: int) -> dict[str, pa.Array]:
+    """Column last_search of a batch of users of a snapshot; none where no searches are known.
+
+    Args:
+        searches: Searches before the lists.
+        users: [n] positions of the users.
+        num_users: Users of the snapshot.
+    """
+    if searches is None:
+        return {}
+    return {"last_search": pa.array(searches.latest(num_users)[users].tolist(), pa.string())}
 
 
 def history_of_today(batch: pa.RecordBatch, catalogue: Catalogue) -> sparse.csr_matrix:

@@ -36,6 +36,7 @@ from mmrec_lib.scoring.arrow_lists import vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
 from mmrec_lib.scoring.checks import NewLists, check_before_publishing, check_catalogue
 from mmrec_lib.scoring.config import ScoringConfig
+from mmrec_lib.scoring.histories import without_unread
 from mmrec_lib.scoring.list_rules import LISTS, SHORT
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
 from mmrec_lib.scoring.path_nodes import nodes_of_contents
@@ -151,7 +152,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
         uri = lakehouse.staging_path(f"catalogue-{uuid.uuid4().hex}")
         hashes = save_catalogue(catalogue, folder, uri) | _hashes_of(settings)
     attributes = {*catalogue.ranker.attribute_names, *user_attributes_of(settings.showing, day)}
-    profiles = with_input_hash(profiles, sorted(attributes))
+    profiles = with_input_hash(without_unread(profiles, catalogue.ranker), sorted(attributes))
     new_slices = dict.fromkeys(SLICED, PublishedSlice(day, version, hashes))
     if config.only_affected:
         affected = find_affected(lakehouse, published, profiles, new_slices, k=config.k)

@@ -96,8 +96,8 @@ def score_profiles(profiles: DataFrame, task: ScoringTask, day: date, num_tasks:
     A user's row depends on that user and the catalogue alone, to the last bit: not on who is scored in the same batch.
 
     Args:
-        profiles: user_profile: user_id, attributes, history, seen_item_ids; input_hash; and controls, where users have
-            some.
+        profiles: user_profile: user_id, attributes, history, seen_item_ids; input_hash; controls, where users have
+            some; and last_search, where the model looks at it.
         task: Settings.
         day: Chance, where re-ranking uses it, follows from user and day alone.
         num_tasks: Tasks to divide the users into.
@@ -117,7 +117,7 @@ def scored_columns(profiles: DataFrame, day: date) -> DataFrame:
         "seen_item_ids",
         "input_hash",
         user_seed(day).alias("seed"),
-        *(["controls"] if "controls" in profiles.columns else []),
+        *[name for name in ("controls", "last_search") if name in profiles.columns],
     )
 
 

@@ -53,6 +53,22 @@ class UserControl(Section):
     strength: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
+class ListContext(Section):
+    """Context of the request, as far as it is known; see docs/ranker.md.
+
+    Attributes:
+        time: When the list is shown.
+        market: Market in place of the user's own.
+        device: Device that shows it.
+        search: Words of the user's last search.
+    """
+
+    time: datetime | None = None
+    market: str | None = None
+    device: str | None = None
+    search: str | None = None
+
+
 class ListRequest(Section):
     """A user as the application meets one.
 
@@ -61,6 +77,7 @@ class ListRequest(Section):
         attributes: Attributes of the user by name.
         controls: Wishes of the user.
         candidates: Items to order; null for the whole catalogue less the events.
+        context: Context of the request.
         k: Length of the list; of candidates all are in it.
     """
 
@@ -68,6 +85,7 @@ class ListRequest(Section):
     attributes: dict[str, str | float | bool | None] = Field(default_factory=dict)
     controls: tuple[UserControl, ...] = ()
     candidates: tuple[str, ...] | None = Field(default=None, max_length=10_000)
+    context: ListContext = ListContext()
     k: int = Field(default=10, ge=1, le=1_000)
 
 
@@ -112,6 +130,7 @@ def create_app(model_uri: str, rules_folder: str | None = None) -> FastAPI:
             "attributes": request.attributes,
             "controls": [control.model_dump() for control in request.controls],
             "candidates": request.candidates,
+            "context": request.context.model_dump(exclude_none=True) or None,
         }
         try:
             found = model.predict(pd.DataFrame([row]), params={"k": request.k})

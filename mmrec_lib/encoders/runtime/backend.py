@@ -28,9 +28,9 @@ from torch import nn
 
 from mmrec_lib.encoders.runtime import int8_weights
 from mmrec_lib.encoders.runtime.cosines import row_cosines
-from mmrec_lib.encoders.runtime.processor import NATIVE_BFLOAT16_FLAGS, has_native
 from mmrec_lib.encoders.weights.directory import machine_cache
 from mmrec_lib.errors import EncoderError
+from mmrec_lib.processor import NATIVE_BFLOAT16_FLAGS, has_native
 
 _log = logging.getLogger(__name__)
 

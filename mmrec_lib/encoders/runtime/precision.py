@@ -20,14 +20,14 @@ from mmrec_lib.encoders.runtime.backend import InferenceFn, Network
 from mmrec_lib.encoders.runtime.cosines import row_cosines
 from mmrec_lib.encoders.runtime.int8_weights import RECIPE
 from mmrec_lib.encoders.runtime.machine_cache import cached
-from mmrec_lib.encoders.runtime.processor import (
+from mmrec_lib.encoders.spec import EncoderInput
+from mmrec_lib.errors import EncoderError
+from mmrec_lib.processor import (
     NATIVE_BFLOAT16_FLAGS,
     NATIVE_INT8_FLAGS,
     has_native,
     processor_flags,
 )
-from mmrec_lib.encoders.spec import EncoderInput
-from mmrec_lib.errors import EncoderError
 
 _log = logging.getLogger(__name__)
 

@@ -106,4 +106,5 @@ def _without_each(history: Histories, left_out: Ints) -> Histories:
 
     attributes = {name: np.repeat(values, len(kept)) for name, values in history.attributes.items()}
     times = None if history.times is None else variants(history.times)
-    return Histories(variants(history.weights), attributes, times)
+    context = None if history.context is None else history.context.rows(np.zeros(len(kept), dtype=np.int64))
+    return Histories(variants(history.weights), attributes, times, context)

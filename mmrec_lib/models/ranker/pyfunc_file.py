@@ -14,6 +14,9 @@ Input, one row a user:
   in the list, is unknown. A model with a second stage tells from them what came last.
 - `candidates` (optional): the item ids that are to be scored and ordered, all of them, also those of the history; ids
   that the model does not know are left out. None for the whole catalogue less the history.
+- `context` (optional): what is known of the request, a mapping or a JSON object with some of `time` (epoch seconds or a
+  date with a time), `market` (in place of the user's own), `device` and `search` (words of the last search); None for
+  nothing. A model looks at the parts that its second stage was fitted with.
 
 Output: `item_ids` and `scores` of the best items that are not in the history, best first; `probabilities`, a mapping
 from outcome to one number an item, empty where the model has no heads; and `expected_worths`, one number an item, empty
@@ -45,8 +48,17 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.models.attributes import group_values
 from mmrec_lib.models.data import Histories, Ints, histories_of_lists
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.models.ranker.served_context import read_context
 from mmrec_lib.models.ranker.served_heads import WORTHS_KEY, HeadLists, read_worths
-from mmrec_lib.models.ranker.shown import RULES_KEY, is_missing, load_rules, parsed_json, read_controls, select_shown
+from mmrec_lib.models.ranker.shown import (
+    RULES_KEY,
+    epoch_seconds,
+    is_missing,
+    load_rules,
+    parsed_json,
+    read_controls,
+    select_shown,
+)
 from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.topk.selection import NO_ITEM
 
@@ -72,6 +84,7 @@ def signature() -> ModelSignature:
                 # Last, because `spark_udf` takes columns by their places, and callers of earlier models name fewer.
                 ColSpec(AnyType(), "times", required=False),
                 ColSpec(AnyType(), "candidates", required=False),
+                ColSpec(AnyType(), "context", required=False),
             ]
         ),
         outputs=Schema(
@@ -127,7 +140,8 @@ def recommend(
         row = next(row for row, own in enumerate(controls) if own)
         raise ModelError(f"ranker input, row {row}: controls need rules; load the model with model_config rules")
     histories = histories_of_lists(ranker.item_index, item_ids, weights, times=times)
-    histories = Histories(histories.weights, group_values(people), histories.times)
+    context = read_context(_column(model_input, "context"))
+    histories = Histories(histories.weights, group_values(people), histories.times, context)
     found: dict[str, list[Any]] = {name: [] for name in ("item_ids", "scores", "probabilities", "expected_worths")}
     candidates = [_candidates(ranker, row, value) for row, value in enumerate(_column(model_input, "candidates"))]
     for start in range(0, num_rows, _BLOCK_ROWS):
@@ -229,7 +243,7 @@ def _history(row: int, items: Any, weights: Any, times: Any) -> tuple[list[str],
             )
     entries = zip(ids, *(values or [None] * len(ids) for values in given.values()), strict=True)
     known = [
-        (_item_id(row, item), _weight(row, weight), _seconds(row, moment))
+        (_item_id(row, item), _weight(row, weight), epoch_seconds(row, "times", moment))
         for item, weight, moment in entries
         if not is_missing(item)
     ]
@@ -268,24 +282,6 @@ def _weight(row: int, value: Any) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise ModelError(f"ranker input, row {row}: weights must be finite numbers or None, got {value!r:.80}")
-    return number
-
-
-def _seconds(row: int, value: Any) -> float:
-    """Epoch seconds of a time, 0 for an unknown one; one without a zone is UTC."""
-    if is_missing(value):
-        return 0.0
-    try:
-        if isinstance(value, bool):
-            raise ValueError("a truth value is no time")
-        is_number = isinstance(value, int | float | np.integer | np.floating)
-        number = float(value) if is_number else pd.to_datetime(value, utc=True).timestamp()
-    except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"ranker input, row {row}: times must be epoch seconds, dates with a time or None, got {value!r:.80}"
-        ) from error
-    if not (math.isfinite(number) and number >= 0):
-        raise ModelError(f"ranker input, row {row}: times must lie between 1970 and now, got {value!r:.80}")
     return number
 
 

@@ -78,9 +78,9 @@ class FittedRanker:
 
     @cached_property
     def _item_vectors(self) -> Floats:
-        return np.hstack(
-            [self.distilled, self.popularity.log_popularity[:, None], self.popularity.log_ratios, self.shift[:, None]]
-        ).astype(np.float32)
+        popularity = self.popularity
+        columns = [self.distilled, popularity.log_popularity[:, None], popularity.log_ratios, self.shift[:, None]]
+        return np.hstack(columns).astype(np.float32)
 
     @cached_property
     def _warm_columns(self) -> Ints:
@@ -108,7 +108,8 @@ class FittedRanker:
     @property
     def attribute_names(self) -> tuple[str, ...]:
         """Attributes of users that the ranker looks at."""
-        return tuple(sorted({group.attribute for group in self.popularity.groups}))
+        of_context = () if self.second_stage is None else self.second_stage.attribute_names
+        return tuple(sorted({*of_context, *(group.attribute for group in self.popularity.groups)}))
 
     def item_vectors(self) -> Floats:
         """Vectors of the catalogue, [I, V] float32, in the order of item_ids."""
@@ -366,9 +367,8 @@ class FittedRanker:
         second_stage = None
         if meta.get("second_stage") is not None:
             second_stage = SecondStage.load(arrays_under(arrays, "second_stage/"), meta["second_stage"])
-        aligner = None
-        if meta.get("alignment") is not None:
-            aligner = Aligner.load(arrays_under(arrays, "alignment/"), meta["alignment"])
+        of_space = meta.get("alignment")
+        aligner = None if of_space is None else Aligner.load(arrays_under(arrays, "alignment/"), of_space)
         return cls(
             settings=settings,
             item_ids=np.array(meta["item_ids"], dtype=np.str_),

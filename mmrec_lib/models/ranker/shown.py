@@ -132,6 +132,28 @@ def parsed_json(row: int, column: str, value: Any) -> Any:
         raise ModelError(f"ranker input, row {row}: {column} is no JSON ({error}): {value[:80]!r}") from error
 
 
+def epoch_seconds(row: int, column: str, value: Any) -> float:
+    """Epoch seconds of a time, 0 for an unknown one; one without a zone is UTC.
+
+    Raises:
+        ModelError: When it is no time, or one before 1970; the message names row and column.
+    """
+    if is_missing(value):
+        return 0.0
+    try:
+        if isinstance(value, bool):
+            raise ValueError("a truth value is no time")
+        is_number = isinstance(value, int | float | np.integer | np.floating)
+        number = float(value) if is_number else pd.to_datetime(value, utc=True).timestamp()
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"ranker input, row {row}: {column} must be epoch seconds, dates with a time or None, got {value!r:.80}"
+        ) from error
+    if not (math.isfinite(number) and number >= 0):
+        raise ModelError(f"ranker input, row {row}: {column} must lie between 1970 and now, got {value!r:.80}")
+    return number
+
+
 def _control(row: int, value: Any) -> Control:
     subject = f"ranker input, row {row}: a control"
     if not isinstance(value, Mapping) or not isinstance(value.get("target"), str):

@@ -6,14 +6,14 @@ Shape letters: n users, C candidates, F features, L latest items, I items.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from mmrec_lib.models.data import Bools, Floats, Histories, Ints
+from mmrec_lib.models.second_stage.lifts import picked_entries
 from mmrec_lib.models.second_stage.signals import ItemSignals
 from mmrec_lib.topk.selection import NO_ITEM
 
@@ -35,7 +35,7 @@ class CandidateInputs:
         is_item: [n, C] where there is one.
         scores: [n, C] float32 first stage's scores in deviations of the user's candidates, mean 0.
         unit: [n] float32 that deviation; 0 where all candidates have one score.
-        features: [n, C, F] float32; zeros where there is no candidate.
+        features: [n, C, F] float32; zeros where there is no candidate. Those of the context are the last ones.
         history: [n, L] int64 positions of the latest items, latest first; NO_ITEM where there are fewer.
         gaps: [n, L] int64 bucket of the time to the latest item.
         strengths: [n, L] float32 log of an item's weight over the mean weight of the history.
@@ -80,7 +80,7 @@ def candidate_inputs(
 
     Args:
         signals: Signals of the items.
-        histories: n users, with times where they are known.
+        histories: n users, with times and the context of their lists where they are known.
         items: [n, C] positions of the candidates, best first; NO_ITEM where there is none.
         shares: [n, C] shares of the first stage's score; they add up to it.
         length: L.
@@ -101,6 +101,8 @@ def candidate_inputs(
     ranks = np.log1p(np.arange(picked.shape[1], dtype=np.float32)) / 5
     known = np.log1p(np.diff(histories.weights.indptr).astype(np.float32)) / 4
     columns += [np.broadcast_to(ranks, picked.shape), np.repeat(known[:, None], len(ranks), 1)]
+    if signals.context is not None:
+        columns += signals.context.columns(histories, picked, centre)
     features = np.stack(columns, axis=2).astype(np.float32)
     features[~is_item] = 0.0
     scores = (centred / divisor).astype(np.float32)
@@ -152,25 +154,11 @@ def _successors(signals: ItemSignals, picked_NC: Ints, history_NL: Ints, centre:
     by_place = []
     for place in range(min(_NUM_PREDECESSORS, history_NL.shape[1])):
         before = history_NL[:, place]
-        by_place.append(_entries(signals.successors, np.maximum(before, 0), picked_NC) * (before != NO_ITEM)[:, None])
+        by_place.append(
+            picked_entries(signals.successors, np.maximum(before, 0), picked_NC) * (before != NO_ITEM)[:, None]
+        )
     faded = np.sum([values * _FADING**place for place, values in enumerate(by_place)], axis=0)
     return [centre(by_place[0]), centre(faded)]
-
-
-def _entries(matrix: sparse.csr_matrix, rows_N: Ints, columns_NC: Ints) -> Floats:
-    """[n, C] entries of a sparse matrix, one row a user."""
-    width = matrix.shape[1]
-    lengths = np.diff(matrix.indptr)[rows_N]
-    users = np.repeat(np.arange(len(rows_N)), lengths)
-    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    places = np.repeat(matrix.indptr[rows_N], lengths) + np.arange(len(users)) - starts
-    # One larger than every pair, so that a place found by bisection always holds one.
-    stored = np.append(users.astype(np.int64) * width + matrix.indices[places], len(rows_N) * width)
-    wanted = np.arange(len(rows_N), dtype=np.int64)[:, None] * width + columns_NC
-    found = np.searchsorted(stored, wanted)
-    values = np.append(matrix.data[places], np.float32(0)).astype(np.float32)
-    entries: Floats = np.where(stored[found] == wanted, values[found], np.float32(0))
-    return entries
 
 
 def _likeness(signals: ItemSignals, picked_NC: Ints, history_NL: Ints, centre: _Centre) -> list[npt.NDArray[Any]]:
@@ -202,3 +190,8 @@ class Examples:
     def rows(self, index: Ints) -> Examples:
         """Those of some of the users."""
         return Examples(self.inputs.rows(index), self.relevant[index])
+
+    def without_last_features(self, number: int) -> Examples:
+        """The same less some features at the end."""
+        features = self.inputs.features[:, :, : self.inputs.features.shape[2] - number]
+        return replace(self, inputs=replace(self.inputs, features=features))

@@ -10,31 +10,33 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.models.data import FitData, Floats, Interactions, sampled_rows
+from mmrec_lib.models.second_stage.learn_context import learn_context
+from mmrec_lib.models.second_stage.lifts import log_lifts, no_pairs
 from mmrec_lib.models.second_stage.signals import ItemSignals
+from mmrec_lib.models.second_stage_settings import SecondStageSettings
 from mmrec_lib.models.sources.content import ALIGNED, ContentFeatures, modality_of
 from mmrec_lib.models.sources.popularity import SECONDS_PER_DAY, decayed_counts
 
 # Half-lives of popularity as shares of the time span of the data.
 _HALF_LIVES = (1 / 64, 1 / 16, 1 / 4)
-# Pseudo-counts that keep rare items' trends and successors from looking certain.
+# Pseudo-count that keeps rare items' trends from looking certain.
 _SMOOTHING = 0.5
-_PRIOR = 5.0
 # Weight of a pair of items by how many events lie between them.
 _STEPS = (1.0, 0.5, 1 / 3)
-_MAX_SUCCESSORS = 50
 _MAX_USERS = 200_000
 _LEAST_LENGTH = 1e-6
 
 
-def learn_signals(data: FitData, features: ContentFeatures, dim: int, seed: int) -> ItemSignals:
+def learn_signals(data: FitData, features: ContentFeatures, settings: SecondStageSettings, seed: int) -> ItemSignals:
     """Learn the signals.
 
     Args:
         data: The data of the fit.
         features: Its contents as unit rows.
-        dim: D.
+        settings: D, and the parts of the context that are wanted.
         seed: Seed of the range finder and of the sample of users.
     """
+    dim = settings.content_dim
     num_items = len(data.item_ids)
     # A joint space says nothing that the modalities do not, which the network fuses itself.
     contents = {name: rows for name, rows in features.rows.items() if modality_of(name) != ALIGNED}
@@ -50,6 +52,7 @@ def learn_signals(data: FitData, features: ContentFeatures, dim: int, seed: int)
         trends=np.stack(list(trends.values()), axis=1).astype(np.float32),
         successors=successors_of(data.interactions, seed),
         is_new=data.interactions.item_counts() == 0,
+        context=learn_context(data, settings) if settings.context else None,
     )
 
 
@@ -94,33 +97,15 @@ def successors_of(interactions: Interactions, seed: int) -> sparse.csr_matrix:
     """
     times, num_items = interactions.times, interactions.shape[1]
     if not (times.data > 0).any():
-        return _no_pairs(num_items)
+        return no_pairs(num_items, num_items)
     times = sampled_rows(times, _MAX_USERS, seed)
     rows = np.repeat(np.arange(times.shape[0]), np.diff(times.indptr))
     order = np.lexsort((times.indices, times.data, rows))
     user, item, time = rows[order], times.indices[order], times.data[order]
     shape = (num_items, num_items)
-    counts = _no_pairs(num_items)
+    counts = no_pairs(num_items, num_items)
     for step, weight in enumerate(_STEPS, start=1):
         follows = (user[step:] == user[:-step]) & (time[step:] > time[:-step]) & (time[:-step] > 0)
         pairs = (item[:-step][follows], item[step:][follows])
         counts = counts + sparse.csr_matrix((np.full(len(pairs[0]), weight), pairs), shape=shape)
-    total = counts.sum()
-    before, after = (np.asarray(counts.sum(axis=axis)).ravel() + _PRIOR for axis in (1, 0))
-    first = np.repeat(np.arange(num_items), np.diff(counts.indptr))
-    trust = counts.data / (counts.data + 2.0)
-    lift = np.log1p(counts.data * total / (before[first] * after[counts.indices]) * trust)
-    return _strongest(sparse.csr_matrix((lift.astype(np.float32), counts.indices, counts.indptr), shape=shape))
-
-
-def _no_pairs(num_items: int) -> sparse.csr_matrix:
-    return sparse.csr_matrix((np.zeros(0, np.float32), (np.zeros(0, np.int64),) * 2), shape=(num_items, num_items))
-
-
-def _strongest(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """The largest entries of each row, ties by column."""
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -matrix.data, rows))
-    place = np.arange(matrix.nnz) - matrix.indptr[rows[order]]
-    kept = np.sort(order[place < _MAX_SUCCESSORS])
-    return sparse.csr_matrix((matrix.data[kept], (rows[kept], matrix.indices[kept])), shape=matrix.shape)
+    return log_lifts(counts)

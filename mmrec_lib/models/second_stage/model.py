@@ -22,6 +22,7 @@ from mmrec_lib.errors import ModelError
 from mmrec_lib.models.data import Bools, Floats, Histories, Ints
 from mmrec_lib.models.second_stage.inputs import CandidateInputs, candidate_inputs, movable_items
 from mmrec_lib.models.second_stage.signals import ItemSignals
+from mmrec_lib.models.second_stage_settings import ContextKind
 from mmrec_lib.topk.selection import NO_ITEM
 
 # As exp of a lower number is 0 in float32 anyway.
@@ -126,6 +127,17 @@ class SecondStage:
     history_length: int
     learning_curve: tuple[float, ...] = ()
 
+    @property
+    def context_kinds(self) -> tuple[ContextKind, ...]:
+        """Parts of the context of a request that it looks at."""
+        return () if self.signals.context is None else self.signals.context.kinds
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """Attributes of users that it looks at."""
+        context = self.signals.context
+        return () if context is None or "market" not in context.kinds else (context.market_attribute,)
+
     def order(
         self,
         histories: Histories,
@@ -140,7 +152,7 @@ class SecondStage:
         keep their places among the others: of them the network has seen too few to judge.
 
         Args:
-            histories: n users, with times where they are known.
+            histories: n users, with times and the context of their requests where they are known.
             items: [n, C] positions of the candidates in the fit, best first; NO_ITEM where there is none.
             scores: [n, C] their scores, which may have more in them than the first stage's.
             shares: [n, C] shares of the first stage's score; they add up to it.
@@ -172,6 +184,7 @@ class SecondStage:
             "num_candidates": self.num_candidates,
             "history_length": self.history_length,
             "learning_curve": list(self.learning_curve),
+            **({} if self.signals.context is None else {"context": self.signals.context.meta()}),
         }
 
     @classmethod
@@ -181,9 +194,10 @@ class SecondStage:
             {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
             for prefix in ("signals/", "network/")
         )
+        names = (tuple(meta["block_names"]), tuple(meta["trend_names"]))
         return cls(
             sources=tuple(meta["sources"]),
-            signals=ItemSignals.load(signals, tuple(meta["block_names"]), tuple(meta["trend_names"])),
+            signals=ItemSignals.load(signals, *names, meta.get("context")),
             network=Network.load(network),
             num_candidates=int(meta["num_candidates"]),
             history_length=int(meta["history_length"]),

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.models.data import Bools, Floats
+from mmrec_lib.models.second_stage.context import ContextSignals
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ItemSignals:
             and last event.
         successors: [I, I] how much likelier an item becomes soon after another, log of 1 + a shrunken lift.
         is_new: [I] items without interactions.
+        context: Signals of the context of requests; None where none is looked at.
     """
 
     block_names: tuple[str, ...]
@@ -36,6 +38,7 @@ class ItemSignals:
     trends: Floats
     successors: sparse.csr_matrix
     is_new: Bools
+    context: ContextSignals | None = None
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All arrays, for saving; the names are for the caller to keep."""
@@ -46,15 +49,21 @@ class ItemSignals:
             "successors/indices": self.successors.indices,
             "successors/data": self.successors.data,
             "is_new": self.is_new,
+            **({} if self.context is None else self.context.arrays()),
         }
 
     @classmethod
     def load(
-        cls, arrays: Mapping[str, npt.NDArray[Any]], block_names: tuple[str, ...], trend_names: tuple[str, ...]
+        cls,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        block_names: tuple[str, ...],
+        trend_names: tuple[str, ...],
+        context: Mapping[str, Any] | None = None,
     ) -> ItemSignals:
-        """Rebuild from what `arrays` gave."""
+        """Rebuild from what `arrays` and, for the context, `ContextSignals.meta` gave."""
         num_items = len(arrays["is_new"])
         data, indices, indptr = (arrays[f"successors/{name}"] for name in ("data", "indices", "indptr"))
         successors = sparse.csr_matrix((data, indices, indptr), shape=(num_items, num_items))
         is_new = arrays["is_new"].astype(np.bool_)
-        return cls(block_names, arrays["blocks"], trend_names, arrays["trends"], successors, is_new)
+        own = None if context is None else ContextSignals.load(arrays, context, num_items)
+        return cls(block_names, arrays["blocks"], trend_names, arrays["trends"], successors, is_new, own)

@@ -1,117 +1,44 @@
 """Training of the second stage's network in torch.
 
-Shape letters: n users of a batch, S drawn candidates, F features, L latest items, I items, N items of a batch, B
-content blocks, D dimensions of a block, H attentions, A attention dimensions.
+Each step has a batch of users. It may be divided into micro-batches, of which one after the other takes memory, and
+among processes; gradients are sums over them, so that the weights are those of one batch but for rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mmrec_lib.models.data import Floats, Ints, row_blocks
-from mmrec_lib.models.second_stage.inputs import NUM_GAPS, Examples
-from mmrec_lib.models.second_stage.losses import LOSSES, draw, without_false_negatives
-from mmrec_lib.models.second_stage.modalities import FORMS, WeightedSum
+from mmrec_lib.models.checkpoints import Checkpoints, load_optimizer, optimizer_tensors
+from mmrec_lib.models.data import Floats
+from mmrec_lib.models.second_stage.batches import Standardisation, draw_batch, learnable
+from mmrec_lib.models.second_stage.context import num_context_columns
+from mmrec_lib.models.second_stage.inputs import CandidateInputs, Examples
+from mmrec_lib.models.second_stage.losses import LOSSES
 from mmrec_lib.models.second_stage.model import Network
+from mmrec_lib.models.second_stage.network import Batch, Orderer, exported
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
-from mmrec_lib.topk.selection import NO_ITEM
+from mmrec_lib.processor import NATIVE_BFLOAT16_FLAGS, has_native
 
 # Users of a step: few where there are few, so that an epoch has steps enough.
 _MIN_BATCH_USERS, _MAX_BATCH_USERS, _STEPS = 16, 64, 4
-_LEAST_SCALE = 1e-3
-_ITEMS_AT_ONCE = 8_192
-_ROLES = ("query", "key", "value", "match")
-
-
-class _Attention(nn.Module):
-    """Target attention over the latest items, from items' fused contents or from one content block."""
-
-    def __init__(self, blocks: slice, settings: SecondStageSettings, dim: int) -> None:
-        super().__init__()
-        size, num_blocks = settings.attention_dim, blocks.stop - blocks.start
-        self.blocks = blocks
-        # One block alone has nothing to be fused with.
-        form = FORMS[settings.form] if num_blocks > 1 or settings.level == "feature" else WeightedSum
-        self.fuse = form(num_blocks, dim, 2 * size)
-        self.heads = nn.ModuleDict({name: nn.Linear(2 * size, size) for name in _ROLES})
-        # Starts at nothing added.
-        for weights in self.heads["match"].parameters():
-            nn.init.zeros_(weights)
-        self.gap_bias = nn.Parameter(torch.zeros(NUM_GAPS))
-        self.strength = nn.Parameter(torch.zeros(1))
-
-    def items(self, blocks: Tensor, has: Tensor) -> dict[str, Tensor]:
-        """[N, A] by role."""
-        fused = self.fuse(blocks[:, self.blocks], has[:, self.blocks])
-        return {name: head(fused) for name, head in self.heads.items()}
-
-    def forward(self, batch: _Batch, roles: dict[str, Tensor]) -> Tensor:
-        """[n, S] what the latest items add."""
-        query, match = roles["query"][batch.items], roles["match"][batch.items]
-        key, value = roles["key"][batch.history], roles["value"][batch.history] * batch.is_there[:, :, None]
-        bias = self.gap_bias[batch.gaps] + self.strength * batch.strengths
-        logits = query @ key.transpose(1, 2) / query.shape[2] ** 0.5 + bias.masked_fill(~batch.is_there, -1e9)[:, None]
-        attended: Tensor = ((torch.softmax(logits, dim=2) @ value) * match).sum(dim=2)
-        return attended
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Tensors of some users; items are positions among the batch's own items."""
-
-    features: Tensor
-    scores: Tensor
-    is_item: Tensor
-    relevant: Tensor
-    log_odds: Tensor
-    items: Tensor
-    history: Tensor
-    is_there: Tensor
-    gaps: Tensor
-    strengths: Tensor
-    own_items: Ints
-
-
-class _Orderer(nn.Module):
-    """The network of `model.Network` in torch."""
-
-    def __init__(
-        self, num_features: int, num_blocks: int, dim: int, base_logit: float, settings: SecondStageSettings
-    ) -> None:
-        super().__init__()
-        is_decision = settings.level == "decision"
-        self.hidden = nn.Linear(num_features, settings.hidden_dim)
-        self.output = nn.Linear(settings.hidden_dim, 1, bias=False)
-        self.linear = nn.Linear(num_features, 1, bias=False)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.linear.weight)
-        self.output.weight.requires_grad_(not is_decision)
-        self.dropout = nn.Dropout(settings.dropout)
-        self.log_first_stage = nn.Parameter(torch.zeros(1))
-        # Moves no candidate; without it the logistic loss would put its base rate into the order.
-        self.base = nn.Parameter(torch.tensor(base_logit), requires_grad=settings.loss == "logistic")
-        together = [slice(0, num_blocks)] if settings.level in ("feature", "hybrid") and num_blocks else []
-        apart = [slice(at, at + 1) for at in range(num_blocks)] if settings.level in ("model", "hybrid") else []
-        self.attentions = nn.ModuleList(_Attention(blocks, settings, dim) for blocks in [*together, *apart])
-
-    def forward(self, batch: _Batch, blocks: Tensor, has: Tensor) -> Tensor:
-        """[n, S] logits."""
-        hidden = self.dropout(nn.functional.silu(self.hidden(batch.features)))
-        logits: Tensor = (self.output(hidden) + self.linear(batch.features))[:, :, 0]
-        logits = logits + self.base + self.log_first_stage.exp() * batch.scores
-        for attention in _attentions(self):
-            logits = logits + attention(batch, attention.items(blocks, has))
-        return logits
-
-
-def _attentions(network: _Orderer) -> list[_Attention]:
-    """With the type that `nn.ModuleList` forgets."""
-    return [module for module in network.attentions if isinstance(module, _Attention)]
+_STATE, _OPTIMIZER, _CHANCE = "weights.safetensors", "optimizer.safetensors", "chance.safetensors"
+# Trainings whose last checkpoint stays: a decision and the fits after it are about ten.
+_MAX_TRAININGS = 32
+_log = logging.getLogger(__name__)
 
 
 def train_network(
@@ -132,42 +59,247 @@ def train_network(
         settings: Sizes and training.
         seed: Seed of weights, drawing, noise and dropout.
         on_epoch: Gets the mean loss of the users of each epoch.
+
+    Raises:
+        ModelError: When one of several processes fails.
     """
-    rng = np.random.default_rng(seed)
-    parts = [_learnable(part, blocks_IBD, settings) for part in parts]
-    filled = np.concatenate([part.inputs.features[part.inputs.is_item] for part in parts])
-    mean, scale = filled.mean(axis=0), filled.std(axis=0) + np.float32(_LEAST_SCALE)
-    users = [(place, row) for place, part in enumerate(parts) for row in range(len(part.inputs))]
-    blocks = torch.from_numpy(blocks_IBD)
-    has = (blocks != 0).any(dim=2)
-    is_seen = torch.arange(len(mean)) < (num_shares if settings.level == "decision" else len(mean))
+    if settings.num_processes > 1:
+        from mmrec_lib.models.second_stage.processes import train_in_processes  # it trains by `train_in_process`
+
+        network, losses = train_in_processes(parts, blocks_IBD, num_shares, settings, seed)
+        for loss in losses:
+            on_epoch(loss)
+        return network
+    return train_in_process(parts, blocks_IBD, num_shares, settings, seed, on_epoch)
+
+
+def train_in_process(
+    parts: Sequence[Examples],
+    blocks_IBD: Floats,
+    num_shares: int,
+    settings: SecondStageSettings,
+    seed: int,
+    on_epoch: Callable[[float], None],
+    process: int = 0,
+) -> Network:
+    """Fit the network in this process, alone or beside others that `torch.distributed` knows.
+
+    All processes draw the same batches, and each computes the gradients of its users; see `train_network`.
+
+    Args:
+        parts: Examples of each window.
+        blocks_IBD: Content blocks of the items.
+        num_shares: Features that are shares of the first stage's score.
+        settings: Sizes, training and the number of processes.
+        seed: Seed of everything.
+        on_epoch: Gets the mean loss of each epoch.
+        process: Number of this process, from 0, which alone writes checkpoints.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        base_logit = _base_logit(parts) if settings.loss == "logistic" else 0.0
-        network = _Orderer(len(mean), blocks_IBD.shape[1], blocks_IBD.shape[2], base_logit, settings)
-        optimiser = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        training = _Training(parts, blocks_IBD, num_shares, settings, seed, process)
+        training.run(on_epoch)
+        return training.network()
+
+
+class _Training:
+    """A training in one process."""
+
+    def __init__(
+        self,
+        parts: Sequence[Examples],
+        blocks_IBD: Floats,
+        num_shares: int,
+        settings: SecondStageSettings,
+        seed: int,
+        process: int,
+    ) -> None:
+        self._settings, self._seed, self._process = settings, seed, process
+        self._rng = np.random.default_rng(seed)
+        self._parts = [learnable(part, blocks_IBD, settings) for part in parts]
+        num_features = self._parts[0].inputs.features.shape[2]
+        num_seen = num_shares if settings.level == "decision" else num_features
+        self._standardisation = Standardisation.of(self._parts, num_seen, num_context_columns(settings.context))
+        self._users = [(place, row) for place, part in enumerate(self._parts) for row in range(len(part.inputs))]
+        self._blocks = torch.from_numpy(blocks_IBD)
+        self._has = (self._blocks != 0).any(dim=2)
+        base_logit = _base_logit(self._parts) if settings.loss == "logistic" else 0.0
+        self._network = Orderer(num_features, blocks_IBD.shape[1], blocks_IBD.shape[2], base_logit, settings)
+        self._optimiser = torch.optim.AdamW(
+            self._network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        batch_users = min(max(len(users) // _STEPS, _MIN_BATCH_USERS), _MAX_BATCH_USERS)
-        num_batches = -(-len(users) // batch_users)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, settings.learning_rate, total_steps=settings.epochs * num_batches
+        batch_users = min(max(len(self._users) // _STEPS, _MIN_BATCH_USERS), _MAX_BATCH_USERS)
+        self._num_batches = -(-len(self._users) // batch_users)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser, settings.learning_rate, total_steps=settings.epochs * self._num_batches
         )
-        for _ in range(settings.epochs):
-            order = rng.permutation(len(users))
-            total = torch.zeros(())
-            for chosen in np.array_split(order, num_batches):
-                batch = _batch(parts, [users[at] for at in chosen], mean, scale, settings, rng)
-                batch = replace(batch, features=batch.features * is_seen)
-                optimiser.zero_grad()
-                loss = _loss(network, batch, blocks, has, settings)
+        self._in_bfloat16 = settings.precision == "bfloat16" and has_native(NATIVE_BFLOAT16_FLAGS)
+        self._checkpoints: Checkpoints | None = None
+        if settings.checkpoint is not None:
+            identity = _identity(self._parts, blocks_IBD, num_shares, settings, seed)
+            self._checkpoints = Checkpoints(Path(settings.checkpoint, identity[:16]), identity)
+
+    def run(self, on_epoch: Callable[[float], None]) -> None:
+        """Train to the last epoch, from the newest checkpoint on where there is one."""
+        losses = self._resume()
+        for loss in losses:
+            on_epoch(loss)
+        while len(losses) < self._settings.epochs:
+            losses.append(self._epoch())
+            on_epoch(losses[-1])
+            self._keep(losses)
+
+    def network(self) -> Network:
+        """The trained network."""
+        self._network.eval()
+        return exported(self._network, self._standardisation.mean, self._standardisation.scale, self._blocks, self._has)
+
+    def _epoch(self) -> float:
+        """Mean loss of the users."""
+        order, total = self._rng.permutation(len(self._users)), torch.zeros(())
+        for chosen in np.array_split(order, self._num_batches):
+            users = [self._users[at] for at in chosen]
+            batch = draw_batch(self._parts, users, self._standardisation, self._settings, self._rng)
+            self._optimiser.zero_grad()
+            loss = self._gradients(batch)
+            self._optimiser.step()
+            self._schedule.step()
+            total += loss * len(chosen)
+        return float(total) / len(self._users)
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        """Loss of a batch, whose gradients are those of the weights then."""
+        settings = self._settings
+        contents, kept = self._disturbed(batch)
+        if settings.accumulate == settings.num_processes == 1:
+            loss = self._loss(batch, contents, kept)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+        # An item may be in several micro-batches: the step against the network needs the slope of all.
+        is_adversarial = bool(settings.adversarial) and len(self._network.attentions) > 0
+        contents = contents.detach().requires_grad_(is_adversarial)
+        with self._own_chance():
+            loss = self._in_micro_batches(batch, contents, kept)
+            if is_adversarial:
+                assert contents.grad is not None
+                self._sum_over_processes([contents.grad])
+                moved = self._moved(contents.detach(), contents.grad, kept)
+                loss = loss + self._in_micro_batches(batch, moved, kept)
+        weights = [weight for weight in self._network.parameters() if weight.requires_grad]
+        for weight in weights:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        self._sum_over_processes([loss, *(weight.grad for weight in weights if weight.grad is not None)])
+        return loss
+
+    def _in_micro_batches(self, batch: Batch, contents: Tensor, kept: Tensor) -> Tensor:
+        """This process's part of the loss of a batch; its gradients are added to those of the weights and contents."""
+        settings, total = self._settings, torch.zeros(())
+        number = settings.accumulate * settings.num_processes
+        ends = [round(len(batch) * place / number) for place in range(number + 1)]
+        first = self._process * settings.accumulate
+        for start, end in list(pairwise(ends))[first : first + settings.accumulate]:
+            if start < end:
+                own, used = batch.part(slice(start, end))
+                loss = self._plain_loss(own, contents[used], kept[used]) * ((end - start) / len(batch))
                 loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                schedule.step()
-                total += loss.detach() * len(chosen)
-            on_epoch(float(total) / len(users))
-        network.eval()
-        return _exported(network, mean, scale, blocks, has)
+                total += loss.detach()
+        return total
+
+    def _loss(self, batch: Batch, contents: Tensor, kept: Tensor) -> Tensor:
+        """Loss of a whole batch; with a step against the network also that after it."""
+        if not self._settings.adversarial or not len(self._network.attentions):
+            return self._plain_loss(batch, contents, kept)
+        contents.requires_grad_(True)
+        plain = self._plain_loss(batch, contents, kept)
+        (slope,) = torch.autograd.grad(plain, contents, retain_graph=True)
+        return plain + self._plain_loss(batch, self._moved(contents, slope, kept).detach(), kept)
+
+    def _plain_loss(self, batch: Batch, contents: Tensor, kept: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._in_bfloat16):
+            logits = self._network(batch, contents, kept)
+        return LOSSES[self._settings.loss](logits.float(), batch.relevant, batch.is_item, batch.log_odds)
+
+    def _moved(self, contents: Tensor, slope: Tensor, kept: Tensor) -> Tensor:
+        """Contents a step up the loss.
+
+        Tang et al. 2019, Adversarial Training Towards Robust Multimedia Recommender.
+        """
+        return contents + self._settings.adversarial * nn.functional.normalize(slope, dim=2) * kept[:, :, None]
+
+    def _disturbed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Contents of the batch's items as training disturbs them, [N, B, D], and which are there, [N, B]."""
+        kept = self._has[batch.own_items]
+        if self._settings.modality_dropout:
+            kept = kept & (torch.rand(kept.shape) >= self._settings.modality_dropout)
+        contents = self._blocks[batch.own_items] * kept[:, :, None]
+        if self._settings.content_noise:
+            noise = nn.functional.normalize(torch.randn(contents.shape), dim=2)
+            contents = contents + self._settings.content_noise * noise * kept[:, :, None]
+        return contents, kept
+
+    @contextmanager
+    def _own_chance(self) -> Iterator[None]:
+        """Chance of this process alone, for dropout, so that all processes draw the same batches after it."""
+        if self._settings.num_processes == 1:
+            yield
+            return
+        with torch.random.fork_rng(devices=[]):
+            step = self._schedule.last_epoch
+            torch.manual_seed(int(np.random.SeedSequence([self._seed, step, self._process]).generate_state(1)[0]))
+            yield
+
+    def _sum_over_processes(self, tensors: Sequence[Tensor]) -> None:
+        """Put the sums over all processes in the place of tensors."""
+        if self._settings.num_processes == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        torch.distributed.all_reduce(flat)
+        sums = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, summed in zip(tensors, sums, strict=True):
+            tensor.copy_(summed.view_as(tensor))
+
+    # checkpoints
+
+    def _keep(self, losses: Sequence[float]) -> None:
+        if self._checkpoints is None or self._process:
+            return
+        (group,) = self._optimiser.param_groups
+        weights = dict(self._network.named_parameters())
+        self._checkpoints.save(
+            len(losses),
+            {
+                _STATE: dict(weights),
+                _OPTIMIZER: optimizer_tensors(self._optimiser, weights),
+                _CHANCE: {"torch": torch.get_rng_state()},
+            },
+            {
+                "losses": list(losses),
+                "step": self._schedule.last_epoch,
+                "rates": [group["lr"], *group["betas"]],
+                "draws": self._rng.bit_generator.state,
+            },
+        )
+        _remove_oldest(self._checkpoints.folder.parent)
+
+    def _resume(self) -> list[float]:
+        """Losses of the epochs that the newest checkpoint knows; empty where there is none."""
+        found = None if self._checkpoints is None else self._checkpoints.newest()
+        if self._checkpoints is None or found is None:
+            return []
+        epoch, progress = found
+        self._network.load_state_dict(self._checkpoints.tensors(epoch, _STATE))
+        moments = self._checkpoints.tensors(epoch, _OPTIMIZER)
+        load_optimizer(self._optimiser, dict(self._network.named_parameters()), moments)
+        (group,) = self._optimiser.param_groups
+        group["lr"], *betas = progress["rates"]
+        group["betas"] = tuple(betas)
+        self._schedule.last_epoch = progress["step"]
+        self._rng.bit_generator.state = progress["draws"]
+        torch.set_rng_state(self._checkpoints.tensors(epoch, _CHANCE)["torch"])
+        _log.info("training of the second stage goes on after epoch %d", epoch)
+        losses: list[float] = progress["losses"]
+        return losses
 
 
 def _base_logit(parts: Sequence[Examples]) -> float:
@@ -177,115 +309,29 @@ def _base_logit(parts: Sequence[Examples]) -> float:
     return float(np.log(num_relevant / max(num_others, 1)))
 
 
-def _learnable(part: Examples, blocks_IBD: Floats, settings: SecondStageSettings) -> Examples:
-    """Users with something relevant that the network may order, less what is no negative for certain."""
-    part = replace(part, relevant=part.relevant & part.inputs.is_item)
-    part = part.rows(np.flatnonzero(part.relevant.any(axis=1)))
-    if settings.false_negative_cosine is None:
-        return part
-    kept = without_false_negatives(part.inputs, part.relevant, blocks_IBD, settings.false_negative_cosine)
-    return replace(part, inputs=replace(part.inputs, is_item=kept))
+def _identity(
+    parts: Sequence[Examples], blocks_IBD: Floats, num_shares: int, settings: SecondStageSettings, seed: int
+) -> str:
+    """Hash of everything that decides the weights."""
+    digest = hashlib.sha256()
+    told: dict[str, Any] = {
+        "settings": settings.model_dump(mode="json", exclude={"checkpoint"}),
+        "num_shares": num_shares,
+        "seed": seed,
+        "torch": torch.__version__,
+    }
+    digest.update(json.dumps(told, sort_keys=True).encode())
+    arrays: list[npt.NDArray[Any]] = [blocks_IBD]
+    for part in parts:
+        arrays += [part.relevant, *(getattr(part.inputs, field.name) for field in fields(CandidateInputs))]
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
-def _loss(network: _Orderer, batch: _Batch, blocks: Tensor, has: Tensor, settings: SecondStageSettings) -> Tensor:
-    """Loss of a batch, with contents as training disturbs them."""
-    own = torch.from_numpy(batch.own_items)
-    kept = has[own]
-    if settings.modality_dropout:
-        kept = kept & (torch.rand(kept.shape) >= settings.modality_dropout)
-    contents = blocks[own] * kept[:, :, None]
-    if settings.content_noise:
-        noise = nn.functional.normalize(torch.randn(contents.shape), dim=2)
-        contents = contents + settings.content_noise * noise * kept[:, :, None]
-
-    def loss_of(vectors: Tensor) -> Tensor:
-        logits = network(batch, vectors, kept)
-        return LOSSES[settings.loss](logits, batch.relevant, batch.is_item, batch.log_odds)
-
-    if not settings.adversarial or not len(network.attentions):
-        return loss_of(contents)
-    # Tang et al. 2019, Adversarial Training Towards Robust Multimedia Recommender System: one step up the loss.
-    contents.requires_grad_(True)
-    plain = loss_of(contents)
-    (slope,) = torch.autograd.grad(plain, contents, retain_graph=True)
-    step = settings.adversarial * nn.functional.normalize(slope, dim=2) * kept[:, :, None]
-    return plain + loss_of((contents + step).detach())
-
-
-def _batch(
-    parts: Sequence[Examples],
-    users: Sequence[tuple[int, int]],
-    mean: Floats,
-    scale: Floats,
-    settings: SecondStageSettings,
-    rng: np.random.Generator,
-) -> _Batch:
-    """Tensors of some users with all of their relevant candidates and some others."""
-    by_part = [np.array([row for place, row in users if place == part], np.int64) for part in range(len(parts))]
-    chosen = [part.rows(rows) for part, rows in zip(parts, by_part, strict=True) if len(rows)]
-    relevant = np.concatenate([part.relevant for part in chosen])
-    is_item = np.concatenate([part.inputs.is_item for part in chosen])
-    scores = np.concatenate([part.inputs.scores for part in chosen])
-    drawn, log_odds = draw(scores, relevant, is_item, settings.num_negatives, settings.hard_negatives, rng)
-
-    def of_drawn(name: str) -> np.ndarray:
-        values = np.concatenate([getattr(part.inputs, name) for part in chosen])
-        return np.take_along_axis(values, drawn[:, :, None] if values.ndim == 3 else drawn, axis=1)
-
-    def of_user(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part.inputs, name) for part in chosen])
-
-    relevant, is_item = np.take_along_axis(relevant, drawn, axis=1), np.take_along_axis(is_item, drawn, axis=1)
-    history, items = of_user("history"), of_drawn("items")
-    own, places = np.unique(np.concatenate([items.ravel(), np.maximum(history, 0).ravel()]), return_inverse=True)
-    return _Batch(
-        features=torch.from_numpy(((of_drawn("features") - mean) / scale).astype(np.float32)),
-        scores=torch.from_numpy(of_drawn("scores")),
-        is_item=torch.from_numpy(is_item),
-        relevant=torch.from_numpy(relevant.astype(np.float32)),
-        log_odds=torch.from_numpy(log_odds),
-        items=torch.from_numpy(places[: items.size].reshape(items.shape)),
-        history=torch.from_numpy(places[items.size :].reshape(history.shape)),
-        is_there=torch.from_numpy(history != NO_ITEM),
-        gaps=torch.from_numpy(of_user("gaps")),
-        strengths=torch.from_numpy(of_user("strengths")),
-        own_items=own,
-    )
-
-
-def _exported(network: _Orderer, mean: Floats, scale: Floats, blocks: Tensor, has: Tensor) -> Network:
-    """The weights, and what each attention needs of each item, computed once for all users."""
-    attentions = _attentions(network)
-    with torch.no_grad():
-        roles = {
-            name: _stacked([_of_items(attention, blocks, has, name) for attention in attentions], (len(blocks), 0, 0))
-            for name in _ROLES
-        }
-        return Network(
-            mean=mean.astype(np.float32),
-            scale=scale.astype(np.float32),
-            hidden=_numpy(network.hidden.weight.T),
-            hidden_bias=_numpy(network.hidden.bias),
-            output=_numpy(network.output.weight[0]),
-            linear=_numpy(network.linear.weight[0]),
-            gap_bias=_stacked([_numpy(attention.gap_bias)[None] for attention in attentions], (1, 0, NUM_GAPS))[0],
-            strength=_stacked([_numpy(attention.strength)[None] for attention in attentions], (1, 0, 1))[0],
-            first_stage=_numpy(network.log_first_stage.exp()),
-            **roles,
-        )
-
-
-def _of_items(attention: _Attention, blocks: Tensor, has: Tensor, role: str) -> Floats:
-    """[I, A] what the attention needs of the items in a role."""
-    parts = [attention.items(blocks[rows], has[rows])[role].numpy() for rows in row_blocks(len(blocks), _ITEMS_AT_ONCE)]
-    return np.concatenate(parts)
-
-
-def _stacked(by_attention: Sequence[Floats], empty: tuple[int, ...]) -> Floats:
-    """One array with the attentions on the second axis."""
-    return np.stack(by_attention, axis=1) if by_attention else np.zeros(empty, np.float32)
-
-
-def _numpy(weights: Tensor) -> Floats:
-    own: Floats = weights.detach().numpy().copy()
-    return own
+def _remove_oldest(folder: Path) -> None:
+    """Remove all but the trainings that were written to last."""
+    trainings = sorted(folder.iterdir(), key=lambda place: place.stat().st_mtime, reverse=True)
+    for place in trainings[_MAX_TRAININGS:]:
+        shutil.rmtree(place, ignore_errors=True)

@@ -7,19 +7,20 @@ windows that it learns from, each ordered by a network of the others, and judged
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
 from mmrec_lib.models.data import Doubles, FitData, Floats, Interactions
 from mmrec_lib.models.ranker.first_stage import content_features, fit_first_stage
-from mmrec_lib.models.second_stage_settings import SecondStageSettings
+from mmrec_lib.models.second_stage_settings import FusionForm, FusionLevel, Loss, SecondStageSettings
 from mmrec_lib.models.sources.popularity import half_life_candidates
 from mmrec_lib.models.sources.registry import possible_sources, source_type
 from mmrec_lib.models.study_settings import StudySettings
 from mmrec_lib.models.tuning.choose import GROUP_WEIGHTS, WARM_POPULARITY, WEIGHT_EXPONENTS
-from mmrec_lib.models.tuning.choose_second_stage import cross_fitted_gains, network_gains, parts_of, reason_against
+from mmrec_lib.models.tuning.choose_second_stage import reason_against
+from mmrec_lib.models.tuning.judged_parts import first_stage_ndcg, gain_of, network_of, networks_of_others, parts_of
 from mmrec_lib.models.tuning.study import Clock, Range, Space, Study, Value, run_study, space_of
 from mmrec_lib.models.tuning.validation import ValidationUsers
 
@@ -30,9 +31,9 @@ _CONTENT_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 # Users that a stage is tried on, and users that judge it, at least.
 _MIN_USERS = 20
 _SECOND_STAGE: Space = {
-    "form": ("gated", "concatenation", "sum", "low_rank", "transformer", "recurrent"),
-    "level": ("feature", "model", "hybrid", "decision"),
-    "loss": ("bpr", "softmax", "logistic"),
+    "form": get_args(FusionForm),
+    "level": get_args(FusionLevel),
+    "loss": get_args(Loss),
     "attention_dim": Range(8, 32, is_whole=True),
     "hidden_dim": Range(16, 128, is_whole=True),
     "num_negatives": Range(8, 128, is_whole=True),
@@ -120,24 +121,31 @@ def study_second_stage(
     if reason := reason_against(train, config):
         return configured, Study(SECOND_STAGE, reason=reason)
     assert configured is not None
-    parts = parts_of(train, valid, configured, first_stage)
+    parts = parts_of(train, valid, configured.model_copy(update={"context": ()}), first_stage)
     if parts is None or len(parts.judged.users) < _MIN_USERS:
         return configured, Study(SECOND_STAGE, reason="too few users turned to candidates")
+    before = float(np.concatenate([first_stage_ndcg(part) for part in parts.windows]).mean())
 
     def settings_of(values: Mapping[str, Value]) -> RankerSettings:
-        update = {"second_stage": parts.settings_of_stage.model_copy(update=dict(values))}
+        update = {"second_stage": parts.second_stage.model_copy(update=dict(values))}
         return parts.settings.model_copy(update=update)
 
     def evaluate(values: Mapping[str, Value]) -> float:
-        return parts.first_stage_ndcg + float(cross_fitted_gains(parts.windows, settings_of(values)).mean())
+        networks = networks_of_others(parts.windows, settings_of(values))
+        gains = [gain_of(part, network) for part, network in zip(parts.windows, networks, strict=True)]
+        return before + float(np.concatenate(gains).mean())
 
     def of_judged(values: Mapping[str, Value]) -> Doubles:
-        return network_gains(parts.judged, parts.windows, settings_of(values))
+        return gain_of(parts.judged, network_of(parts.windows, settings_of(values)))
 
     start = {name: getattr(configured, name) for name in _SECOND_STAGE}
+    space = {name: _with_start(choices, start[name]) for name, choices in _SECOND_STAGE.items()}
+    if configured.context:
+        # Weights over shares alone see no context.
+        space["level"] = tuple(level for level in get_args(FusionLevel) if level != "decision")
     study = run_study(
         SECOND_STAGE,
-        {name: _with_start(choices, start[name]) for name, choices in _SECOND_STAGE.items()},
+        space,
         start,
         evaluate,
         lambda values: of_judged(values) - of_judged(start),

@@ -23,7 +23,8 @@ from mmrec_lib.models.sources.registry import searched_names
 from mmrec_lib.models.study_settings import StudySettings
 from mmrec_lib.models.tuning.baselines import choose_baseline, fit_baseline
 from mmrec_lib.models.tuning.choose import choose_settings
-from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage, with_windows
+from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage
+from mmrec_lib.models.tuning.judged_parts import with_windows
 from mmrec_lib.models.tuning.study_stages import study_stages
 from tests.benchmarks.baselines.reference import Reference, Scores
 from tests.benchmarks.baselines.registry import REFERENCES

@@ -24,7 +24,8 @@ from mmrec_lib.models.second_stage.learn_signals import successors_of
 from mmrec_lib.models.second_stage.modalities import FORMS
 from mmrec_lib.models.second_stage.model import standing
 from mmrec_lib.models.second_stage_settings import FusionForm, SecondStageSettings
-from mmrec_lib.models.tuning.choose_second_stage import by_user, choose_second_stage, with_windows
+from mmrec_lib.models.tuning.choose_second_stage import choose_second_stage
+from mmrec_lib.models.tuning.judged_parts import by_user, with_windows
 from mmrec_lib.topk.selection import NO_ITEM, select_top
 from tests.unit.models.checkerboard import SETTINGS, Checkerboard
 from tests.unit.models.circle import DAY, NUM_ITEMS, NUM_USERS, START, Circle, circle

@@ -13,7 +13,7 @@ from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.second_stage import window_examples
 from mmrec_lib.models.second_stage.losses import LOSSES, draw, without_false_negatives
 from mmrec_lib.models.second_stage.model import Network
-from mmrec_lib.models.second_stage.train import _Batch, _Orderer
+from mmrec_lib.models.second_stage.network import Batch, Orderer
 from mmrec_lib.models.second_stage_settings import FusionLevel, Loss, SecondStageSettings
 from tests.unit.models.checkerboard import SETTINGS
 from tests.unit.models.circle import Circle, circle
@@ -217,13 +217,13 @@ def test_a_network_that_was_saved_with_one_attention_is_loaded(store: Circle) ->
 def test_noise_and_steps_do_not_touch_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Item 5 has no image: however contents are disturbed, it stays an item without any, and the others move."""
     store, seen = circle(), []
-    forward = _Orderer.forward
+    forward = Orderer.forward
 
-    def watched(network: _Orderer, batch: _Batch, blocks: torch.Tensor, has: torch.Tensor) -> torch.Tensor:
+    def watched(network: Orderer, batch: Batch, blocks: torch.Tensor, has: torch.Tensor) -> torch.Tensor:
         seen.append((blocks.detach().clone(), has))
         return forward(network, batch, blocks, has)
 
-    monkeypatch.setattr(_Orderer, "forward", watched)
+    monkeypatch.setattr(Orderer, "forward", watched)
     network_of(store, content_noise=0.5, adversarial=0.5, epochs=2)
     assert any((~has).any() for _, has in seen)
     for blocks, has in seen:

@@ -14,8 +14,8 @@ from torch import nn
 from mmrec_lib.encoders.runtime import backend, int8_weights
 from mmrec_lib.encoders.runtime.backend import make_network
 from mmrec_lib.encoders.runtime.cosines import row_cosines
-from mmrec_lib.encoders.runtime.processor import NATIVE_INT8_FLAGS, has_native
 from mmrec_lib.errors import EncoderError
+from mmrec_lib.processor import NATIVE_INT8_FLAGS, has_native
 
 EXAMPLE = (np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8),)
 

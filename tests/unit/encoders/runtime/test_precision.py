@@ -20,10 +20,10 @@ from mmrec_lib.encoders.runtime.precision import (
     judge,
     same_class_share,
 )
-from mmrec_lib.encoders.runtime.processor import has_native
 from mmrec_lib.encoders.spec import EncoderInput
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.media.images import decode_image
+from mmrec_lib.processor import has_native
 
 LABELS = ["a", "a", "b", "b"]
 VECTORS = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], np.float32)

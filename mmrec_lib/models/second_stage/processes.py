@@ -1,0 +1,144 @@
+"""Training of the second stage's network in several processes of this machine, with gloo.
+
+    python -m mmrec_lib.models.second_stage.processes <folder> <number of the process>
+
+is one of them; the first writes the network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmrec_lib.errors import ModelError
+from mmrec_lib.models.data import Floats
+from mmrec_lib.models.second_stage.inputs import CandidateInputs, Examples
+from mmrec_lib.models.second_stage.model import Network
+from mmrec_lib.models.second_stage.train import train_in_process
+from mmrec_lib.models.second_stage_settings import SecondStageSettings
+
+_EXAMPLES, _TASK, _NETWORK, _LOSSES, _STORE = "examples.npz", "task.json", "network.npz", "losses.json", "store"
+_INPUTS = tuple(field.name for field in fields(CandidateInputs))
+_PATIENCE = timedelta(minutes=30)
+_POLL_SECONDS, _TOLD_CHARACTERS = 0.05, 500
+
+
+def train_in_processes(
+    parts: Sequence[Examples], blocks_IBD: Floats, num_shares: int, settings: SecondStageSettings, seed: int
+) -> tuple[Network, list[float]]:
+    """Fit the network in `settings.num_processes` processes; see `train.train_network`.
+
+    Returns:
+        The network, and the mean loss of each epoch.
+
+    Raises:
+        ModelError: When a process fails; the others are ended.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        _write_task(folder, parts, blocks_IBD, num_shares, settings, seed)
+        _run_all(folder, settings.num_processes)
+        with np.load(folder / _NETWORK, allow_pickle=False) as stored:
+            network = Network.load({name: stored[name] for name in stored.files})
+        losses: list[float] = json.loads((folder / _LOSSES).read_text(encoding="utf-8"))
+        return network, losses
+
+
+def _run_all(folder: Path, number: int) -> None:
+    """Run the processes to their ends."""
+    threads = str(max(1, (os.cpu_count() or 1) // number))
+    root = str(Path(__file__).parents[3])
+    # All are of this machine, whose name need not have an address.
+    here = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    environment = {"OMP_NUM_THREADS": threads, **here, **os.environ, "PYTHONPATH": paths}
+    logs = [folder / f"process-{place}.log" for place in range(number)]
+    running = []
+    try:
+        for place, log in enumerate(logs):
+            with log.open("wb") as told:
+                command = [sys.executable, "-m", __name__, str(folder), str(place)]
+                running.append(subprocess.Popen(command, env=environment, stdout=told, stderr=subprocess.STDOUT))
+        while any(one.poll() is None for one in running) and not any(one.returncode for one in running):
+            time.sleep(_POLL_SECONDS)
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()
+    for place, one in enumerate(running):
+        if one.returncode > 0:
+            end = logs[place].read_text(encoding="utf-8", errors="replace").strip()[-_TOLD_CHARACTERS:]
+            raise ModelError(
+                f"second stage: process {place} of training.second_stage.num_processes = {number} ended with status "
+                f"{one.returncode}: {end}"
+            )
+    if any(one.returncode for one in running):
+        raise ModelError(
+            f"second stage: of training.second_stage.num_processes = {number} processes one was killed; each needs the "
+            "memory of the whole training. Take fewer."
+        )
+
+
+def _write_task(
+    folder: Path,
+    parts: Sequence[Examples],
+    blocks_IBD: Floats,
+    num_shares: int,
+    settings: SecondStageSettings,
+    seed: int,
+) -> None:
+    arrays: dict[str, Any] = {"blocks": blocks_IBD}
+    for place, part in enumerate(parts):
+        arrays[f"{place}/relevant"] = part.relevant
+        arrays |= {f"{place}/{name}": getattr(part.inputs, name) for name in _INPUTS}
+    np.savez(folder / _EXAMPLES, **arrays)
+    task = {
+        "num_parts": len(parts),
+        "num_shares": num_shares,
+        "seed": seed,
+        "settings": settings.model_dump(mode="json"),
+    }
+    (folder / _TASK).write_text(json.dumps(task), encoding="utf-8")
+
+
+def run_process(folder: Path, place: int) -> None:
+    """Train as one of the processes of a task.
+
+    Args:
+        folder: Written by `train_in_processes`.
+        place: Number of the process, from 0.
+    """
+    task = json.loads((folder / _TASK).read_text(encoding="utf-8"))
+    settings = SecondStageSettings.model_validate(task["settings"])
+    with np.load(folder / _EXAMPLES, allow_pickle=False) as stored:
+        blocks, parts = stored["blocks"], []
+        for number in range(task["num_parts"]):
+            inputs = CandidateInputs(*(stored[f"{number}/{name}"] for name in _INPUTS))
+            parts.append(Examples(inputs, stored[f"{number}/relevant"]))
+    size = settings.num_processes
+    store = torch.distributed.FileStore(str(folder / _STORE), size)  # type: ignore[attr-defined]
+    torch.distributed.init_process_group("gloo", store=store, rank=place, world_size=size, timeout=_PATIENCE)
+    losses: list[float] = []
+    network = train_in_process(parts, blocks, task["num_shares"], settings, task["seed"], losses.append, place)
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    if place == 0:
+        arrays: dict[str, Any] = network.arrays()
+        np.savez(folder / _NETWORK, **arrays)
+        (folder / _LOSSES).write_text(json.dumps(losses), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_process(Path(sys.argv[1]), int(sys.argv[2]))
