@@ -60,7 +60,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lakeh
             "query": words,
             "event_ts": START + timedelta(hours=n - 0.5),
         }
-        for n, words in [(0, "red"), (4, "blue hat"), (6, " "), (8, "green"), (24, "tomorrow")]
+        for n, words in [(0, "red"), (4, "blue hat"), (6, " "), (8, "green"), (25, "tomorrow")]
     ]
     put("event", seen + searched)
     return house

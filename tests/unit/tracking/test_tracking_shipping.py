@@ -18,7 +18,7 @@ from tests.registered import open_registry
 
 ENTRY = "mmrec_lib.models.ranker.pyfunc_file"
 PUBLIC = ["mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy"]
-OPTIONAL = ["weights", "attributes", "controls", "times", "candidates"]
+OPTIONAL = ["weights", "attributes", "controls", "times", "candidates", "context"]
 
 
 def test_only_the_models_and_what_they_import_travel() -> None:
@@ -30,7 +30,17 @@ def test_only_the_models_and_what_they_import_travel() -> None:
         "models/attributes.py",
         "topk/selection.py",
     } <= names
-    tops = {"__init__.py", "errors.py", "safe_text.py", "section.py", "models", "showing", "topk"}
+    tops = {
+        "__init__.py",
+        "errors.py",
+        "location.py",
+        "safe_text.py",
+        "section.py",
+        "models",
+        "showing",
+        "text",
+        "topk",
+    }
     assert {name.split("/")[0] for name in names} == tops
     assert packages == PUBLIC
 

@@ -14,6 +14,7 @@ from mmrec_lib.features.load import Snapshot
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.data import Content, Interactions
 from mmrec_lib.models.heads.outcomes import PairValues
+from mmrec_lib.models.request_context import Searches
 from mmrec_lib.training.train import fit_fingerprint
 
 SHAPE = (3, 2)
@@ -54,6 +55,10 @@ SEEN: dict[str, Callable[[Snapshot], Snapshot]] = {
     "a time": with_part("train", Interactions.from_rows([0, 1], [0, 1], SHAPE, [1.0, 2.0], [5.0, 7.0])),
     "an outcome": lambda one: replace(one, outcomes={"valid": {"view": PairValues(np.array([1]), np.ones(1), 2)}}),
     "a pair less": with_part("train", Interactions.from_rows([1], [1], SHAPE, [2.0], [6.0])),
+    "a device": with_part(
+        "train", Interactions.from_rows([0, 1], [0, 1], SHAPE, [1.0, 2.0], [5.0, 6.0], np.array([0, -1]))
+    ),
+    "a search": lambda one: replace(one, searches=Searches.of([0], [4.0], ["hat"])),
     "another part": with_part("test", Interactions.from_rows([0], [1], SHAPE)),
     "a vector": with_content("all", Content.from_vectors("text", [[1.0, 0.0], [0.0, 2.0]])),
     "a token": with_content("fit1", Content.from_tokens("tags", [["x"], ["x", "z"]])),
