@@ -6,9 +6,7 @@ was never killed.
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,16 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mmrec_lib.recipes.checkpoints import Checkpoints
 from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.recipes.networks import Prepared, Tensors
 
 IGNORED = -100
 """Target of what does not count: special tokens and padding."""
 
-_STATE, _OPTIMIZER, _PROGRESS = "weights.safetensors", "optimizer.safetensors", "progress.json"
 _CLIP = 1.0
 _WARM_UP = 0.1
 _log = logging.getLogger(__name__)
@@ -87,7 +84,7 @@ class Trainer:
             is_ordinal: Whether classes are levels in order: neighbours of the right one are less wrong.
             device: What is computed on.
         """
-        self._network, self._config, self._folder, self._identity = network.to(device), config, folder, identity
+        self._network, self._config, self._checkpoints = network.to(device), config, Checkpoints(folder, identity)
         self._is_ordinal, self._device = is_ordinal, device
         self._trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
         encoder = [weight for name, weight in self._trained.items() if name.startswith("encoder.")]
@@ -118,7 +115,14 @@ class Trainer:
             curves.valid_score.append(evaluate(probabilities))
             if curves.best_epoch == 0 or _rank(curves, epoch) > _rank(curves, curves.best_epoch - 1):
                 curves.best_epoch = epoch + 1
-            self._keep(curves)
+            self._checkpoints.keep(
+                epoch + 1,
+                curves.best_epoch,
+                asdict(curves),
+                weights={**self._trained, **dict(self._network.named_buffers())},
+                optimizer=self._optimizer,
+                trained=self._trained,
+            )
             _log.info(
                 "epoch %d: loss %.4f, validation loss %.4f, score %.4f",
                 epoch + 1,
@@ -126,7 +130,7 @@ class Trainer:
                 loss,
                 curves.valid_score[-1],
             )
-        self._network.load_state_dict(load_file(self._best(curves) / _STATE), strict=False)
+        self._network.load_state_dict(self._checkpoints.weights(curves.best_epoch), strict=False)
         return curves
 
     def predict(self, rows: Sequence[Prepared]) -> list[npt.NDArray[np.float64]]:
@@ -183,62 +187,16 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = group["rate"] * max(share, 0.01)
 
-    # checkpoints
-
-    def _weights(self) -> Tensors:
-        kept = {**self._trained, **dict(self._network.named_buffers())}
-        return {name: weight.detach().cpu().clone().contiguous() for name, weight in kept.items()}
-
-    def _keep(self, curves: Curves) -> None:
-        """Write a checkpoint, its progress last: one that a killed run left without it does not count.
-
-        Mounted volumes rename no folders, so nothing is renamed.
-        """
-        place = self._folder / f"epoch-{len(curves.train_loss)}"
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        save_file(self._weights(), place / _STATE)
-        names = {id(weight): name for name, weight in self._trained.items()}
-        moments = {
-            f"{names[id(weight)]}/{key}": torch.as_tensor(value).cpu().clone()
-            for weight, state in self._optimizer.state.items()
-            for key, value in state.items()
-        }
-        save_file(moments, place / _OPTIMIZER)
-        progress = {"identity": self._identity, "curves": asdict(curves)}
-        (place / _PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
-        for old in self._folder.glob("epoch-*"):
-            if old not in (place, self._best(curves)):
-                shutil.rmtree(old)
-
-    def _best(self, curves: Curves) -> Path:
-        """Checkpoint of the chosen epoch."""
-        return self._folder / f"epoch-{curves.best_epoch}"
-
     def _resume(self) -> Curves:
         """The newest whole checkpoint of this identity; none starts anew."""
-        for place in sorted(self._folder.glob("epoch-*"), key=lambda p: int(p.name[6:]), reverse=True):
-            try:
-                progress = json.loads((place / _PROGRESS).read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
-            if progress["identity"] != self._identity:
-                break
-            curves = Curves(**progress["curves"])
-            self._network.load_state_dict(load_file(place / _STATE), strict=False)
-            self._load_moments(load_file(place / _OPTIMIZER))
-            _log.info("training goes on after epoch %d", len(curves.train_loss))
-            return curves
-        shutil.rmtree(self._folder, ignore_errors=True)
-        return Curves()
-
-    def _load_moments(self, moments: Tensors) -> None:
-        for name, weight in self._trained.items():
-            found = {key.rpartition("/")[2]: value for key, value in moments.items() if key.startswith(f"{name}/")}
-            # The step count stays on the processor, as the optimizer keeps it.
-            self._optimizer.state[weight] = {
-                key: value if key == "step" else value.to(self._device) for key, value in found.items()
-            }
+        found = self._checkpoints.newest()
+        if found is None:
+            return Curves()
+        epoch, told = found
+        self._network.load_state_dict(self._checkpoints.weights(epoch), strict=False)
+        self._checkpoints.load_moments(epoch, self._optimizer, self._trained)
+        _log.info("training goes on after epoch %d", epoch)
+        return Curves(**told)
 
 
 def predict(

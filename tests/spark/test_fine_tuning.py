@@ -18,9 +18,10 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.errors import NoDataError, RecipeError
 from mmrec_lib.fine_tuning import recipe_run
-from mmrec_lib.fine_tuning.adaptation import adapt_encoder, is_release_there, read_behaviour
+from mmrec_lib.fine_tuning.adaptation import adapt_encoder
 from mmrec_lib.fine_tuning.contents import histories, with_user_texts
 from mmrec_lib.fine_tuning.labelled import labelled_rows
+from mmrec_lib.fine_tuning.read_behaviour import read_behaviour
 from mmrec_lib.fine_tuning.recipe_run import run_recipe
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.config import StoreConfig
