@@ -78,7 +78,8 @@ class RankerCheck:
                 data = self._with_block(vectors)
                 chosen = choose_settings(data, self._valid, self._training, chosen)
                 values.append(self._values(data, chosen))
-        return Comparison.of(*values, self._seed)
+        old, new = values
+        return Comparison.of(old, new, self._seed)
 
     def _with_block(self, vectors: Floats) -> FitData:
         matrix = np.zeros((len(self._data.item_ids), vectors.shape[1]), np.float32)

@@ -57,11 +57,11 @@ def read_unlabelled(
         images = {row["image_id"]: as_image(row["image"], config) for row in staged.collect()}
     found = []
     for row in sorted(rows.collect(), key=lambda row: (str(row["owner_kind"]), str(row["owner_id"]))):
-        image_id = row["image_id"] if config.needs_images else None
-        if image_id is None or image_id in images:
-            found.append(
-                Example(f"{row['owner_kind']}:{row['owner_id']}", row["document"], None, images.get(image_id), image_id)
-            )
+        image_id = str(row["image_id"]) if config.needs_images else ""
+        if config.needs_images and image_id not in images:
+            continue
+        name = f"{row['owner_kind']}:{row['owner_id']}"
+        found.append(Example(name, row["document"], None, images.get(image_id), image_id or None))
     return found
 
 

@@ -176,7 +176,8 @@ def load_head(adapter: TextAdapter) -> TokenHead:
         head: TokenHead = TiedHead(embeddings, adapter.dim)
     else:
         head = OwnHead(own, embeddings)
-    return head.to(adapter.device)
+    head.to(adapter.device)
+    return head
 
 
 def fit_masked_language(
