@@ -49,6 +49,7 @@ READS = (
     "training_content",
     "training_item",
     "training_user",
+    "alignment_model",
     "user",
     "item",
 )
@@ -58,7 +59,7 @@ RECALL = "recall"
 
 @dataclass(frozen=True)
 class _Work:
-    """What a run learns from, and where.
+    """Material and place of a run.
 
     Attributes:
         config: What is adapted, and how.

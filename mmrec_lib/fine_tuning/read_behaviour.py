@@ -1,4 +1,4 @@
-"""What people of a store did, from its tables: visits, searches and reviews of the train part of the snapshot."""
+"""Behaviour of a store's people, from its tables: visits, searches and reviews of the train part of the snapshot."""
 
 from __future__ import annotations
 
