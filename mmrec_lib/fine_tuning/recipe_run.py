@@ -35,7 +35,7 @@ from mmrec_lib.recipes.plots import plot_confusion, plot_curves
 from mmrec_lib.recipes.recipe import RecipeModel, load_recipe, read_description
 from mmrec_lib.recipes.scorer import TRAIN_PART
 from mmrec_lib.source_version import source_version
-from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry, ServedModel
+from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, ActiveRun, Registry, ServedModel
 
 __all__ = ["READS", "WRITES", "run_recipe", "starting_revisions"]
 
@@ -111,6 +111,7 @@ def run_recipe(
     else:
         assert known is not None
         model, report = load_recipe(directory), known["report"]
+        _register_again(registry, config, identity, directory)
     if (checkpoints := _checkpoints(config, models)).exists():
         shutil.rmtree(checkpoints)
     revision = directory_revision(directory)
@@ -212,20 +213,30 @@ def _log(
             plot_curves(trained.curves, config.name, Path(scratch, "curves.png"))
             plot_confusion(trained.figures["test"], config.name, Path(scratch, "confusion.png"))
             run.log_folder(Path(scratch), "plots")
-        model = own.by_fingerprint(identity)
-        if model is None:
-            from mmrec_lib.recipes.recipe_pyfunc import signature
-
-            served = ServedModel(
-                "model", "mmrec_lib.recipes.recipe_pyfunc", "ServedRecipe", directory, signature(), _example(config)
-            )
-            model = own.register_model(run, served, {**tags, FINGERPRINT_TAG: identity})
-        own.set_alias(CANDIDATE, model.version)
+        _register(own, run, config, tags, directory)
 
 
-def _example(config: RecipeConfig) -> pd.DataFrame:
-    columns = {"text": ["a red shoe"], **({"other": ["a warm coat"]} if config.kind == "pair" else {})}
-    return pd.DataFrame(columns)
+def _register(own: Registry, run: ActiveRun, config: RecipeConfig, tags: Mapping[str, str], directory: Path) -> None:
+    """Make the candidate of a recipe's registry the training of this identity, which is registered once."""
+    model = own.by_fingerprint(tags["identity"])
+    if model is None:
+        from mmrec_lib.recipes.recipe_pyfunc import signature
+
+        example = pd.DataFrame({"text": ["a red shoe"], **({"other": ["a coat"]} if config.kind == "pair" else {})})
+        served = ServedModel(
+            "model", "mmrec_lib.recipes.recipe_pyfunc", "ServedRecipe", directory, signature(), example
+        )
+        model = own.register_model(run, served, {**tags, FINGERPRINT_TAG: tags["identity"]})
+    own.set_alias(CANDIDATE, model.version)
+
+
+def _register_again(registry: Registry, config: RecipeConfig, identity: str, directory: Path) -> None:
+    """Register a model that was trained before where MLflow does not have it, as after its loss."""
+    own = registry.of_model(f"mmrec-{config.directory}")
+    if own.by_fingerprint(identity) is None:
+        tags = {"recipe": config.name, "identity": identity}
+        with own.run(f"recipe {config.name}", tags) as run:
+            _register(own, run, config, tags, directory)
 
 
 def metric_rows(report: Mapping[str, Any], config: RecipeConfig, revision: str) -> pa.Table:

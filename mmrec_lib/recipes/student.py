@@ -28,8 +28,8 @@ from mmrec_lib.recipes.epochs import Course, Steps, train_epochs
 from mmrec_lib.recipes.frozen_layers import DEPTH_NAMES, encoder_layers
 from mmrec_lib.recipes.lora import merge_adapters
 
-_TIMED_TEXTS = 256
-_TIMED_ROUNDS = 3
+_TIMED_TEXTS = 128
+_TIMED_ROUNDS = 2
 
 
 @dataclass(frozen=True)

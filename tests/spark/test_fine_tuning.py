@@ -326,6 +326,10 @@ def test_a_trained_recipe_is_read_back_from_the_registry(shop: Shop) -> None:
     wanted = load_recipe(Path(shop.models.root, "recipe-colours")).predict([Example(text, text) for text in texts])
     assert found == [[(span.start, span.end, span.label) for span, _ in one.spans] for one in wanted]
     assert (15, 19, "colour") in found[0] and found[2] == []
+    other = Registry(TrackingConfig(model_name="another"), shop.store)
+    assert other.of_model("mmrec-recipe-colours").versions() == own.versions(), "whatever the ranker is called"
+    in_catalogue = Registry(TrackingConfig(model_name="main.shop.mmrec_ranker"), shop.store)
+    assert in_catalogue.of_model("mmrec-recipe-colours").model_name == "main.shop.mmrec-recipe-colours"
     files = [path for path in Path(str(shop.store.out), "mlartifacts").rglob("*") if path.is_file()]
     assert files and not {path.suffix for path in files} & {".pkl", ".pt", ".bin", ".pth"}
 

@@ -45,6 +45,7 @@ def fit(parts: ExampleParts, unlabelled: list[Example], encoder: Path, folder: P
     return train_recipe(parts, config, encoder, checkpoints=folder, identity="x", unlabelled=unlabelled)
 
 
+@pytest.mark.slow
 def test_few_labels_gain_by_what_the_first_round_is_sure_of(encoder: Path, tmp_path: Path) -> None:
     parts, unlabelled = few_labels()
     pseudo = {"min_confidence": 0.7}
@@ -65,6 +66,7 @@ def test_few_labels_gain_by_what_the_first_round_is_sure_of(encoder: Path, tmp_p
     assert again.curves == one.curves and again.pseudo_labels == one.pseudo_labels
 
 
+@pytest.mark.slow
 def test_a_second_round_that_is_no_better_on_validation_does_not_stand(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
