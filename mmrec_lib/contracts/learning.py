@@ -69,6 +69,7 @@ TEXT_ENTITY = TableContract(
         Column("text", StringType(), "The part.", required=True),
         Column("confidence", DoubleType(), "Mean probability of its tokens, from 0 to 1.", required=True),
         Column("revision", StringType(), "Revision of the trained recipe.", required=True),
+        Column("is_pseudo_label", BooleanType(), "Whether the recipe learned from its own earlier prediction of it."),
     ),
     key=("recipe", "owner_kind", "owner_id", "field", "start"),
     checks=(Check("end_after_start", "end > start"),),
@@ -87,6 +88,7 @@ RECIPE_PREDICTION = TableContract(
         Column("label", StringType(), "The most probable class.", required=True),
         Column("confidence", DoubleType(), "Its probability, from 0 to 1.", required=True),
         Column("revision", StringType(), "Revision of the trained recipe.", required=True),
+        Column("is_pseudo_label", BooleanType(), "Whether the recipe learned from its own earlier prediction of it."),
     ),
     key=("recipe", "owner_kind", "owner_id", "item_id", "text_id"),
 )
@@ -102,7 +104,8 @@ RECIPE_METRIC = TableContract(
             "model",
             StringType(),
             "recipe; majority (always the most frequent class of train); shuffled_images (the recipe with images of "
-            "other examples).",
+            "other examples); with pseudo-labels labels_alone and pseudo_labels (both rounds, of which one is the "
+            "recipe; in part train the number of pseudo-labels as support).",
             required=True,
         ),
         Column(
@@ -131,15 +134,26 @@ ENCODER_ADAPTATION = TableContract(
         Column("revision", StringType(), "Revision of the adapted encoder.", required=True),
         Column("base_encoder_id", StringType(), "Encoder that it was adapted from.", required=True),
         Column("base_revision", StringType(), "Revision of that one.", required=True),
-        Column("metric", StringType(), "recall.", required=True),
+        Column(
+            "metric",
+            StringType(),
+            "recall (of held-out items), or ndcg (of the ranker's first stage on the valid part of the snapshot).",
+            required=True,
+        ),
         Column("k", IntegerType(), "Cut-off.", required=True),
-        Column("base_value", DoubleType(), "Mean over users of the encoder as it was.", required=True),
-        Column("value", DoubleType(), "Mean over users of the adapted encoder.", required=True),
+        Column("base_value", DoubleType(), "Mean over users with the encoder that it comes from.", required=True),
+        Column("value", DoubleType(), "Mean over users with the new encoder.", required=True),
         Column("diff_low", DoubleType(), "Lower end of the 95 % interval of the difference.", required=True),
         Column("diff_high", DoubleType(), "Upper end of it.", required=True),
         Column("num_users", LongType(), "Users averaged.", required=True),
-        Column("num_pairs", LongType(), "Pairs that it was trained on.", required=True),
+        Column(
+            "num_pairs",
+            LongType(),
+            "Pairs that it was trained on; of distillation, and of masked_language alone, texts.",
+            required=True,
+        ),
         Column("is_released", BooleanType(), "Whether it was written to models.root.", required=True),
+        Column("method", StringType(), "masked_language, behaviour, both in this order, or distillation."),
     ),
     key=("encoder_id", "revision", "metric", "k"),
 )

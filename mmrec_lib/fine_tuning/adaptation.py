@@ -1,39 +1,99 @@
-"""The job adapt_encoder: behaviour and texts → a text encoder of the store, released where a gate lets it pass."""
+"""The job adapt_encoder: texts and behaviour → a text encoder of the store, released where a gate lets it pass."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
+import numpy.typing as npt
 import torch
-from pyspark.sql import DataFrame, Window
-from pyspark.sql import functions as F
 from scipy.sparse import csr_array
 
-from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.owner_text import documents, joined_texts, read_owner_text, review_words
+import mmrec_lib.recipes
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.runtime.hardware import on_this_machine
 from mmrec_lib.encoders.text.config import TextConfig
 from mmrec_lib.encoders.text.sentence_layout import sentence_layout
 from mmrec_lib.encoders.weights.directory import directory_revision, local_directory
-from mmrec_lib.errors import EncoderError, RecipeError
-from mmrec_lib.features.interactions import Cuts
-from mmrec_lib.features.load import current_snapshot
-from mmrec_lib.fine_tuning.contents import train_pairs
-from mmrec_lib.lakehouse.merging import Staged
+from mmrec_lib.errors import RecipeError
+from mmrec_lib.features.load import load_snapshot
+from mmrec_lib.fine_tuning.encoder_release import Verdict, is_release_there, log_encoder, write_verdicts
+from mmrec_lib.fine_tuning.ranker_gate import METRIC, K, RankerCheck
+from mmrec_lib.fine_tuning.read_behaviour import behaviour_graph, read_behaviour
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.location import is_uri
-from mmrec_lib.recipes.adapt import Adaptation, TextAdapter, require_own
+from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.recipes.adapt import Floats, TextAdapter
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
-from mmrec_lib.recipes.behaviour import Behaviour, add_pairs, co_visits, gain_interval, make_behaviour, recalls
+from mmrec_lib.recipes.behaviour import Behaviour, Comparison, recalls
+from mmrec_lib.recipes.checkpoints import EpochCheckpoints
+from mmrec_lib.recipes.encoder_directory import require_own
+from mmrec_lib.recipes.epochs import Course
+from mmrec_lib.recipes.masked_language import fit_masked_language
+from mmrec_lib.recipes.student import fit_student, times_faster
+from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import Registry
 
-READS = ("owner_text", "event", "review", "training_snapshot", "training_interaction", "user")
+READS = (
+    "owner_text",
+    "event",
+    "review",
+    "training_snapshot",
+    "training_interaction",
+    "training_content",
+    "training_item",
+    "training_user",
+    "alignment_model",
+    "user",
+    "item",
+)
 WRITES = ("encoder_adaptation",)
+RECALL = "recall"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Material and place of a run.
+
+    Attributes:
+        config: What is adapted, and how.
+        behaviour: Users and items.
+        texts: Texts, those of items first.
+        graph: Texts that belong together.
+        checkpoints: Folder of the checkpoints.
+        identity: Hash of everything that decides the result.
+    """
+
+    config: AdaptationConfig
+    behaviour: Behaviour
+    texts: list[str]
+    graph: csr_array
+    checkpoints: Path
+    identity: str
+
+    def of_step(self, name: str) -> EpochCheckpoints:
+        """Checkpoints of a step."""
+        return EpochCheckpoints(self.checkpoints / name, self.identity)
+
+    @property
+    def learned(self) -> list[int]:
+        """Numbers of the texts that may be learned from: items of train, searches and reviews."""
+        return [*self.behaviour.items("train").tolist(), *range(len(self.behaviour.item_ids), len(self.texts))]
+
+    @property
+    def valid(self) -> list[int]:
+        """Numbers of the texts that choose the epoch."""
+        return [int(number) for number in self.behaviour.items("valid")]
+
+    def recalls(self, vectors: Floats, part: str) -> npt.NDArray[np.float64]:
+        """Recall of each user's items of a part."""
+        return recalls(self.behaviour, vectors, part, self.config.k)
 
 
 def adapt_encoder(
@@ -42,8 +102,11 @@ def adapt_encoder(
     config: AdaptationConfig,
     models: ModelsConfig,
     weights: Mapping[str, float],
+    training: TrainingConfig,
 ) -> tuple[dict[str, int], str]:
     """Adapt an encoder, compare it with what it was on items that training did not see, and release it or not.
+
+    A run that was killed goes on from the last epoch of its step.
 
     Args:
         lakehouse: Tables.
@@ -51,218 +114,202 @@ def adapt_encoder(
         config: What is adapted, and how.
         models: Where models lie and how they are run.
         weights: Weight of each event type; those of weight 0 are no visit.
+        training: Settings of the ranker that the gate asks.
 
     Returns:
         Counts and a message for job_run.
 
     Raises:
-        RecipeError: When there is too little behaviour, the encoder cannot be adapted, `models.root` is no folder, or
-            something else lies where the adapted encoder is to be.
+        RecipeError: When there is too little behaviour, the encoder cannot be adapted, `models.root` is no folder,
+            something else lies where an encoder is to be, or there are too few users for the gate.
         NoDataError: When there is no training snapshot.
+    """
+    base = models.chosen(config.encoder, "adaptation.encoder", ("text",))
+    assert isinstance(base, TextConfig)
+    source, target = _places(config, models, base)
+    spec = encoder_spec(base, models)
+    behaviour, pairs = read_behaviour(lakehouse, config, weights)
+    graph, texts = behaviour_graph(behaviour, pairs, config)
+    check = None
+    if config.ranker_margin is not None:
+        snapshot = load_snapshot(lakehouse, with_aligner=False)
+        check = RankerCheck(snapshot, behaviour.item_ids, config, training)
+    local = on_this_machine(models, cores=torch.get_num_threads())
+    torch.set_num_threads(max(local.threads, 1))
+    layout = sentence_layout(base, source)
+    adapter = TextAdapter(source, config, layout, local.device)
+    adapter.read(texts)
+    items = range(len(behaviour.item_ids))
+    folder = Path(models.root, f".{config.name}-checkpoints")
+    work = _Work(config, behaviour, texts, graph, folder, _identity(config, spec.revision, behaviour, pairs))
+    as_it_was = adapter.encode(items)
+    before = work.recalls(as_it_was, "test")
+    if len(before) < config.min_users:
+        raise RecipeError(
+            f"Adaptation `{config.name}`: at least {config.min_users} users with items in train and among the held-out "
+            f"ones are needed for the gate (adaptation.min_users), got {len(before)}."
+        )
+    courses = _train(adapter, work)
+    adapted = adapter.encode(items)
+    compared = {(RECALL, config.k): Comparison.of(before, work.recalls(adapted, "test"), config.seed)}
+    is_better = any(course.best_epoch for course in courses.values())
+    if check is not None and is_better:
+        compared[METRIC, K] = check.compare(as_it_was, adapted)
+    refusal = _refusal(config, compared, is_better=is_better)
+    if not refusal:
+        adapter.save(target)
+    num_texts = int(graph.nnz) if "behaviour" in config.steps else len(work.learned)
+    verdict = Verdict(
+        config.name,
+        config.method,
+        (config.encoder, spec.revision),
+        "" if refusal else directory_revision(target),
+        compared,
+        num_texts,
+        courses,
+    )
+    params = {"adaptation": config.model_dump(mode="json")}
+    log_encoder(registry, verdict, params, target)
+    verdicts, told = [verdict], _message(verdict, refusal)
+    if config.student is not None:
+        # What was refused is no teacher.
+        teacher = TextAdapter(source, config, layout, local.device) if refusal else adapter
+        student = _distil(teacher, verdict, work, Path(models.root))
+        log_encoder(registry, student, params, Path(models.root, student.encoder_id))
+        verdicts.append(student)
+        told += f"; {_student_message(student, config)}"
+    write_verdicts(lakehouse, verdicts)
+    shutil.rmtree(folder, ignore_errors=True)
+    counts = {
+        "items": len(behaviour.item_ids),
+        "users": behaviour.visits.shape[0],
+        "pairs": int(graph.nnz),
+        "epochs": sum(len(course.losses) for course in courses.values()),
+        "released": sum(one.is_released for one in verdicts),
+    }
+    return counts, told
+
+
+def are_releases_there(lakehouse: Lakehouse, config: AdaptationConfig, models: ModelsConfig) -> bool:
+    """Tell if the directories of the adapted encoder and its student hold what was released last, if anything was."""
+    names = [name for name in (config.name, config.student_name) if name is not None]
+    return all(is_release_there(lakehouse, name, models.root) for name in names)
+
+
+def _places(config: AdaptationConfig, models: ModelsConfig, base: TextConfig) -> tuple[Path, Path]:
+    """Directories of the encoder as it is and of the adapted one.
+
+    Raises:
+        RecipeError: When nothing may be written there.
     """
     if is_uri(models.root):
         raise RecipeError(
             f"Adaptation `{config.name}`: a local or mounted folder is needed to write models to, got "
             f"`{models.root}`. Set models.root."
         )
-    base = models.chosen(config.encoder, "adaptation.encoder", ("text",))
-    assert isinstance(base, TextConfig)
     source = local_directory(models.root, base.directories()["directory"])
-    target = Path(models.root, config.name)
-    if source.resolve() == target.resolve():
-        raise RecipeError(
-            f"Adaptation `{config.name}`: another name than that of the encoder's own directory is needed "
-            "(adaptation.name), because the encoder stays as it is."
-        )
-    require_own(target, config)
-    spec = encoder_spec(base, models)
-    behaviour, pairs = read_behaviour(lakehouse, config, weights)
-    graph, texts = behaviour_graph(behaviour, pairs, config)
-    local = on_this_machine(models, cores=torch.get_num_threads())
-    torch.set_num_threads(max(local.threads, 1))
-    adapter = TextAdapter(source, config, sentence_layout(base, source), local.device)
-    adapter.read(texts)
-    items = range(len(behaviour.item_ids))
-    before = recalls(behaviour, adapter.encode(items), "test", config.k)
-    if len(before) < config.min_users:
-        raise RecipeError(
-            f"Adaptation `{config.name}`: at least {config.min_users} users with items in train and among the held-out "
-            f"ones are needed for the gate (adaptation.min_users), got {len(before)}."
-        )
-    seen = np.concatenate([behaviour.items("train"), behaviour.items("valid")])
+    for name, key in ((config.name, "adaptation.name"), (config.student_name, "adaptation.student.name")):
+        if name is None:
+            continue
+        if source.resolve() == Path(models.root, name).resolve():
+            raise RecipeError(
+                f"Adaptation `{name}`: another name than that of the encoder's own directory is needed ({key}), "
+                "because the encoder stays as it is."
+            )
+        require_own(Path(models.root, name), name)
+    return source, Path(models.root, config.name)
+
+
+def _identity(config: AdaptationConfig, revision: str, behaviour: Behaviour, pairs: list[tuple[str, int]]) -> str:
+    assert mmrec_lib.recipes.__file__ is not None
+    code = source_version(Path(mmrec_lib.recipes.__file__).parent.rglob("*.py"))
+    told = [config.model_dump(mode="json"), revision, code, behaviour.texts, pairs]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode("utf-8", "surrogatepass"))
+    visits = behaviour.visits
+    for array in (visits.indptr, visits.indices, behaviour.parts):
+        digest.update(np.asarray(array, np.int64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _train(adapter: TextAdapter, work: _Work) -> dict[str, Course]:
+    """Take the steps in their order; each begins with what the one before it ended with."""
+    courses = dict[str, Course]()
+    seen = np.concatenate([work.behaviour.items("train"), work.behaviour.items("valid")])
 
     def validate() -> float:
-        vectors = np.zeros((len(items), adapter.dim), np.float32)
+        vectors = np.zeros((len(work.behaviour.item_ids), adapter.dim), np.float32)
         vectors[seen] = adapter.encode(seen.tolist())
-        return float(recalls(behaviour, vectors, "valid", config.k).mean())
+        return float(work.recalls(vectors, "valid").mean())
 
-    course = adapter.fit(graph, validate)
-    after = recalls(behaviour, adapter.encode(items), "test", config.k)
-    low, high = gain_interval(before, after, config.seed)
-    is_released = course.best_epoch > 0 and low > config.min_gain
+    for number, step in enumerate(work.config.steps):
+        if number:
+            adapter.renew()
+        if step == "masked_language":
+            learned, valid = (
+                list(dict.fromkeys(work.texts[number] for number in numbers)) for numbers in (work.learned, work.valid)
+            )
+            courses[step] = fit_masked_language(adapter, learned, valid, work.of_step(step))
+        else:
+            courses[step] = adapter.fit(work.graph, validate, work.of_step(step))
+    return courses
+
+
+def _refusal(config: AdaptationConfig, compared: Mapping[tuple[str, int], Comparison], *, is_better: bool) -> str:
+    """Reason that keeps an encoder from its release; empty where it passes."""
+    if not is_better:
+        return "no epoch was better on validation"
+    if compared[RECALL, config.k].diff_low <= config.min_gain:
+        return "the gain is not beyond chance"
+    ranker = compared.get((METRIC, K))
+    if ranker is not None and config.ranker_margin is not None and ranker.diff_low <= -config.ranker_margin:
+        return f"the ranker may lose more than {config.ranker_margin:g} (adaptation.ranker_margin)"
+    return ""
+
+
+def _distil(teacher: TextAdapter, verdict: Verdict, work: _Work, root: Path) -> Verdict:
+    """Make a student of an encoder, and release it where it finds nearly as much."""
+    config = work.config
+    assert config.student is not None and config.student_name is not None
+    student = fit_student(teacher, work.texts, work.learned, work.valid, config.student, work.of_step("student"))
+    items = range(len(work.behaviour.item_ids))
+    before, after = (work.recalls(one.encode(items), "test") for one in (teacher, student.encoder))
+    compared = Comparison.of(before, after, config.seed)
+    faster = times_faster(teacher, student.encoder, work.behaviour.texts)
+    base = (verdict.encoder_id, verdict.revision) if verdict.is_released else verdict.base
     revision = ""
-    if is_released:
-        adapter.save(target)
-        revision = directory_revision(target)
-    row = {
-        "encoder_id": config.name,
-        "revision": revision,
-        "base_encoder_id": config.encoder,
-        "base_revision": spec.revision,
-        "metric": "recall",
-        "k": config.k,
-        "base_value": float(before.mean()),
-        "value": float(after.mean()),
-        "diff_low": low,
-        "diff_high": high,
-        "num_users": len(before),
-        "num_pairs": int(graph.nnz),
-        "is_released": is_released,
-    }
-    _log(registry, config, course, row, target if is_released else None)
-    contract = CONTRACTS["encoder_adaptation"]
-    types = {"k": pa.int32()}
-    table = pa.table({name: pa.array([row[name]], types.get(name)) for name in contract.content_columns})
-    lakehouse.merge("encoder_adaptation", Staged(lakehouse.from_arrow(table, contract)))
-    counts = {
-        "items": len(behaviour.item_ids),
-        "users": behaviour.visits.shape[0],
-        "pairs": int(graph.nnz),
-        "epochs": len(course.losses),
-        "released": int(is_released),
-    }
-    return counts, _message(config, row, course)
-
-
-def read_behaviour(
-    lakehouse: Lakehouse, config: AdaptationConfig, weights: Mapping[str, float]
-) -> tuple[Behaviour, list[tuple[str, int]]]:
-    """Behaviour of users, and the texts of searches and reviews with the item of each.
-
-    Only the train part of the current snapshot counts. Of more users, items or texts than the config reads, a sample by
-    hash, the same in each run.
-
-    Raises:
-        NoDataError: When there is no training snapshot.
-        RecipeError: When nobody turned to an item with a text.
-    """
-    snapshot_id, cuts = current_snapshot(lakehouse)
-    texts = joined_texts(read_owner_text(lakehouse))
-    of_items = documents(texts, config.fields).where(F.col("owner_kind") == "item")
-    chosen = of_items.orderBy(F.xxhash64("owner_id"), "owner_id").limit(config.max_items)
-    items = lakehouse.stage("adapt_items", chosen.select(F.col("owner_id").alias("item_id"), "document"))
-    known = {row["item_id"]: row["document"] for row in items.collect()}
-    own = train_pairs(lakehouse, snapshot_id).join(items, "item_id", "left_semi").select("user_id", "item_id", "at")
-    pairs = lakehouse.stage("adapt_pairs", own)
-    batches = lakehouse.stream_arrow("adapt_visits", sampled_visits(pairs, config))
-    columns = ((batch["user_id"].to_pylist(), batch["item_id"].to_pylist()) for batch in batches)
-    visits = (visit for of_users, of_items in columns for visit in zip(of_users, of_items, strict=True))
-    behaviour = make_behaviour(known, visits, config.valid_share, config.test_share)
-    if not behaviour.visits.nnz or not len(behaviour.items("train")):
-        raise RecipeError(f"Adaptation `{config.name}`: users that turned to items with a text are needed, got none.")
-    place = {behaviour.item_ids[item]: int(item) for item in behaviour.items("train")}
-    further = []
-    if "searches" in config.pairs:
-        counted = [kind for kind, weight in weights.items() if weight > 0]
-        events = train_events(lakehouse.read("event"), cuts)
-        found = answered_searches(events, counted, config.search_minutes).join(pairs, ["user_id", "item_id"])
-        further.append(found.where(F.col("next_at") <= F.col("at")))
-    if "reviews" in config.pairs:
-        reviews = _before(lakehouse.read("review"), "review_ts", cuts).select("review_id", "user_id", "item_id")
-        of_train = reviews.join(pairs, ["user_id", "item_id"], "left_semi")
-        further.append(review_words(texts).join(of_train, "review_id"))
-    ties = list[tuple[str, int]]()
-    for one in further:
-        told = one.select("text", "item_id").distinct()
-        chosen = told.orderBy(F.xxhash64("text", "item_id"), "text", "item_id").limit(config.max_pairs)
-        ties += [(row["text"], place[row["item_id"]]) for row in chosen.collect() if row["item_id"] in place]
-    return behaviour, ties
-
-
-def sampled_visits(pairs: DataFrame, config: AdaptationConfig) -> DataFrame:
-    """Pairs of at most `max_users` users, `max_items_of_user` of each."""
-    users = pairs.select("user_id").distinct().orderBy(F.xxhash64("user_id"), "user_id").limit(config.max_users)
-    by_hash = Window.partitionBy("user_id").orderBy(F.xxhash64("user_id", "item_id"), "item_id")
-    placed = pairs.join(users, "user_id", "left_semi").withColumn("place", F.row_number().over(by_hash))
-    return placed.where(F.col("place") <= config.max_items_of_user).select("user_id", "item_id")
-
-
-def train_events(events: DataFrame, cuts: Cuts) -> DataFrame:
-    """Events that are not known to be of valid or test, by the split that they bring or by their time."""
-    if cuts.given:
-        return events.where(F.coalesce("split", F.lit("train")) == "train")
-    return _before(events, "event_ts", cuts)
-
-
-def _before(rows: DataFrame, column: str, cuts: Cuts) -> DataFrame:
-    """Rows from before the end of train, where times tell it."""
-    end = cuts.before("fit1")
-    return rows if end is None else rows.where(F.col(column) < F.lit(end))
-
-
-def answered_searches(events: DataFrame, counted: list[str], minutes: float) -> DataFrame:
-    """Words of searches with the item that their user turned to next, in time.
-
-    Returns:
-        `user_id`, `text`, `item_id`, `next_at`.
-    """
-    is_search = F.col("query").isNotNull()
-    own = Window.partitionBy("user_id").orderBy("event_ts", "event_id")
-    acts = events.where(is_search | F.col("event_type").isin(*counted))
-    found = acts.withColumn("next_item", F.lead("item_id").over(own)).withColumn(
-        "next_at", F.lead("event_ts").over(own)
-    )
-    seconds = F.col("next_at").cast("long") - F.col("event_ts").cast("long")
-    answered = found.where(is_search & F.col("item_id").isNull() & F.col("next_item").isNotNull())
-    return answered.where(seconds <= minutes * 60).select(
-        "user_id", F.col("query").alias("text"), F.col("next_item").alias("item_id"), "next_at"
+    if compared.diff_low > -config.student.margin:
+        student.save(root / config.student_name, base[0])
+        revision = directory_revision(root / config.student_name)
+    return Verdict(
+        config.student_name,
+        "distillation",
+        base,
+        revision,
+        {(RECALL, config.k): compared},
+        len(work.learned),
+        {"student": student.course},
+        faster,
     )
 
 
-def is_release_there(lakehouse: Lakehouse, config: AdaptationConfig, models: ModelsConfig) -> bool:
-    """Tell if the directory of the adapted encoder holds what was released last; true where nothing was."""
-    if not lakehouse.exists("encoder_adaptation"):
-        return True
-    released = lakehouse.read("encoder_adaptation").where((F.col("encoder_id") == config.name) & F.col("is_released"))
-    newest = released.orderBy(F.desc("written_at")).select("revision").limit(1).collect()
-    if not newest:
-        return True
-    try:
-        return directory_revision(Path(models.root, config.name)) == str(newest[0]["revision"])
-    except EncoderError:
-        return False
+def _message(verdict: Verdict, refusal: str) -> str:
+    told = f"{verdict.method}: " + "; ".join(
+        f"{metric}@{k} of {'held-out items' if metric == RECALL else 'the ranker on valid'} {one.interval}"
+        for (metric, k), one in verdict.compared.items()
+    )
+    if refusal:
+        return f"{told}: not released, {refusal}"
+    released = f"{told}: released as `{verdict.encoder_id}`, revision {verdict.revision}"
+    return f"{released}; name it in embedding.encode to use it"
 
 
-def behaviour_graph(
-    behaviour: Behaviour, pairs: list[tuple[str, int]], config: AdaptationConfig
-) -> tuple[csr_array, list[str]]:
-    """Texts that belong together, those of items first; see `co_visits` and `add_pairs`."""
-    graph = co_visits(behaviour, config.num_neighbours, config.shrinkage)
-    if "co_visits" not in config.pairs:
-        graph = csr_array(graph.shape, dtype=graph.dtype)
-    return add_pairs(graph, behaviour.texts, pairs, config.pair_weight)
-
-
-def _log(
-    registry: Registry, config: AdaptationConfig, course: Adaptation, row: dict[str, object], model: Path | None
-) -> None:
-    """A run of MLflow: settings, curves, figures, and the encoder where it was released."""
-    tags = {"encoder": config.name, "revision": str(row["revision"]), "released": str(row["is_released"])}
-    with registry.run(f"adapt {config.encoder}", tags) as run:
-        run.log_params({"adaptation": config.model_dump(mode="json"), "base_revision": row["base_revision"]})
-        run.log_series("loss", course.losses)
-        run.log_series("validation_recall", course.scores[1:])
-        run.log_metrics({name: float(str(row[name])) for name in ("base_value", "value", "diff_low", "diff_high")})
-        if model is not None:
-            run.log_folder(model, "model")
-
-
-def _message(config: AdaptationConfig, row: Mapping[str, object], course: Adaptation) -> str:
+def _student_message(verdict: Verdict, config: AdaptationConfig) -> str:
+    assert config.student is not None
+    (((_, k), one),) = verdict.compared.items()
     told = (
-        f"recall@{config.k} of held-out items {row['base_value']:.4f} → {row['value']:.4f}, gain "
-        f"[{row['diff_low']:.4f}, {row['diff_high']:.4f}]"
+        f"student of `{verdict.base[0]}` with {config.student.num_layers} layers, {verdict.times_faster:.1f} times "
+        f"faster: recall@{k} {one.interval}"
     )
-    if row["is_released"]:
-        return f"{told}: released as `{config.name}`, revision {row['revision']}; name it in embedding.encode to use it"
-    reason = "no epoch was better on validation" if not course.best_epoch else "the gain is not beyond chance"
-    return f"{told}: not released, {reason}"
+    if verdict.is_released:
+        return f"{told}: released as `{verdict.encoder_id}`, revision {verdict.revision}"
+    return f"{told}: not released, it may lose more than {config.student.margin:g} (adaptation.student.margin)"

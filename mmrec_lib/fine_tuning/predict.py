@@ -25,6 +25,7 @@ from mmrec_lib.recipes.examples import Example
 from mmrec_lib.recipes.recipe import Prediction, RecipeModel, load_recipe
 
 _BATCH = 256
+_TYPES = {"confidence": pa.float64(), "start": pa.int32(), "end": pa.int32(), "is_pseudo_label": pa.bool_()}
 _loaded: dict[str, RecipeModel] = {}
 
 
@@ -47,21 +48,35 @@ def labelled_predictions(
             "label": one.label,
             "confidence": one.confidence,
             "revision": revision,
+            "is_pseudo_label": False,
         }
         for one, (kind, owner_id, item_id, text) in zip(found, owners, strict=True)
         if (one.confidence or 0.0) >= config.min_confidence
     ]
     names = CONTRACTS["recipe_prediction"].content_columns
-    types = [pa.float64() if name == "confidence" else pa.string() for name in names]
-    return pa.Table.from_pylist(rows, pa.schema(list(zip(names, types, strict=True))))
+    schema = pa.schema([(name, _TYPES.get(name, pa.string())) for name in names])
+    return pa.Table.from_pylist(rows, schema)
 
 
 def owner_predictions(
-    lakehouse: Lakehouse, config: RecipeConfig, models: ModelsConfig, owner_kinds: Sequence[str], revision: str
+    lakehouse: Lakehouse,
+    config: RecipeConfig,
+    models: ModelsConfig,
+    owner_kinds: Sequence[str],
+    revision: str,
+    pseudo_owners: Sequence[tuple[str, str]] = (),
 ) -> DataFrame:
     """Rows of `text_entity` of a tagger, else of `recipe_prediction`, of all owners of some kinds.
 
     A tagger reads each field alone, the others read the fields as one document.
+
+    Args:
+        lakehouse: Tables.
+        config: The recipe.
+        models: Where models lie and how they are run.
+        owner_kinds: Kinds of owners that are judged.
+        revision: Revision of the trained recipe.
+        pseudo_owners: Kind and id of the owners whose predictions it learned from; their rows are marked.
     """
     texts = joined_texts(read_owner_text(lakehouse)).where(F.col("owner_kind").isin(*owner_kinds))
     table = CONTRACTS["text_entity" if config.kind == "tagger" else "recipe_prediction"]
@@ -73,15 +88,23 @@ def owner_predictions(
         owned = rows.join(first_images(lakehouse), ["owner_kind", "owner_id"])
         features = image_features(lakehouse, owned.select("image_id").distinct(), config, models)
         rows = owned.join(features, "image_id").select("owner_kind", "owner_id", "text", "image")
-    judge = _Judge(config, portable(models), revision, table.input_schema)
+    judge = _Judge(config, portable(models), revision, table.input_schema, frozenset(pseudo_owners))
     return rows.mapInArrow(judge, table.input_schema)
 
 
 class _Judge:
     """A trained recipe over rows, in a worker; the model is loaded once a process."""
 
-    def __init__(self, config: RecipeConfig, models: ModelsConfig, revision: str, schema: StructType) -> None:
+    def __init__(
+        self,
+        config: RecipeConfig,
+        models: ModelsConfig,
+        revision: str,
+        schema: StructType,
+        pseudo_owners: frozenset[tuple[str, str]],
+    ) -> None:
         self._config, self._models, self._revision, self._names = config, models, revision, schema.names
+        self._pseudo_owners = pseudo_owners
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         models = on_this_worker(self._models)
@@ -101,7 +124,14 @@ class _Judge:
                     yield self._batch(made)
 
     def _rows(self, row: dict[str, Any], one: Prediction) -> list[dict[str, Any]]:
-        shared = {"recipe": self._config.name, "revision": self._revision, "item_id": "", "text_id": "", **row}
+        shared = {
+            "recipe": self._config.name,
+            "revision": self._revision,
+            "item_id": "",
+            "text_id": "",
+            "is_pseudo_label": (row["owner_kind"], row["owner_id"]) in self._pseudo_owners,
+            **row,
+        }
         if not one.spans:
             is_sure = one.label is not None and (one.confidence or 0.0) >= self._config.min_confidence
             return [{**shared, "label": one.label, "confidence": one.confidence}] if is_sure else []
@@ -119,8 +149,7 @@ class _Judge:
         ]
 
     def _batch(self, rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
-        types = {"confidence": pa.float64(), "start": pa.int32(), "end": pa.int32()}
-        arrays = [pa.array([row[name] for row in rows], types.get(name, pa.string())) for name in self._names]
+        arrays = [pa.array([row[name] for row in rows], _TYPES.get(name, pa.string())) for name in self._names]
         return pa.RecordBatch.from_arrays(arrays, names=self._names)
 
     def _model(self, models: ModelsConfig) -> RecipeModel:

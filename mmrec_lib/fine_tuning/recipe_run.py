@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import torch
 
@@ -22,28 +23,25 @@ from mmrec_lib.errors import RecipeError
 from mmrec_lib.features.scorer import snapshot_part
 from mmrec_lib.fine_tuning.labelled import READS, Labelled, labelled_tasks, read_labelled
 from mmrec_lib.fine_tuning.predict import labelled_predictions, owner_predictions
+from mmrec_lib.fine_tuning.unlabelled import owner_of, read_unlabelled
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.location import is_uri
 from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.recipes.evaluate import MAJORITY, RECIPE, Figure
-from mmrec_lib.recipes.examples import ExampleParts, divide_examples
+from mmrec_lib.recipes.examples import Example, ExampleParts, divide_examples
+from mmrec_lib.recipes.fit_recipe import Trained, identity_of, train_recipe
 from mmrec_lib.recipes.plots import plot_confusion, plot_curves
-from mmrec_lib.recipes.recipe import (
-    RecipeModel,
-    Trained,
-    identity_of,
-    load_recipe,
-    read_description,
-    train_recipe,
-)
+from mmrec_lib.recipes.recipe import RecipeModel, load_recipe, read_description
 from mmrec_lib.recipes.scorer import TRAIN_PART
 from mmrec_lib.source_version import source_version
-from mmrec_lib.tracking.registry import Registry
+from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, ActiveRun, Registry, ServedModel
 
 __all__ = ["READS", "WRITES", "run_recipe", "starting_revisions"]
 
 WRITES = ("text_entity", "recipe_prediction", "recipe_metric")
+PSEUDO_OWNERS = "pseudo_owners"
+"""Key of a recipe's report: owners whose predicted labels it learned from."""
 _SHOWN_TASKS = 20
 
 
@@ -102,22 +100,25 @@ def run_recipe(
     assert mmrec_lib.recipes.__file__ is not None
     code = source_version(Path(mmrec_lib.recipes.__file__).parent.rglob("*.py"))
     train_part = snapshot_part(lakehouse) if config.train_part_only else None
-    identity = identity_of(parts, config, {**revisions, **(train_part or {})}, code)
+    unlabelled = read_unlabelled(lakehouse, config, models, labelled)
+    identity = identity_of(parts, config, {**revisions, **(train_part or {})}, code, unlabelled)
     directory = Path(models.root, config.directory)
     known = read_description(directory)
     is_new = known is None or known["identity"] != identity
     if is_new:
         more = {} if train_part is None else {TRAIN_PART: train_part}
-        model, report = _train(registry, parts, config, models, identity, more)
+        model, report = _train(registry, parts, config, models, identity, more, unlabelled)
     else:
         assert known is not None
         model, report = load_recipe(directory), known["report"]
+        _register_again(registry, config, identity, directory)
     if (checkpoints := _checkpoints(config, models)).exists():
         shutil.rmtree(checkpoints)
     revision = directory_revision(directory)
     metrics = lakehouse.from_arrow(metric_rows(report, config, revision), CONTRACTS["recipe_metric"])
     _replace(lakehouse, "recipe_metric", metrics, config.name)
-    num_predicted = _predict(lakehouse, labelled, model, config, models, revision)
+    pseudo_owners = [(kind, owner) for kind, owner in report[PSEUDO_OWNERS]]
+    num_predicted = _predict(lakehouse, labelled, model, config, models, revision, pseudo_owners)
     counts = {
         "labels": labelled.num_labels,
         "unknown_owners": labelled.num_unknown,
@@ -125,6 +126,7 @@ def run_recipe(
         **({"held_out_pairs": labelled.num_held_out} if config.train_part_only else {}),
         **{name: len(parts.part(name)) for name in ("train", "valid", "test")},
         "epochs": len(report["curves"]["train_loss"]),
+        **({} if config.pseudo_labels is None else {"pseudo_labels": len(pseudo_owners)}),
         "predictions": num_predicted,
     }
     return counts, _message(report, config, counts, is_new)
@@ -137,6 +139,7 @@ def _train(
     models: ModelsConfig,
     identity: str,
     more: Mapping[str, Any],
+    unlabelled: Sequence[Example],
 ) -> tuple[RecipeModel, dict[str, Any]]:
     local = on_this_machine(models, cores=torch.get_num_threads())
     start = None
@@ -153,6 +156,7 @@ def _train(
             checkpoints=_checkpoints(config, models),
             identity=identity,
             device=local.device,
+            unlabelled=unlabelled,
         )
     finally:
         torch.set_num_threads(threads)
@@ -171,7 +175,12 @@ def _checkpoints(config: RecipeConfig, models: ModelsConfig) -> Path:
 
 def _report(trained: Trained) -> dict[str, Any]:
     figures = {part: [asdict(figure) for figure in found] for part, found in trained.figures.items()}
-    return {"curves": asdict(trained.curves), "figures": figures, "num_examples": trained.num_examples}
+    return {
+        "curves": asdict(trained.curves),
+        "figures": figures,
+        "num_examples": trained.num_examples,
+        PSEUDO_OWNERS: [list(owner_of(one)) for one in trained.pseudo_labels],
+    }
 
 
 def _log(
@@ -182,8 +191,14 @@ def _log(
     identity: str,
     directory: Path,
 ) -> None:
-    """A run of MLflow with settings, curves by epoch, figures, plots and the model."""
-    with registry.run(f"recipe {config.name}", {"recipe": config.name, "identity": identity}) as run:
+    """A run of MLflow with settings, curves by epoch, figures and plots, and the model as a version of its registry.
+
+    The registered model is `mmrec-recipe-<name>`, in the catalogue and schema of the ranker where that has them. The
+    same training is registered once; the newest one is the candidate.
+    """
+    own = registry.of_model(f"mmrec-{config.directory}")
+    tags = {"recipe": config.name, "identity": identity}
+    with own.run(f"recipe {config.name}", tags) as run:
         run.log_params({"recipe": config.model_dump(mode="json")})
         for name in ("train_loss", "valid_loss", "valid_score"):
             run.log_series(name, report["curves"][name])
@@ -198,7 +213,30 @@ def _log(
             plot_curves(trained.curves, config.name, Path(scratch, "curves.png"))
             plot_confusion(trained.figures["test"], config.name, Path(scratch, "confusion.png"))
             run.log_folder(Path(scratch), "plots")
-        run.log_folder(directory, "model")
+        _register(own, run, config, tags, directory)
+
+
+def _register(own: Registry, run: ActiveRun, config: RecipeConfig, tags: Mapping[str, str], directory: Path) -> None:
+    """Make the candidate of a recipe's registry the training of this identity, which is registered once."""
+    model = own.by_fingerprint(tags["identity"])
+    if model is None:
+        from mmrec_lib.recipes.recipe_pyfunc import signature
+
+        example = pd.DataFrame({"text": ["a red shoe"], **({"other": ["a coat"]} if config.kind == "pair" else {})})
+        served = ServedModel(
+            "model", "mmrec_lib.recipes.recipe_pyfunc", "ServedRecipe", directory, signature(), example
+        )
+        model = own.register_model(run, served, {**tags, FINGERPRINT_TAG: tags["identity"]})
+    own.set_alias(CANDIDATE, model.version)
+
+
+def _register_again(registry: Registry, config: RecipeConfig, identity: str, directory: Path) -> None:
+    """Register a model that was trained before where MLflow does not have it, as after its loss."""
+    own = registry.of_model(f"mmrec-{config.directory}")
+    if own.by_fingerprint(identity) is None:
+        tags = {"recipe": config.name, "identity": identity}
+        with own.run(f"recipe {config.name}", tags) as run:
+            _register(own, run, config, tags, directory)
 
 
 def metric_rows(report: Mapping[str, Any], config: RecipeConfig, revision: str) -> pa.Table:
@@ -235,11 +273,12 @@ def _predict(
     config: RecipeConfig,
     models: ModelsConfig,
     revision: str,
+    pseudo_owners: Sequence[tuple[str, str]],
 ) -> int:
     """Judge all owners of the labelled kinds; where labels bring texts of their own, or are of pairs, these alone."""
     table = "text_entity" if model.is_tagger else "recipe_prediction"
     if model.is_tagger or not (labelled.bring_texts or config.kind == "pair"):
-        made = owner_predictions(lakehouse, config, models, labelled.owner_kinds, revision)
+        made = owner_predictions(lakehouse, config, models, labelled.owner_kinds, revision, pseudo_owners)
         rows = lakehouse.stage(table, made)
     else:
         device = on_this_machine(models, cores=torch.get_num_threads()).device
@@ -279,7 +318,19 @@ def _message(report: Mapping[str, Any], config: RecipeConfig, counts: Mapping[st
         left.append(f"{counts['held_out_pairs']} labels of pairs of valid or test do not count (train_part_only)")
     if counts["labels"] > config.max_examples:
         left.append(f"of {counts['labels']} labels a sample of {config.max_examples} is read (recipe.max_examples)")
+    if config.pseudo_labels is not None:
+        left.append(_pseudo_message(report, counts["pseudo_labels"]))
     if counts["contradicting"]:
         left.append(f"{counts['contradicting']} labels contradict others and do not count")
     start = f"{config.name}: {'trained on' if is_new else 'was trained before on the same'} {counts['train']} examples"
     return "; ".join([f"{start}, test {', '.join(told)}", *left, f"{counts['predictions']} predictions"])
+
+
+def _pseudo_message(report: Mapping[str, Any], num_used: int) -> str:
+    """Outcome of the second round, for a person."""
+    num_sure = sum(figure["value"] for figure in report["figures"].get("train", ()))
+    if num_used:
+        return f"{num_used} pseudo-labels joined train in a second round (recipe.pseudo_labels)"
+    if num_sure:
+        return f"a second round with {num_sure:.0f} pseudo-labels was no better on validation and does not stand"
+    return "no owner without a label was judged surely enough to be a pseudo-label (recipe.pseudo_labels)"

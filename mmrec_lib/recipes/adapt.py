@@ -9,32 +9,29 @@ Shape legend: B texts, L tokens, D dimensions.
 
 from __future__ import annotations
 
+import copy
 import functools
-import json
-import logging
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 from transformers import AutoModel
 
 from mmrec_lib.encoders.text.sentence_head import pooled
 from mmrec_lib.encoders.text.sentence_layout import SentenceLayout
-from mmrec_lib.encoders.weights.directory import DESCRIPTION_FILE, require_safe
+from mmrec_lib.encoders.weights.directory import require_safe
 from mmrec_lib.encoders.weights.loading import load_model, load_tokenizer
 from mmrec_lib.errors import EncoderError, RecipeError
-from mmrec_lib.files import write_text_atomic
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
+from mmrec_lib.recipes.checkpoints import EpochCheckpoints
+from mmrec_lib.recipes.encoder_directory import save_encoder
+from mmrec_lib.recipes.epochs import Course, Steps, train_epochs
 from mmrec_lib.recipes.frozen_layers import FrozenLayers, encoder_layers
 from mmrec_lib.recipes.lora import add_adapters, merge_adapters
 from mmrec_lib.text.well_formed import well_formed
@@ -42,25 +39,6 @@ from mmrec_lib.text.well_formed import well_formed
 Floats = npt.NDArray[np.float32]
 _CHARACTERS_PER_TOKEN = 16
 _ENCODED_TOGETHER = 32
-MARKER = "adaptation.json"
-"""File by which a directory is known as an adapted encoder."""
-_TOKENIZER_TEXTS = ("vocab.txt", "merges.txt")
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """Course of an adaptation, one value an epoch.
-
-    Attributes:
-        losses: Mean loss over the batches.
-        scores: Validation score; the first is that of the encoder as it was.
-        best_epoch: The chosen epoch, from 1; 0 where none was better than the encoder as it was.
-    """
-
-    losses: list[float]
-    scores: list[float]
-    best_epoch: int
 
 
 class TextAdapter:
@@ -78,7 +56,7 @@ class TextAdapter:
         Raises:
             RecipeError: When the directory is unsafe or holds no text model, or has nothing to adapt.
         """
-        self._directory, self._config, self._layout, self._device = directory, config, layout, device
+        self.directory, self.config, self.device, self._layout = directory, config, device, layout
         if layout.dense:
             raise RecipeError(
                 f"Encoder `{config.encoder}` cannot be adapted: one without layers behind its pooling is needed, got "
@@ -88,7 +66,7 @@ class TextAdapter:
         try:
             require_safe(directory)
             self.model = load_model(AutoModel, directory, torch.float32, unused=("pooler.",))
-            self._tokenizer = load_tokenizer(directory)
+            self.tokenizer = load_tokenizer(directory)
         except (EncoderError, OSError, ValueError, KeyError) as error:
             raise RecipeError(f"Encoder `{config.encoder}` cannot be adapted: {error}") from None
         self._frozen: FrozenLayers | None = None
@@ -99,10 +77,26 @@ class TextAdapter:
             layers = encoder_layers(self.model)
             num_frozen = 0 if config.trained_layers is None else max(len(layers) - config.trained_layers, 0)
             add_adapters(self.model, layers, num_frozen, config.rank, config.scale)
+            self._layers, self._num_frozen = layers, num_frozen
             self._frozen = FrozenLayers(layers, num_frozen)
         self.model.to(device)
-        self._pad_id = int(self._tokenizer.pad_token_id or 0)
+        self._pad_id = int(self.tokenizer.pad_token_id or 0)
         self._tokens: list[list[int]] = []
+
+    def renew(self) -> None:
+        """Merge the adapters into the weights, and put new ones on, which change nothing yet: for another step."""
+        if self.config.rank is None:
+            return
+        merge_adapters(self.model)
+        torch.manual_seed(self.config.seed)
+        add_adapters(self.model, self._layers, self._num_frozen, self.config.rank, self.config.scale)
+        self.model.to(self.device)
+
+    def with_model(self, model: Any) -> TextAdapter:
+        """Another network without adapters that reads texts as this one does; it knows no texts yet."""
+        other = copy.copy(self)
+        other.model, other._frozen, other._is_kept, other._tokens = model.to(self.device), None, False, []
+        return other
 
     @property
     def dim(self) -> int:
@@ -110,16 +104,19 @@ class TextAdapter:
         return int(self.model.config.hidden_size)
 
     @property
-    def trained(self) -> list[nn.Parameter]:
-        """Weights that change."""
-        return [weight for weight in self.model.parameters() if weight.requires_grad]
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Weights that change, by name."""
+        return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+
+    def tokenized(self, texts: Sequence[str]) -> Any:
+        """Texts as the tokenizer divides them, cut at `max_tokens`."""
+        most = self.config.max_tokens
+        cut = [self._layout.prompt + well_formed(text[: most * _CHARACTERS_PER_TOKEN]) for text in texts]
+        return self.tokenizer(cut, truncation=True, max_length=most)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts, cut at `max_tokens`."""
-        most = self._config.max_tokens
-        cut = [self._layout.prompt + well_formed(text[: most * _CHARACTERS_PER_TOKEN]) for text in texts]
-        ids: list[list[int]] = self._tokenizer(cut, truncation=True, max_length=most)["input_ids"]
-        return [one or [self._pad_id] for one in ids]
+        """Token ids of texts."""
+        return [one or [self._pad_id] for one in self.tokenized(texts)["input_ids"]]
 
     def read(self, texts: Sequence[str]) -> None:
         """Take the texts that later calls name by their number; what their frozen layers give is kept, if it fits."""
@@ -130,14 +127,14 @@ class TextAdapter:
         self.model.eval()
         for numbers in self._by_length(range(len(self._tokens))):
             lengths = [len(self._tokens[number]) for number in numbers]
-            self._frozen.capture(functools.partial(self._forward, *self._padded(numbers)), numbers, lengths)
+            self._frozen.capture(functools.partial(self.hidden, *self._padded(numbers)), numbers, lengths)
         self._is_kept = True
 
     def vectors(self, numbers: Sequence[int]) -> Tensor:
         """Vectors of texts `[B, D]`, of length 1."""
         ids_BL, mask_BL = self._padded(numbers)
         with self._frozen.entered(numbers, ids_BL.shape[1]) if self._is_kept and self._frozen else nullcontext():
-            hidden_BLD = self._forward(ids_BL, mask_BL)
+            hidden_BLD = self.hidden(ids_BL, mask_BL)
         return nn.functional.normalize(pooled(hidden_BLD, mask_BL, self._layout.pooling), dim=1)
 
     def encode(self, numbers: Sequence[int]) -> Floats:
@@ -150,136 +147,93 @@ class TextAdapter:
                 found[[place[number] for number in chosen]] = self.vectors(chosen).cpu().numpy()
         return found
 
-    def _forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+    def hidden(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """Token vectors `[B, L, D]`."""
         hidden_BLD: Tensor = self.model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
         return hidden_BLD
 
     def _padded(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
-        tokens = [self._tokens[number] for number in numbers]
+        return self.padded([self._tokens[number] for number in numbers])
+
+    def padded(self, tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Ids and mask of a batch, `[B, L]` each."""
         ids_BL = torch.full((len(tokens), max(map(len, tokens))), self._pad_id)
         mask_BL = torch.zeros_like(ids_BL)
         for row, ids in enumerate(tokens):
-            ids_BL[row, : len(ids)] = torch.tensor(ids)
+            ids_BL[row, : len(ids)] = torch.tensor(list(ids))
             mask_BL[row, : len(ids)] = 1
-        return ids_BL.to(self._device), mask_BL.to(self._device)
+        return ids_BL.to(self.device), mask_BL.to(self.device)
 
     def _by_length(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         """Batches of texts of about the same length."""
         order = sorted(numbers, key=lambda number: len(self._tokens[number]))
         return (order[start : start + _ENCODED_TOGETHER] for start in range(0, len(order), _ENCODED_TOGETHER))
 
-    def fit(self, weights: csr_array, validate: Callable[[], float]) -> Adaptation:
+    def fit(
+        self, weights: csr_array, validate: Callable[[], float], checkpoints: EpochCheckpoints | None = None
+    ) -> Course:
         """Train until validation gets no better, and end with the weights of the best epoch.
 
         Args:
             weights: The graph of the texts that were read: how much two of them belong together.
             validate: Score of the encoder as it is now, higher is better.
+            checkpoints: Where a killed run goes on from; None keeps nothing on disk.
         """
-        config = self._config
+        config = self.config
         nodes = np.flatnonzero(np.diff(weights.indptr) > 0)
         if len(nodes) < config.batch_size:
             raise RecipeError(
                 f"Adaptation of `{config.encoder}`: at least {config.batch_size} texts with a neighbour are needed "
                 f"(adaptation.batch_size), got {len(nodes)}: too few people turned to the same items."
             )
-        optimizer = torch.optim.AdamW(self.trained, lr=config.learning_rate, weight_decay=0.0)
-        steps = max(2 * len(nodes) // config.batch_size, 1)
-        losses, scores, best, kept = list[float](), [validate()], 0, self._state()
-        for epoch in range(1, config.max_epochs + 1):
+        num_batches = max(2 * len(nodes) // config.batch_size, 1)
+        steps = Steps(self.trained, config.learning_rate, config.max_epochs * num_batches)
+
+        def epoch_of(epoch: int) -> float:
             rng = np.random.default_rng([config.seed, epoch])
             torch.manual_seed(config.seed * 1_000_003 + epoch)
             # Dropout stays off: few texts see few steps, and positives differ from text to text already.
             total, order = 0.0, rng.permutation(nodes)
-            for step in range(steps):
-                progress = ((epoch - 1) * steps + step) / (config.max_epochs * steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * max(min(progress / 0.1, (1 - progress) / 0.9), 0.02)
+            for step in range(num_batches):
+                steps.set_rate((epoch - 1) * num_batches + step)
                 batch = _batch(order[step * (config.batch_size // 2) :], weights, config.batch_size, rng)
-                if len(batch) < 2:
-                    continue
-                total += self._step(optimizer, batch, weights)
-            losses.append(total / steps)
-            scores.append(validate())
-            _log.info("adaptation, epoch %d: loss %.4f, validation recall %.4f", epoch, losses[-1], scores[-1])
-            if scores[-1] > scores[best]:
-                best, kept = epoch, self._state()
-            elif epoch - best >= config.patience:
-                break
-        with torch.no_grad():
-            for weight, value in zip(self.trained, kept, strict=True):
-                weight.copy_(value)
-        return Adaptation(losses, scores, best)
+                if len(batch) >= 2:
+                    total += steps.take(self._loss(batch, weights))
+            return total / num_batches
 
-    def _step(self, optimizer: Any, batch: npt.NDArray[np.intp], weights: csr_array) -> float:
+        return train_epochs(
+            "behaviour",
+            steps,
+            epoch_of,
+            validate,
+            max_epochs=config.max_epochs,
+            patience=config.patience,
+            checkpoints=checkpoints,
+        )
+
+    def _loss(self, batch: npt.NDArray[np.intp], weights: csr_array) -> Tensor:
         vectors_BD = self.vectors(batch.tolist())
-        logits_BB = vectors_BD @ vectors_BD.T / self._config.temperature
-        logits_BB = logits_BB.masked_fill(torch.eye(len(batch), dtype=torch.bool, device=self._device), -1e4)
-        wanted_BB = torch.from_numpy(weights[batch][:, batch].toarray()).to(self._device)
+        logits_BB = vectors_BD @ vectors_BD.T / self.config.temperature
+        logits_BB = logits_BB.masked_fill(torch.eye(len(batch), dtype=torch.bool, device=self.device), -1e4)
+        wanted_BB = torch.from_numpy(weights[batch][:, batch].toarray()).to(self.device)
         sums_B = wanted_BB.sum(1)
         has_any = sums_B > 0
         target_BB = wanted_BB[has_any] / sums_B[has_any].unsqueeze(1)
-        loss = nn.functional.cross_entropy(logits_BB[has_any], target_BB)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.trained, 1.0)
-        optimizer.step()
-        return float(loss.detach())
+        return nn.functional.cross_entropy(logits_BB[has_any], target_BB)
 
-    def _state(self) -> list[Tensor]:
-        return [weight.detach().clone() for weight in self.trained]
+    def save(self, directory: Path, *, base: str | None = None, changes: Mapping[str, Any] | None = None) -> None:
+        """Write the adapted encoder in transformers format, adapters merged; see `save_encoder`.
 
-    def save(self, directory: Path) -> None:
-        """Write the adapted encoder in transformers format, adapters merged.
-
-        Settings and tokenizer are those of its base. An earlier adaptation there is replaced; the new one counts once
-        `config.json` is there. Its identity is the hash of its files. Mounted volumes take whole files only and rename
-        no folders, so it is made on this machine's disk and copied file by file.
+        Args:
+            directory: Where to.
+            base: Name of the encoder that it comes from; None: that of the config.
+            changes: Settings of `config.json` that differ.
 
         Raises:
             RecipeError: When something else than an adaptation lies in the directory.
         """
-        require_own(directory, self._config)
         merge_adapters(self.model)
-        weights = {name: weight.detach().cpu().clone().contiguous() for name, weight in self.model.state_dict().items()}
-        told = json.dumps({"base": self._config.encoder}, ensure_ascii=False) + "\n"
-        with tempfile.TemporaryDirectory(prefix="mmrec-adaptation-") as scratch:
-            weights_file = Path(scratch, "model.safetensors")
-            save_file(weights, weights_file, metadata={"format": "pt"})
-            directory.mkdir(parents=True, exist_ok=True)
-            (directory / "config.json").unlink(missing_ok=True)
-            write_text_atomic(directory / MARKER, told)
-            for old in directory.iterdir():
-                if old.is_dir() and not old.is_symlink():
-                    shutil.rmtree(old)
-                elif old.name != MARKER:
-                    old.unlink()
-            shutil.copyfile(weights_file, directory / weights_file.name)
-        for place in _settings_files(self._directory):
-            (directory / place).parent.mkdir(exist_ok=True)
-            shutil.copyfile(self._directory / place, directory / place)
-
-
-def require_own(directory: Path, config: AdaptationConfig) -> None:
-    """Refuse a directory that an adaptation must not replace.
-
-    Raises:
-        RecipeError: When something lies there that no adaptation wrote.
-    """
-    is_free = not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
-    if not is_free and not (directory / MARKER).is_file():
-        raise RecipeError(
-            f"Adaptation `{config.name}`: a directory that is free or holds an earlier adaptation ({MARKER}) is "
-            f"needed, got something else in `{directory}`. Choose another adaptation.name."
-        )
-
-
-def _settings_files(directory: Path) -> list[Path]:
-    """Files of settings and tokenizer of an encoder, relative to its directory; `config.json` is the last."""
-    others = (DESCRIPTION_FILE, MARKER)
-    own = [file for file in directory.iterdir() if file.suffix in (".json", ".model") or file.name in _TOKENIZER_TEXTS]
-    own = [file for file in own if file.name not in others and not file.name.endswith(".index.json")]
-    found = [file.relative_to(directory) for file in [*own, *directory.glob("*/config.json")] if file.is_file()]
-    return sorted(found, key=lambda place: (place == Path("config.json"), place))
+        save_encoder(self.model, self.directory, directory, base=base or self.config.encoder, changes=changes)
 
 
 def _batch(

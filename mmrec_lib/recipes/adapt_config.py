@@ -4,12 +4,53 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from mmrec_lib.recipes.config import TextField
 from mmrec_lib.section import Section
 
 PairKind = Literal["co_visits", "searches", "reviews"]
+Step = Literal["masked_language", "behaviour"]
+
+
+class MaskedLanguageConfig(Section):
+    """Training on the store's own texts alone: words are hidden, and the encoder learns to tell them.
+
+    Attributes:
+        mask_share: Share of a text's tokens that are to be told.
+        max_epochs: Times that the texts are read at most.
+        patience: Epochs without a smaller loss on the texts of valid after which the step ends.
+        learning_rate: Step size.
+    """
+
+    mask_share: float = Field(default=0.15, gt=0, lt=0.5)
+    max_epochs: int = Field(default=4, ge=1)
+    patience: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+
+
+class StudentConfig(Section):
+    """A smaller encoder that learns to give the vectors of the adapted one.
+
+    Attributes:
+        num_layers: Layers that it keeps.
+        layers: Which of the teacher's it starts from: spread (at equal distances, the first and the last among them)
+            or first.
+        name: Its directory under `models.root`; null: the adapted encoder's with -small.
+        max_epochs: Times that the texts are read at most.
+        patience: Epochs without nearer vectors on the texts of valid after which training ends.
+        learning_rate: Step size.
+        margin: Recall of held-out items that it may lose to its teacher: the lower end of the difference's 95 %
+            interval must be above minus this.
+    """
+
+    num_layers: int = Field(default=3, ge=1)
+    layers: Literal["spread", "first"] = "spread"
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    max_epochs: int = Field(default=8, ge=1)
+    patience: int = Field(default=2, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    margin: float = Field(default=0.02, ge=0, lt=1)
 
 
 class AdaptationConfig(Section):
@@ -18,6 +59,8 @@ class AdaptationConfig(Section):
     Attributes:
         encoder: Text model of `models.encoders` that is adapted; it stays as it is.
         name: Directory of the adapted encoder under `models.root`; an encoder of kind text of this name uses it.
+        steps: What is done, in this order: masked_language (words that are hidden in the store's own texts are told),
+            behaviour (texts that people turn to together come close).
         pairs: What makes texts belong together: co_visits (items that the same users turn to), searches (words and the
             item that the user turned to next), reviews (a review's words and its item).
         fields: Texts of an item that are read together, in this order.
@@ -43,11 +86,17 @@ class AdaptationConfig(Section):
         k: Cut-off of the recall that the gate compares.
         min_users: Users with items in the gate's part that it needs to decide.
         min_gain: The lower end of the gain's 95 % interval must be above it.
+        ranker_margin: nDCG@10 of the ranker's first stage on the snapshot's valid part that may be lost: the lower end
+            of the difference's 95 % interval must be above minus this. Null does not ask the ranker.
+        masked_language: The step masked_language.
+        student: A smaller encoder that is made of the adapted one, or of the encoder as it was where none is released;
+            null makes none.
         seed: Start of the random numbers; the same texts, behaviour and seed give the same encoder on one machine.
     """
 
     encoder: str = "all-minilm-l6-v2"
     name: str = Field(default="store-text", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    steps: tuple[Step, ...] = Field(default=("behaviour",), min_length=1)
     pairs: tuple[PairKind, ...] = Field(default=("co_visits", "searches", "reviews"), min_length=1)
     fields: tuple[TextField, ...] = Field(default=("title", "description"), min_length=1)
     rank: int | None = Field(default=16, ge=1)
@@ -72,4 +121,36 @@ class AdaptationConfig(Section):
     k: int = Field(default=20, ge=1)
     min_users: int = Field(default=30, ge=2)
     min_gain: float = 0.0
+    ranker_margin: float | None = Field(default=0.01, ge=0, lt=1)
+    masked_language: MaskedLanguageConfig = MaskedLanguageConfig()
+    student: StudentConfig | None = None
     seed: int = 0
+
+    @field_validator("steps")
+    @classmethod
+    def _are_in_order(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        allowed = (("masked_language",), ("behaviour",), ("masked_language", "behaviour"))
+        if steps not in allowed:
+            raise ValueError(
+                "steps must be masked_language, behaviour, or both in this order, each once, got "
+                f"{', '.join(steps)}: what behaviour taught would be lost under the words"
+            )
+        return steps
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> AdaptationConfig:
+        if self.student_name == self.name:
+            raise ValueError(f"student.name must be another name than adaptation.name, got `{self.name}` for both")
+        return self
+
+    @property
+    def student_name(self) -> str | None:
+        """Directory of the student under `models.root`; None without one."""
+        if self.student is None:
+            return None
+        return self.student.name or f"{self.name}-small"
+
+    @property
+    def method(self) -> str:
+        """The steps in words."""
+        return ", ".join(self.steps)

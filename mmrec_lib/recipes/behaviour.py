@@ -141,6 +141,36 @@ def gain_interval(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64
     return float(low[0]), float(high[0])
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Two encoders on the same users.
+
+    Attributes:
+        base_value: Mean of the one as it was.
+        value: Mean of the new one.
+        diff_low: Lower end of the 95 % interval of the difference, paired by user.
+        diff_high: Upper end of it.
+        num_users: Users averaged.
+    """
+
+    base_value: float
+    value: float
+    diff_low: float
+    diff_high: float
+    num_users: int
+
+    @classmethod
+    def of(cls, before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], seed: int) -> Comparison:
+        """A comparison of values by user."""
+        low, high = gain_interval(before, after, seed)
+        return cls(float(before.mean()), float(after.mean()), low, high, len(before))
+
+    @property
+    def interval(self) -> str:
+        """The values and the interval in words."""
+        return f"{self.base_value:.4f} → {self.value:.4f}, difference [{self.diff_low:.4f}, {self.diff_high:.4f}]"
+
+
 def add_pairs(
     weights: csr_array, texts: Sequence[str], pairs: Sequence[tuple[str, int]], share: float
 ) -> tuple[csr_array, list[str]]:

@@ -12,6 +12,20 @@ RecipeKind = Literal["tagger", "classifier", "pair", "text_image", "from_nothing
 TextField = Literal["title", "description", "text", "transcript", "ocr", "labels", "tags"]
 
 
+class PseudoLabelConfig(Section):
+    """A second round of training that learns from predictions of the first one as well, see `recipe.pseudo_labels`.
+
+    Attributes:
+        min_confidence: Probability that a predicted class, or each token of a tagger's text, must have.
+        max_examples: Predictions that join training, at most; the surest ones.
+        max_candidates: Unlabelled contents that are judged, at most; a sample of more.
+    """
+
+    min_confidence: float = Field(default=0.95, gt=0.5, le=1)
+    max_examples: int = Field(default=2_000, ge=1)
+    max_candidates: int = Field(default=20_000, ge=1)
+
+
 class RecipeConfig(Section):
     """A recipe: one task of the table `label`, one network, and how it is trained.
 
@@ -44,6 +58,9 @@ class RecipeConfig(Section):
         min_confidence: Predictions below it are not written.
         train_part_only: Labels of pairs that are in the valid or test part of the current snapshot do not count. A
             recipe that is to be a scorer needs it (scorer.model), since the ranker is judged on those parts.
+        pseudo_labels: What the recipe is sure of among owners without a label joins the labels of train in a second
+            round, which stands where its score on valid is higher; never in valid or test. Not for pairs, nor for
+            labels that bring texts of their own. Null makes one round.
     """
 
     name: str = Field(default="sentiment", pattern=r"^[a-z][a-z0-9_-]{0,63}$")
@@ -71,6 +88,7 @@ class RecipeConfig(Section):
     max_contradictions: float = Field(default=0.1, ge=0, lt=0.5)
     min_confidence: float = Field(default=0.0, ge=0, le=1)
     train_part_only: bool = False
+    pseudo_labels: PseudoLabelConfig | None = None
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> RecipeConfig:
@@ -84,6 +102,12 @@ class RecipeConfig(Section):
     def _parts_are_of_pairs(self) -> RecipeConfig:
         if self.train_part_only and self.kind != "pair":
             raise ValueError(f"train_part_only is about pairs of a user and an item, got kind {self.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _pseudo_labels_are_of_owners(self) -> RecipeConfig:
+        if self.pseudo_labels is not None and self.kind == "pair":
+            raise ValueError("pseudo_labels needs owners without a label, and of pairs there is no list; got kind pair")
         return self
 
     @property

@@ -11,6 +11,8 @@ import numpy as np
 from mmrec_lib.recipes.examples import TextSpan
 
 RECIPE, MAJORITY, SHUFFLED_IMAGES = "recipe", "majority", "shuffled_images"
+LABELS_ALONE, PSEUDO_LABELS = "labels_alone", "pseudo_labels"
+"""Rounds of a recipe with pseudo-labels: before them, and with them."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Figure:
     """One figure of an evaluation; see table recipe_metric.
 
     Attributes:
-        model: recipe, majority or shuffled_images.
+        model: recipe, majority, shuffled_images, labels_alone or pseudo_labels.
         metric: Such as f1.
         value: The value.
         label: Class; empty for all.

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from mmrec_lib.errors import RecipeError
 
 MAX_CACHE_BYTES = 2**30
+DEPTH_NAMES = ("num_hidden_layers", "n_layers", "n_layer")
+"""Names that families give to the number of their layers."""
 
 
 class _StopError(Exception):
@@ -110,8 +112,7 @@ def encoder_layers(model: nn.Module) -> nn.ModuleList:
         RecipeError: When they are not found.
     """
     config: Any = model.config
-    names = ("num_hidden_layers", "n_layers", "n_layer")
-    depth = next((size for name in names if (size := getattr(config, name, 0))), 0)
+    depth = next((size for name in DEPTH_NAMES if (size := getattr(config, name, 0))), 0)
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return module

@@ -1,44 +1,31 @@
-"""A recipe from its examples to a trained model with its figures, and from a model directory to predictions."""
+"""A trained recipe: from its network to predictions, and from a model directory to both."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel
 
-from mmrec_lib.encoders.weights.directory import read_model_config, require_safe
-from mmrec_lib.encoders.weights.loading import load_model, load_tokenizer, quiet_loading
+from mmrec_lib.encoders.weights.directory import require_safe
+from mmrec_lib.encoders.weights.loading import load_tokenizer, quiet_loading
 from mmrec_lib.errors import EncoderError, RecipeError
 from mmrec_lib.files import write_text_atomic
 from mmrec_lib.recipes.config import RecipeConfig
-from mmrec_lib.recipes.evaluate import (
-    MAJORITY,
-    RECIPE,
-    SHUFFLED_IMAGES,
-    Figure,
-    class_figures,
-    majority,
-    mean_level_error,
-    span_figures,
-    value_of,
-)
-from mmrec_lib.recipes.examples import Example, ExampleParts, TextSpan, are_levels
+from mmrec_lib.recipes.examples import Example, TextSpan, are_levels
 from mmrec_lib.recipes.iob import spans_of, tag_names, tags_of
-from mmrec_lib.recipes.networks import EncoderNetwork, Prepared, train_last_layers
-from mmrec_lib.recipes.small_network import SmallNetwork, learn_vocabulary
-from mmrec_lib.recipes.train import IGNORED, Curves, Encoded, Trainer, predict
+from mmrec_lib.recipes.networks import EncoderNetwork, Prepared
+from mmrec_lib.recipes.small_network import SmallNetwork
+from mmrec_lib.recipes.train import IGNORED, Encoded, predict
 
 DESCRIPTION = "recipe.json"
 _WEIGHTS = "model.safetensors"
@@ -60,27 +47,6 @@ class Prediction:
     confidence: float | None = None
     expected: float | None = None
     spans: tuple[tuple[TextSpan, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A recipe that was trained.
-
-    Attributes:
-        model: The model.
-        figures: Figures by part.
-        num_examples: Examples measured by part.
-        curves: Course of the training.
-    """
-
-    model: RecipeModel
-    figures: dict[str, list[Figure]]
-    num_examples: dict[str, int]
-    curves: Curves
-
-    def value(self, metric: str, model: str = RECIPE, part: str = "test") -> float:
-        """An overall figure."""
-        return value_of(self.figures[part], metric, model)
 
 
 class RecipeModel:
@@ -107,6 +73,13 @@ class RecipeModel:
     def has_levels(self) -> bool:
         """True when its classes are rating levels, whole numbers in order."""
         return self.config.kind == "pair" and are_levels(self.labels)
+
+    @property
+    def image_size(self) -> int:
+        """Numbers of an image as it reads them; 0 where it reads none."""
+        if self.config.kind == "from_nothing" and self.config.uses_images:
+            return 3 * self.config.image_px**2
+        return self._image_dim
 
     @property
     def outputs(self) -> list[str]:
@@ -226,22 +199,24 @@ def _built(config: RecipeConfig, description: dict[str, Any], directory: Path) -
     """A model with random weights, of the form that a directory tells."""
     labels, vocabulary, image_dim = description["labels"], description["vocabulary"], int(description["image_dim"])
     if config.kind == "from_nothing":
-        network: Any = _small(config, vocabulary, len(labels))
+        network: Any = small_network(config, vocabulary, len(labels))
     else:
         with quiet_loading():
             encoder = AutoModel.from_config(AutoConfig.from_pretrained(directory, local_files_only=True))
-        network = _network(encoder, load_tokenizer(directory), config, labels, image_dim)
+        network = encoder_network(encoder, load_tokenizer(directory), config, labels, image_dim)
     return RecipeModel(network, config, labels, vocabulary, image_dim)
 
 
-def _small(config: RecipeConfig, vocabulary: Sequence[str], num_classes: int) -> SmallNetwork:
+def small_network(config: RecipeConfig, vocabulary: Sequence[str], num_classes: int) -> SmallNetwork:
+    """The network from nothing of a recipe, with random weights."""
     px = config.image_px if config.uses_images else 0
     return SmallNetwork(vocabulary, num_classes, max_words=config.max_tokens, image_px=px)
 
 
-def _network(
+def encoder_network(
     encoder: Any, tokenizer: Any, config: RecipeConfig, labels: Sequence[str], image_dim: int
 ) -> EncoderNetwork:
+    """The head of a recipe on a text encoder, with random weights."""
     is_tagger = config.kind == "tagger"
     num_outputs = len(tag_names(labels)) if is_tagger else len(labels)
     limit = getattr(encoder.config, "max_position_embeddings", None) or config.max_tokens
@@ -254,132 +229,3 @@ def _network(
         is_pair=config.kind == "pair",
         image_dim=image_dim,
     )
-
-
-def make_model(parts: ExampleParts, config: RecipeConfig, encoder_directory: Path | None) -> RecipeModel:
-    """A model that is not trained yet.
-
-    Raises:
-        RecipeError: When the encoder's directory is unsafe or holds no text model.
-    """
-    torch.manual_seed(config.seed)
-    if config.kind == "from_nothing":
-        vocabulary = learn_vocabulary((one.text for one in parts.train), config.vocabulary_size)
-        return RecipeModel(_small(config, vocabulary, len(parts.labels)), config, parts.labels, vocabulary)
-    assert encoder_directory is not None
-    image_dim = 0
-    if config.kind == "text_image":
-        image_dim = next((len(one.image) for one in parts.train if one.image is not None), 0)
-        if not image_dim:
-            raise RecipeError(f"Recipe `{config.name}`: examples with an image are needed in train, got none.")
-    try:
-        require_safe(encoder_directory)
-        read_model_config(encoder_directory)
-        encoder = load_model(AutoModel, encoder_directory, torch.float32, unused=("pooler.",))
-        tokenizer = load_tokenizer(encoder_directory)
-    except (EncoderError, OSError, ValueError, KeyError) as error:
-        raise RecipeError(
-            f"Recipe `{config.name}`: encoder `{config.encoder}` must be a text model in transformers format, got: "
-            f"{error}"
-        ) from None
-    train_last_layers(encoder, config.trained_layers)
-    network = _network(encoder, tokenizer, config, parts.labels, image_dim)
-    return RecipeModel(network, config, parts.labels, image_dim=image_dim)
-
-
-def train_recipe(
-    parts: ExampleParts,
-    config: RecipeConfig,
-    encoder_directory: Path | None,
-    *,
-    checkpoints: Path,
-    identity: str,
-    device: str = "cpu",
-) -> Trained:
-    """Train a recipe and measure it; a run that was killed goes on from its last epoch.
-
-    The model that comes back is on the processor.
-
-    Args:
-        parts: Examples.
-        config: The recipe.
-        encoder_directory: Model that training starts from; None for from_nothing.
-        checkpoints: Folder of the checkpoints of this recipe.
-        identity: See `identity_of`.
-        device: What is computed on.
-    """
-    model = make_model(parts, config, encoder_directory)
-    encoded = {name: model.encoded(_known(parts.part(name), parts)) for name in ("train", "valid", "test")}
-    if isinstance(model.network, EncoderNetwork):
-        model.network.learn_scale(encoded["train"].rows)
-    trainer = Trainer(
-        model.network,
-        config,
-        folder=checkpoints,
-        identity=identity,
-        is_ordinal=model.has_levels,
-        device=device,
-    )
-    valid = _known(parts.valid, parts)
-
-    def score(chances: list[npt.NDArray[np.float64]]) -> float:
-        figures = _figures(RECIPE, model, valid, model.judged(encoded["valid"].rows, chances))
-        return -value_of(figures, "mae") if model.has_levels else value_of(figures, "macro_f1")
-
-    curves = trainer.fit(encoded["train"], encoded["valid"], score)
-    figures, counts = {}, {}
-    usual = _usual(parts)
-    for name in ("valid", "test"):
-        examples = parts.part(name)
-        figures[name] = _figures(RECIPE, model, examples, model.predict(examples, device))
-        figures[name] += _figures(MAJORITY, model, examples, [usual] * len(examples))
-        if config.needs_images:
-            others = model.predict(_shuffled(examples, config.seed), device)
-            figures[name] += _figures(SHUFFLED_IMAGES, model, examples, others)
-        counts[name] = len(examples)
-    counts["train"] = len(encoded["train"].rows)
-    model.network.to("cpu")
-    return Trained(model, figures, counts, curves)
-
-
-def identity_of(parts: ExampleParts, config: RecipeConfig, revisions: dict[str, str], code: str) -> str:
-    """Hash of everything that decides a trained recipe: examples, settings, models that it starts from, and code."""
-    digest = hashlib.sha256(json.dumps([config.model_dump(mode="json"), revisions, code], sort_keys=True).encode())
-    for name in ("train", "valid", "test"):
-        for one in parts.part(name):
-            told = [name, *one.content, one.label, [list(asdict(span).values()) for span in one.spans]]
-            digest.update(json.dumps(told).encode())
-    return digest.hexdigest()[:16]
-
-
-def _known(examples: Sequence[Example], parts: ExampleParts) -> list[Example]:
-    """Examples whose class is in train, which alone have a loss; of a tagger all of them."""
-    return [one for one in examples if one.label is None or one.label in parts.labels]
-
-
-def _usual(parts: ExampleParts) -> Prediction:
-    """Prediction of the baseline: the most frequent class of train; of tags that is O, so no part."""
-    if parts.train[0].label is None:
-        return Prediction()
-    usual = str(majority(one.label for one in parts.train))
-    return Prediction(usual, expected=float(usual) if are_levels([usual]) else None)
-
-
-def _figures(name: str, model: RecipeModel, examples: Sequence[Example], found: Sequence[Prediction]) -> list[Figure]:
-    if model.is_tagger:
-        spans = [[span for span, _ in one.spans] for one in found]
-        return span_figures(name, [one.spans for one in examples], spans, model.labels)
-    right = [str(one.label) for one in examples]
-    figures = class_figures(name, right, [str(one.label) for one in found], model.labels)
-    if model.has_levels:
-        figures.append(mean_level_error(name, right, [float(one.expected or 0.0) for one in found]))
-    return figures
-
-
-def _shuffled(examples: Sequence[Example], seed: int) -> list[Example]:
-    """The examples with the images of others."""
-    order = np.random.default_rng(seed).permutation(len(examples))
-    return [
-        Example(one.id, one.text, one.other, examples[other].image, examples[other].image_id, one.label)
-        for one, other in zip(examples, order, strict=True)
-    ]

@@ -17,14 +17,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mmrec_lib.models.checkpoints import Checkpoints, load_optimizer, optimizer_tensors
+from mmrec_lib.recipes.checkpoints import EpochCheckpoints
 from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.recipes.networks import Prepared, Tensors
 
 IGNORED = -100
 """Target of what does not count: special tokens and padding."""
 
-_STATE, _OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 _CLIP = 1.0
 _WARM_UP = 0.1
 _log = logging.getLogger(__name__)
@@ -85,7 +84,7 @@ class Trainer:
             is_ordinal: Whether classes are levels in order: neighbours of the right one are less wrong.
             device: What is computed on.
         """
-        self._network, self._config, self._checkpoints = network.to(device), config, Checkpoints(folder, identity)
+        self._network, self._config, self._checkpoints = network.to(device), config, EpochCheckpoints(folder, identity)
         self._is_ordinal, self._device = is_ordinal, device
         self._trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
         encoder = [weight for name, weight in self._trained.items() if name.startswith("encoder.")]
@@ -116,7 +115,14 @@ class Trainer:
             curves.valid_score.append(evaluate(probabilities))
             if curves.best_epoch == 0 or _rank(curves, epoch) > _rank(curves, curves.best_epoch - 1):
                 curves.best_epoch = epoch + 1
-            self._keep(curves)
+            self._checkpoints.keep(
+                epoch + 1,
+                curves.best_epoch,
+                asdict(curves),
+                weights={**self._trained, **dict(self._network.named_buffers())},
+                optimizer=self._optimizer,
+                trained=self._trained,
+            )
             _log.info(
                 "epoch %d: loss %.4f, validation loss %.4f, score %.4f",
                 epoch + 1,
@@ -124,7 +130,7 @@ class Trainer:
                 loss,
                 curves.valid_score[-1],
             )
-        self._network.load_state_dict(self._checkpoints.tensors(curves.best_epoch, _STATE), strict=False)
+        self._network.load_state_dict(self._checkpoints.weights(curves.best_epoch), strict=False)
         return curves
 
     def predict(self, rows: Sequence[Prepared]) -> list[npt.NDArray[np.float64]]:
@@ -181,27 +187,16 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = group["rate"] * max(share, 0.01)
 
-    def _keep(self, curves: Curves) -> None:
-        """Write a checkpoint; that of the best epoch stays beside it."""
-        weights = {**self._trained, **dict(self._network.named_buffers())}
-        moments = optimizer_tensors(self._optimizer, self._trained)
-        self._checkpoints.save(
-            len(curves.train_loss),
-            {_STATE: weights, _OPTIMIZER: moments},
-            {"curves": asdict(curves)},
-            kept=(curves.best_epoch,),
-        )
-
     def _resume(self) -> Curves:
-        """State of the newest checkpoint; none starts anew."""
-        found = self._checkpoints.newest()
+        """The newest whole checkpoint of this identity; none starts anew."""
+        found = self._checkpoints.newest_course()
         if found is None:
             return Curves()
-        epoch, progress = found
-        self._network.load_state_dict(self._checkpoints.tensors(epoch, _STATE), strict=False)
-        load_optimizer(self._optimizer, self._trained, self._checkpoints.tensors(epoch, _OPTIMIZER), self._device)
+        epoch, told = found
+        self._network.load_state_dict(self._checkpoints.weights(epoch), strict=False)
+        self._checkpoints.load_moments(epoch, self._optimizer, self._trained)
         _log.info("training goes on after epoch %d", epoch)
-        return Curves(**progress["curves"])
+        return Curves(**told)
 
 
 def predict(

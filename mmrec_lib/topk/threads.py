@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 import threadpoolctl
 
+FEW_ITEMS = 1_000
+"""Up to so many items matrices are so small that threads of BLAS mostly wait for each other, at full load."""
+
 
 @dataclass
 class _BlasLimit:

@@ -25,7 +25,29 @@ LOGGED_MODEL_TAG = "mmrec.logged_model"
 LONG_TEXTS = "long_texts"
 # MLflow nests runs by it.
 _PARENT_TAG = "mlflow.parentRunId"
-_MODEL_MODULE = "mmrec_lib.models.ranker.pyfunc_file"
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model as MLflow serves it: models-from-code, with the code that serves it and no pickle.
+
+    Attributes:
+        name: Name of the logged model, and key of its weights among the artifacts.
+        module: Module of the library that defines its class.
+        class_name: The class.
+        folder: Its weights: safetensors and JSON.
+        signature: What it takes and gives.
+        example: Example input, shown beside the signature.
+        config: Settings that whoever loads it may change, with their defaults.
+    """
+
+    name: str
+    module: str
+    class_name: str
+    folder: Path
+    signature: Any
+    example: Any
+    config: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -154,12 +176,11 @@ class ActiveRun:
         """Log a folder of files."""
         self._client.log_artifacts(self.run_id, str(folder), artifact_path)
 
-    def register(self, model_folder: Path, example: Any, tags: Mapping[str, str], folders: tuple[str, ...]) -> str:
-        """Log a ranker as a models-from-code pyfunc, with the code that serves it and no pickle, and register it.
+    def register(self, model: ServedModel, tags: Mapping[str, str], folders: tuple[str, ...]) -> str:
+        """Log a model and register it.
 
         Args:
-            model_folder: Its weights: safetensors and JSON.
-            example: Example input, shown beside the signature.
+            model: The model.
             tags: Tags of the new version.
             folders: Artifact folders of this run that belong to the version: it is complete only with them.
 
@@ -168,21 +189,17 @@ class ActiveRun:
         """
         import mlflow
 
-        from mmrec_lib.models.ranker.pyfunc_file import SCORER_KEY, signature
-        from mmrec_lib.models.ranker.served_heads import WORTHS_KEY
-        from mmrec_lib.models.ranker.shown import RULES_KEY
-
         with tempfile.TemporaryDirectory() as scratch:
-            code = ship_code(_MODEL_MODULE, Path(scratch))
+            code = ship_code(model.module, Path(scratch), model.class_name)
             with _importable(code):
                 logged = mlflow.pyfunc.log_model(
-                    name="ranker",
+                    name=model.name,
                     python_model=str(code.model_file),
-                    artifacts={"ranker": str(model_folder)},
-                    model_config={RULES_KEY: None, WORTHS_KEY: None, SCORER_KEY: None},
+                    artifacts={model.name: str(model.folder)},
+                    model_config=None if model.config is None else dict(model.config),
                     code_paths=[str(code.folder)],
-                    signature=signature(),
-                    input_example=example,
+                    signature=model.signature,
+                    input_example=model.example,
                     pip_requirements=list(code.requirements),
                 )
         root = str(self._client.get_run(self.run_id).info.artifact_uri)

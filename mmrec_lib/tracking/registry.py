@@ -26,6 +26,7 @@ from mmrec_lib.tracking.active_run import (
     ActiveRun,
     RegisteredModel,
     RunLog,
+    ServedModel,
     registered,
 )
 from mmrec_lib.tracking.config import TrackingConfig
@@ -33,7 +34,17 @@ from mmrec_lib.tracking.files import seal
 from mmrec_lib.tracking.local import DATABASE, artifact_place, check_database, is_unfinished, make_database, move_places
 from mmrec_lib.tracking.names import MAX_DESCRIPTION_CHARS, decode_key, restore, sqlite_uri
 
-__all__ = ["CHALLENGER", "CHAMPION", "FINGERPRINT_TAG", "SNAPSHOT_TAG", "ActiveRun", "RegisteredModel", "Registry"]
+__all__ = [
+    "CANDIDATE",
+    "CHALLENGER",
+    "CHAMPION",
+    "FINGERPRINT_TAG",
+    "SNAPSHOT_TAG",
+    "ActiveRun",
+    "RegisteredModel",
+    "Registry",
+    "ServedModel",
+]
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -64,8 +75,18 @@ class Registry:
 
     @property
     def model_name(self) -> str:
-        """Name of the registered ranker."""
+        """Name of the registered model: the ranker, or of another registry (see `of_model`) its own."""
         return self._config.model_name
+
+    def of_model(self, name: str) -> Registry:
+        """The same MLflow with another registered model, in the catalogue and schema of the ranker where it has them.
+
+        Args:
+            name: Name of the model, without catalogue and schema.
+        """
+        place = self.model_name.rpartition(".")[0]
+        config = self._config.model_copy(update={"model_name": f"{place}.{name}" if place else name})
+        return Registry(config, self._store, read_only=self._read_only)
 
     @cached_property
     def _database(self) -> Path | None:
@@ -245,7 +266,33 @@ class Registry:
             tags: Tags of the new version.
             folders: Artifact folders of the run that belong to the version: it is intact only with them.
         """
-        version = run.register(model_folder, example, {**tags, _FOLDERS_TAG: ",".join(folders)}, folders)
+        from mmrec_lib.models.ranker.pyfunc_file import SCORER_KEY, signature
+        from mmrec_lib.models.ranker.served_heads import WORTHS_KEY
+        from mmrec_lib.models.ranker.shown import RULES_KEY
+
+        ranker = ServedModel(
+            "ranker",
+            "mmrec_lib.models.ranker.pyfunc_file",
+            "RankerModel",
+            model_folder,
+            signature(),
+            example,
+            {RULES_KEY: None, WORTHS_KEY: None, SCORER_KEY: None},
+        )
+        return self.register_model(run, ranker, tags, folders)
+
+    def register_model(
+        self, run: ActiveRun, model: ServedModel, tags: Mapping[str, str], folders: tuple[str, ...] = ()
+    ) -> RegisteredModel:
+        """Log a model with the code that serves it and register it as a new version.
+
+        Args:
+            run: The open run, of this registry.
+            model: The model.
+            tags: Tags of the new version.
+            folders: Artifact folders of the run that belong to the version: it is intact only with them.
+        """
+        version = run.register(model, {**tags, _FOLDERS_TAG: ",".join(folders)}, folders)
         return registered(self._client.get_model_version(self.model_name, version))
 
     def artifact_folder(self, model: RegisteredModel, path: str, target: Path) -> Path:

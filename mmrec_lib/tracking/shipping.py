@@ -40,12 +40,13 @@ class ShippedCode:
     requirements: tuple[str, ...]
 
 
-def ship_code(entry: str, target: Path) -> ShippedCode:
+def ship_code(entry: str, target: Path, model_class: str = "RankerModel") -> ShippedCode:
     """Copy a module of the library, and what it imports of the library, into a folder.
 
     Args:
         entry: Name of the module that defines the model and sets it for MLflow.
         target: Folder to write into.
+        model_class: Name of the model's class in it, which is made without arguments.
 
     Raises:
         ModelError: When the code imports a package that is not installed.
@@ -65,7 +66,7 @@ def ship_code(entry: str, target: Path) -> ShippedCode:
     model_file.write_text(
         f'"""The model; its code travels with it as `{package}`."""\n\n'
         "from mlflow.models import set_model\n\n"
-        f"from {package}.{module} import RankerModel\n\nset_model(RankerModel())\n",
+        f"from {package}.{module} import {model_class}\n\nset_model({model_class}())\n",
         encoding="utf-8",
     )
     return ShippedCode(package, target / package, model_file, pinned(packages))

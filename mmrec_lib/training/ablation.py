@@ -17,8 +17,8 @@ from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.ablation import ablated_rankers
-from mmrec_lib.topk.threads import single_threaded_blas
-from mmrec_lib.training.fits import FEW_ITEMS, RANKER
+from mmrec_lib.topk.threads import FEW_ITEMS, single_threaded_blas
+from mmrec_lib.training.fits import RANKER
 from mmrec_lib.training.parts import evaluate_part
 
 _log = logging.getLogger(__name__)

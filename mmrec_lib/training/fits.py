@@ -38,8 +38,6 @@ WITHOUT_SCORER = "without_scorer"
 """The ranker without the scorer that has a weight in it, in metrics; no baseline either."""
 FIRST_STAGE = "first_stage"
 """The ranker without its second stage, in metrics of rankers that have one; no baseline: nobody publishes it."""
-FEW_ITEMS = 1_000
-"""Up to so many items matrices are so small that threads of BLAS mostly wait for each other, at full load."""
 _INDEX = "fits.json"
 
 

@@ -24,9 +24,9 @@ from mmrec_lib.models.sources.registry import possible_sources
 from mmrec_lib.models.tuning.choose_heads import told as told_heads
 from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.source_version import source_version
-from mmrec_lib.topk.threads import single_threaded_blas
+from mmrec_lib.topk.threads import FEW_ITEMS, single_threaded_blas
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
-from mmrec_lib.training.fits import FEW_ITEMS, choose_all, published_fit, save_fits
+from mmrec_lib.training.fits import choose_all, published_fit, save_fits
 from mmrec_lib.training.register import PUBLISHED_FIT_TAG, register_fit
 
 READS = (

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -16,22 +19,29 @@ from jobs.adapt_encoder import JOB as ADAPT
 from jobs.train_recipe import JOB as TRAIN
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.registry import make_encoder
+from mmrec_lib.encoders.text.config import TextConfig
 from mmrec_lib.errors import NoDataError, RecipeError
-from mmrec_lib.fine_tuning import recipe_run
-from mmrec_lib.fine_tuning.adaptation import adapt_encoder, is_release_there, read_behaviour
+from mmrec_lib.fine_tuning import adaptation, recipe_run
+from mmrec_lib.fine_tuning.adaptation import adapt_encoder, are_releases_there
 from mmrec_lib.fine_tuning.contents import histories, with_user_texts
 from mmrec_lib.fine_tuning.labelled import labelled_rows
+from mmrec_lib.fine_tuning.read_behaviour import read_behaviour
 from mmrec_lib.fine_tuning.recipe_run import run_recipe
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.job_tables import JobTables
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
-from mmrec_lib.recipes.config import RecipeConfig
+from mmrec_lib.recipes.behaviour import Comparison
+from mmrec_lib.recipes.config import PseudoLabelConfig, RecipeConfig
+from mmrec_lib.recipes.examples import Example
+from mmrec_lib.recipes.recipe import load_recipe
 from mmrec_lib.runtime.job import Job
 from mmrec_lib.tracking.config import TrackingConfig
-from mmrec_lib.tracking.registry import Registry
-from tests.unit.encoders.tiny_models import WORDS, make_models
+from mmrec_lib.tracking.registry import CANDIDATE, CHAMPION, FINGERPRINT_TAG, Registry
+from tests.unit.encoders.tiny_models import WORDS, make_models, make_text_model
 
 pytestmark = pytest.mark.slow
 
@@ -53,8 +63,13 @@ TAGGER = RecipeConfig.model_validate(
         "head_learning_rate": 2e-2,
     }
 )
+RANKER = TrainingConfig(sources=("content_ease",), dims=(16,), second_stage=None, heads=None)
 ADAPTATION = AdaptationConfig.model_validate(
     {
+        "steps": ["masked_language", "behaviour"],
+        "min_gain": -1.0,  # Words alone say little here: whether the gate measures is the question, not the gain.
+        "ranker_margin": 0.5,
+        "k": 5,
         "encoder": "tiny-text",
         "fields": ["title"],
         "batch_size": 16,
@@ -69,6 +84,7 @@ class Shop:
     def __init__(self, spark: SparkSession, folder: Path) -> None:
         (folder / "models").mkdir()
         self.models: ModelsConfig = make_models(folder / "models")
+        make_text_model(folder / "models" / "tiny-text", with_mask=True)
         self.store = StoreConfig(data=str(folder / "landing"), out=str(folder / "out"))
         self.spark = spark
         self.registry = Registry(TrackingConfig(), self.store)
@@ -127,17 +143,33 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
         ]
     )
     visits = [(one["user_id"], one["item_id"], one["event_ts"]) for one in events if "item_id" in one]
+    seen = {(user, item) for user, item, _ in visits}
+    # In valid each person turns to two more items of their colour.
+    later = [
+        (f"u{user}", item, TEST_FROM + timedelta(hours=1))
+        for user in range(60)
+        for item in [f"i{n:03d}" for n in range(user % 2, NUM_ITEMS, 2) if (f"u{user}", f"i{n:03d}") not in seen][:2]
+    ]
     with pytest.raises(NoDataError, match="no training snapshot"):
         read_behaviour(lakehouse, ADAPTATION, WEIGHTS)
     snapshot = {"as_of_date": AT.date() + timedelta(days=9), "split_source": "time", "valid_from_ts": TEST_FROM}
+    snapshot["test_from_ts"] = TEST_FROM + timedelta(days=1)
     numbers = {"num_users": 60, "num_items": NUM_ITEMS, "num_interactions": len(visits)}
+    items = [{"snapshot_id": "s", "item_id": item, "available": True, "updated_at": AT} for item in titles]
     row = {"snapshot_id": "s", "table_versions": {}, "is_current": True, **snapshot, **numbers}
     side_by_side(
         [
             lambda: lakehouse.append("training_snapshot", shop.frame("training_snapshot", [row])),
             lambda: lakehouse.append("training_interaction", shop.pairs("train", visits)),
+            lambda: lakehouse.append("item", shop.frame("item", items)),
+            lambda: lakehouse.append("training_item", shop.frame("training_item", items)),
+            lambda: lakehouse.append(
+                "training_user", shop.frame("training_user", [{"snapshot_id": "s", **u} for u in users])
+            ),
+            lambda: lakehouse.ensure("training_content"),
         ]
     )
+    lakehouse.append("training_interaction", shop.pairs("valid", later))
     return shop
 
 
@@ -185,17 +217,121 @@ def test_a_recipe_fills_its_tables_once_and_finds_what_nobody_labelled(
     assert shop.lakehouse("d").data_versions(TRAIN.tables_written) == versions
 
 
-def test_an_encoder_is_adapted_to_behaviour_and_the_decision_is_a_row(shop: Shop) -> None:
-    counts, message = adapt_encoder(shop.view(ADAPT, "run-6"), shop.registry, ADAPTATION, shop.models, WEIGHTS)
-    (row,) = shop.lakehouse("e").read("encoder_adaptation").collect()
-    assert counts["pairs"] > 0 and counts["released"] == int(row["is_released"])
-    assert row["is_released"] == (row["diff_low"] > 0) == Path(shop.models.root, "store-text", "config.json").exists()
-    assert ("released as" in message) == row["is_released"]
-    assert is_release_there(shop.view(ADAPT, "run-7"), ADAPTATION, shop.models)
+def adapt(shop: Shop, run: str, **changes: Any) -> tuple[dict[str, int], str]:
+    config = AdaptationConfig.model_validate({**ADAPTATION.model_dump(), **changes})
+    return adapt_encoder(shop.view(ADAPT, run), shop.registry, config, shop.models, WEIGHTS, RANKER)
+
+
+def test_an_encoder_is_adapted_and_the_decision_is_told_by_retrieval_and_ranker(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    root = Path(shop.models.root)
+    checkpoints = root / ".store-text-checkpoints"
+    student = {"num_layers": 1, "max_epochs": 2, "margin": 0.99}
+    with monkeypatch.context() as patch:
+        patch.setattr(adaptation, "write_verdicts", killed)
+        with pytest.raises(KeyboardInterrupt):
+            adapt(shop, "run-6", student=student)
+    assert {path.name for path in checkpoints.iterdir()} == {"masked_language", "behaviour", "student"}
+    assert all(any((checkpoints / name).rglob("progress.json")) for name in ("masked_language", "behaviour", "student"))
+    counts, message = adapt(shop, "run-6b", student=student)
+    assert not checkpoints.exists()
+    rows = {(r["encoder_id"], r["metric"]): r for r in shop.lakehouse("e").read("encoder_adaptation").collect()}
+    assert set(rows) == {("store-text", "recall"), ("store-text", "ndcg"), ("store-text-small", "recall")}
+    recall, ndcg, small = rows["store-text", "recall"], rows["store-text", "ndcg"], rows["store-text-small", "recall"]
+    assert counts["pairs"] == recall["num_pairs"] > 0 and counts["released"] == 2
+    assert recall["is_released"] and ndcg["is_released"] and recall["diff_low"] <= recall["diff_high"]
+    assert recall["value"] - recall["base_value"] == pytest.approx(
+        (recall["diff_low"] + recall["diff_high"]) / 2, abs=0.05
+    )
+    assert ndcg["k"] == 10 and ndcg["num_users"] == 60 and 0 < ndcg["base_value"] <= 1
+    assert (recall["method"], small["method"]) == ("masked_language, behaviour", "distillation")
+    assert (small["base_encoder_id"], small["base_revision"]) == ("store-text", recall["revision"])
+    assert small["base_value"] == pytest.approx(recall["value"], abs=1e-6)
+    assert "released as `store-text`" in message and "student of `store-text` with 1 layers" in message
+    assert json.loads((root / "store-text-small" / "config.json").read_text())["num_hidden_layers"] == 1
+    for name, row in (("store-text", recall), ("store-text-small", small)):
+        own = shop.registry.of_model(f"mmrec-{name}")
+        (version,) = own.versions()
+        champion = own.by_alias(CHAMPION)
+        assert champion is not None and champion.version == version.version, "the killed run registered it already"
+        assert version.tags[FINGERPRINT_TAG] == row["revision"] and own.is_intact(version)
+        model = mlflow.pyfunc.load_model(version.uri)
+        found = np.stack(model.predict(pd.DataFrame({"text": ["red boot", "old stone city"]}))["vector"].to_list())
+        encoder = make_encoder(TextConfig(id=name, dtype="float32"), shop.models)
+        encoder.load()
+        np.testing.assert_allclose(found, encoder.encode(["red boot", "old stone city"]).vectors, atol=1e-5)
+    assert not list(Path(str(shop.store.out), "mlartifacts").rglob("*.pkl"))
+
+
+def test_a_ranker_that_may_lose_keeps_an_encoder_from_its_release(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    fallen = Comparison(0.5, 0.45, -0.08, -0.02, 60)
+    student = {"num_layers": 1, "max_epochs": 1, "margin": 0.99}
+    monkeypatch.setattr(adaptation.RankerCheck, "compare", lambda *_: fallen)
+    _, message = adapt(shop, "run-7", name="refused", ranker_margin=0.01, student=student)
+    assert "not released, the ranker may lose more than 0.01 (adaptation.ranker_margin)" in message
+    assert not Path(shop.models.root, "refused").exists()
+    rows = shop.lakehouse("e2").read("encoder_adaptation").where("encoder_id LIKE 'refused%'").collect()
+    found = {(r["encoder_id"], r["metric"]): (r["is_released"], r["base_encoder_id"]) for r in rows}
+    assert found == {
+        ("refused", "recall"): (False, "tiny-text"),
+        ("refused", "ndcg"): (False, "tiny-text"),
+        ("refused-small", "recall"): (True, "tiny-text"),
+    }, "what was refused is no teacher"
+    assert shop.registry.of_model("mmrec-refused").versions() == []
+    with pytest.raises(RecipeError, match=r"at least 61 users .*valid part.*got 60.*ranker_margin=null"):
+        adapt(shop, "run-7b", name="refused", min_users=61)
+    adapted, told = adapt(shop, "run-7c", name="refused", ranker_margin=None)
+    assert adapted["released"] == 1 and "ndcg" not in told
+
+
+def test_the_directory_must_hold_what_was_released_last(shop: Shop) -> None:
+    assert are_releases_there(shop.view(ADAPT, "run-8"), ADAPTATION, shop.models)
+    (row, *_) = shop.lakehouse("e3").read("encoder_adaptation").where("encoder_id = 'store-text'").collect()
     released = {**row.asDict(), "revision": "another", "is_released": True}
-    later = shop.lakehouse("run-8")
+    later = shop.lakehouse("run-8b")
     later.append("encoder_adaptation", shop.frame("encoder_adaptation", [released]))
-    assert not is_release_there(later, ADAPTATION, shop.models), "it is not what was released last"
+    assert not are_releases_there(later, ADAPTATION, shop.models), "it is not what was released last"
+
+
+def test_what_a_recipe_is_sure_of_joins_train_and_is_marked(shop: Shop) -> None:
+    counts, message = shop.train("run-20", name="pseudo", pseudo_labels=PseudoLabelConfig(min_confidence=0.6))
+    figures = shop.lakehouse("p").read("recipe_metric").where("recipe = 'pseudo'").collect()
+    assert {row["model"] for row in figures} == {"recipe", "majority", "labels_alone", "pseudo_labels"}
+    counted = sum(row["value"] for row in figures if (row["part"], row["metric"]) == ("train", "support"))
+    assert counted > 0, "the second round"
+    assert ("joined train" in message) == (counts["pseudo_labels"] > 0)
+    rows = shop.lakehouse("q").read("text_entity").where("recipe = 'pseudo'").collect()
+    marked = {row["owner_id"] for row in rows if row["is_pseudo_label"]}
+    assert len(marked) == counts["pseudo_labels"]
+    labelled = {f"i{n:03d}" for n in range(NUM_LABELLED)}
+    assert not marked & labelled, "in train alone, so no labelled owner, of valid and test in particular"
+    again, told = shop.train("run-21", name="pseudo", pseudo_labels=PseudoLabelConfig(min_confidence=0.6))
+    assert again == counts and "was trained before on the same" in told
+    others = shop.lakehouse("r").read("text_entity").where("recipe = 'colours'").collect()
+    assert others and not any(row["is_pseudo_label"] for row in others)
+
+
+def test_a_trained_recipe_is_read_back_from_the_registry(shop: Shop) -> None:
+    own = shop.registry.of_model("mmrec-recipe-colours")
+    (version,) = own.versions()
+    candidate = own.by_alias(CANDIDATE)
+    assert candidate is not None and candidate.version == version.version and own.is_intact(version)
+    texts = ["old stone city blue 7", "city boot warm red 8", ""]
+    served = mlflow.pyfunc.load_model(version.uri).predict(pd.DataFrame({"text": texts}))
+    found = [[(one["start"], one["end"], one["label"]) for one in json.loads(spans)] for spans in served["spans"]]
+    wanted = load_recipe(Path(shop.models.root, "recipe-colours")).predict([Example(text, text) for text in texts])
+    assert found == [[(span.start, span.end, span.label) for span, _ in one.spans] for one in wanted]
+    assert (15, 19, "colour") in found[0] and found[2] == []
+    other = Registry(TrackingConfig(model_name="another"), shop.store)
+    assert other.of_model("mmrec-recipe-colours").versions() == own.versions(), "whatever the ranker is called"
+    in_catalogue = Registry(TrackingConfig(model_name="main.shop.mmrec_ranker"), shop.store)
+    assert in_catalogue.of_model("mmrec-recipe-colours").model_name == "main.shop.mmrec-recipe-colours"
+    files = [path for path in Path(str(shop.store.out), "mlartifacts").rglob("*") if path.is_file()]
+    assert files and not {path.suffix for path in files} & {".pkl", ".pt", ".bin", ".pth"}
 
 
 def test_a_user_s_text_is_the_history_without_the_labelled_item(shop: Shop) -> None:

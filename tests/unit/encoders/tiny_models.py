@@ -15,6 +15,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
+    BertForMaskedLM,
     BertModel,
     PreTrainedTokenizerFast,
     ViTConfig,
@@ -46,23 +47,37 @@ WORDS = (
 )
 
 
-def make_text_model(directory: Path) -> None:
-    """A BERT of 16 dimensions and 32 positions that knows `WORDS`."""
+def make_text_model(directory: Path, *, num_layers: int = 2, with_mask: bool = False, with_head: bool = False) -> None:
+    """A BERT of 16 dimensions and 32 positions that knows `WORDS`.
+
+    Args:
+        directory: Where to.
+        num_layers: Its depth.
+        with_mask: Whether its tokenizer has a mask token, the last of the vocabulary.
+        with_head: Whether its weights have a head that tells hidden words.
+    """
     torch.manual_seed(0)
-    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, *(["[MASK]"] if with_mask else [])]
+    vocabulary = {word: index for index, word in enumerate(known)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        **({"mask_token": "[MASK]"} if with_mask else {}),
     ).save_pretrained(directory)
-    BertModel(
+    family = BertForMaskedLM if with_head else BertModel
+    family(
         BertConfig(
             vocab_size=len(vocabulary),
             hidden_size=16,
-            num_hidden_layers=2,
+            num_hidden_layers=num_layers,
             num_attention_heads=2,
             intermediate_size=32,
             max_position_embeddings=32,

@@ -16,9 +16,10 @@ from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.text.sentence_layout import SentenceLayout
 from mmrec_lib.encoders.weights.directory import directory_revision
 from mmrec_lib.errors import RecipeError
-from mmrec_lib.recipes.adapt import MARKER, TextAdapter
+from mmrec_lib.recipes.adapt import TextAdapter
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
 from mmrec_lib.recipes.behaviour import Behaviour, add_pairs, co_visits, gain_interval, make_behaviour, recalls
+from mmrec_lib.recipes.encoder_directory import MARKER
 from mmrec_lib.recipes.lora import LoraLinear
 from tests.unit.encoders.tiny_models import WORDS, make_text_model
 

@@ -13,7 +13,7 @@ from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.scorer import require_train_part
 from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.recipes.examples import Example, divide_examples
-from mmrec_lib.recipes.recipe import train_recipe
+from mmrec_lib.recipes.fit_recipe import train_recipe
 from mmrec_lib.recipes.scorer import TRAIN_PART, load_scorer
 from mmrec_lib.recipes.scorer_config import ScorerConfig
 from tests.unit.encoders.tiny_models import make_text_model

@@ -15,8 +15,9 @@ from mmrec_lib.errors import RecipeError
 from mmrec_lib.recipes.config import RecipeConfig
 from mmrec_lib.recipes.evaluate import MAJORITY, RECIPE, SHUFFLED_IMAGES
 from mmrec_lib.recipes.examples import Example, ExampleParts, TextSpan, divide_examples
+from mmrec_lib.recipes.fit_recipe import Trained, identity_of, train_recipe
 from mmrec_lib.recipes.frozen_layers import FrozenLayers, encoder_layers
-from mmrec_lib.recipes.recipe import Trained, identity_of, load_recipe, train_recipe
+from mmrec_lib.recipes.recipe import load_recipe
 from mmrec_lib.recipes.small_network import learn_vocabulary
 from tests.unit.encoders.tiny_models import WORDS, make_text_model
 

@@ -1,0 +1,113 @@
+"""Behaviour of a store's people, from its tables: visits, searches and reviews of the train part of the snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+from scipy.sparse import csr_array
+
+from mmrec_lib.embedding.owner_text import documents, joined_texts, read_owner_text, review_words
+from mmrec_lib.errors import RecipeError
+from mmrec_lib.features.interactions import Cuts
+from mmrec_lib.features.load import current_snapshot
+from mmrec_lib.fine_tuning.contents import train_pairs
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.recipes.adapt_config import AdaptationConfig
+from mmrec_lib.recipes.behaviour import Behaviour, add_pairs, co_visits, make_behaviour
+
+
+def read_behaviour(
+    lakehouse: Lakehouse, config: AdaptationConfig, weights: Mapping[str, float]
+) -> tuple[Behaviour, list[tuple[str, int]]]:
+    """Behaviour of users, and the texts of searches and reviews with the item of each.
+
+    Only the train part of the current snapshot counts. Of more users, items or texts than the config reads, a sample by
+    hash, the same in each run.
+
+    Raises:
+        NoDataError: When there is no training snapshot.
+        RecipeError: When nobody turned to an item with a text.
+    """
+    snapshot_id, cuts = current_snapshot(lakehouse)
+    texts = joined_texts(read_owner_text(lakehouse))
+    of_items = documents(texts, config.fields).where(F.col("owner_kind") == "item")
+    chosen = of_items.orderBy(F.xxhash64("owner_id"), "owner_id").limit(config.max_items)
+    items = lakehouse.stage("adapt_items", chosen.select(F.col("owner_id").alias("item_id"), "document"))
+    known = {row["item_id"]: row["document"] for row in items.collect()}
+    own = train_pairs(lakehouse, snapshot_id).join(items, "item_id", "left_semi").select("user_id", "item_id", "at")
+    pairs = lakehouse.stage("adapt_pairs", own)
+    batches = lakehouse.stream_arrow("adapt_visits", sampled_visits(pairs, config))
+    columns = ((batch["user_id"].to_pylist(), batch["item_id"].to_pylist()) for batch in batches)
+    visits = (visit for of_users, of_items in columns for visit in zip(of_users, of_items, strict=True))
+    behaviour = make_behaviour(known, visits, config.valid_share, config.test_share)
+    if not behaviour.visits.nnz or not len(behaviour.items("train")):
+        raise RecipeError(f"Adaptation `{config.name}`: users that turned to items with a text are needed, got none.")
+    place = {behaviour.item_ids[item]: int(item) for item in behaviour.items("train")}
+    further = []
+    if "searches" in config.pairs:
+        counted = [kind for kind, weight in weights.items() if weight > 0]
+        events = train_events(lakehouse.read("event"), cuts)
+        found = answered_searches(events, counted, config.search_minutes).join(pairs, ["user_id", "item_id"])
+        further.append(found.where(F.col("next_at") <= F.col("at")))
+    if "reviews" in config.pairs:
+        reviews = _before(lakehouse.read("review"), "review_ts", cuts).select("review_id", "user_id", "item_id")
+        of_train = reviews.join(pairs, ["user_id", "item_id"], "left_semi")
+        further.append(review_words(texts).join(of_train, "review_id"))
+    ties = list[tuple[str, int]]()
+    for one in further:
+        told = one.select("text", "item_id").distinct()
+        chosen = told.orderBy(F.xxhash64("text", "item_id"), "text", "item_id").limit(config.max_pairs)
+        ties += [(row["text"], place[row["item_id"]]) for row in chosen.collect() if row["item_id"] in place]
+    return behaviour, ties
+
+
+def sampled_visits(pairs: DataFrame, config: AdaptationConfig) -> DataFrame:
+    """Pairs of at most `max_users` users, `max_items_of_user` of each."""
+    users = pairs.select("user_id").distinct().orderBy(F.xxhash64("user_id"), "user_id").limit(config.max_users)
+    by_hash = Window.partitionBy("user_id").orderBy(F.xxhash64("user_id", "item_id"), "item_id")
+    placed = pairs.join(users, "user_id", "left_semi").withColumn("place", F.row_number().over(by_hash))
+    return placed.where(F.col("place") <= config.max_items_of_user).select("user_id", "item_id")
+
+
+def train_events(events: DataFrame, cuts: Cuts) -> DataFrame:
+    """Events that are not known to be of valid or test, by the split that they bring or by their time."""
+    if cuts.given:
+        return events.where(F.coalesce("split", F.lit("train")) == "train")
+    return _before(events, "event_ts", cuts)
+
+
+def _before(rows: DataFrame, column: str, cuts: Cuts) -> DataFrame:
+    """Rows from before the end of train, where times tell it."""
+    end = cuts.before("fit1")
+    return rows if end is None else rows.where(F.col(column) < F.lit(end))
+
+
+def answered_searches(events: DataFrame, counted: list[str], minutes: float) -> DataFrame:
+    """Words of searches with the item that their user turned to next, in time.
+
+    Returns:
+        `user_id`, `text`, `item_id`, `next_at`.
+    """
+    is_search = F.col("query").isNotNull()
+    own = Window.partitionBy("user_id").orderBy("event_ts", "event_id")
+    acts = events.where(is_search | F.col("event_type").isin(*counted))
+    found = acts.withColumn("next_item", F.lead("item_id").over(own)).withColumn(
+        "next_at", F.lead("event_ts").over(own)
+    )
+    seconds = F.col("next_at").cast("long") - F.col("event_ts").cast("long")
+    answered = found.where(is_search & F.col("item_id").isNull() & F.col("next_item").isNotNull())
+    return answered.where(seconds <= minutes * 60).select(
+        "user_id", F.col("query").alias("text"), F.col("next_item").alias("item_id"), "next_at"
+    )
+
+
+def behaviour_graph(
+    behaviour: Behaviour, pairs: list[tuple[str, int]], config: AdaptationConfig
+) -> tuple[csr_array, list[str]]:
+    """Texts that belong together, those of items first; see `co_visits` and `add_pairs`."""
+    graph = co_visits(behaviour, config.num_neighbours, config.shrinkage)
+    if "co_visits" not in config.pairs:
+        graph = csr_array(graph.shape, dtype=graph.dtype)
+    return add_pairs(graph, behaviour.texts, pairs, config.pair_weight)
