@@ -160,7 +160,8 @@ class TiedHead(TokenHead):
     def forward(self, hidden_MD: Tensor) -> Tensor:
         """Logits `[M, V]`."""
         mixed_ME = self.norm(nn.functional.gelu(self.dense(hidden_MD)))
-        return mixed_ME @ self.embeddings.T + self.bias
+        logits_MV: Tensor = mixed_ME @ self.embeddings.T + self.bias
+        return logits_MV
 
 
 def load_head(adapter: TextAdapter) -> TokenHead:
