@@ -15,7 +15,6 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.study import Study
 from mmrec_lib.models.tuning.validation import CUT_OFF
-from mmrec_lib.reporting.plots import plot_study
 from mmrec_lib.tracking.active_run import ActiveRun
 from mmrec_lib.tracking.registry import SNAPSHOT_TAG, RegisteredModel, Registry
 
@@ -75,6 +74,9 @@ def log_studies(run: ActiveRun, studies: Sequence[Study], scratch: Path) -> None
         studies: Those without trials are passed over.
         scratch: Folder for the plots.
     """
+    # Matplotlib takes a second to load, which a run without studies does not spend.
+    from mmrec_lib.reporting.plots import plot_study
+
     tried = [study for study in studies if study.trials]
     folder = scratch / STUDIES_FOLDER
     for study in tried:

@@ -26,6 +26,7 @@ from mmrec_lib.fine_tuning import adaptation, recipe_run
 from mmrec_lib.fine_tuning.adaptation import adapt_encoder, are_releases_there
 from mmrec_lib.fine_tuning.contents import histories, with_user_texts
 from mmrec_lib.fine_tuning.labelled import labelled_rows
+from mmrec_lib.fine_tuning.ranker_gate import RankerCheck
 from mmrec_lib.fine_tuning.read_behaviour import read_behaviour
 from mmrec_lib.fine_tuning.recipe_run import run_recipe
 from mmrec_lib.lakehouse.actions import side_by_side
@@ -270,7 +271,7 @@ def test_an_encoder_is_adapted_and_the_decision_is_told_by_retrieval_and_ranker(
 def test_a_ranker_that_may_lose_keeps_an_encoder_from_its_release(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     fallen = Comparison(0.5, 0.45, -0.08, -0.02, 60)
     student = {"num_layers": 1, "max_epochs": 1, "margin": 0.99}
-    monkeypatch.setattr(adaptation.RankerCheck, "compare", lambda *_: fallen)
+    monkeypatch.setattr(RankerCheck, "compare", lambda *_: fallen)
     _, message = adapt(shop, "run-7", name="refused", ranker_margin=0.01, student=student)
     assert "not released, the ranker may lose more than 0.01 (adaptation.ranker_margin)" in message
     assert not Path(shop.models.root, "refused").exists()
