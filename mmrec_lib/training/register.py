@@ -75,7 +75,7 @@ def log_studies(run: ActiveRun, studies: Sequence[Study], scratch: Path) -> None
         scratch: Folder for the plots.
     """
     # Matplotlib takes a second to load, which a run without studies does not spend.
-    from mmrec_lib.reporting.plots import plot_study
+    from mmrec_lib.models.tuning.study_plot import plot_study
 
     tried = [study for study in studies if study.trials]
     folder = scratch / STUDIES_FOLDER

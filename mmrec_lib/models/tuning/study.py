@@ -49,7 +49,7 @@ Space = Mapping[str, Range | tuple[Value, ...]]
 
 
 def space_of(grid: tuple[float, ...], start: float) -> Range | tuple[Value, ...]:
-    """What a study tries of a setting that a coordinate search steps through, with the value that it begins with.
+    """Values that a study tries of a setting that a coordinate search steps through, the first value among them.
 
     Args:
         grid: Ordered values.
@@ -81,7 +81,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Study:
-    """What was tried of a stage, and whether the best of it is taken.
+    """Trials of a stage, and whether the best of it is taken.
 
     Attributes:
         stage: `first_stage` or `second_stage`.
