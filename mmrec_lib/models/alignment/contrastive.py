@@ -1,4 +1,4 @@
-"""Parts that contrastive trainings share: drawing co-consumed items, the symmetric loss, and ending when it falls no more.
+"""Parts that contrastive trainings share: drawing co-consumed items, the symmetric loss, and when to end.
 
 van den Oord, Li and Vinyals, "Representation Learning with Contrastive Predictive Coding" (2018), symmetric and with a
 learned temperature as Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (2021).
