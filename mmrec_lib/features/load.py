@@ -334,7 +334,7 @@ def _load_parts(
     for part, blocks in found.items():
         columns_of_part = [np.concatenate(column) for column in zip(*blocks, strict=True)] or [np.zeros(0)] * 5
         users, items, weights, times, device = columns_of_part
-        own = device.astype(np.int64) if devices.names else None
+        own = devices.in_order(device.astype(np.int64)) if devices.names else None
         parts[part] = Interactions.from_rows(users, items, shape, weights, times, own)
     outcomes = {
         part: {

@@ -18,8 +18,9 @@ from mmrec_lib.models.data import Ints
 from mmrec_lib.models.request_context import Searches
 
 SEARCHES_TYPE = "array<struct<ts:timestamp,words:string>>"
-# Latest searches of a user that a snapshot keeps: windows look back from cuts of their own.
-_MAX_SEARCHES = 100
+# Latest searches of a user that a snapshot keeps: windows look back from cuts of their own. Of each so many characters,
+# of which the first eight words are read.
+_MAX_SEARCHES, _MAX_CHARACTERS = 100, 500
 
 
 def with_devices(events: DataFrame, attribute: str) -> DataFrame:
@@ -53,7 +54,8 @@ def user_searches(events: DataFrame, users: DataFrame, cuts: Cuts) -> DataFrame 
     midnight = datetime.combine(cuts.as_of, time(), UTC)
     is_search = (F.trim("query") != "") & (F.unix_micros("event_ts") > 0) & (F.col("event_ts") < F.lit(midnight))
     searches = events.where(is_search).join(users.select("user_id"), "user_id", "left_semi")
-    told = F.array_sort(F.collect_list(F.struct(F.col("event_ts").alias("ts"), F.col("query").alias("words"))))
+    words = F.substring("query", 1, _MAX_CHARACTERS)
+    told = F.array_sort(F.collect_list(F.struct(F.col("event_ts").alias("ts"), words.alias("words"))))
     latest = F.slice(F.col("searches"), -F.least(F.size("searches"), F.lit(_MAX_SEARCHES)), _MAX_SEARCHES)
     return searches.groupBy("user_id").agg(told.alias("searches")).select("user_id", latest.alias("searches"))
 
@@ -86,7 +88,7 @@ def searches_of_lists(lists: pa.ListArray) -> Searches | None:
 
 
 class DeviceCodes:
-    """Positions of devices among the names that occur, in the order in which they come."""
+    """Numbers of devices in the order in which they come, and their positions in the order of their names."""
 
     def __init__(self) -> None:
         """Begin without names."""
@@ -94,8 +96,14 @@ class DeviceCodes:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names."""
-        return tuple(self._code_of)
+        """The names, sorted."""
+        return tuple(sorted(self._code_of))
+
+    def in_order(self, codes: Ints) -> Ints:
+        """Positions in `names` of codes, once all have come: they do not depend on the order of rows; -1 stays."""
+        place = {name: at for at, name in enumerate(self.names)}
+        found: Ints = np.array([*(place[name] for name in self._code_of), -1], dtype=np.int64)[codes]
+        return found
 
     def codes(self, column: pa.Array) -> Ints:
         """Code of each value, -1 for null."""

@@ -35,8 +35,9 @@ from mmrec_lib.recipes.behaviour import Behaviour, Comparison, recalls
 from mmrec_lib.recipes.checkpoints import EpochCheckpoints
 from mmrec_lib.recipes.encoder_directory import require_own
 from mmrec_lib.recipes.epochs import Course
+from mmrec_lib.recipes.frozen_layers import encoder_layers
 from mmrec_lib.recipes.masked_language import fit_masked_language
-from mmrec_lib.recipes.student import fit_student, times_faster
+from mmrec_lib.recipes.student import fit_student, kept_layers, times_faster
 from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import Registry
 
@@ -120,7 +121,8 @@ def adapt_encoder(
         Counts and a message for job_run.
 
     Raises:
-        RecipeError: When there is too little behaviour, the encoder cannot be adapted, `models.root` is no folder,
+        RecipeError: When there is too little behaviour, the encoder cannot be adapted, or has too few layers for a
+            student, `models.root` is no folder,
             something else lies where an encoder is to be, or there are too few users for the gate.
         NoDataError: When there is no training snapshot.
     """
@@ -138,6 +140,8 @@ def adapt_encoder(
     torch.set_num_threads(max(local.threads, 1))
     layout = sentence_layout(base, source)
     adapter = TextAdapter(source, config, layout, local.device)
+    if config.student is not None:
+        kept_layers(len(encoder_layers(adapter.model)), config.student)  # Told before anything is trained.
     adapter.read(texts)
     items = range(len(behaviour.item_ids))
     folder = Path(models.root, f".{config.name}-checkpoints")

@@ -98,7 +98,8 @@ def log_encoder(registry: Registry, verdict: Verdict, params: Mapping[str, Any],
         params: Settings.
         directory: Where it lies, if it was released.
     """
-    own = registry.of_model(f"mmrec-{verdict.encoder_id}")
+    # Dots divide catalogue, schema and model.
+    own = registry.of_model(f"mmrec-{verdict.encoder_id.replace('.', '-')}")
     tags = {"encoder": verdict.encoder_id, "revision": verdict.revision, "released": str(verdict.is_released)}
     with own.run(f"adapt {verdict.base[0]}", tags) as run:
         run.log_params({**params, "base_revision": verdict.base[1], "method": verdict.method})

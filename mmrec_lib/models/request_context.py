@@ -79,7 +79,9 @@ class Searches:
         people, seconds = np.asarray(users, dtype=np.int64), np.asarray(times, dtype=np.float64)
         typed = np.empty(len(people), dtype=np.object_)
         typed[:] = words
-        order = np.lexsort((typed.astype(np.str_), seconds, people))
+        # By objects: an array of texts would have the length of the longest for each.
+        _, rank = np.unique(typed, return_inverse=True)
+        order = np.lexsort((rank, seconds, people))
         return cls(people[order], seconds[order], typed[order])
 
     def where(self, kept: npt.NDArray[np.bool_]) -> Searches:

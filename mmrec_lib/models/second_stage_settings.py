@@ -62,9 +62,9 @@ class SecondStageSettings(Section):
         precision: `float32`, or `bfloat16` for the products of the training where the processor has instructions for
             it, else float32 too; weights stay float32.
         accumulate: Micro-batches that each step is divided into, one after the other; takes less memory, and changes
-            nothing but rounding.
-        num_processes: Processes on this machine that each step is divided among; changes nothing but rounding. Each
-            holds all examples.
+            nothing but rounding, as long as `dropout` is 0.
+        num_processes: Processes on this machine that each step is divided among; changes nothing but rounding, as long
+            as `dropout` is 0. Each holds all examples.
         checkpoint: Folder on this machine, or a mounted volume, for a checkpoint after each epoch, from which a
             training that was killed goes on to the same weights; null keeps none.
     """

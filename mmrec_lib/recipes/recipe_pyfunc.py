@@ -106,11 +106,15 @@ def _frame(found: Iterable[Prediction], index: pd.Index) -> pd.DataFrame:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None or (isinstance(value, float) and np.isnan(value)) else str(value)
+    return "" if _is_missing(value) else str(value)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
 
 
 def _image(row: int, value: Any, config: RecipeConfig, size: int) -> npt.NDArray[Any] | None:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    if _is_missing(value):
         return None
     numbers = np.asarray(value, np.float32).reshape(-1)
     if len(numbers) != size:

@@ -30,7 +30,7 @@ from mmrec_lib.models.tuning.choose import choose_settings
 from mmrec_lib.models.tuning.choose_heads import choose_heads
 from mmrec_lib.models.tuning.choose_scorer import choose_scorer
 from mmrec_lib.models.tuning.choose_second_stage import SecondStageDecision, choose_second_stage
-from mmrec_lib.models.tuning.study import Study
+from mmrec_lib.models.tuning.study import Study, load_optuna
 from mmrec_lib.models.tuning.study_stages import study_stages
 
 RANKER = "ranker"
@@ -112,7 +112,12 @@ def choose_all(snapshot: Snapshot, config: TrainingConfig, scorer: SnapshotScore
     """Choose settings of the ranker and the baselines, the weight of a scorer, and fit heads.
 
     Sees train and valid only.
+
+    Raises:
+        ModelError: When a study is asked for and Optuna is not installed.
     """
+    if config.study is not None:
+        load_optuna()  # What is missing is told before anything is fitted.
     train, valid = snapshot.fit_data("fit1"), snapshot.parts["valid"]
     names = possible_baselines(train, config)
     first_stage = choose_settings(train, valid, config)

@@ -74,10 +74,12 @@ def log_studies(run: ActiveRun, studies: Sequence[Study], scratch: Path) -> None
         studies: Those without trials are passed over.
         scratch: Folder for the plots.
     """
+    tried = [study for study in studies if study.trials]
+    if not tried:
+        return
     # Matplotlib takes a second to load, which a run without studies does not spend.
     from mmrec_lib.models.tuning.study_plot import plot_study
 
-    tried = [study for study in studies if study.trials]
     folder = scratch / STUDIES_FOLDER
     for study in tried:
         for number, trial in enumerate(study.trials):
@@ -88,8 +90,7 @@ def log_studies(run: ActiveRun, studies: Sequence[Study], scratch: Path) -> None
         folder.mkdir(exist_ok=True)
         title = study.stage.replace("_", " ")
         plot_study([trial.ndcg for trial in study.trials], importances, title, folder / f"{study.stage}.png")
-    if tried:
-        run.log_folder(folder, STUDIES_FOLDER)
+    run.log_folder(folder, STUDIES_FOLDER)
 
 
 def encoder_revisions(lakehouse: Lakehouse) -> dict[str, str]:

@@ -67,7 +67,8 @@ def cca_maps(views: Mapping[str, View], learned: Bools, dim: int, regulariser: f
             line.append(whitening[left] @ (one.T @ other / both.sum()) @ whitening[right])
         blocks.append(line)
     values, vectors = np.linalg.eigh(np.block(blocks))
-    dim = min([dim, *(views[name].rows.shape[1] for name in names)])
+    # Two modalities agree in no more directions than the smaller one has; a third that is rare limits nothing.
+    dim = min(dim, sorted(views[name].rows.shape[1] for name in names)[-2:][0])
     leading = np.argsort(-values)[:dim]
     strength = np.clip(values[leading] - 1.0, 0.0, None)
     ends = np.cumsum([views[name].rows.shape[1] for name in names])[:-1]

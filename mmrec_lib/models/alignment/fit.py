@@ -116,6 +116,9 @@ def _with_attention(
     for fold in range(NUM_FOLDS):
         # Vectors as this fold's space gives them, of all items: those of the others are what it was learned from.
         vectors = aligner.spaces[fold].vectors(data.contents)
+        # A modality of which this fold's space knows no item is missing everywhere.
+        nothing = np.zeros((len(folds), aligner.dim), dtype=np.float32)
+        vectors = {name: vectors.get(name, nothing) for name in aligner.modalities}
         known = sampled & (folds != fold) & np.any([rows.any(axis=1) for rows in vectors.values()], axis=0)
         among = _among(related, known)
         layers.append(train_attention(vectors, aligner.modalities, known & ~valid, known & valid, among, config))

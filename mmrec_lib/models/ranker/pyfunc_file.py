@@ -55,7 +55,7 @@ from mmrec_lib.models.ranker.shown import (
     epoch_seconds,
     is_missing,
     load_rules,
-    parsed_json,
+    parsed_mapping,
     read_controls,
     select_shown,
 )
@@ -287,15 +287,7 @@ def _weight(row: int, value: Any) -> float:
 
 def _attributes(row: int, value: Any) -> dict[str, str | None]:
     """Attributes as the fit saw them: texts by name."""
-    if is_missing(value) or (isinstance(value, str) and not value.strip()):
-        return {}
-    attributes = parsed_json(row, "attributes", value)
-    if isinstance(attributes, list | tuple | np.ndarray) and all(
-        isinstance(p, tuple) and len(p) == 2 for p in attributes
-    ):
-        attributes = dict(attributes)  # Arrow hands maps over as pairs
-    if attributes is None:
-        return {}
+    attributes = parsed_mapping(row, "attributes", value)
     if not isinstance(attributes, Mapping):
         raise ModelError(
             f"ranker input, row {row}: attributes must be a mapping or a JSON object, got {str(value)[:80]!r}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.attributes import group_value
-from mmrec_lib.models.ranker.shown import epoch_seconds, is_missing, parsed_json
+from mmrec_lib.models.ranker.shown import epoch_seconds, is_missing, parsed_mapping
 from mmrec_lib.models.request_context import RequestContext
 
 KEYS = ("time", "market", "device", "search")
@@ -39,9 +39,7 @@ def read_context(values: Sequence[Any]) -> RequestContext | None:
 
 
 def _of_row(row: int, value: Any) -> dict[str, Any]:
-    if is_missing(value) or (isinstance(value, str) and not value.strip()):
-        return {}
-    told = parsed_json(row, "context", value)
+    told = parsed_mapping(row, "context", value)
     if not isinstance(told, Mapping) or not set(told) <= set(KEYS):
         raise ModelError(
             f"ranker input, row {row}: context must be a mapping or a JSON object with some of {', '.join(KEYS)}, got "

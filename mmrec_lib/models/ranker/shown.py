@@ -33,6 +33,8 @@ from mmrec_lib.showing.pins import place_pins
 from mmrec_lib.topk.selection import TopItems, select_top
 
 RULES_KEY = "rules"
+# The year 5138 in seconds, and 1973 in milliseconds.
+_LATEST_SECONDS = 1e11
 """Key of `model_config` that names the folder of the rules; null shows everything to everybody."""
 _ATTRIBUTES = pa.map_(pa.string(), pa.string())
 _NEEDED = {"action": ACTIONS, "target_kind": TARGET_KINDS}
@@ -132,6 +134,23 @@ def parsed_json(row: int, column: str, value: Any) -> Any:
         raise ModelError(f"ranker input, row {row}: {column} is no JSON ({error}): {value[:80]!r}") from error
 
 
+def parsed_mapping(row: int, column: str, value: Any) -> Any:
+    """A mapping, from JSON where it is text and from pairs as Arrow hands maps over; empty where it is missing.
+
+    What is neither comes back as it is.
+
+    Raises:
+        ModelError: When the text is no JSON.
+    """
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
+        return {}
+    told = parsed_json(row, column, value)
+    is_list = isinstance(told, list | tuple | np.ndarray)
+    if is_list and all(isinstance(pair, tuple) and len(pair) == 2 for pair in told):
+        return dict(told)
+    return {} if told is None else told
+
+
 def epoch_seconds(row: int, column: str, value: Any) -> float:
     """Epoch seconds of a time, 0 for an unknown one; one without a zone is UTC.
 
@@ -144,13 +163,16 @@ def epoch_seconds(row: int, column: str, value: Any) -> float:
         if isinstance(value, bool):
             raise ValueError("a truth value is no time")
         is_number = isinstance(value, int | float | np.integer | np.floating)
+        is_number = is_number or (isinstance(value, str) and value.strip().isdigit())
         number = float(value) if is_number else pd.to_datetime(value, utc=True).timestamp()
     except (TypeError, ValueError) as error:
         raise ModelError(
             f"ranker input, row {row}: {column} must be epoch seconds, dates with a time or None, got {value!r:.80}"
         ) from error
-    if not (math.isfinite(number) and number >= 0):
-        raise ModelError(f"ranker input, row {row}: {column} must lie between 1970 and now, got {value!r:.80}")
+    if not 0 <= number < _LATEST_SECONDS:
+        raise ModelError(
+            f"ranker input, row {row}: {column} must lie between 1970 and now, in seconds, got {value!r:.80}"
+        )
     return number
 
 

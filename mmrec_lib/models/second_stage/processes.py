@@ -71,20 +71,23 @@ def _run_all(folder: Path, number: int) -> None:
             with log.open("wb") as told:
                 command = [sys.executable, "-m", __name__, str(folder), str(place)]
                 running.append(subprocess.Popen(command, env=environment, stdout=told, stderr=subprocess.STDOUT))
-        while any(one.poll() is None for one in running) and not any(one.returncode for one in running):
+        ended = [one.poll() for one in running]
+        while None in ended and not any(ended):
             time.sleep(_POLL_SECONDS)
+            ended = [one.poll() for one in running]
     finally:
         for one in running:
             one.kill()
             one.wait()
-    for place, one in enumerate(running):
-        if one.returncode > 0:
+    # Those that ended by themselves: the others were ended, or fell with them.
+    for place, status in enumerate(ended):
+        if status is not None and status > 0:
             end = logs[place].read_text(encoding="utf-8", errors="replace").strip()[-_TOLD_CHARACTERS:]
             raise ModelError(
                 f"second stage: process {place} of training.second_stage.num_processes = {number} ended with status "
-                f"{one.returncode}: {end}"
+                f"{status}: {end}"
             )
-    if any(one.returncode for one in running):
+    if any(ended):
         raise ModelError(
             f"second stage: of training.second_stage.num_processes = {number} processes one was killed; each needs the "
             "memory of the whole training. Take fewer."

@@ -35,6 +35,8 @@ from mmrec_lib.processor import NATIVE_BFLOAT16_FLAGS, has_native
 
 # Users of a step: few where there are few, so that an epoch has steps enough.
 _MIN_BATCH_USERS, _MAX_BATCH_USERS, _STEPS = 16, 64, 4
+CHECKPOINTS = "second-stage-checkpoints"
+"""Folder of the trainings' checkpoints in that of `training.second_stage.checkpoint`."""
 _STATE, _OPTIMIZER, _CHANCE = "weights.safetensors", "optimizer.safetensors", "chance.safetensors"
 # Trainings whose last checkpoint stays: a decision and the fits after it are about ten.
 _MAX_TRAININGS = 32
@@ -137,7 +139,8 @@ class _Training:
         self._checkpoints: Checkpoints | None = None
         if settings.checkpoint is not None:
             identity = _identity(self._parts, blocks_IBD, num_shares, settings, seed)
-            self._checkpoints = Checkpoints(Path(settings.checkpoint, identity[:16]), identity)
+            # In a folder of their own: the oldest are removed from it.
+            self._checkpoints = Checkpoints(Path(settings.checkpoint, CHECKPOINTS, identity[:16]), identity)
 
     def run(self, on_epoch: Callable[[float], None]) -> None:
         """Train to the last epoch, from the newest checkpoint on where there is one."""
@@ -181,9 +184,10 @@ class _Training:
         with self._own_chance():
             loss = self._in_micro_batches(batch, contents, kept)
             if is_adversarial:
-                assert contents.grad is not None
-                self._sum_over_processes([contents.grad])
-                moved = self._moved(contents.detach(), contents.grad, kept)
+                # None where a process has no user of the batch.
+                slope = torch.zeros_like(contents) if contents.grad is None else contents.grad
+                self._sum_over_processes([slope])
+                moved = self._moved(contents.detach(), slope, kept)
                 loss = loss + self._in_micro_batches(batch, moved, kept)
         weights = [weight for weight in self._network.parameters() if weight.requires_grad]
         for weight in weights:

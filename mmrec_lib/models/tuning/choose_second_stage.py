@@ -172,7 +172,11 @@ def _choose_context(
     kinds = second_stage.context
     told = ", ".join(kinds)
     if "search" in kinds and (train.searches is None or second_stage.windows == "random"):
-        reason = "it needs searches that are known to come before the lists: parts that follow each other in time"
+        reason = "search needs searches that are known to come before the lists: parts that follow each other in time"
+        if second_stage.windows != "random":
+            reason = "search needs searches, and nobody searched before validation"
+        if len(kinds) > 1:
+            reason += "; without it in training.second_stage.context the others are tried"
         return ContextDecision(told, False, reason=reason), None
     if (PER_REQUEST & set(kinds)) and not all(part.num_requests for part in parts):
         reason = "validation and windows need interactions with times or devices"

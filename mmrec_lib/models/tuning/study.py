@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.evaluation.significance import mean_intervals
 from mmrec_lib.models.data import Doubles
+from mmrec_lib.models.tuning.judged_parts import interval_of
 from mmrec_lib.models.tuning.validation import CUT_OFF
 
 Value = float | int | str | None
-_NUM_BOOTSTRAP = 1_000
 # PED-ANOVA compares the best trials with all.
 _MIN_TRIALS_FOR_IMPORTANCE = 10
 _log = logging.getLogger(__name__)
@@ -165,7 +164,7 @@ def run_study(
     Raises:
         ModelError: When Optuna is not installed.
     """
-    optuna = _optuna()
+    optuna = load_optuna()
     trials: list[Trial] = []
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True))
     study.enqueue_trial(dict(start))
@@ -185,16 +184,16 @@ def run_study(
     found = Study(stage, tuple(trials), _importances(optuna, study), ended_by_clock)
     if found.best is not trials[0]:
         by_user = gains(found.best.values)
-        (low,), (high,) = mean_intervals(by_user[:, None], _NUM_BOOTSTRAP, seed)
+        low, high = interval_of(by_user, seed)
         found = Study(
             stage,
             found.trials,
             found.importances,
             ended_by_clock,
-            is_taken=bool(low > 0),
+            is_taken=low > 0,
             gain=float(by_user.mean()),
-            low=float(low),
-            high=float(high),
+            low=low,
+            high=high,
             num_users=len(by_user),
         )
     _log.info("%s", found)
@@ -220,7 +219,12 @@ def _importances(optuna: Any, study: Any) -> Mapping[str, float]:
     return {name: float(share) for name, share in found.items() if np.isfinite(share)}
 
 
-def _optuna() -> Any:
+def load_optuna() -> Any:
+    """The package Optuna.
+
+    Raises:
+        ModelError: When it is not installed.
+    """
     try:
         import optuna
     except ImportError as error:

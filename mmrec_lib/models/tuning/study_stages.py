@@ -20,7 +20,14 @@ from mmrec_lib.models.sources.registry import possible_sources, source_type
 from mmrec_lib.models.study_settings import StudySettings
 from mmrec_lib.models.tuning.choose import GROUP_WEIGHTS, WARM_POPULARITY, WEIGHT_EXPONENTS
 from mmrec_lib.models.tuning.choose_second_stage import reason_against
-from mmrec_lib.models.tuning.judged_parts import first_stage_ndcg, gain_of, network_of, networks_of_others, parts_of
+from mmrec_lib.models.tuning.judged_parts import (
+    MIN_USERS,
+    first_stage_ndcg,
+    gain_of,
+    network_of,
+    networks_of_others,
+    parts_of,
+)
 from mmrec_lib.models.tuning.study import Clock, Range, Space, Study, Value, run_study, space_of
 from mmrec_lib.models.tuning.validation import ValidationUsers
 
@@ -28,8 +35,6 @@ FIRST_STAGE, SECOND_STAGE = "first_stage", "second_stage"
 _FUSION, _CONTENT, _POPULARITY = "fusion", "content", "popularity"
 _FUSION_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 _CONTENT_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
-# Users that a stage is tried on, and users that judge it, at least.
-_MIN_USERS = 20
 _SECOND_STAGE: Space = {
     "form": get_args(FusionForm),
     "level": get_args(FusionLevel),
@@ -84,8 +89,8 @@ def study_first_stage(
     users = ValidationUsers.of(train, valid, config)
     order = np.random.default_rng(config.seed).permutation(len(users))
     tried, judging = (users.rows(np.sort(half)) for half in np.array_split(order, 2))
-    if len(judging) < _MIN_USERS:
-        reason = f"validation has {len(users)} users, {2 * _MIN_USERS} are needed"
+    if len(judging) < MIN_USERS:
+        reason = f"validation has {len(users)} users, {2 * MIN_USERS} are needed"
         return chosen, Study(FIRST_STAGE, reason=reason)
     space, start = _first_stage_space(train, config, chosen)
     begun = fit_first_stage(train, chosen)
@@ -122,12 +127,13 @@ def study_second_stage(
         return configured, Study(SECOND_STAGE, reason=reason)
     assert configured is not None
     parts = parts_of(train, valid, configured.model_copy(update={"context": ()}), first_stage)
-    if parts is None or len(parts.judged.users) < _MIN_USERS:
+    if parts is None or len(parts.judged.users) < MIN_USERS:
         return configured, Study(SECOND_STAGE, reason="too few users turned to candidates")
     before = float(np.concatenate([first_stage_ndcg(part) for part in parts.windows]).mean())
 
     def settings_of(values: Mapping[str, Value]) -> RankerSettings:
-        update = {"second_stage": parts.second_stage.model_copy(update=dict(values))}
+        # Trials are many, and would take the place of other trainings' checkpoints.
+        update = {"second_stage": parts.second_stage.model_copy(update={**values, "checkpoint": None})}
         return parts.settings.model_copy(update=update)
 
     def evaluate(values: Mapping[str, Value]) -> float:

@@ -166,6 +166,28 @@ def test_attention_in_numpy_is_the_attention_that_was_trained(planted: FitData) 
     assert np.abs(muted[3] - own[3]).max() > 1e-3
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_rare_modality_leaves_the_others_their_space(planted: FitData, method: str) -> None:
+    rng = np.random.default_rng(2)
+    some = rng.random(NUM_ITEMS) < 0.02
+    video = Content.from_vectors("video:video", rng.standard_normal((NUM_ITEMS, 6)), some)
+    contents = {**planted.contents, "video:video": video}
+    aligner = align(replace(planted, contents=contents), config(method, max_epochs=1)).aligner
+    assert aligner is not None and aligner.dim == 16
+    assert set(aligner.modalities) == {"text", "image", "video"}
+
+
+def test_attention_does_without_a_modality_that_one_fold_alone_has(planted: FitData) -> None:
+    """The space of that fold is learned from the others, and does not know the modality."""
+    few = np.flatnonzero(folds_of(planted.item_ids, NUM_FOLDS) == 0)[:5]
+    video = np.zeros((NUM_ITEMS, 6), dtype=np.float32)
+    video[few] = np.random.default_rng(2).standard_normal((5, 6))
+    contents = {**planted.contents, "video:video": Content.from_vectors("video:video", video)}
+    aligner = align(replace(planted, contents=contents), config("attention", max_epochs=1)).aligner
+    assert aligner is not None
+    assert aligner.block(contents, NUM_ITEMS, planted.item_ids).has.all()
+
+
 def test_attention_that_learned_nothing_is_the_mean() -> None:
     shapes = {"kinds": (2, 4), "queries": (4, 1, 4), "keys": (4, 1, 4), "values": (4, 1, 4), "output": (1, 4, 4)}
     nothing = CrossAttention(**{name: np.zeros(shape, np.float32) for name, shape in shapes.items()})

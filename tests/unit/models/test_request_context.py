@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
+from mmrec_lib.features.request_context import DeviceCodes
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.models.data import FitData, Histories, Interactions
 from mmrec_lib.models.ranker.fit import fit_ranker
@@ -287,6 +290,25 @@ def test_hours_and_days_of_the_week_are_those_of_the_calendar() -> None:
     assert weekday_codes(seconds).tolist() == [*moments.dayofweek, -1]
 
 
+def test_searches_of_one_time_stand_in_the_order_of_their_words_however_long_one_is() -> None:
+    words = ["b", "a", "c" * 1_000_000]
+    tracemalloc.start()
+    found = Searches.of([1, 1, 0], [5.0, 5.0, 5.0], words)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    assert found.users.tolist() == [0, 1, 1]
+    assert found.latest(2).tolist() == ["c" * 1_000_000, "b"]
+
+
+def test_codes_of_devices_do_not_depend_on_the_order_of_rows() -> None:
+    found = []
+    for rows in (["web", None, "ios", "web"], ["ios", "web", "web", None]):
+        codes = DeviceCodes()
+        own = codes.in_order(np.concatenate([codes.codes(pa.array([row], pa.string())) for row in rows]))
+        found.append((codes.names, dict(zip(rows, own.tolist(), strict=True))))
+    assert found[0] == found[1] == (("ios", "web"), {"web": 1, None: -1, "ios": 0})
+
+
 def test_a_served_model_takes_the_context_of_a_request(
     knows_hours: FittedRanker, knows_searches: FittedRanker, hours: Asked, searched: Asked
 ) -> None:
@@ -301,7 +323,10 @@ def test_a_served_model_takes_the_context_of_a_request(
     assert (kinds(knows_hours, hours, '{"device": " Web "}') == 1).all()
     assert kinds(knows_searches, searched, {"search": f"a {WORDS[5]}!"})[0] == 5
     unknown = recommend(knows_hours, pd.DataFrame({"item_ids": [items]}), k=4)["item_ids"][0]
-    for nothing in (None, {}, {"time": None}, " "):
+    assert (kinds(knows_hours, hours, [("device", "web")]) == 1).all(), "Arrow hands maps over as pairs"
+    evening = str(int(pd.Timestamp("2023-12-01T20:10:00Z").timestamp()))
+    assert (kinds(knows_hours, hours, {"time": evening}) == 1).all()
+    for nothing in (None, {}, {"time": None}, " ", "null"):
         frame = pd.DataFrame({"item_ids": [items], "context": [nothing]})
         assert recommend(knows_hours, frame, k=4)["item_ids"][0] == unknown
 
@@ -313,6 +338,7 @@ def test_a_served_model_takes_the_context_of_a_request(
         ("[1]", "row 0: context must be a mapping"),
         ("{", "row 0: context is no JSON"),
         ({"time": "soon"}, "row 0: context.time must be epoch seconds, dates with a time or None, got 'soon'"),
+        ({"time": 1_700_000_000_000}, "row 0: context.time must lie between 1970 and now, in seconds"),
         ({"device": 3}, "row 0: context.device must be a text or None, got 3"),
     ],
 )
@@ -354,7 +380,7 @@ def test_what_a_split_cannot_tell_is_said(searched: Asked) -> None:
     random = {"windows": "random", "epochs": 1}
     config = TrainingConfig(second_stage=with_context("search").model_copy(update=random))
     _, decision, _ = choose_second_stage(searched.train, searched.rest, config, SETTINGS)
-    assert "context (search) not kept: it needs searches that are known to come before the lists" in str(decision)
+    assert "context (search) not kept: search needs searches that are known to come before the lists" in str(decision)
     timeless = [
         Interactions.from_rows(*part.weights.nonzero(), part.shape)
         for part in (searched.train.interactions, searched.rest)

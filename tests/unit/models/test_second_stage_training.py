@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,6 +106,26 @@ def test_a_process_that_fails_is_named_with_its_last_words(task: Task, monkeypat
         trained(task, num_processes=2)
 
 
+def test_a_process_that_falls_ends_all_and_its_words_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    falls = "import sys, time; time.sleep(60) if sys.argv[-1] == '0' else sys.exit('out of luck')"
+    start = subprocess.Popen
+
+    def run(command: list[str], **rest: Any) -> subprocess.Popen[bytes]:
+        return start([command[0], "-c", falls, *command[3:]], **rest)
+
+    monkeypatch.setattr(subprocess, "Popen", run)
+    with pytest.raises(ModelError, match=r"process 1 of .* = 2 ended with status 1: out of luck"):
+        processes._run_all(tmp_path, 2)
+
+
+def test_a_part_without_users_of_a_step_adds_nothing(task: Task) -> None:
+    parts, blocks, num_shares = task
+    few = ([parts[0].rows(np.arange(2))], blocks, num_shares)
+    whole, divided = (trained(few, adversarial=0.2, accumulate=number) for number in (2, 6))
+    for name, array in whole.arrays().items():
+        np.testing.assert_allclose(divided.arrays()[name], array, atol=1e-5)
+
+
 def test_bfloat16_is_near_float32_and_not_the_same(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     plain: list[float] = []
     rounded: list[float] = []
@@ -140,7 +162,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(
     settings = SecondStageSettings.model_validate({**SMALL.model_dump(), **changes, "checkpoint": str(tmp_path)})
     with pytest.raises(KilledError):
         train_network(*task, settings, 3, on_epoch=kill)
-    (folder,) = tmp_path.iterdir()
+    (folder,) = (tmp_path / train.CHECKPOINTS).iterdir()
     assert [place.name for place in folder.iterdir()] == [f"epoch-{epoch}"], "one checkpoint, of the last whole epoch"
     resumed: list[float] = []
     require_equal(network, train_network(*task, settings, 3, on_epoch=resumed.append))
@@ -149,7 +171,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(
 
 def test_a_checkpoint_that_was_not_finished_does_not_count(task: Task, tmp_path: Path) -> None:
     network = trained(task, checkpoint=str(tmp_path))
-    (folder,) = tmp_path.iterdir()
+    (folder,) = (tmp_path / train.CHECKPOINTS).iterdir()
     shutil.copytree(folder / "epoch-4", folder / "epoch-5")
     (folder / "epoch-5" / "progress.json").write_text('{"identity": "')
     require_equal(network, trained(task, checkpoint=str(tmp_path)))
@@ -172,16 +194,19 @@ def test_checkpoints_of_another_training_are_left_alone(task: Task, tmp_path: Pa
     parts, blocks, num_shares = task
     fewer = [parts[0].rows(np.arange(20)), parts[1]]
     require_equal(trained((fewer, blocks, num_shares)), trained((fewer, blocks, num_shares), checkpoint=str(tmp_path)))
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list((tmp_path / train.CHECKPOINTS).iterdir())) == 3
 
 
 def test_checkpoints_of_the_latest_trainings_stay(task: Task, tmp_path: Path) -> None:
-    for number in range(40):
-        (tmp_path / f"{number:02d}").mkdir()
-        os.utime(tmp_path / f"{number:02d}", (number, number))
+    own = tmp_path / train.CHECKPOINTS
+    for folder in (own, tmp_path):
+        for number in range(40):
+            (folder / f"{number:02d}").mkdir(parents=True)
+            os.utime(folder / f"{number:02d}", (number, number))
     trained(task, checkpoint=str(tmp_path))
-    left = sorted(place.name for place in tmp_path.iterdir() if len(place.name) == 2)
+    left = sorted(place.name for place in own.iterdir() if len(place.name) == 2)
     assert left == [f"{number:02d}" for number in range(9, 40)]
+    assert len(list(tmp_path.iterdir())) == 41, "what else lies in the named folder is left alone"
 
 
 @pytest.mark.slow
@@ -189,7 +214,7 @@ def test_processes_go_on_from_a_checkpoint(task: Task, tmp_path: Path) -> None:
     losses: list[float] = []
     again: list[float] = []
     network = trained(task, losses, checkpoint=str(tmp_path), num_processes=2)
-    (folder,) = tmp_path.iterdir()
+    (folder,) = (tmp_path / train.CHECKPOINTS).iterdir()
     assert [place.name for place in folder.iterdir()] == ["epoch-4"]
     require_equal(network, trained(task, again, checkpoint=str(tmp_path), num_processes=2))
     assert again == losses
