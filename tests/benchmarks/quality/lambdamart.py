@@ -67,7 +67,7 @@ def fit_with_trees(data: FitData, settings: RankerSettings) -> FittedRanker:
     groups = np.concatenate([part.inputs.is_item.sum(axis=1) for part in parts])
     examples = lightgbm.Dataset(rows, labels.astype(np.int32), group=groups[groups > 0])
     booster = lightgbm.train(PARAMETERS | {"seed": settings.seed}, examples, NUM_TREES)
-    signals = learn_signals(data, content_features(data, settings), chosen.content_dim, settings.seed)
+    signals = learn_signals(data, content_features(data, settings), chosen, settings.seed)
     network: Any = Trees(booster)
     second = SecondStage(windows[0].sources, signals, network, chosen.num_candidates, chosen.history_length)
     return replace(first, second_stage=second)

@@ -6,7 +6,8 @@ import pytest
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.features.load import _map_entries, _matrix
+from mmrec_lib.features.arrow_columns import map_entries
+from mmrec_lib.features.load import _matrix
 from mmrec_lib.features.token_rows import TokenRows
 from mmrec_lib.features.user_groups import user_groups
 from mmrec_lib.models.attributes import group_values
@@ -43,10 +44,10 @@ def test_vectors_become_a_matrix_and_other_lengths_are_refused() -> None:
 def test_entries_of_maps_are_those_of_dictionaries_also_in_a_slice() -> None:
     told = [{"view": 1.0, "view:share": 0.5}, None, {}, {"view": 1.0}]
     maps = pa.array([one if one is None else list(one.items()) for one in told], pa.map_(pa.string(), pa.float64()))
-    found = {name: (rows.tolist(), values.tolist()) for name, rows, values in _map_entries(maps)}
+    found = {name: (rows.tolist(), values.tolist()) for name, rows, values in map_entries(maps)}
     assert found == {"view": ([0, 3], [1.0, 1.0]), "view:share": ([0], [0.5])}
-    assert [(name, rows.tolist()) for name, rows, _ in _map_entries(maps.slice(2))] == [("view", [1])]
-    assert list(_map_entries(maps.slice(1, 2))) == []
+    assert [(name, rows.tolist()) for name, rows, _ in map_entries(maps.slice(2))] == [("view", [1])]
+    assert list(map_entries(maps.slice(1, 2))) == []
 
 
 def test_tokens_of_batches_make_the_block_of_their_lists() -> None:
