@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmrec_lib.encoders.config import EncoderKind, ModelsConfig
+from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.spec import Encoder, EncoderInput
 
@@ -21,7 +21,7 @@ QUERIES = 10
 UUID_LENGTH = 36
 
 
-def loaded(models: ModelsConfig, name: str, kind: EncoderKind) -> Encoder:
+def loaded(models: ModelsConfig, name: str, kind: str) -> Encoder:
     """A model of the config, ready."""
     encoder = make_encoder(models.encoder(name, kind), models)
     encoder.load()

@@ -6,8 +6,7 @@ import pytest
 from scipy import sparse
 
 from mmrec_lib.errors import ModelError
-from mmrec_lib.features.arrow_columns import map_entries
-from mmrec_lib.features.load import _matrix
+from mmrec_lib.features.arrow_columns import map_entries, vector_matrix
 from mmrec_lib.features.token_rows import TokenRows
 from mmrec_lib.features.user_groups import user_groups
 from mmrec_lib.models.attributes import group_values
@@ -35,10 +34,10 @@ def test_a_slice_of_maps_has_the_groups_of_its_own_users() -> None:
 
 def test_vectors_become_a_matrix_and_other_lengths_are_refused() -> None:
     lists = pa.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], pa.list_(pa.float32()))
-    assert _matrix(lists.slice(1), "content a").tolist() == [[3.0, 4.0], [5.0, 6.0]]
-    assert _matrix(lists, "content a").dtype == np.float32
+    assert vector_matrix(lists.slice(1), "content a").tolist() == [[3.0, 4.0], [5.0, 6.0]]
+    assert vector_matrix(lists, "content a").dtype == np.float32
     with pytest.raises(ModelError, match=r"content a: vectors must have one length, got \[1, 2\]"):
-        _matrix(pa.array([[1.0], [1.0, 2.0]], pa.list_(pa.float32())), "content a")
+        vector_matrix(pa.array([[1.0], [1.0, 2.0]], pa.list_(pa.float32())), "content a")
 
 
 def test_entries_of_maps_are_those_of_dictionaries_also_in_a_slice() -> None:
