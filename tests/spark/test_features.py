@@ -27,6 +27,7 @@ from mmrec_lib.features.graph import graph_vector_features
 from mmrec_lib.features.interactions import Cuts, assign_parts, find_cuts, pair_interactions, weigh_events
 from mmrec_lib.features.outcomes import possible_outcomes
 from mmrec_lib.features.profiles import _top_names, known_events, rating_types, user_profiles
+from mmrec_lib.features.request_context import with_last_search
 from mmrec_lib.features.showing import user_attribute_values
 from mmrec_lib.features.tastes import with_tastes
 from mmrec_lib.ingest.config import DEFAULT_EVENT_TYPES, EventTypeConfig
@@ -299,7 +300,7 @@ def test_profiles_tell_tastes_of_what_was_liked_and_nothing_of_the_silent(
     assert ratings == ["rating", "review"], "the value of a purchase is none"
     items = catalogue(spark, "a", "b", "c")
     profiles = user_profiles(users, items, weigh(spark, rows), ratings, FeaturesConfig())
-    made = with_tastes(lakehouse, lakehouse.stage("measured", profiles), 2, 8)
+    made = with_last_search(with_tastes(lakehouse, lakehouse.stage("measured", profiles), 2, 8), None)
     assert {*made.columns} == {column.name for column in CONTRACTS["user_profile"].columns}
     found = {row["user_id"]: row.asDict(recursive=True) for row in made.collect()}
     # a weighs 3 and b 2: hat has half of the one and all of the other.
