@@ -31,7 +31,7 @@ def plot_study(values: Sequence[float], importances: Mapping[str, float], title:
     trials.scatter(numbers, values, s=12, label="trial")
     trials.plot(numbers, list(accumulate(values, max)), linewidth=1, label="best so far")
     trials.axhline(values[0], color="grey", linewidth=0.8, linestyle="--", label="chosen by itself")
-    trials.set(xlabel="trial", ylabel="objective", title=title)
+    trials.set(xlabel="trial", ylabel="nDCG@10", title=title)
     trials.legend(fontsize="small", frameon=False)
     shown = sorted(importances.items(), key=lambda pair: -pair[1])[:_MOST_IMPORTANT][::-1]
     shares.barh([name for name, _ in shown], [share for _, share in shown])
