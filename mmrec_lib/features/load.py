@@ -37,6 +37,16 @@ from mmrec_lib.models.request_context import Searches
 
 Outcomes = Mapping[str, Mapping[str, PairValues]]
 """What followed, by part (valid and test) and name of the outcome."""
+SNAPSHOT_TABLES = (
+    "training_snapshot",
+    "training_interaction",
+    "training_content",
+    "training_item",
+    "training_user",
+    "user",
+    "item",
+)
+"""Tables that `load_snapshot` reads; with a joint space also `alignment_model`."""
 SEGMENT_ATTRIBUTE = "taste_segment"
 """Attribute of users that holds their segment, see `present_profiles`."""
 FIT_PARTS = {"fit1": ("train",), "fit2": ("train", "valid"), "fit3": ("train", "valid", "test")}

@@ -22,7 +22,7 @@ from mmrec_lib.encoders.text.config import TextConfig
 from mmrec_lib.encoders.text.sentence_layout import sentence_layout
 from mmrec_lib.encoders.weights.directory import directory_revision, local_directory
 from mmrec_lib.errors import RecipeError
-from mmrec_lib.features.load import load_snapshot
+from mmrec_lib.features.load import SNAPSHOT_TABLES, load_snapshot
 from mmrec_lib.fine_tuning.encoder_release import Verdict, is_release_there, log_encoder, write_verdicts
 from mmrec_lib.fine_tuning.ranker_gate import METRIC, K, RankerCheck
 from mmrec_lib.fine_tuning.read_behaviour import behaviour_graph, read_behaviour
@@ -41,19 +41,7 @@ from mmrec_lib.recipes.student import fit_student, kept_layers, times_faster
 from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import Registry
 
-READS = (
-    "owner_text",
-    "event",
-    "review",
-    "training_snapshot",
-    "training_interaction",
-    "training_content",
-    "training_item",
-    "training_user",
-    "alignment_model",
-    "user",
-    "item",
-)
+READS = (*SNAPSHOT_TABLES, "alignment_model", "owner_text", "event", "review")
 WRITES = ("encoder_adaptation",)
 RECALL = "recall"
 

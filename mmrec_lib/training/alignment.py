@@ -13,7 +13,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.features.alignment_model import alignment_row
-from mmrec_lib.features.load import Snapshot, load_items, load_snapshot
+from mmrec_lib.features.load import SNAPSHOT_TABLES, Snapshot, load_items, load_snapshot
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -23,15 +23,7 @@ from mmrec_lib.models.alignment.findings import Finding, duplicate_findings, mod
 from mmrec_lib.models.alignment.fit import Alignment, align
 from mmrec_lib.models.data import Content, Floats
 
-READS = (
-    "training_snapshot",
-    "training_interaction",
-    "training_content",
-    "training_item",
-    "training_user",
-    "user",
-    "item",
-)
+READS = SNAPSHOT_TABLES
 WRITES = ("aligned_embedding", "alignment_model", "alignment_metric", "content_finding")
 ALL_MODALITIES = "all"
 TableRows: TypeAlias = Sequence[dict[str, Any]] | pa.Table

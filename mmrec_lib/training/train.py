@@ -16,7 +16,7 @@ import numpy as np
 import mmrec_lib.generation
 import mmrec_lib.models
 import mmrec_lib.recipes
-from mmrec_lib.features.load import Snapshot, load_snapshot
+from mmrec_lib.features.load import SNAPSHOT_TABLES, Snapshot, load_snapshot
 from mmrec_lib.features.scorer import SnapshotScorer, snapshot_scorer
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
@@ -29,17 +29,7 @@ from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
 from mmrec_lib.training.fits import choose_all, published_fit, save_fits
 from mmrec_lib.training.register import PUBLISHED_FIT_TAG, register_fit
 
-READS = (
-    "training_snapshot",
-    "training_interaction",
-    "training_content",
-    "training_item",
-    "training_user",
-    "alignment_model",
-    "user",
-    "item",
-    "encoder_release",
-)
+READS = (*SNAPSHOT_TABLES, "alignment_model", "encoder_release")
 VERSION_COUNT = "version"
 _log = logging.getLogger(__name__)
 
