@@ -92,6 +92,11 @@ class UserBatch:
     def __len__(self) -> int:
         return int(self.vectors.shape[0])
 
+    def of(self, rows: NDArray[np.intp]) -> UserBatch:
+        """Some of the users."""
+        seen = None if self.seen is None else self.seen[rows]
+        return UserBatch(self.vectors[rows], self.norms[rows], seen, self.groups[rows], self.k)
+
 
 def prepare_items(
     item_vectors: NDArray[np.float32],

@@ -106,6 +106,7 @@ def _search_block(items: PreparedItems, users: UserBatch, rows: slice, item_bloc
     exact_users = pad_dimensions(vectors)
     seen = users.seen[rows] if users.seen is not None else None
     top = empty_top(len(vectors), k)
+    zero = np.flatnonzero(users.norms[rows] == 0)
     for first in range(0, items.num_items, item_block):
         last = min(first + item_block, items.num_items)
         scores = vectors @ items.vectors[first:last].T
@@ -120,7 +121,11 @@ def _search_block(items: PreparedItems, users: UserBatch, rows: slice, item_bloc
             scores[owners[inside], seen.indices[inside] - first] = -np.inf
         errors = screening_errors(vectors.shape[1], users.norms[rows], items.largest_norm)
         lowest = lowest_candidates(scores, top.scores[:, -1], errors, k)
-        chosen_rows, chosen = np.nonzero((scores >= lowest[:, None]) & (scores > -np.inf))
+        may_belong = (scores >= lowest[:, None]) & (scores > -np.inf)
+        # Of equal items the first ones: without this each item of the catalogue would be a candidate.
+        num_open = (top.indices[zero] == NO_ITEM).sum(axis=1)
+        may_belong[zero] &= np.cumsum(may_belong[zero], axis=1) <= num_open[:, None]
+        chosen_rows, chosen = np.nonzero(may_belong)
         if chosen.size:
             found = exact_scores(exact_users, items.padded, chosen_rows, chosen + first)
             top = _merge(top, chosen_rows, order_keys(found, (chosen + first).astype(np.int32)))

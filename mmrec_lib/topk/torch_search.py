@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmrec_lib.topk.items import NO_GROUP, PreparedItems, UserBatch
+from mmrec_lib.topk.numpy_search import search_with_numpy
 from mmrec_lib.topk.scores import LANES, pad_dimensions
 from mmrec_lib.topk.selection import NO_ITEM, TopItems, empty_top
 
@@ -76,7 +77,11 @@ def search_on_device(
     if not num_places:
         return lists
     errors = _screening_errors(items, users, there.device)
-    waiting, num_candidates = np.arange(len(users)), users.k + max(64, users.k // 2)
+    # Equal scores leave all items in doubt here.
+    zero = np.flatnonzero(users.norms == 0)
+    equal = search_with_numpy(items, users.of(zero))
+    lists.indices[zero], lists.scores[zero] = equal.indices, equal.scores
+    waiting, num_candidates = np.flatnonzero(users.norms > 0), users.k + max(64, users.k // 2)
     while len(waiting):
         width = min(num_candidates, num_places)
         # Fewer users where there are many candidates, so that memory stays what it was.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,20 @@ from mmrec_lib.evaluation.rankings import Scorer
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.features.load import Snapshot
 from mmrec_lib.models.data import Content, Histories
+from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.sources.content import ALIGNED, modality_of
+from mmrec_lib.topk.exact import search
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """A ranker whose larger searches run in compiled kernels, as in scoring; a served one has numpy alone."""
+
+    ranker: FittedRanker
+
+    def score(self, histories: Histories) -> npt.NDArray[np.float32]:
+        """Scores over the catalogue, [n, I]."""
+        return self.ranker.score(histories, lambda items, users, k, seen: search(items, users, k, seen=seen))
 
 
 def evaluate_part(
@@ -32,7 +46,7 @@ def evaluate_part(
     data = snapshot.fit_data(fit)
     seen = data.interactions.weights
     return evaluate(
-        models,
+        {name: _Compiled(model) if isinstance(model, FittedRanker) else model for name, model in models.items()},
         data.histories(),
         seen,
         snapshot.parts[part].weights,

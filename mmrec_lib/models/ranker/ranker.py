@@ -174,12 +174,12 @@ class FittedRanker:
         joined = {name: Scale.joined([of_block[name] for of_block in scales]) for name in self.sources}
         return ProjectedUsers(histories, vectors, x_NW, joined)
 
-    def score(self, histories: Histories) -> Floats:
-        """Scores of users over the catalogue, [n, I] float32: user vectors times item vectors.
+    def score(self, histories: Histories, search: Search = plain_search) -> Floats:
+        """Scores of users over the catalogue, [n, I] float32: user vectors (see `project`) times item vectors.
 
         With a second stage the best unseen items of users with history have each other's scores, in its order.
         """
-        users = self.project(histories)
+        users = self.project(histories, search)
         scores: Floats = users.vectors @ self._item_vectors.T
         if self.second_stage is None:
             return scores

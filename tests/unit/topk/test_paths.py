@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmrec_lib.topk import numpy_search
 from mmrec_lib.topk.compiled_search import has_int8, search_compiled
 from mmrec_lib.topk.items import PreparedItems, UserBatch, check_users, prepare_items
 from mmrec_lib.topk.numpy_search import search_with_numpy
@@ -127,6 +129,36 @@ def test_zero_users_get_the_first_items_that_they_may_get(path: str) -> None:
     case.seen[1, [0, 2]] = True
     assert run(PATHS[path], case).indices.tolist() == [[0, 1, 2], [1, 3, 4], [0, 1, 2]]
     assert (run(PATHS[path], case).scores == 0).all()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_zero_users_beside_others_get_full_lists_behind_filters(path: str) -> None:
+    rng = np.random.default_rng(8)
+    case = Case.open_to_all(rng.standard_normal((9, 4)), rng.standard_normal((200, 4)), 25)
+    case.users[::2] = 0.0
+    case.seen[:] = rng.random(case.seen.shape) < 0.6
+    case.unavailable[:] = rng.random(200) < 0.3
+    case = replace(case, allowed=rng.random((2, 200)) < 0.7, groups=np.arange(9) % 3 - 1)
+    found = run(PATHS[path], case)
+    assert_is_exact(found, case)
+    for user in range(0, 9, 2):
+        assert found.indices[user].tolist() == np.flatnonzero(~case.excluded[user])[:25].tolist()
+
+
+def test_of_users_without_a_vector_few_items_are_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Their scores are equal, so that otherwise each item would be scored exactly, which takes 300 times as long.
+    pairs = []
+
+    def counted(users: np.ndarray, items: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        pairs.append(len(rows))
+        return exact_scores(users, items, rows, columns)
+
+    monkeypatch.setattr(numpy_search, "exact_scores", counted)
+    case = Case.open_to_all(np.zeros((6, 4)), np.random.default_rng(9).standard_normal((2000, 4)), 3)
+    for search in (search_with_numpy, PATHS["numpy in small blocks"], PATHS["torch on cpu"]):
+        pairs.clear()
+        run(search, case)
+        assert sum(pairs) == 6 * 3
 
 
 @pytest.mark.parametrize("path", PATHS)
