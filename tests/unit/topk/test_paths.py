@@ -16,6 +16,7 @@ from mmrec_lib.topk import numpy_search
 from mmrec_lib.topk.compiled_search import has_int8, search_compiled
 from mmrec_lib.topk.items import PreparedItems, UserBatch, check_users, prepare_items
 from mmrec_lib.topk.numpy_search import search_with_numpy
+from mmrec_lib.topk.scores import exact_scores
 from mmrec_lib.topk.selection import TopItems
 from mmrec_lib.topk.torch_search import search_on_device
 from tests.unit.topk.exactness import Case, assert_is_exact, assert_same, brute_force
