@@ -62,7 +62,7 @@ class TorchDistributorLauncher:
             yield Path(folder)
 
     def run(self, folder: Path, settings: SecondStageSettings) -> None:
-        """Run the processes to their ends; they write to no one but the folder.
+        """Run the processes to their ends; standard output is left to the job.
 
         Raises:
             ModelError: When one fails, with its last lines; the others are ended.
@@ -124,10 +124,9 @@ def _require_good_ends(folder: Path, settings: SecondStageSettings, words: str, 
         return
     told = [f"rank {path.stem[5:]} failed: {_last(path.read_text(encoding='utf-8'))}" for path in failed]
     if silent:
-        where = "its memory and the log" if settings.shared_folder is None else (
-            f"that its machine sees {settings.shared_folder} and has the library, its memory and the log"
-        )
-        told.append(f"rank {', '.join(silent)} ended without a word, killed or not started; look at {where}")
+        shared = settings.shared_folder
+        seen = "" if shared is None else f", and at whether their machines see {shared} and have the library"
+        told.append(f"rank {', '.join(silent)} ended without a word, killed or not started; look at memory{seen}")
     if not failed:
         told.append(_last(words))
     raise ModelError(

@@ -1,4 +1,4 @@
-"""The second stage's training in processes that TorchDistributor starts, on the driver's machine and as tasks of Spark."""
+"""The second stage's training in processes of TorchDistributor, on the driver's machine and as tasks of Spark."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.unit.models.test_second_stage_training import Task, require_close, re
 
 __all__ = ["task"]
 pytestmark = pytest.mark.slow
-TWO: dict[str, object] = {"num_processes": 2, "launcher": "torch_distributor"}
+TWO: dict[str, Any] = {"num_processes": 2, "launcher": "torch_distributor"}
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +63,9 @@ def test_processes_that_fail_are_named_with_their_last_lines(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_local: bool
 ) -> None:
     monkeypatch.setattr(processes, "_write_task", lambda folder, *_: (folder / "task.json").write_text("{"))
-    shared = {} if is_local else {"shared_folder": str(tmp_path)}
+    changes: dict[str, Any] = {**TWO, "shared_folder": None if is_local else str(tmp_path)}
     with pytest.raises(ModelError, match=r"(?s)num_processes = 2: rank \d failed: .*JSONDecodeError"):
-        trained(task, **TWO, **shared)
+        trained(task, **changes)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -307,7 +307,6 @@ class _Training:
         losses: list[float] = progress["losses"]
         return losses
 
-
     def _require_same_epoch(self, epoch: int) -> None:
         """Refuse to go on from unlike epochs: those that are ahead would end while others wait for them."""
         if self._checkpoints is None or self._settings.num_processes == 1:
