@@ -31,7 +31,7 @@ def launched(spark: SparkSession) -> Iterator[None]:
         yield
 
 
-def test_two_processes_give_the_weights_of_one_and_go_on_from_their_checkpoint(
+def test_two_processes_give_the_weights_of_one_and_another_launcher_goes_on_from_their_checkpoint(
     task: Task, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     losses: list[float] = []
@@ -44,7 +44,7 @@ def test_two_processes_give_the_weights_of_one_and_go_on_from_their_checkpoint(
     assert capfd.readouterr().out == "", "standard output is the job's"
     (folder,) = (tmp_path / CHECKPOINTS).iterdir()
     written = (folder / "epoch-4" / "progress.json").stat().st_mtime_ns
-    require_equal(two, trained(task, again, checkpoint=str(tmp_path), **TWO))
+    require_equal(two, trained(task, again, checkpoint=str(tmp_path), num_processes=2))
     assert again == of_two
     assert (folder / "epoch-4" / "progress.json").stat().st_mtime_ns == written, "it was not trained again"
 

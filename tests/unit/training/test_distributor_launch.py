@@ -30,7 +30,7 @@ def launcher(master: str = "local[2]") -> TorchDistributorLauncher:
 
 
 def test_without_a_session_it_says_what_is_missing(task: Task) -> None:
-    with pytest.raises(ModelError, match="launcher = torch_distributor needs a Spark session.*launcher: processes"):
+    with pytest.raises(ModelError, match=r"launcher = torch_distributor needs a Spark session.*launcher: processes"):
         trained(task, launcher="torch_distributor")
 
 
@@ -110,7 +110,9 @@ def test_the_first_process_that_failed_is_named_first_though_the_distributor_saw
 def test_processes_that_say_nothing_are_named_with_the_last_lines_of_the_distributor(tmp_path: Path) -> None:
     (tmp_path / "rank-1.ended").touch()
     error = RuntimeError("barrier needs 3 slots")
-    with pytest.raises(ModelError, match=r"rank 0, 2 ended without a word.*see /mnt/a.*barrier needs 3 slots") as raised:
+    with pytest.raises(
+        ModelError, match=r"rank 0, 2 ended without a word.*see /mnt/a.*barrier needs 3 slots"
+    ) as raised:
         distributor._require_good_ends(tmp_path, settings(shared_folder="/mnt/a"), str(error), error)
     assert raised.value.__cause__ is error
 
