@@ -15,7 +15,8 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.ids import IdIndex
-from mmrec_lib.models.request_context import RequestContext, Searches, latest_devices
+from mmrec_lib.models.pairs import summed_pairs
+from mmrec_lib.models.request_context import RequestContext, Searches
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Doubles: TypeAlias = npt.NDArray[np.float64]
@@ -76,25 +77,7 @@ class Interactions:
         items = _positions("item", item_index, shape[1])
         values = np.ones(len(users)) if weights is None else np.asarray(weights, dtype=np.float64)
         seconds = np.zeros(len(users)) if times is None else np.asarray(times, dtype=np.float64)
-        keys = users * np.int64(shape[1])
-        keys += items
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order]
-        is_first = np.append(True, keys[1:] != keys[:-1])[: len(keys)]
-        own = devices
-        if is_first.all():
-            # Each pair once, as snapshots keep them: nothing is to be summed.
-            pairs, summed, latest = keys, values[order].astype(np.float32), seconds[order]
-            own = None if devices is None else devices[order]
-        else:
-            pairs, inverse = keys[is_first], np.empty(len(keys), dtype=np.int64)
-            inverse[order] = np.cumsum(is_first) - 1
-            summed = np.bincount(inverse, weights=values, minlength=len(pairs)).astype(np.float32)
-            latest = np.full(len(pairs), -np.inf)
-            np.maximum.at(latest, inverse, seconds)
-            if devices is not None:
-                own = latest_devices(devices, inverse, seconds == latest[inverse], len(pairs))
-        del order, keys
+        pairs, summed, latest, own = summed_pairs(users * np.int64(shape[1]) + items, values, seconds, devices)
         indptr = np.searchsorted(pairs, np.arange(shape[0] + 1) * shape[1])
         columns = pairs % max(shape[1], 1)
         return cls(
