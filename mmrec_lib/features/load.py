@@ -25,6 +25,7 @@ from mmrec_lib.features.contents import ALL_FITS
 from mmrec_lib.features.interactions import PARTS, Cuts
 from mmrec_lib.features.leakage import LeakageCheck
 from mmrec_lib.features.outcomes import OUTCOME_PARTS
+from mmrec_lib.features.pair_columns import PairColumns
 from mmrec_lib.features.request_context import DeviceCodes, searches_of_lists, text_column
 from mmrec_lib.features.token_rows import TokenRows
 from mmrec_lib.features.user_groups import user_groups
@@ -322,7 +323,7 @@ def _load_parts(
     columns += [f"{part}_outcomes" for part in OUTCOME_PARTS]
     seconds = [F.coalesce(F.col(f"{part}_ts").cast("double"), F.lit(0.0)).alias(f"{part}_ts") for part in PARTS]
     rows = lakehouse.read("training_interaction").where(F.col("snapshot_id") == snapshot_id)
-    found: dict[str, list[tuple[npt.NDArray[Any], ...]]] = {part: [] for part in PARTS}
+    found = {part: PairColumns((len(of_users), len(of_items))) for part in PARTS}
     told: dict[str, dict[str, list[tuple[npt.NDArray[Any], ...]]]] = {part: {} for part in OUTCOME_PARTS}
     num_gone = 0
     for batch in lakehouse.stream_arrow("interactions", rows.select("user_id", "item_id", *columns, *seconds)):
@@ -335,20 +336,14 @@ def _load_parts(
             times = batch[f"{part}_ts"].to_numpy(zero_copy_only=False)[present]
             has = np.isfinite(weights)
             device = devices.codes(batch[f"{part}_device"])[present]
-            found[part].append((users[has], items[has], weights[has], times[has], device[has]))
+            found[part].add(users[has], items[has], weights[has], times[has], device[has])
         for part, by_name in told.items():
             for name, places, values in map_entries(batch[f"{part}_outcomes"].filter(pa.array(present))):
                 by_name.setdefault(name, []).append((users[places], items[places], values))
-    shape = (len(of_users), len(of_items))
-    parts = {}
-    for part, blocks in found.items():
-        columns_of_part = [np.concatenate(column) for column in zip(*blocks, strict=True)] or [np.zeros(0)] * 5
-        users, items, weights, times, device = columns_of_part
-        own = devices.in_order(device.astype(np.int64)) if devices.names else None
-        parts[part] = Interactions.from_rows(users, items, shape, weights, times, own)
+    parts = {part: found.pop(part).interactions(devices) for part in PARTS}
     outcomes = {
         part: {
-            name: PairValues.of(shape[1], *(np.concatenate(column) for column in zip(*blocks, strict=True)))
+            name: PairValues.of(len(of_items), *(np.concatenate(column) for column in zip(*blocks, strict=True)))
             for name, blocks in sorted(by_name.items())
         }
         for part, by_name in told.items()

@@ -15,7 +15,8 @@ from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.ids import IdIndex
-from mmrec_lib.models.request_context import RequestContext, Searches, latest_devices
+from mmrec_lib.models.pairs import summed_pairs
+from mmrec_lib.models.request_context import RequestContext, Searches
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Doubles: TypeAlias = npt.NDArray[np.float64]
@@ -76,13 +77,9 @@ class Interactions:
         items = _positions("item", item_index, shape[1])
         values = np.ones(len(users)) if weights is None else np.asarray(weights, dtype=np.float64)
         seconds = np.zeros(len(users)) if times is None else np.asarray(times, dtype=np.float64)
-        pairs, inverse = np.unique(users * shape[1] + items, return_inverse=True)
-        summed = np.bincount(inverse, weights=values, minlength=len(pairs)).astype(np.float32)
-        latest = np.full(len(pairs), -np.inf)
-        np.maximum.at(latest, inverse, seconds)
-        rows, columns = pairs // shape[1], pairs % shape[1]
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
-        own = None if devices is None else latest_devices(devices, inverse, seconds == latest[inverse], len(pairs))
+        pairs, summed, latest, own = summed_pairs(users * np.int64(shape[1]) + items, values, seconds, devices)
+        indptr = np.searchsorted(pairs, np.arange(shape[0] + 1) * shape[1])
+        columns = pairs % max(shape[1], 1)
         return cls(
             sparse.csr_matrix((summed, columns, indptr), shape=shape),
             sparse.csr_matrix((latest, columns.copy(), indptr.copy()), shape=shape),
@@ -124,7 +121,7 @@ class Interactions:
         )
 
 
-def _positions(kind: str, index: npt.ArrayLike, size: int) -> Ints:
+def _positions(kind: str, index: npt.ArrayLike, size: int) -> npt.NDArray[np.signedinteger]:
     """Positions as whole numbers within bounds; a float may be a missing value, which a cast turns into any number."""
     at = np.asarray(index)
     if not at.size:
@@ -136,7 +133,7 @@ def _positions(kind: str, index: npt.ArrayLike, size: int) -> Ints:
             f"interactions: {kind} positions must be whole numbers from 0 to {size - 1}, got {got}; map ids with "
             "IdIndex.positions"
         )
-    return at.astype(np.int64)
+    return at if np.issubdtype(at.dtype, np.signedinteger) else at.astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mmrec_lib.location import is_uri
 from mmrec_lib.section import Section
@@ -63,10 +63,16 @@ class SecondStageSettings(Section):
             it, else float32 too; weights stay float32.
         accumulate: Micro-batches that each step is divided into, one after the other; takes less memory, and changes
             nothing but rounding, as long as `dropout` is 0.
-        num_processes: Processes on this machine that each step is divided among; changes nothing but rounding, as long
-            as `dropout` is 0. Each holds all examples.
+        num_processes: Processes that each step is divided among; changes nothing but rounding, as long as `dropout` is
+            0. Each holds all examples.
+        launcher: Starts the processes: `processes` on the driver's machine, `torch_distributor` by Spark's
+            TorchDistributor.
+        shared_folder: Folder that the driver and all executors see, such as a mounted volume, through which
+            `torch_distributor` brings the examples to tasks of Spark. Null runs its processes on the driver's machine,
+            where that is the master too.
         checkpoint: Folder on this machine, or a mounted volume, for a checkpoint after each epoch, from which a
-            training that was killed goes on to the same weights; null keeps none.
+            training that was killed goes on to the same weights; null keeps none. Processes on several machines need
+            one that all see.
     """
 
     form: FusionForm = "gated"
@@ -98,14 +104,27 @@ class SecondStageSettings(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     accumulate: int = Field(default=1, ge=1)
     num_processes: int = Field(default=1, ge=1)
+    launcher: Literal["processes", "torch_distributor"] = "processes"
+    shared_folder: str | None = Field(default=None, min_length=1)
     checkpoint: str | None = Field(default=None, min_length=1)
 
-    @field_validator("checkpoint")
+    @field_validator("checkpoint", "shared_folder")
     @classmethod
-    def _is_a_folder(cls, place: str | None) -> str | None:
+    def _is_a_folder(cls, place: str | None, info: ValidationInfo) -> str | None:
         if place is not None and is_uri(place):
-            raise ValueError(f"second_stage: checkpoint must be a folder, such as of a mounted volume, got {place}")
+            raise ValueError(
+                f"second_stage: {info.field_name} must be a folder, such as of a mounted volume, got {place}"
+            )
         return place
+
+    @model_validator(mode="after")
+    def _shares_with_somebody(self) -> SecondStageSettings:
+        if self.shared_folder is not None and self.launcher == "processes":
+            raise ValueError(
+                "second_stage: shared_folder is for launcher: torch_distributor; processes of the driver's machine "
+                f"need none, got {self.shared_folder}"
+            )
+        return self
 
     @field_validator("context")
     @classmethod

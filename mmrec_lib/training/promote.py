@@ -16,6 +16,7 @@ from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.tracking.registry import CHALLENGER, CHAMPION, FINGERPRINT_TAG, RegisteredModel, Registry
 from mmrec_lib.training.config import PromotionConfig
+from mmrec_lib.training.distributor import trained_by_spark
 from mmrec_lib.training.evaluate import READS as EVALUATE_READS
 from mmrec_lib.training.evaluate import require_candidate, require_same_data
 from mmrec_lib.training.fallback import BASELINE_TAG, is_baseline, published_baseline
@@ -56,7 +57,8 @@ def promote(lakehouse: Lakehouse, registry: Registry, config: PromotionConfig) -
     elif champion is None or lost or is_baseline(champion):
         decision = decide_first(values, config)
     else:
-        own, reference = _on_same_part(registry, snapshot, candidate, champion, config)
+        with trained_by_spark(lakehouse.spark):
+            own, reference = _on_same_part(registry, snapshot, candidate, champion, config)
         decision = decide_next(own, reference, champion.version, config)
     registry.tag(candidate, {DECISION_TAG: decision.reason})
     message = f"version {candidate.version}: {decision.reason}"

@@ -26,6 +26,7 @@ from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.source_version import source_version
 from mmrec_lib.topk.threads import FEW_ITEMS, single_threaded_blas
 from mmrec_lib.tracking.registry import CANDIDATE, FINGERPRINT_TAG, Registry
+from mmrec_lib.training.distributor import trained_by_spark
 from mmrec_lib.training.fits import choose_all, published_fit, save_fits
 from mmrec_lib.training.register import PUBLISHED_FIT_TAG, register_fit
 
@@ -62,7 +63,8 @@ def train(
         registry.set_alias(CANDIDATE, known.version)
         counts[VERSION_COUNT] = int(known.version)
         return counts, f"version {known.version} was registered for this fit before{gone}"
-    with single_threaded_blas() if len(snapshot.item_ids) <= FEW_ITEMS else nullcontext():
+    blas = single_threaded_blas() if len(snapshot.item_ids) <= FEW_ITEMS else nullcontext()
+    with blas, trained_by_spark(lakehouse.spark):
         chosen = choose_all(snapshot, config, scorer)
         fit = published_fit(snapshot, config)
         published = chosen.fit(snapshot, fit)

@@ -1,8 +1,9 @@
-"""Training of the second stage's network in several processes of this machine, with gloo.
+"""Training of the second stage's network in several processes, with gloo.
 
     python -m mmrec_lib.models.second_stage.processes <folder> <number of the process>
 
-is one of them; the first writes the network.
+is one of those that this machine starts by itself. Other launchers call `run_rank`. The first process writes the
+network.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +27,7 @@ import torch
 from mmrec_lib.errors import ModelError
 from mmrec_lib.models.data import Floats
 from mmrec_lib.models.second_stage.inputs import CandidateInputs, Examples
+from mmrec_lib.models.second_stage.launcher import Launcher, given_launcher
 from mmrec_lib.models.second_stage.model import Network
 from mmrec_lib.models.second_stage.train import train_in_process
 from mmrec_lib.models.second_stage_settings import SecondStageSettings
@@ -33,12 +36,13 @@ _EXAMPLES, _TASK, _NETWORK, _LOSSES, _STORE = "examples.npz", "task.json", "netw
 _INPUTS = tuple(field.name for field in fields(CandidateInputs))
 _PATIENCE = timedelta(minutes=30)
 _POLL_SECONDS, _TOLD_CHARACTERS = 0.05, 500
+_OWN_ADDRESSES = ("localhost", "127.0.0.1")
 
 
 def train_in_processes(
     parts: Sequence[Examples], blocks_IBD: Floats, num_shares: int, settings: SecondStageSettings, seed: int
 ) -> tuple[Network, list[float]]:
-    """Fit the network in `settings.num_processes` processes; see `train.train_network`.
+    """Fit the network in `settings.num_processes` processes of `settings.launcher`; see `train.train_network`.
 
     Returns:
         The network, and the mean loss of each epoch.
@@ -46,14 +50,32 @@ def train_in_processes(
     Raises:
         ModelError: When a process fails; the others are ended.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    launcher: Launcher = LocalProcesses() if settings.launcher == "processes" else given_launcher(settings)
+    with launcher.scratch(settings) as folder:
         _write_task(folder, parts, blocks_IBD, num_shares, settings, seed)
-        _run_all(folder, settings.num_processes)
+        launcher.run(folder, settings)
         with np.load(folder / _NETWORK, allow_pickle=False) as stored:
             network = Network.load({name: stored[name] for name in stored.files})
         losses: list[float] = json.loads((folder / _LOSSES).read_text(encoding="utf-8"))
         return network, losses
+
+
+class LocalProcesses:
+    """Processes of this machine, which a folder of its own brings together."""
+
+    @contextmanager
+    def scratch(self, settings: SecondStageSettings) -> Iterator[Path]:
+        """A temporary folder of this machine."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+
+    def run(self, folder: Path, settings: SecondStageSettings) -> None:
+        """Run the processes to their ends.
+
+        Raises:
+            ModelError: When one fails; the others are ended.
+        """
+        _run_all(folder, settings.num_processes)
 
 
 def _run_all(folder: Path, number: int) -> None:
@@ -117,22 +139,45 @@ def _write_task(
 
 
 def run_process(folder: Path, place: int) -> None:
-    """Train as one of the processes of a task.
+    """Train as one of the processes of this machine, which find each other by a file.
 
     Args:
         folder: Written by `train_in_processes`.
         place: Number of the process, from 0.
     """
-    task = json.loads((folder / _TASK).read_text(encoding="utf-8"))
+    size = _read_task(folder)["settings"]["num_processes"]
+    store = torch.distributed.FileStore(str(folder / _STORE), size)  # type: ignore[attr-defined]
+    torch.distributed.init_process_group("gloo", store=store, rank=place, world_size=size, timeout=_PATIENCE)
+    _train(folder, place)
+
+
+def run_rank(folder: Path, rank: int) -> None:
+    """Train as one of the processes that torchrun started, whose variables of the environment tell the others.
+
+    Args:
+        folder: Written by `train_in_processes`.
+        rank: Number of the process, from 0.
+    """
+    if sys.platform == "linux" and os.environ.get("MASTER_ADDR") in _OWN_ADDRESSES:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # see `_run_all`
+    torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
+    _train(folder, rank)
+
+
+def _read_task(folder: Path) -> dict[str, Any]:
+    task: dict[str, Any] = json.loads((folder / _TASK).read_text(encoding="utf-8"))
+    return task
+
+
+def _train(folder: Path, place: int) -> None:
+    """Train beside the others; the first process writes the network."""
+    task = _read_task(folder)
     settings = SecondStageSettings.model_validate(task["settings"])
     with np.load(folder / _EXAMPLES, allow_pickle=False) as stored:
         blocks, parts = stored["blocks"], []
         for number in range(task["num_parts"]):
             inputs = CandidateInputs(*(stored[f"{number}/{name}"] for name in _INPUTS))
             parts.append(Examples(inputs, stored[f"{number}/relevant"]))
-    size = settings.num_processes
-    store = torch.distributed.FileStore(str(folder / _STORE), size)  # type: ignore[attr-defined]
-    torch.distributed.init_process_group("gloo", store=store, rank=place, world_size=size, timeout=_PATIENCE)
     losses: list[float] = []
     network = train_in_process(parts, blocks, task["num_shares"], settings, task["seed"], losses.append, place)
     torch.distributed.barrier()

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from mmrec_lib.errors import ModelError
 from mmrec_lib.models.checkpoints import Checkpoints, load_optimizer, optimizer_tensors
 from mmrec_lib.models.data import Floats
 from mmrec_lib.models.second_stage.batches import Standardisation, draw_batch, learnable
@@ -63,9 +64,9 @@ def train_network(
         on_epoch: Gets the mean loss of the users of each epoch.
 
     Raises:
-        ModelError: When one of several processes fails.
+        ModelError: When one of several processes fails, or they cannot be launched.
     """
-    if settings.num_processes > 1:
+    if settings.num_processes > 1 or settings.launcher != "processes":
         from mmrec_lib.models.second_stage.processes import train_in_processes  # it trains by `train_in_process`
 
         network, losses = train_in_processes(parts, blocks_IBD, num_shares, settings, seed)
@@ -145,6 +146,7 @@ class _Training:
     def run(self, on_epoch: Callable[[float], None]) -> None:
         """Train to the last epoch, from the newest checkpoint on where there is one."""
         losses = self._resume()
+        self._require_same_epoch(len(losses))
         for loss in losses:
             on_epoch(loss)
         while len(losses) < self._settings.epochs:
@@ -305,6 +307,19 @@ class _Training:
         losses: list[float] = progress["losses"]
         return losses
 
+    def _require_same_epoch(self, epoch: int) -> None:
+        """Refuse to go on from unlike epochs: those that are ahead would end while others wait for them."""
+        if self._checkpoints is None or self._settings.num_processes == 1:
+            return
+        ends = torch.tensor([epoch, -epoch])
+        torch.distributed.all_reduce(ends, torch.distributed.ReduceOp.MAX)
+        last, first = int(ends[0]), -int(ends[1])
+        if first != last:
+            raise ModelError(
+                f"second stage: training.second_stage.checkpoint = {self._settings.checkpoint} must be a folder that "
+                f"all processes see: one goes on after epoch {last}, another after epoch {first}"
+            )
+
 
 def _base_logit(parts: Sequence[Examples]) -> float:
     """Log odds of a candidate being turned to."""
@@ -319,7 +334,7 @@ def _identity(
     """Hash of everything that decides the weights."""
     digest = hashlib.sha256()
     told: dict[str, Any] = {
-        "settings": settings.model_dump(mode="json", exclude={"checkpoint"}),
+        "settings": settings.model_dump(mode="json", exclude={"checkpoint", "launcher", "shared_folder"}),
         "num_shares": num_shares,
         "seed": seed,
         "torch": torch.__version__,

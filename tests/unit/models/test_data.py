@@ -49,6 +49,24 @@ def test_rows_of_a_pair_are_summed_and_the_latest_time_kept(rows: list[tuple[int
     assert as_dict(build(rows)) == reference(rows)
 
 
+@given(st.lists(st.tuples(*[st.integers(0, 4)] * 4, st.integers(-1, 3)), unique_by=lambda row: row[:2], max_size=25))
+def test_pairs_that_stand_once_are_what_they_are_beside_one_that_stands_twice(
+    rows: list[tuple[int, int, int, int, int]],
+) -> None:
+    def built(rows: list[tuple[int, int, int, int, int]], kind: type[np.integer]) -> Interactions:
+        users, items, weights, times, devices = np.array(rows, dtype=kind).reshape(-1, 5).T
+        return Interactions.from_rows(users, items, (6, 5), weights + 0.1, times, devices.astype(np.int64))
+
+    once, twice = built(rows, np.int32), built([(5, 0, 1, 0, -1), *rows, (5, 0, 1, 0, -1)], np.int64)
+    apart = twice.where(np.repeat(np.arange(6), np.diff(twice.weights.indptr)) < 5)
+    for one, other in ((once.weights, apart.weights), (once.times, apart.times)):
+        assert one.indices.dtype == other.indices.dtype
+        for name in ("indptr", "indices", "data"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert once.devices is not None and twice.devices is not None
+    np.testing.assert_array_equal(once.devices, twice.devices[: len(once.devices)])
+
+
 @given(ROWS, ROWS)
 def test_a_union_is_the_build_of_both(
     first: list[tuple[int, int, int, int]], second: list[tuple[int, int, int, int]]

@@ -45,5 +45,5 @@ def test_few_items_are_fitted_by_one_thread_of_blas(
     monkeypatch.setattr(train, "choose_all", choose)
     registry: Any = SimpleNamespace(by_fingerprint=lambda _: None)
     with pytest.raises(StoppedError):
-        train.train(SimpleNamespace(), registry, TrainingConfig())  # type: ignore[arg-type]
+        train.train(SimpleNamespace(spark=None), registry, TrainingConfig())  # type: ignore[arg-type]
     assert seen == [is_limited]
