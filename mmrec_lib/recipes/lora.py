@@ -96,8 +96,7 @@ def add_adapters(
             "Train it whole (adaptation.rank: null)."
         )
     for parent, name, child in found:
-        kind = LoraLinear if isinstance(child, nn.Linear) else LoraConv
-        setattr(parent, name, kind(child, rank, scale))
+        setattr(parent, name, _with_adapter(child, rank, scale))
     return len(found)
 
 
@@ -117,3 +116,10 @@ def _is_adaptable(layer: nn.Module) -> bool:
     if isinstance(layer, nn.Conv2d):
         return layer.groups == 1 and layer.padding_mode == "zeros"
     return isinstance(layer, nn.Linear)
+
+
+def _with_adapter(layer: nn.Module, rank: int, scale: float) -> nn.Module:
+    if isinstance(layer, nn.Conv2d):
+        return LoraConv(layer, rank, scale)
+    assert isinstance(layer, nn.Linear)
+    return LoraLinear(layer, rank, scale)
