@@ -121,7 +121,7 @@ def test_frozen_blocks_are_computed_once_and_change_nothing(make: Callable[[], A
     whole, kept = (adapter_of(tmp_path / "m", trained_layers=n) for n in (None, 1))
     for adapter in (whole, kept):
         adapter.read(images)
-    reads = []
+    reads = list[Any]()
     kept._pixels = reads.append  # type: ignore[method-assign,assignment]
     found = kept.encode(range(13))
     assert not reads, "an image whose states are kept is not decoded again"
@@ -212,7 +212,8 @@ def test_the_same_seed_gives_the_same_weights_and_so_does_a_run_that_was_killed(
         adapter.read(images)
         adapter.fit(graph, score, checkpoints)
         merge_adapters(adapter.model)
-        return adapter.model.state_dict()
+        found: dict[str, torch.Tensor] = adapter.model.state_dict()
+        return found
 
     whole, again = run(None, scores(False)), run(None, scores(False))
     checkpoints = EpochCheckpoints(tmp_path, "same")
