@@ -1,4 +1,4 @@
-"""Job: behaviour and texts → a text encoder adapted to the store."""
+"""Job: behaviour and contents of items → a text or image encoder adapted to the store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from mmrec_lib.config import Section
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec
-from mmrec_lib.fine_tuning.adaptation import READS, WRITES, adapt_encoder, are_releases_there
+from mmrec_lib.fine_tuning.adaptation import READS, WRITES, adapt_encoder, adapted_encoder, are_releases_there
 from mmrec_lib.ingest.config import EventTypeConfig
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
@@ -35,7 +35,7 @@ def run(context: Context, config: Config) -> Outcome:
 
 def external_versions(context: Context, config: Config) -> dict[str, str]:
     """Revision of the encoder that is adapted."""
-    encoder = config.models.chosen(config.adaptation.encoder, "adaptation.encoder", ("text",))
+    encoder, _ = adapted_encoder(config.adaptation, config.models)
     return {"encoder": encoder_spec(encoder, config.models).revision}
 
 
@@ -46,7 +46,7 @@ def is_complete(context: Context, config: Config) -> bool:
 
 JOB = Job(
     name="adapt_encoder",
-    summary="adapts a text encoder to the store's texts and what its people do",
+    summary="adapts an encoder to the store's texts or images and what its people do",
     config=Config,
     reads=READS,
     writes=(*WRITES, "file:encoder"),

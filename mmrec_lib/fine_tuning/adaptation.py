@@ -1,4 +1,4 @@
-"""The job adapt_encoder: texts and behaviour → a text encoder of the store, released where a gate lets it pass."""
+"""The job adapt_encoder: contents and behaviour → an encoder of the store, released where a gate lets it pass."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse import csr_array
 
 import mmrec_lib.recipes
-from mmrec_lib.encoders.config import ModelsConfig
+from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.runtime.hardware import on_this_machine
-from mmrec_lib.encoders.text.config import TextConfig
-from mmrec_lib.encoders.text.sentence_layout import sentence_layout
 from mmrec_lib.encoders.weights.directory import directory_revision, local_directory
 from mmrec_lib.errors import RecipeError
 from mmrec_lib.features.load import SNAPSHOT_TABLES, load_snapshot
 from mmrec_lib.fine_tuning.encoder_release import Verdict, is_release_there, log_encoder, write_verdicts
+from mmrec_lib.fine_tuning.material import Material, make_adapter, ranker_blocks, read_material
 from mmrec_lib.fine_tuning.ranker_gate import METRIC, K, RankerCheck
-from mmrec_lib.fine_tuning.read_behaviour import behaviour_graph, read_behaviour
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.location import is_uri
 from mmrec_lib.models.config import TrainingConfig
-from mmrec_lib.recipes.adapt import Floats, TextAdapter
-from mmrec_lib.recipes.adapt_config import AdaptationConfig
-from mmrec_lib.recipes.behaviour import Behaviour, Comparison, recalls
+from mmrec_lib.recipes.adapt import TextAdapter
+from mmrec_lib.recipes.adapt_config import PAIRS, AdaptationConfig, AdaptedKind
+from mmrec_lib.recipes.adapter import Adapter, Floats
+from mmrec_lib.recipes.behaviour import Comparison, recalls
 from mmrec_lib.recipes.checkpoints import EpochCheckpoints
 from mmrec_lib.recipes.encoder_directory import require_own
 from mmrec_lib.recipes.epochs import Course
@@ -41,7 +40,7 @@ from mmrec_lib.recipes.student import fit_student, kept_layers, times_faster
 from mmrec_lib.source_version import source_version
 from mmrec_lib.tracking.registry import Registry
 
-READS = (*SNAPSHOT_TABLES, "alignment_model", "owner_text", "event", "review")
+READS = (*SNAPSHOT_TABLES, "alignment_model", "owner_text", "event", "review", "media_link", "media_asset")
 WRITES = ("encoder_adaptation",)
 RECALL = "recall"
 
@@ -52,17 +51,13 @@ class _Work:
 
     Attributes:
         config: What is adapted, and how.
-        behaviour: Users and items.
-        texts: Texts, those of items first.
-        graph: Texts that belong together.
+        material: What is learned from.
         checkpoints: Folder of the checkpoints.
         identity: Hash of everything that decides the result.
     """
 
     config: AdaptationConfig
-    behaviour: Behaviour
-    texts: list[str]
-    graph: csr_array
+    material: Material
     checkpoints: Path
     identity: str
 
@@ -71,18 +66,24 @@ class _Work:
         return EpochCheckpoints(self.checkpoints / name, self.identity)
 
     @property
+    def items(self) -> range:
+        """Numbers of the contents of items."""
+        return range(len(self.material.behaviour.item_ids))
+
+    @property
     def learned(self) -> list[int]:
-        """Numbers of the texts that may be learned from: items of train, searches and reviews."""
-        return [*self.behaviour.items("train").tolist(), *range(len(self.behaviour.item_ids), len(self.texts))]
+        """Numbers of the contents that may be learned from: items of train, searches and reviews."""
+        material = self.material
+        return [*material.behaviour.items("train").tolist(), *range(len(self.items), len(material.texts))]
 
     @property
     def valid(self) -> list[int]:
-        """Numbers of the texts that choose the epoch."""
-        return [int(number) for number in self.behaviour.items("valid")]
+        """Numbers of the contents that choose the epoch."""
+        return [int(number) for number in self.material.behaviour.items("valid")]
 
     def recalls(self, vectors: Floats, part: str) -> npt.NDArray[np.float64]:
         """Recall of each user's items of a part."""
-        return recalls(self.behaviour, vectors, part, self.config.k)
+        return recalls(self.material.behaviour, vectors, part, self.config.k)
 
 
 def adapt_encoder(
@@ -109,31 +110,31 @@ def adapt_encoder(
         Counts and a message for job_run.
 
     Raises:
-        RecipeError: When there is too little behaviour, the encoder cannot be adapted, or has too few layers for a
-            student, `models.root` is no folder,
-            something else lies where an encoder is to be, or there are too few users for the gate.
+        RecipeError: When there is too little behaviour, no content can be read, the encoder cannot be adapted, or has
+            too few layers for a student, `models.root` is no folder, something else lies where an encoder is to be, or
+            there are too few users for the gate.
+        ConfigError: When the encoder is of another kind, or something is asked for that it cannot have.
         NoDataError: When there is no training snapshot.
     """
-    base = models.chosen(config.encoder, "adaptation.encoder", ("text",))
-    assert isinstance(base, TextConfig)
+    base, kind = adapted_encoder(config, models)
+    config = config.resolved(kind)
     source, target = _places(config, models, base)
     spec = encoder_spec(base, models)
-    behaviour, pairs = read_behaviour(lakehouse, config, weights)
-    graph, texts = behaviour_graph(behaviour, pairs, config)
+    preprocessing = ImagePreprocessing.from_directory(source) if kind == "image" else None
+    material = read_material(lakehouse, config, weights, preprocessing)
+    behaviour = material.behaviour
     check = None
     if config.ranker_margin is not None:
         snapshot = load_snapshot(lakehouse, with_aligner=False)
-        check = RankerCheck(snapshot, behaviour.item_ids, config, training)
+        check = RankerCheck(snapshot, behaviour.item_ids, config, training, ranker_blocks(config, kind))
     local = on_this_machine(models, cores=torch.get_num_threads())
     torch.set_num_threads(max(local.threads, 1))
-    layout = sentence_layout(base, source)
-    adapter = TextAdapter(source, config, layout, local.device)
+    adapter = make_adapter(base, source, config, local.device, material)
     if config.student is not None:
         kept_layers(len(encoder_layers(adapter.model)), config.student)  # Told before anything is trained.
-    adapter.read(texts)
-    items = range(len(behaviour.item_ids))
     folder = Path(models.root, f".{config.name}-checkpoints")
-    work = _Work(config, behaviour, texts, graph, folder, _identity(config, spec.revision, behaviour, pairs))
+    work = _Work(config, material, folder, _identity(config, spec.revision, material))
+    items = work.items
     as_it_was = adapter.encode(items)
     before = work.recalls(as_it_was, "test")
     if len(before) < config.min_users:
@@ -150,45 +151,60 @@ def adapt_encoder(
     refusal = _refusal(config, compared, is_better=is_better)
     if not refusal:
         adapter.save(target)
-    num_texts = int(graph.nnz) if "behaviour" in config.steps else len(work.learned)
+    num_texts = int(material.graph.nnz) if "behaviour" in config.steps else len(work.learned)
     verdict = Verdict(
-        config.name,
+        config.target,
         config.method,
         (config.encoder, spec.revision),
         "" if refusal else directory_revision(target),
         compared,
         num_texts,
         courses,
+        kind=kind,
     )
     params = {"adaptation": config.model_dump(mode="json")}
     log_encoder(registry, verdict, params, target)
     verdicts, told = [verdict], _message(verdict, refusal)
     if config.student is not None:
         # What was refused is no teacher.
-        teacher = TextAdapter(source, config, layout, local.device) if refusal else adapter
+        teacher = make_adapter(base, source, config, local.device, material) if refusal else adapter
+        assert isinstance(teacher, TextAdapter)
         student = _distil(teacher, verdict, work, Path(models.root))
         log_encoder(registry, student, params, Path(models.root, student.encoder_id))
         verdicts.append(student)
         told += f"; {_student_message(student, config)}"
+    if material.images is not None and material.images.told:
+        told += f"; {material.images.told}"
     write_verdicts(lakehouse, verdicts)
     shutil.rmtree(folder, ignore_errors=True)
     counts = {
         "items": len(behaviour.item_ids),
         "users": behaviour.visits.shape[0],
-        "pairs": int(graph.nnz),
+        "pairs": int(material.graph.nnz),
         "epochs": sum(len(course.losses) for course in courses.values()),
         "released": sum(one.is_released for one in verdicts),
     }
     return counts, told
 
 
+def adapted_encoder(config: AdaptationConfig, models: ModelsConfig) -> tuple[EncoderConfig, AdaptedKind]:
+    """The encoder that is adapted, and its kind.
+
+    Raises:
+        ConfigError: When there is none of that name, or it is of another kind.
+    """
+    base = models.chosen(config.encoder, "adaptation.encoder", PAIRS)
+    return base, next(kind for kind in PAIRS if kind == base.kind)
+
+
 def are_releases_there(lakehouse: Lakehouse, config: AdaptationConfig, models: ModelsConfig) -> bool:
     """Tell if the directories of the adapted encoder and its student hold what was released last, if anything was."""
+    config = config.resolved(adapted_encoder(config, models)[1])
     names = [name for name in (config.name, config.student_name) if name is not None]
     return all(is_release_there(lakehouse, name, models.root) for name in names)
 
 
-def _places(config: AdaptationConfig, models: ModelsConfig, base: TextConfig) -> tuple[Path, Path]:
+def _places(config: AdaptationConfig, models: ModelsConfig, base: EncoderConfig) -> tuple[Path, Path]:
     """Directories of the encoder as it is and of the adapted one.
 
     Raises:
@@ -209,13 +225,14 @@ def _places(config: AdaptationConfig, models: ModelsConfig, base: TextConfig) ->
                 "because the encoder stays as it is."
             )
         require_own(Path(models.root, name), name)
-    return source, Path(models.root, config.name)
+    return source, Path(models.root, config.target)
 
 
-def _identity(config: AdaptationConfig, revision: str, behaviour: Behaviour, pairs: list[tuple[str, int]]) -> str:
+def _identity(config: AdaptationConfig, revision: str, material: Material) -> str:
     assert mmrec_lib.recipes.__file__ is not None
     code = source_version(Path(mmrec_lib.recipes.__file__).parent.rglob("*.py"))
-    told = [config.model_dump(mode="json"), revision, code, behaviour.texts, pairs]
+    behaviour = material.behaviour
+    told = [config.model_dump(mode="json"), revision, code, behaviour.contents, material.pairs]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode("utf-8", "surrogatepass"))
     visits = behaviour.visits
     for array in (visits.indptr, visits.indices, behaviour.parts):
@@ -223,13 +240,14 @@ def _identity(config: AdaptationConfig, revision: str, behaviour: Behaviour, pai
     return digest.hexdigest()[:16]
 
 
-def _train(adapter: TextAdapter, work: _Work) -> dict[str, Course]:
+def _train(adapter: Adapter, work: _Work) -> dict[str, Course]:
     """Take the steps in their order; each begins with what the one before it ended with."""
     courses = dict[str, Course]()
-    seen = np.concatenate([work.behaviour.items("train"), work.behaviour.items("valid")])
+    behaviour, texts = work.material.behaviour, work.material.texts
+    seen = np.concatenate([behaviour.items("train"), behaviour.items("valid")])
 
     def validate() -> float:
-        vectors = np.zeros((len(work.behaviour.item_ids), adapter.dim), np.float32)
+        vectors = np.zeros((len(work.items), adapter.dim), np.float32)
         vectors[seen] = adapter.encode(seen.tolist())
         return float(work.recalls(vectors, "valid").mean())
 
@@ -237,12 +255,13 @@ def _train(adapter: TextAdapter, work: _Work) -> dict[str, Course]:
         if number:
             adapter.renew()
         if step == "masked_language":
+            assert isinstance(adapter, TextAdapter)
             learned, valid = (
-                list(dict.fromkeys(work.texts[number] for number in numbers)) for numbers in (work.learned, work.valid)
+                list(dict.fromkeys(texts[number] for number in numbers)) for numbers in (work.learned, work.valid)
             )
             courses[step] = fit_masked_language(adapter, learned, valid, work.of_step(step))
         else:
-            courses[step] = adapter.fit(work.graph, validate, work.of_step(step))
+            courses[step] = adapter.fit(work.material.graph, validate, work.of_step(step))
     return courses
 
 
@@ -262,11 +281,12 @@ def _distil(teacher: TextAdapter, verdict: Verdict, work: _Work, root: Path) -> 
     """Make a student of an encoder, and release it where it finds nearly as much."""
     config = work.config
     assert config.student is not None and config.student_name is not None
-    student = fit_student(teacher, work.texts, work.learned, work.valid, config.student, work.of_step("student"))
-    items = range(len(work.behaviour.item_ids))
-    before, after = (work.recalls(one.encode(items), "test") for one in (teacher, student.encoder))
+    student = fit_student(
+        teacher, work.material.texts, work.learned, work.valid, config.student, work.of_step("student")
+    )
+    before, after = (work.recalls(one.encode(work.items), "test") for one in (teacher, student.encoder))
     compared = Comparison.of(before, after, config.seed)
-    faster = times_faster(teacher, student.encoder, work.behaviour.texts)
+    faster = times_faster(teacher, student.encoder, work.material.behaviour.contents)
     base = (verdict.encoder_id, verdict.revision) if verdict.is_released else verdict.base
     revision = ""
     if compared.diff_low > -config.student.margin:

@@ -16,11 +16,12 @@ from mmrec_lib.encoders.weights.directory import directory_revision
 from mmrec_lib.errors import EncoderError
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.recipes.adapt_config import AdaptedKind
 from mmrec_lib.recipes.behaviour import Comparison
 from mmrec_lib.recipes.epochs import Course
 from mmrec_lib.tracking.registry import CHAMPION, FINGERPRINT_TAG, Registry, ServedModel
 
-_EXAMPLE = pd.DataFrame({"text": ["a red shoe", "a warm winter coat"]})
+_TEXT_EXAMPLE = pd.DataFrame({"text": ["a red shoe", "a warm winter coat"]})
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Verdict:
         num_texts: Pairs or texts that it learned from.
         courses: Courses of its steps by name.
         times_faster: How many times faster it encodes than its base; None where both are of one size.
+        kind: Kind of the encoder.
     """
 
     encoder_id: str
@@ -46,6 +48,7 @@ class Verdict:
     num_texts: int
     courses: Mapping[str, Course] = field(default_factory=dict)
     times_faster: float | None = None
+    kind: AdaptedKind = "text"
 
     @property
     def is_released(self) -> bool:
@@ -115,13 +118,23 @@ def log_encoder(registry: Registry, verdict: Verdict, params: Mapping[str, Any],
             return
         model = own.by_fingerprint(verdict.revision)
         if model is None:
-            from mmrec_lib.recipes.encoder_pyfunc import signature
-
-            served = ServedModel(
-                "model", "mmrec_lib.recipes.encoder_pyfunc", "EncoderModel", directory, signature(), _EXAMPLE
-            )
-            model = own.register_model(run, served, {**tags, FINGERPRINT_TAG: verdict.revision})
+            tags |= {FINGERPRINT_TAG: verdict.revision}
+            model = own.register_model(run, _served(verdict.kind, directory), tags)
         own.set_alias(CHAMPION, model.version)
+
+
+def _served(kind: AdaptedKind, directory: Path) -> ServedModel:
+    """An encoder as MLflow serves it."""
+    if kind == "image":
+        from mmrec_lib.recipes import image_pyfunc
+
+        signature, example = image_pyfunc.signature(), image_pyfunc.example()
+        return ServedModel("model", image_pyfunc.__name__, "ImageModel", directory, signature, example)
+    from mmrec_lib.recipes import encoder_pyfunc
+
+    return ServedModel(
+        "model", encoder_pyfunc.__name__, "EncoderModel", directory, encoder_pyfunc.signature(), _TEXT_EXAMPLE
+    )
 
 
 def is_release_there(lakehouse: Lakehouse, encoder_id: str, root: str) -> bool:

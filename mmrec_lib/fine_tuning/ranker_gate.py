@@ -21,34 +21,39 @@ from mmrec_lib.recipes.behaviour import Comparison
 from mmrec_lib.topk.threads import FEW_ITEMS, single_threaded_blas
 
 METRIC, K = "ndcg", CUT_OFF
-_BLOCK = "text:adaptation"
+_BLOCK = "adaptation"
 Floats = npt.NDArray[np.float32]
 
 
 class RankerCheck:
     """Fits the first stage on the train part of a snapshot and reads its nDCG@10 on the valid part.
 
-    The vectors of the texts in question are one block of content, in the place of the blocks that the snapshot has of
-    the same fields; everything else is the same for both encoders. For both the settings are chosen as the ranker's
+    The vectors of the contents in question are one block, in the place of the blocks that the snapshot has of the same
+    fields; everything else is the same for both encoders. For both the settings are chosen as the ranker's
     are, on the same users of valid that they are compared on, so both are flattered alike.
     """
 
     def __init__(
-        self, snapshot: Snapshot, item_ids: Sequence[str], config: AdaptationConfig, training: TrainingConfig
+        self,
+        snapshot: Snapshot,
+        item_ids: Sequence[str],
+        config: AdaptationConfig,
+        training: TrainingConfig,
+        names: Sequence[str],
     ) -> None:
         """Bind to a snapshot.
 
         Args:
             snapshot: The training snapshot, without a joint space.
             item_ids: Items that vectors are given of.
-            config: The fields whose texts these are, and the users that are needed.
+            config: The users that are needed.
             training: Settings of the ranker's training.
+            names: Blocks that the vectors take the place of, `<modality>:<field>`; those of one encoder too.
 
         Raises:
             RecipeError: When too few users of valid have something to find.
         """
         data, self._valid, self._training = snapshot.fit_data("fit1"), snapshot.parts["valid"], training
-        names = tuple(f"text:{field}" for field in config.fields)
         others = {
             name: content
             for name, content in data.contents.items()

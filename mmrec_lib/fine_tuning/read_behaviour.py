@@ -12,30 +12,60 @@ from mmrec_lib.embedding.owner_text import documents, joined_texts, read_owner_t
 from mmrec_lib.errors import RecipeError
 from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.load import current_snapshot
-from mmrec_lib.fine_tuning.contents import train_pairs
+from mmrec_lib.fine_tuning.contents import first_images, train_pairs
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
 from mmrec_lib.recipes.behaviour import Behaviour, add_pairs, co_visits, make_behaviour
 
 
+def items_with_text(lakehouse: Lakehouse, config: AdaptationConfig) -> DataFrame:
+    """Items with their text; of more than the config reads, a sample by hash, the same in each run.
+
+    Returns:
+        `item_id`, `content`.
+    """
+    texts = joined_texts(read_owner_text(lakehouse))
+    of_items = documents(texts, config.fields).where(F.col("owner_kind") == "item")
+    return _sampled(lakehouse, of_items.withColumnRenamed("document", "content"), config)
+
+
+def items_with_image(lakehouse: Lakehouse, config: AdaptationConfig) -> DataFrame:
+    """Items with the id of their first image, sampled likewise: `item_id`, `content`."""
+    of_items = first_images(lakehouse).where(F.col("owner_kind") == "item")
+    present = of_items.join(lakehouse.read("item").select(F.col("item_id").alias("owner_id")), "owner_id", "left_semi")
+    return _sampled(lakehouse, present.withColumnRenamed("image_id", "content"), config)
+
+
+def _sampled(lakehouse: Lakehouse, owners: DataFrame, config: AdaptationConfig) -> DataFrame:
+    chosen = owners.orderBy(F.xxhash64("owner_id"), "owner_id").limit(config.max_items)
+    return lakehouse.stage("adapt_items", chosen.select(F.col("owner_id").alias("item_id"), "content"))
+
+
 def read_behaviour(
-    lakehouse: Lakehouse, config: AdaptationConfig, weights: Mapping[str, float]
+    lakehouse: Lakehouse,
+    config: AdaptationConfig,
+    weights: Mapping[str, float],
+    items: DataFrame,
+    known: Mapping[str, str],
 ) -> tuple[Behaviour, list[tuple[str, int]]]:
     """Behaviour of users, and the texts of searches and reviews with the item of each.
 
-    Only the train part of the current snapshot counts. Of more users, items or texts than the config reads, a sample by
-    hash, the same in each run.
+    Only the train part of the current snapshot counts. Of more users or texts than the config reads, a sample by hash,
+    the same in each run.
+
+    Args:
+        lakehouse: Tables.
+        config: What is adapted, and how, `resolved`.
+        weights: Weight of each event type; those of weight 0 are no visit.
+        items: Items that count, column `item_id`.
+        known: Content of each of them that can be read.
 
     Raises:
         NoDataError: When there is no training snapshot.
-        RecipeError: When nobody turned to an item with a text.
+        RecipeError: When nobody turned to an item with a content.
     """
     snapshot_id, cuts = current_snapshot(lakehouse)
-    texts = joined_texts(read_owner_text(lakehouse))
-    of_items = documents(texts, config.fields).where(F.col("owner_kind") == "item")
-    chosen = of_items.orderBy(F.xxhash64("owner_id"), "owner_id").limit(config.max_items)
-    items = lakehouse.stage("adapt_items", chosen.select(F.col("owner_id").alias("item_id"), "document"))
-    known = {row["item_id"]: row["document"] for row in items.collect()}
+    asked = config.pairs or ()
     own = train_pairs(lakehouse, snapshot_id).join(items, "item_id", "left_semi").select("user_id", "item_id", "at")
     pairs = lakehouse.stage("adapt_pairs", own)
     batches = lakehouse.stream_arrow("adapt_visits", sampled_visits(pairs, config))
@@ -43,17 +73,21 @@ def read_behaviour(
     visits = (visit for of_users, of_items in columns for visit in zip(of_users, of_items, strict=True))
     behaviour = make_behaviour(known, visits, config.valid_share, config.test_share)
     if not behaviour.visits.nnz or not len(behaviour.items("train")):
-        raise RecipeError(f"Adaptation `{config.name}`: users that turned to items with a text are needed, got none.")
+        raise RecipeError(
+            f"Adaptation `{config.name}`: users that turned to items with a text or image to learn from are needed, "
+            "got none."
+        )
     place = {behaviour.item_ids[item]: int(item) for item in behaviour.items("train")}
     further = []
-    if "searches" in config.pairs:
+    if "searches" in asked:
         counted = [kind for kind, weight in weights.items() if weight > 0]
         events = train_events(lakehouse.read("event"), cuts)
         found = answered_searches(events, counted, config.search_minutes).join(pairs, ["user_id", "item_id"])
         further.append(found.where(F.col("next_at") <= F.col("at")))
-    if "reviews" in config.pairs:
+    if "reviews" in asked:
         reviews = _before(lakehouse.read("review"), "review_ts", cuts).select("review_id", "user_id", "item_id")
         of_train = reviews.join(pairs, ["user_id", "item_id"], "left_semi")
+        texts = joined_texts(read_owner_text(lakehouse))
         further.append(review_words(texts).join(of_train, "review_id"))
     ties = list[tuple[str, int]]()
     for one in further:
@@ -106,8 +140,8 @@ def answered_searches(events: DataFrame, counted: list[str], minutes: float) -> 
 def behaviour_graph(
     behaviour: Behaviour, pairs: list[tuple[str, int]], config: AdaptationConfig
 ) -> tuple[csr_array, list[str]]:
-    """Texts that belong together, those of items first; see `co_visits` and `add_pairs`."""
+    """Contents that belong together, those of items first; see `co_visits` and `add_pairs`."""
     graph = co_visits(behaviour, config.num_neighbours, config.shrinkage)
-    if "co_visits" not in config.pairs:
+    if "co_visits" not in (config.pairs or ()):
         graph = csr_array(graph.shape, dtype=graph.dtype)
-    return add_pairs(graph, behaviour.texts, pairs, config.pair_weight)
+    return add_pairs(graph, behaviour.contents, pairs, config.pair_weight)

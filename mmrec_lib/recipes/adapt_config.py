@@ -6,11 +6,28 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from mmrec_lib.errors import ConfigError
 from mmrec_lib.recipes.config import TextField
 from mmrec_lib.section import Section
 
 PairKind = Literal["co_visits", "searches", "reviews"]
 Step = Literal["masked_language", "behaviour"]
+AdaptedKind = Literal["text", "image"]
+PAIRS: dict[AdaptedKind, tuple[PairKind, ...]] = {
+    "text": ("co_visits", "searches", "reviews"),
+    "image": ("co_visits",),
+}
+"""What may tie the contents that an encoder of a kind reads."""
+_OF_TEXTS = (
+    "steps",
+    "fields",
+    "max_tokens",
+    "search_minutes",
+    "pair_weight",
+    "max_pairs",
+    "masked_language",
+    "student",
+)
 
 
 class MaskedLanguageConfig(Section):
@@ -54,22 +71,25 @@ class StudentConfig(Section):
 
 
 class AdaptationConfig(Section):
-    """Fine-tuning of a text encoder on what people do, and the gate that it must pass.
+    """Fine-tuning of an encoder on what people do, and the gate that it must pass.
 
     Attributes:
-        encoder: Text model of `models.encoders` that is adapted; it stays as it is.
-        name: Directory of the adapted encoder under `models.root`; an encoder of kind text of this name uses it.
+        encoder: Model of `models.encoders` that is adapted, of kind text or image; it stays as it is. Of an image
+            encoder the contents are the first images of items, else their texts.
+        name: Directory of the adapted encoder under `models.root`; an encoder of the same kind and this name uses it.
+            Null: store-text or store-image.
         steps: What is done, in this order: masked_language (words that are hidden in the store's own texts are told),
             behaviour (texts that people turn to together come close).
-        pairs: What makes texts belong together: co_visits (items that the same users turn to), searches (words and the
-            item that the user turned to next), reviews (a review's words and its item).
+        pairs: What makes contents belong together: co_visits (items that the same users turn to), searches (words and
+            the item that the user turned to next), reviews (a review's words and its item). Null: all of them, and
+            co_visits alone for images.
         fields: Texts of an item that are read together, in this order.
         rank: Rank of the adapters (LoRA); null trains all weights.
         scale: Factor of the adapters.
         trained_layers: Layers of the encoder with adapters, counted from the last; null: all.
         max_tokens: Tokens of a text that are read in training.
-        batch_size: Texts of a step.
-        max_epochs: Times that the texts are read at most.
+        batch_size: Texts or images of a step.
+        max_epochs: Times that they are read at most.
         patience: Epochs without a better validation after which training ends.
         learning_rate: Step size.
         temperature: Divides cosines: the smaller, the more the nearest negatives count.
@@ -95,9 +115,9 @@ class AdaptationConfig(Section):
     """
 
     encoder: str = "all-minilm-l6-v2"
-    name: str = Field(default="store-text", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     steps: tuple[Step, ...] = Field(default=("behaviour",), min_length=1)
-    pairs: tuple[PairKind, ...] = Field(default=("co_visits", "searches", "reviews"), min_length=1)
+    pairs: tuple[PairKind, ...] | None = Field(default=None, min_length=1)
     fields: tuple[TextField, ...] = Field(default=("title", "description"), min_length=1)
     rank: int | None = Field(default=16, ge=1)
     scale: float = Field(default=2.0, gt=0)
@@ -139,7 +159,7 @@ class AdaptationConfig(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> AdaptationConfig:
-        if self.student_name == self.name:
+        if self.student is not None and self.student_name == self.name:
             raise ValueError(f"student.name must be another name than adaptation.name, got `{self.name}` for both")
         return self
 
@@ -149,6 +169,39 @@ class AdaptationConfig(Section):
         if self.student is None:
             return None
         return self.student.name or f"{self.name}-small"
+
+    @property
+    def target(self) -> str:
+        """Directory of the adapted encoder under `models.root`; of a config that `resolved` has made."""
+        assert self.name is not None
+        return self.name
+
+    def resolved(self, kind: AdaptedKind) -> AdaptationConfig:
+        """The same with what it leaves open, for an encoder of a kind.
+
+        Raises:
+            ConfigError: When it asks for something that an encoder of this kind cannot have.
+
+        Example:
+            >>> AdaptationConfig().resolved("image").pairs
+            ('co_visits',)
+        """
+        pairs = PAIRS[kind] if self.pairs is None else self.pairs
+        others = [one for one in pairs if one not in PAIRS[kind]]
+        if others:
+            raise ConfigError(
+                f"adaptation.pairs: {', '.join(PAIRS[kind])} can tie contents of an encoder of kind {kind}, got "
+                f"{', '.join(others)}, which are words. Leave it out, or adapt a text encoder."
+            )
+        if kind == "image":
+            usual = AdaptationConfig.model_fields
+            told = [name for name in _OF_TEXTS if getattr(self, name) != usual[name].get_default()]
+            if told:
+                raise ConfigError(
+                    f"adaptation.{told[0]}: it says something about texts, and `{self.encoder}` is an encoder of kind "
+                    "image. Leave it out, or adapt a text encoder."
+                )
+        return self.model_copy(update={"name": self.name or f"store-{kind}", "pairs": pairs})
 
     @property
     def method(self) -> str:

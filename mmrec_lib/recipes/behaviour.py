@@ -1,4 +1,4 @@
-"""Behaviour as a graph of texts: which texts belong together, because the same people turned to them."""
+"""Behaviour as a graph of contents: which texts or images belong together, because the same people turned to them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Behaviour:
     """Users and items.
 
     Attributes:
-        item_ids: Items with a text, sorted.
-        texts: Their texts.
+        item_ids: Items with a content, sorted.
+        contents: Their texts, or the ids of their images.
         visits: `[num_users, num_items]`, 1 where a user turned to an item.
         parts: Part of each item: 0 train, 1 valid, 2 test.
     """
 
     item_ids: list[str]
-    texts: list[str]
+    contents: list[str]
     visits: csr_array
     parts: npt.NDArray[np.int8]
 
@@ -41,19 +41,19 @@ class Behaviour:
 
 
 def make_behaviour(
-    texts: Mapping[str, str], visits: Iterable[tuple[str, str]], valid_share: float, test_share: float
+    contents: Mapping[str, str], visits: Iterable[tuple[str, str]], valid_share: float, test_share: float
 ) -> Behaviour:
-    """Behaviour of users, its items divided by a hash of their texts: those of valid and test are new to training.
+    """Behaviour of users, its items divided by a hash of their contents: those of valid and test are new to training.
 
-    Items of one text, such as variants, are in one part.
+    Items of one content, such as variants, are in one part.
 
     Args:
-        texts: Text of each item.
-        visits: User and item; repetitions count once, items without a text do not count.
+        contents: Text of each item, or the id of its image.
+        visits: User and item; repetitions count once, items without a content do not count.
         valid_share: Share of the items that choose the epoch.
         test_share: Share of the items that the gate reads.
     """
-    item_ids = sorted(texts)
+    item_ids = sorted(contents)
     place = {item: number for number, item in enumerate(item_ids)}
     users, rows, columns = dict[str, int](), array("q"), array("q")
     for user, item in visits:
@@ -66,9 +66,9 @@ def make_behaviour(
     visits_UI = csr_array(coo_array((np.ones(len(rows), np.float32), entries), shape=(len(users), len(item_ids))))
     visits_UI.sum_duplicates()
     visits_UI.data[:] = 1
-    shares = np.array([_place(texts[item]) for item in item_ids])
+    shares = np.array([_place(contents[item]) for item in item_ids])
     parts = np.where(shares < test_share, 2, np.where(shares < test_share + valid_share, 1, 0)).astype(np.int8)
-    return Behaviour(item_ids, [texts[item] for item in item_ids], visits_UI, parts)
+    return Behaviour(item_ids, [contents[item] for item in item_ids], visits_UI, parts)
 
 
 def co_visits(behaviour: Behaviour, num_neighbours: int, shrinkage: float) -> csr_array:
@@ -198,5 +198,5 @@ def add_pairs(
     return csr_array(coo_array((values, (rows, columns)), shape=(size, size))), [*texts, *(text for text, _ in pairs)]
 
 
-def _place(text: str) -> float:
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "big") / 2**64
+def _place(content: str) -> float:
+    return int.from_bytes(hashlib.sha256(content.encode("utf-8", "replace")).digest()[:8], "big") / 2**64

@@ -27,7 +27,7 @@ from mmrec_lib.fine_tuning.adaptation import adapt_encoder, are_releases_there
 from mmrec_lib.fine_tuning.contents import histories, with_user_texts
 from mmrec_lib.fine_tuning.labelled import labelled_rows
 from mmrec_lib.fine_tuning.ranker_gate import RankerCheck
-from mmrec_lib.fine_tuning.read_behaviour import read_behaviour
+from mmrec_lib.fine_tuning.read_behaviour import items_with_text, read_behaviour
 from mmrec_lib.fine_tuning.recipe_run import run_recipe
 from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.config import StoreConfig
@@ -35,7 +35,7 @@ from mmrec_lib.lakehouse.job_tables import JobTables
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.config import TrainingConfig
 from mmrec_lib.recipes.adapt_config import AdaptationConfig
-from mmrec_lib.recipes.behaviour import Comparison
+from mmrec_lib.recipes.behaviour import Behaviour, Comparison
 from mmrec_lib.recipes.config import PseudoLabelConfig, RecipeConfig
 from mmrec_lib.recipes.examples import Example
 from mmrec_lib.recipes.recipe import load_recipe
@@ -79,6 +79,12 @@ ADAPTATION = AdaptationConfig.model_validate(
         "max_epochs": 3,
     }
 )
+
+
+def read_texts(lakehouse: Lakehouse, config: AdaptationConfig) -> tuple[Behaviour, list[tuple[str, int]]]:
+    items = items_with_text(lakehouse, config)
+    known = {row["item_id"]: row["content"] for row in items.collect()}
+    return read_behaviour(lakehouse, config.resolved("text"), WEIGHTS, items, known)
 
 
 class Shop:
@@ -152,7 +158,7 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
         for item in [f"i{n:03d}" for n in range(user % 2, NUM_ITEMS, 2) if (f"u{user}", f"i{n:03d}") not in seen][:2]
     ]
     with pytest.raises(NoDataError, match="no training snapshot"):
-        read_behaviour(lakehouse, ADAPTATION, WEIGHTS)
+        read_texts(lakehouse, ADAPTATION)
     snapshot = {"as_of_date": AT.date() + timedelta(days=9), "split_source": "time", "valid_from_ts": TEST_FROM}
     snapshot["test_from_ts"] = TEST_FROM + timedelta(days=1)
     numbers = {"num_users": 60, "num_items": NUM_ITEMS, "num_interactions": len(visits)}
@@ -365,7 +371,7 @@ def test_what_comes_after_train_changes_neither_the_graph_nor_a_history(shop: Sh
 
     def known(run: str) -> tuple[Any, ...]:
         lakehouse = shop.lakehouse(run)
-        behaviour, ties = read_behaviour(lakehouse, ADAPTATION, WEIGHTS)
+        behaviour, ties = read_texts(lakehouse, ADAPTATION)
         (row,) = labelled_rows(lakehouse, labels, pair).collect()
         return behaviour.visits.nonzero()[1].tolist(), sorted(ties), row["document"]
 

@@ -112,6 +112,8 @@ def load_vision(directory: Path, dtype: torch.dtype) -> nn.Module:
     if reads != _IMAGES:
         raise ValueError(f"a model of class {type(model).__name__}, which reads {reads}, not images")
     if _lacks_pooler(model, directory):
+        # Its random weights would count as trained ones to whoever saves the model.
+        model.pooler = None
         return _FirstToken(model).eval()
     return _Output(model, "pooler_output").eval()
 

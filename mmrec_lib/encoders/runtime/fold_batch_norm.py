@@ -31,7 +31,7 @@ def fold_batch_norm(model: nn.Module, example_BCHW: torch.Tensor) -> nn.Module:
     for module in list(candidate.modules()):
         _fold_batch_norms(module)
         gate = getattr(module, "squeeze_excite", None)
-        if isinstance(gate, nn.Module) and _is_neutral(gate):
+        if isinstance(gate, nn.Module) and is_neutral(gate):
             module.squeeze_excite = nn.Identity()
         _pool_whole_maps(module)
     with torch.inference_mode():
@@ -60,7 +60,8 @@ def _pool_whole_maps(module: nn.Module) -> None:
             setattr(module, name, nn.AdaptiveAvgPool2d(1))
 
 
-def _is_neutral(gate: nn.Module) -> bool:
+def is_neutral(gate: nn.Module) -> bool:
+    """Tell if a squeeze-and-excitation gate does nothing, as those of an EfficientNet-Lite."""
     expand = getattr(gate, "expand", None)
     return (
         isinstance(expand, nn.Conv2d)

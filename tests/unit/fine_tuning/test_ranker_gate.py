@@ -18,7 +18,8 @@ from mmrec_lib.recipes.adapt_config import AdaptationConfig
 
 NUM_USERS, NUM_ITEMS, NUM_KINDS = 60, 80, 4
 TRAINING = TrainingConfig(sources=("content_ease",), dims=(16,), second_stage=None, heads=None)
-CONFIG = AdaptationConfig(fields=("title",))
+CONFIG = AdaptationConfig()
+NAMES = ("text:title",)
 KINDS = np.arange(NUM_ITEMS) % NUM_KINDS
 
 
@@ -54,7 +55,7 @@ ITEM_IDS = [f"i{n:02d}" for n in range(NUM_ITEMS)]
 
 
 def test_vectors_that_tell_more_raise_the_value_and_the_other_way_round_lower_it() -> None:
-    check = RankerCheck(snapshot_of(), ITEM_IDS, CONFIG, TRAINING)
+    check = RankerCheck(snapshot_of(), ITEM_IDS, CONFIG, TRAINING, NAMES)
     better, worse = check.compare(noise(2), TELLING), check.compare(TELLING, noise(2))
     assert better.num_users == NUM_USERS
     assert better.diff_low > 0 > worse.diff_high
@@ -64,10 +65,10 @@ def test_vectors_that_tell_more_raise_the_value_and_the_other_way_round_lower_it
 
 def test_vectors_follow_their_items_whatever_the_order() -> None:
     order = np.random.default_rng(3).permutation(NUM_ITEMS)
-    straight = RankerCheck(snapshot_of(), ITEM_IDS, CONFIG, TRAINING).compare(noise(2), TELLING)
+    straight = RankerCheck(snapshot_of(), ITEM_IDS, CONFIG, TRAINING, NAMES).compare(noise(2), TELLING)
     others = [*(ITEM_IDS[n] for n in order), "of another snapshot"]
     extra = np.ones((1, 8), np.float32)
-    check = RankerCheck(snapshot_of(), others, CONFIG, TRAINING)
+    check = RankerCheck(snapshot_of(), others, CONFIG, TRAINING, NAMES)
     assert check.compare(np.vstack([noise(2)[order], extra]), np.vstack([TELLING[order], extra])) == straight
 
 
@@ -78,7 +79,7 @@ def test_blocks_of_the_same_fields_are_replaced_and_others_stay() -> None:
             for name in ("text:title", "text:title:other-encoder", "text:titles", "image:images")
         }
     )
-    names = set(RankerCheck(snapshot, ITEM_IDS, CONFIG, TRAINING)._data.contents)
+    names = set(RankerCheck(snapshot, ITEM_IDS, CONFIG, TRAINING, NAMES)._data.contents)
     assert names == {"text:titles", "image:images"}
 
 
@@ -87,4 +88,4 @@ def test_too_few_users_to_tell_are_refused() -> None:
     snapshot = snapshot_of()
     empty = replace(snapshot, parts={**snapshot.parts, "valid": nobody})
     with pytest.raises(RecipeError, match=r"at least 30 users .*valid part.*got 0.*ranker_margin=null"):
-        RankerCheck(empty, ITEM_IDS, CONFIG, TRAINING)
+        RankerCheck(empty, ITEM_IDS, CONFIG, TRAINING, NAMES)

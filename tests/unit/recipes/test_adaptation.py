@@ -91,14 +91,14 @@ def test_blocks_of_items_give_the_graph_of_all_at_once(monkeypatch: pytest.Monke
 
 def test_searches_and_reviews_are_tied_to_their_item_both_ways() -> None:
     behaviour = make_behaviour({"a": "x", "b": "y"}, [("u", "a"), ("u", "b")], 1e-9, 1e-9)
-    graph, texts = add_pairs(co_visits(behaviour, 5, 0.0), behaviour.texts, [("words", 1)], 0.5)
+    graph, texts = add_pairs(co_visits(behaviour, 5, 0.0), behaviour.contents, [("words", 1)], 0.5)
     assert texts == ["x", "y", "words"]
     np.testing.assert_allclose(graph.toarray(), [[0, 1, 0], [1, 0, 0.5], [0, 0.5, 0]])
 
 
 def test_recall_is_that_of_the_best_of_the_part_alone() -> None:
     behaviour = planted()
-    is_first = np.array([bool(set(text.split()) & set(KINDS[0])) for text in behaviour.texts])
+    is_first = np.array([bool(set(text.split()) & set(KINDS[0])) for text in behaviour.contents])
     perfect = np.stack([is_first, ~is_first], axis=1).astype(np.float32)
     k = int(min(is_first[behaviour.items("test")].sum(), (~is_first)[behaviour.items("test")].sum()))
     assert recalls(behaviour, perfect, "test", len(behaviour.items("test"))).min() == 1.0
@@ -124,8 +124,8 @@ def test_an_adapter_is_nothing_at_first_and_merges_into_the_layer() -> None:
 def test_the_adapted_encoder_finds_more_of_items_it_has_not_seen(encoder: Path, tmp_path: Path) -> None:
     behaviour = planted()
     adapter = adapter_of(encoder, trained_layers=None, max_epochs=14, patience=14, learning_rate=2e-3, temperature=0.2)
-    adapter.read(behaviour.texts)
-    items = range(len(behaviour.texts))
+    adapter.read(behaviour.contents)
+    items = range(len(behaviour.contents))
     before = recalls(behaviour, adapter.encode(items), "test", 10)
     course = adapter.fit(
         co_visits(behaviour, 20, 1.0), lambda: float(recalls(behaviour, adapter.encode(items), "valid", 10).mean())
@@ -145,7 +145,7 @@ def test_the_adapted_encoder_finds_more_of_items_it_has_not_seen(encoder: Path, 
     )
     loaded = make_encoder(models.encoders["tiny-store"], models)
     loaded.load()
-    cosines = (loaded.encode(behaviour.texts[:20]).vectors * vectors[:20]).sum(axis=1)
+    cosines = (loaded.encode(behaviour.contents[:20]).vectors * vectors[:20]).sum(axis=1)
     assert cosines.min() > 0.9999, "the encoders of the pipeline read the directory as any other"
 
 
@@ -177,7 +177,7 @@ def test_the_same_seed_gives_the_same_encoder(encoder: Path) -> None:
         adapter = TextAdapter(
             encoder, AdaptationConfig.model_validate({**FAST, "max_epochs": 1, "trained_layers": 1}), SentenceLayout()
         )
-        adapter.read(behaviour.texts)
+        adapter.read(behaviour.contents)
         adapter.fit(co_visits(behaviour, 20, 1.0), iter([0.0, 1.0]).__next__)
         found.append(adapter.encode(range(20)))
     np.testing.assert_array_equal(found[0], found[1])
@@ -188,7 +188,7 @@ def test_an_encoder_that_got_no_better_ends_as_it_was(encoder: Path) -> None:
     adapter = TextAdapter(
         encoder, AdaptationConfig.model_validate({**FAST, "max_epochs": 3, "patience": 1}), SentenceLayout()
     )
-    adapter.read(behaviour.texts)
+    adapter.read(behaviour.contents)
     before = adapter.encode(range(20))
     course = adapter.fit(co_visits(behaviour, 20, 1.0), iter([1.0, 0.5]).__next__)
     assert (course.best_epoch, len(course.losses)) == (0, 1)
@@ -198,7 +198,7 @@ def test_an_encoder_that_got_no_better_ends_as_it_was(encoder: Path) -> None:
 def test_too_little_behaviour_and_unsafe_directories_are_refused(encoder: Path, tmp_path: Path) -> None:
     adapter = adapter_of(encoder)
     few = make_behaviour({"a": "red", "b": "blue"}, [("u", "a"), ("u", "b")], 1e-9, 1e-9)
-    adapter.read(few.texts)
+    adapter.read(few.contents)
     with pytest.raises(RecipeError, match="at least 16 texts with a neighbour are needed"):
         adapter.fit(co_visits(few, 5, 0.0), lambda: 0.0)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')

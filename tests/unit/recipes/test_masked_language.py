@@ -170,7 +170,7 @@ def test_a_killed_step_ends_with_the_encoder_of_one_that_was_not(
 def test_behaviour_goes_on_from_what_the_words_taught(encoders: dict[str, Path]) -> None:
     behaviour = planted(80, 40)
     adapter = adapter_of(encoders["without_head"], steps=["masked_language", "behaviour"], trained_layers=1)
-    adapter.read(behaviour.texts)
+    adapter.read(behaviour.contents)
     as_it_was = adapter.encode(range(20))
     fit_masked_language(adapter, pairs_of_words(), pairs_of_words(40, seed=1))
     taught = adapter.encode(range(20))
