@@ -65,7 +65,7 @@ def test_behaviour_has_items_with_events_of_train_alone() -> None:
 
 
 def test_kept_vectors_are_those_that_were_written(tmp_path: Path) -> None:
-    before, after = np.float32([[1, 0]]), np.float32([[0, 1]])
+    before, after = np.array([[1, 0]], np.float32), np.array([[0, 1]], np.float32)
     encoded = Encoded(["a"], before, after, Course([0.5], [0.1, 0.2], 1), 2.5, 1.5)
     encoded.write(tmp_path / "vectors" / "draw0.npz")
     found = Encoded.read(tmp_path / "vectors" / "draw0.npz")
