@@ -100,7 +100,7 @@ class ImageAdapter(Adapter):
 
     @property
     def preprocessing(self) -> ImagePreprocessing:
-        """How it wants images."""
+        """Form in which it wants images."""
         return self._preprocessing
 
     def read(self, images: Images) -> None:

@@ -37,16 +37,19 @@ class Adapter(ABC):
 
     Attributes:
         contents: What it reads, for messages.
-        directory: The encoder as it is.
-        config: How it is trained.
-        device: What is computed on.
-        model: The network; its dropout and batch norms stay as in evaluation.
     """
 
     contents: ClassVar[str]
 
     def __init__(self, directory: Path, config: AdaptationConfig, model: Any, device: str) -> None:
-        """Bind to a network, which gets its adapters by `adapt_layers`."""
+        """Bind to a network, which gets its adapters by `adapt_layers`.
+
+        Args:
+            directory: The encoder as it is.
+            config: How it is trained.
+            model: The network; its dropout and batch norms stay as in evaluation.
+            device: What is computed on.
+        """
         self.directory, self.config, self.device, self.model = directory, config, device, model
         self._adapted: list[nn.Module] = []
         self._besides: list[nn.Module] = []
