@@ -18,6 +18,7 @@ PAIRS: dict[AdaptedKind, tuple[PairKind, ...]] = {
     "image": ("co_visits",),
 }
 """What may tie the contents that an encoder of a kind reads."""
+_NAMES: dict[AdaptedKind, str] = {"text": "store-text", "image": "store-image"}
 _OF_TEXTS = (
     "steps",
     "fields",
@@ -159,8 +160,9 @@ class AdaptationConfig(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> AdaptationConfig:
-        if self.student is not None and self.student_name == self.name:
-            raise ValueError(f"student.name must be another name than adaptation.name, got `{self.name}` for both")
+        name = self.name or _NAMES["text"]
+        if self.student is not None and self.student_name == name:
+            raise ValueError(f"student.name must be another name than adaptation.name, got `{name}` for both")
         return self
 
     @property
@@ -168,7 +170,7 @@ class AdaptationConfig(Section):
         """Directory of the student under `models.root`; None without one."""
         if self.student is None:
             return None
-        return self.student.name or f"{self.name}-small"
+        return self.student.name or f"{self.name or _NAMES['text']}-small"
 
     @property
     def target(self) -> str:
@@ -201,7 +203,7 @@ class AdaptationConfig(Section):
                     f"adaptation.{told[0]}: it says something about texts, and `{self.encoder}` is an encoder of kind "
                     "image. Leave it out, or adapt a text encoder."
                 )
-        return self.model_copy(update={"name": self.name or f"store-{kind}", "pairs": pairs})
+        return self.model_copy(update={"name": self.name or _NAMES[kind], "pairs": pairs})
 
     @property
     def method(self) -> str:

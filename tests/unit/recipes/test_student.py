@@ -124,3 +124,5 @@ def test_a_student_needs_a_name_of_its_own() -> None:
     assert AdaptationConfig().student_name is None
     with pytest.raises(ValidationError, match=r"another name than adaptation\.name"):
         AdaptationConfig.model_validate({"name": "a", "student": {"name": "a"}})
+    with pytest.raises(ValidationError, match=r"another name than adaptation\.name"):
+        AdaptationConfig.model_validate({"student": {"name": "store-text"}})
