@@ -38,7 +38,8 @@ class PairColumns:
             times: [n] epoch seconds, 0 where unknown.
             devices: [n] codes of devices.
         """
-        columns = (users.astype(self._place), items.astype(self._place), weights, times, devices.astype(np.int32))
+        places: list[npt.NDArray[Any]] = [users.astype(self._place), items.astype(self._place)]
+        columns = [*places, weights, times, devices.astype(np.int32)]
         for own, column in zip(self._columns.values(), columns, strict=True):
             own.append(column)
 
