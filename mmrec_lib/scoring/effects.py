@@ -37,7 +37,7 @@ from mmrec_lib.scoring.histories import last_searches
 from mmrec_lib.scoring.scorer import in_order_of_scorer, judged_places
 from mmrec_lib.scoring.second_stage import in_second_stage
 from mmrec_lib.scoring.shown_items import NO_CONTROLS, content_space, item_columns, item_facts, item_rules, new_items
-from mmrec_lib.scoring.users import score_batch, user_seed
+from mmrec_lib.scoring.users import score_batch, search_in_task, user_seed
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.showing.rules_file import asks_items, user_attributes_of
@@ -140,7 +140,7 @@ class ListEffects:
         length = max(*config.ks, settings.lists.k)
         for rows in np.array_split(users, -(-len(users) // config.block_users(len(item_ids)))):
             own = histories.rows(rows)
-            projected = ranker.project(own)
+            projected = ranker.project(own, search_in_task)
             num_listed = max(length, num_judged)
             num_candidates = num_listed if second_stage is None else max(num_listed, second_stage.num_candidates)
             top = search(items, projected.vectors, num_candidates, seen=own.weights)

@@ -182,7 +182,7 @@ class _Projected:
 
 def _project(batch: pa.RecordBatch, catalogue: Catalogue) -> _Projected:
     ranker, rules = catalogue.ranker, catalogue.rules
-    users = ranker.project(known_histories(batch, catalogue), _search, USERS_AT_ONCE)
+    users = ranker.project(known_histories(batch, catalogue), search_in_task, USERS_AT_ONCE)
     limits = rules.of_users(batch["attributes"], _controls(batch))
     seen = seen_items(batch, catalogue)
     hidden = seen if limits.blocked is None else sparse.csr_matrix(seen + limits.blocked)
@@ -320,8 +320,8 @@ def _new_items(catalogue: Catalogue, projected: _Projected, num_candidates: int)
     return Candidates(indices, top.scores)
 
 
-def _search(items: PreparedItems, vectors: NDArray[np.float32], k: int, seen: sparse.csr_matrix) -> TopItems:
-    # A task has one core.
+def search_in_task(items: PreparedItems, vectors: NDArray[np.float32], k: int, seen: sparse.csr_matrix) -> TopItems:
+    """Search for `FittedRanker.project`; a task has one core."""
     return search(items, vectors, k, seen=seen, num_threads=1)
 
 

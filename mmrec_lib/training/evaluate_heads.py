@@ -12,6 +12,7 @@ from mmrec_lib.models.data import Floats, Ints
 from mmrec_lib.models.heads.outcomes import PairValues, event_of
 from mmrec_lib.models.ranker.listed import listed_blocks
 from mmrec_lib.models.ranker.ranker import FittedRanker
+from mmrec_lib.training.parts import compiled_search
 
 _SEED = 0
 
@@ -41,7 +42,7 @@ def evaluate_heads(
     outcomes = {head.name: told.get(head.name, nothing) for head in heads.kept}
     user_parts: list[Ints] = []
     parts: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in outcomes}
-    for pairs in listed_blocks(ranker, data, users, heads.num_candidates, block):
+    for pairs in listed_blocks(ranker, data, users, heads.num_candidates, block, compiled_search):
         user_parts.append(pairs.users)
         for head in heads.kept:
             values = pairs.quantities(outcomes[head.name])

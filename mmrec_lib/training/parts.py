@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.evaluate import evaluate
@@ -18,17 +19,26 @@ from mmrec_lib.models.data import Content, Histories
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.sources.content import ALIGNED, modality_of
 from mmrec_lib.topk.exact import search
+from mmrec_lib.topk.items import PreparedItems
+from mmrec_lib.topk.selection import TopItems
+
+
+def compiled_search(
+    items: PreparedItems, users_ND: npt.NDArray[np.float32], k: int, seen: sparse.csr_matrix
+) -> TopItems:
+    """Search for `FittedRanker.project`, in compiled kernels where it is large; a served ranker has numpy alone."""
+    return search(items, users_ND, k, seen=seen)
 
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A ranker whose larger searches run in compiled kernels, as in scoring; a served one has numpy alone."""
+    """A ranker that searches by `compiled_search`."""
 
     ranker: FittedRanker
 
     def score(self, histories: Histories) -> npt.NDArray[np.float32]:
         """Scores over the catalogue, [n, I]."""
-        return self.ranker.score(histories, lambda items, users, k, seen: search(items, users, k, seen=seen))
+        return self.ranker.score(histories, compiled_search)
 
 
 def evaluate_part(

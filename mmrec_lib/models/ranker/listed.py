@@ -13,6 +13,7 @@ import numpy as np
 from mmrec_lib.models.data import Doubles, FitData, Ints, row_blocks
 from mmrec_lib.models.heads.outcomes import PairValues
 from mmrec_lib.models.ranker.probabilities import Places, place_features
+from mmrec_lib.models.ranker.projection import Search, plain_search
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.topk.selection import NO_ITEM
 
@@ -48,7 +49,12 @@ class ListedPairs:
 
 
 def listed_blocks(
-    ranker: FittedRanker, data: FitData, users: Ints, num_places: int, user_block: int = _USERS_AT_ONCE
+    ranker: FittedRanker,
+    data: FitData,
+    users: Ints,
+    num_places: int,
+    user_block: int = _USERS_AT_ONCE,
+    search: Search = plain_search,
 ) -> Iterator[ListedPairs]:
     """The lists of some users, without what they turned to before, in blocks of users.
 
@@ -58,11 +64,12 @@ def listed_blocks(
         users: [n] positions of the users, ascending.
         num_places: Length of the lists.
         user_block: Users of a block.
+        search: Exact top-k, see `FittedRanker.project`.
     """
     histories = data.histories()
     for rows in row_blocks(len(users), user_block):
         own = histories.rows(users[rows])
-        projected = ranker.project(own)
+        projected = ranker.project(own, search)
         scores = projected.vectors @ ranker.item_vectors().T
         scores[np.repeat(np.arange(len(own)), np.diff(own.weights.indptr)), own.weights.indices] = -np.inf
         top = ranker.select(projected, scores, num_places)

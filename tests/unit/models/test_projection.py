@@ -17,6 +17,8 @@ from mmrec_lib.models.ranker.fusion import entry_rows, fuse, standardise
 from mmrec_lib.models.ranker.projection import Projector, plain_search
 from mmrec_lib.models.sources.base import FitInputs
 from mmrec_lib.models.sources.registry import SOURCES
+from mmrec_lib.topk import exact
+from mmrec_lib.training.parts import compiled_search
 from tests.unit.models.checkerboard import SETTINGS, Checkerboard
 
 
@@ -67,6 +69,22 @@ def test_closed_forms_equal_whole_rows_of_scores(seed: int) -> None:
         np.testing.assert_allclose(scales[name].mean[usual], of_rows.mean[usual], atol=1e-4)
         np.testing.assert_allclose(scales[name].deviation[usual], of_rows.deviation[usual], rtol=1e-3)
         np.testing.assert_allclose(scales[name].top[usual], of_rows.top[usual], rtol=2e-3, atol=2e-3)
+
+
+def test_compiled_search_gives_the_vectors_of_plain_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = random_histories(4)
+    weights = {"ials": 1.0, "graph_filter": 0.5}
+    projector = Projector(
+        {name: fitted(name, x, max_dense_items=10) for name in weights},
+        weights,
+        np.random.default_rng(4).standard_normal((x.shape[1], 7)).astype(np.float32),
+    )
+    monkeypatch.setattr(projection, "MIN_LOW_RANK_ITEMS", 1)
+    for threshold in ("_USERS_WORTH_PREPARING", "_PAIRS_WORTH_CALLING", "_PAIRS_WORTH_LOADING"):
+        monkeypatch.setattr(exact, threshold, 0)
+    plain, compiled = projector.project(x, plain_search), projector.project(x, compiled_search)
+    assert np.array_equal(plain[0], compiled[0])
+    assert all(np.array_equal(plain[1][name].top, compiled[1][name].top) for name in weights)
 
 
 def test_a_user_is_pulled_by_what_is_like_the_item(board: Checkerboard) -> None:
