@@ -71,6 +71,7 @@ def test_closed_forms_equal_whole_rows_of_scores(seed: int) -> None:
         np.testing.assert_allclose(scales[name].top[usual], of_rows.top[usual], rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow  # the kernels are loaded, or compiled
 def test_compiled_search_gives_the_vectors_of_plain_search(monkeypatch: pytest.MonkeyPatch) -> None:
     x = random_histories(4)
     weights = {"ials": 1.0, "graph_filter": 0.5}
