@@ -65,7 +65,7 @@ def read_behaviour(
         RecipeError: When nobody turned to an item with a content.
     """
     snapshot_id, cuts = current_snapshot(lakehouse)
-    asked = config.pairs or ()
+    asked = config.ties
     own = train_pairs(lakehouse, snapshot_id).join(items, "item_id", "left_semi").select("user_id", "item_id", "at")
     pairs = lakehouse.stage("adapt_pairs", own)
     batches = lakehouse.stream_arrow("adapt_visits", sampled_visits(pairs, config))
@@ -142,6 +142,6 @@ def behaviour_graph(
 ) -> tuple[csr_array, list[str]]:
     """Contents that belong together, those of items first; see `co_visits` and `add_pairs`."""
     graph = co_visits(behaviour, config.num_neighbours, config.shrinkage)
-    if "co_visits" not in (config.pairs or ()):
+    if "co_visits" not in config.ties:
         graph = csr_array(graph.shape, dtype=graph.dtype)
     return add_pairs(graph, behaviour.contents, pairs, config.pair_weight)

@@ -178,6 +178,12 @@ class AdaptationConfig(Section):
         assert self.name is not None
         return self.name
 
+    @property
+    def ties(self) -> tuple[PairKind, ...]:
+        """What makes contents belong together; of a config that `resolved` has made."""
+        assert self.pairs is not None
+        return self.pairs
+
     def resolved(self, kind: AdaptedKind) -> AdaptationConfig:
         """The same with what it leaves open, for an encoder of a kind.
 

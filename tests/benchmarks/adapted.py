@@ -157,10 +157,10 @@ def encode(directory: Path, config: AdaptationConfig, behaviour: Behaviour, othe
     base = encoder_config(id=config.encoder, kind="text")
     assert isinstance(base, TextConfig)
     adapter = TextAdapter(directory, config, sentence_layout(base, directory))
-    texts = [*behaviour.texts, *others.values()]
+    texts = [*behaviour.contents, *others.values()]
     adapter.read(texts)
     before = adapter.encode(range(len(texts)))
-    known = range(len(behaviour.texts))
+    known = range(len(behaviour.contents))
     graph = co_visits(behaviour, config.num_neighbours, config.shrinkage)
     course = adapter.fit(graph, lambda: float(recalls(behaviour, adapter.encode(known), "valid", config.k).mean()))
     after = adapter.encode(range(len(texts)))
