@@ -19,8 +19,8 @@ from slipcover import FileMatcher, ImportManager, Slipcover, probe
 
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCES = ("mmrec_lib", "jobs")
-# Compiled kernels run as machine code, and no probe can be compiled; their tests compare them with numpy. What is sent to
-# processes of torchrun would bring its probes there, where tests cannot be imported.
+# Compiled kernels run as machine code, and no probe can be compiled; their tests compare them with numpy. What is sent
+# to processes of torchrun would bring its probes there, where tests cannot be imported.
 LEFT_OUT = ("*/kernels.py", "*_kernels.py", "*/training/distributor.py")
 
 
