@@ -180,7 +180,7 @@ class AdaptationConfig(Section):
 
     @property
     def ties(self) -> tuple[PairKind, ...]:
-        """What makes contents belong together; of a config that `resolved` has made."""
+        """Behaviour that ties contents; of a config that `resolved` has made."""
         assert self.pairs is not None
         return self.pairs
 
