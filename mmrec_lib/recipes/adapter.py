@@ -148,7 +148,7 @@ class Adapter(ABC):
                 steps.set_rate((epoch - 1) * num_batches + step)
                 batch = _batch(order[step * (config.batch_size // 2) :], weights, config.batch_size, rng)
                 if len(batch) >= 2:
-                    total += steps.take(self.loss(batch, weights))
+                    total += steps.take(self._loss(batch, weights))
             return total / num_batches
 
         return train_epochs(
@@ -161,12 +161,9 @@ class Adapter(ABC):
             checkpoints=checkpoints,
         )
 
-    def loss(self, batch: npt.NDArray[np.intp], weights: csr_array) -> Tensor:
-        """Loss of a batch of contents."""
-        return self.contrast(self.vectors(batch.tolist()), batch, weights)
-
-    def contrast(self, vectors_BD: Tensor, batch: npt.NDArray[np.intp], weights: csr_array) -> Tensor:
+    def _loss(self, batch: npt.NDArray[np.intp], weights: csr_array) -> Tensor:
         """Cross-entropy of each content's neighbours among the batch, by the cosines of vectors."""
+        vectors_BD = self.vectors(batch.tolist())
         logits_BB = vectors_BD @ vectors_BD.T / self.config.temperature
         logits_BB = logits_BB.masked_fill(torch.eye(len(batch), dtype=torch.bool, device=self.device), -1e4)
         wanted_BB = torch.from_numpy(weights[batch][:, batch].toarray()).to(self.device)

@@ -62,6 +62,10 @@ class ImageModel(PythonModel):  # type: ignore[misc]  # mlflow is not followed b
             raise RecipeError(f"encoder input: needs a column image, got {list(model_input.columns)}")
         vectors, errors = list[list[float] | None](), list[str | None]()
         for content in model_input["image"]:
+            if not isinstance(content, bytes | bytearray):
+                vectors.append(None)
+                errors.append(f"bytes of an image are needed, got {type(content).__name__}")
+                continue
             try:
                 pixels = self._preprocessing.fit(bytes(content))
             except MediaError as error:

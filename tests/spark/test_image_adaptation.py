@@ -121,9 +121,10 @@ def test_an_image_encoder_is_adapted_released_and_read_as_any_other(shop: Shop) 
     encoder.load()
     _, images = looks(4)
     files = [as_png(one) for one in images.pixels]
-    found = mlflow.pyfunc.load_model(champion.uri).predict(pd.DataFrame({"image": [*files, b"no image"]}))
+    found = mlflow.pyfunc.load_model(champion.uri).predict(pd.DataFrame({"image": [*files, b"no image", None]}))
     np.testing.assert_allclose(np.stack(found["vector"][:4].to_list()), encoder.encode(files).vectors, atol=1e-4)
     assert found["vector"][4] is None and "media_wrong_type" in found["error"][4]
+    assert found["vector"][5] is None and found["error"][5] == "bytes of an image are needed, got NoneType"
     assert not list(Path(str(shop.store.out), "mlartifacts").rglob("*.pkl"))
 
 
