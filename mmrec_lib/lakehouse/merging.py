@@ -50,9 +50,11 @@ class Staged:
 
     Attributes:
         rows: The frame.
+        num_rows: How many they are, where it is known; else they are counted where that matters.
     """
 
     rows: DataFrame
+    num_rows: int | None = None
 
 
 def hashes(stored: DataFrame, contract: TableContract) -> DataFrame:

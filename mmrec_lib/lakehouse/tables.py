@@ -42,6 +42,7 @@ from mmrec_lib.lakehouse.session_settings import LARGE_ROWS, MANY_ROWS, for_many
 from mmrec_lib.lakehouse.staging import Staging, read_parquet
 from mmrec_lib.lakehouse.store import store_id
 from mmrec_lib.lakehouse.table_location import table_location
+from mmrec_lib.lakehouse.worker_files import Work, WorkerFiles, write_in_workers
 from mmrec_lib.location import filesystem_of
 
 
@@ -153,6 +154,17 @@ class Lakehouse:
         path = self.staging_path(f"{name}-{next(self._stage_numbers)}")
         rows.write.mode("error").parquet(path)
         return path
+
+    def stage_in_workers(self, name: str, rows: DataFrame, work: Work, schema: StructType) -> WorkerFiles:
+        """Compute rows once, by workers that write them into this run's staging folder themselves.
+
+        Args:
+            name: Names the folder.
+            rows: Input of the tasks.
+            work: See `write_in_workers`.
+            schema: Columns of the result.
+        """
+        return write_in_workers(rows, work, self.staging_path(f"{name}-{next(self._stage_numbers)}"), schema)
 
     def staging_path(self, name: str) -> str:
         """A place in this run's folder for files that workers read; gone when the run ends."""
@@ -322,7 +334,8 @@ class Lakehouse:
         listed = self._location.listed(name)
         is_new = listed is not None and not listed.may_hold(where)
         if is_new:
-            result = WriteResult(inserted=new.count())
+            known = rows.num_rows if isinstance(rows, Staged) else None
+            result = WriteResult(inserted=new.count() if known is None else known)
         else:
             result = compare_slice(new, hashes(self.read(name).where(in_slice(where)), contract), contract)
         if not result.committed:

@@ -14,7 +14,8 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.catalogue import Catalogue, listed_places
 from mmrec_lib.scoring.config import ScoringConfig
-from mmrec_lib.scoring.users import score_batch, scored_columns
+from mmrec_lib.scoring.profiles import scored_columns
+from mmrec_lib.scoring.users import score_batch
 from mmrec_lib.topk.approximate import ApproximateConfig, build_index, recall
 
 

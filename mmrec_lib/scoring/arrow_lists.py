@@ -33,6 +33,12 @@ def vectors_to_arrow(vectors: NDArray[np.float32]) -> pa.ListArray:
     return lists_of_rows(pa.array(np.ascontiguousarray(vectors).ravel()), np.full(num_rows, dim))
 
 
+def vectors_of_arrow(lists: pa.ListArray) -> NDArray[np.floating]:
+    """[n, dim] matrix of lists of one length; without rows it has no columns."""
+    values: NDArray[np.floating] = lists.flatten().to_numpy()
+    return values.reshape(len(lists), -1) if len(lists) else values.reshape(0, 0)
+
+
 def groups_of_maps(maps: pa.MapArray, names: Sequence[str]) -> dict[str, NDArray[np.object_]]:
     """Groups of users by attribute, [n] each, as `models.attributes.group_values` finds them.
 

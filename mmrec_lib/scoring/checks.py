@@ -18,6 +18,7 @@ from pyspark.sql.types import ArrayType, LongType, StringType, StructField, Stru
 from mmrec_lib.contracts.table import SLICE_COLUMN
 from mmrec_lib.errors import PublishingError
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.lakehouse.worker_files import WorkerFiles
 from mmrec_lib.location import filesystem_of
 from mmrec_lib.scoring.list_rules import (
     COUNTED,
@@ -97,9 +98,9 @@ class NewLists:
     """Lists that were computed and are not published yet.
 
     Attributes:
-        lists: One row a user: user_id, item_ids and scores (arrays, best first). Staged, because it is read twice. With
-            a column seen_item_ids that the scoring carried along, the lists need no join, which is most of the cost.
-        profiles: The known users whose lists these are: user_id and seen_item_ids.
+        lists: One row a user: user_id, item_ids and scores (arrays, best first), and seen_item_ids, which the scoring
+            carried along.
+        profiles: The known users whose lists these are: user_id.
         items: The table item: item_id and available.
         as_of: Date of their slice.
         k: Items a user.
@@ -107,7 +108,7 @@ class NewLists:
         kept: Published lists of the same date that stay beside them.
     """
 
-    lists: DataFrame
+    lists: WorkerFiles
     profiles: DataFrame
     items: DataFrame
     as_of: date
@@ -130,7 +131,8 @@ def check_before_publishing(lakehouse: Lakehouse, new: NewLists, config: ChecksC
     Raises:
         PublishingError: When a rule is broken. It names each rule, how many rows break it and the first of them.
     """
-    broken = [_told(sentence, finding, "users") for sentence, finding in _check_users(new).items()]
+    frame = new.lists.frame(lakehouse.spark)
+    broken = [_told(sentence, finding, "users") for sentence, finding in _check_users(frame, new.profiles).items()]
     found = _check_lists(lakehouse, new)
     broken += [_told(text, found[rule], "lists") for rule, text in LIST_RULES.items() if rule in found]
     counts = {name: found[name].num_rows if name in found else 0 for name in COUNTED}
@@ -187,10 +189,10 @@ def check_catalogue(
         )
 
 
-def _check_users(new: NewLists) -> dict[str, Finding]:
+def _check_users(lists: DataFrame, profiles: DataFrame) -> dict[str, Finding]:
     """Users that do not stand exactly once on both sides, by the sentence that says so; reads ids only."""
-    listed = new.lists.select("user_id", F.lit(1).alias("listed"), F.lit(0).alias("known"))
-    known = new.profiles.select("user_id", F.lit(0).alias("listed"), F.lit(1).alias("known"))
+    listed = lists.select("user_id", F.lit(1).alias("listed"), F.lit(0).alias("known"))
+    known = profiles.select("user_id", F.lit(0).alias("listed"), F.lit(1).alias("known"))
     sums = (
         listed.unionByName(known).groupBy("user_id").agg(F.sum("listed").alias("listed"), F.max("known").alias("known"))
     )
@@ -211,21 +213,15 @@ def _check_users(new: NewLists) -> dict[str, Finding]:
 def _check_lists(lakehouse: Lakehouse, new: NewLists) -> dict[str, Finding]:
     """Find what breaks a rule of `list_rules` in all lists, in one pass by the workers."""
     uri = lakehouse.stage_path("known_items", new.items.select("item_id", "available"))
-    columns = ["user_id", "item_ids", "scores", "seen_item_ids"]
-    if "seen_item_ids" in new.lists.columns:
-        told = [name for name in _TOLD if name in new.lists.columns]
-        rows = new.lists.select(*columns, *told)
-    else:
-        # A user in two profiles is told by `_check_users` where it is in two lists.
-        seen = new.profiles.select("user_id", "seen_item_ids")
-        rows = new.lists.select(*columns[:3]).join(seen, "user_id", "left").select(*columns)
+    told = [name for name in _TOLD if name in new.lists.schema.names]
     k, is_sorted = new.k, new.is_sorted
 
     def check(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield check_all(batches, _load_items(uri), k, is_sorted=is_sorted)
 
     found: dict[str, Finding] = {}
-    for row in rows.mapInArrow(check, _FOUND).collect():
+    columns = ["user_id", "item_ids", "scores", "seen_item_ids", *told]
+    for row in new.lists.map_in_workers(lakehouse.spark, columns, check, _FOUND).collect():
         finding = Finding(row["num_rows"], list(zip(row["user_ids"], row["values"], strict=True)))
         found.setdefault(row["rule"], Finding(0, [])).add(finding)
     return found
@@ -250,7 +246,7 @@ def _check_changes(lakehouse: Lakehouse, new: NewLists, num_entries: int, config
     day, version = published.day, published.version
     before = lakehouse.read("user_topk").where(F.col(SLICE_COLUMN) == F.lit(day))
     lists_before = before.groupBy("user_id").agg(F.collect_list("item_id").alias("before"))
-    both = new.lists.select("user_id", "item_ids").join(lists_before, "user_id", "right")
+    both = new.lists.frame(lakehouse.spark).select("user_id", "item_ids").join(lists_before, "user_id", "right")
     sums = both.agg(
         F.sum(F.coalesce(F.size(F.array_intersect("item_ids", "before")), F.lit(0))), F.sum(F.size("before"))
     ).collect()[0]

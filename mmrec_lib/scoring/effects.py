@@ -34,10 +34,11 @@ from mmrec_lib.scoring.arrow_lists import lists_of_rows
 from mmrec_lib.scoring.catalogue import Catalogue, listed_places
 from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.scoring.histories import last_searches
+from mmrec_lib.scoring.profiles import user_seed
 from mmrec_lib.scoring.scorer import in_order_of_scorer, judged_places
 from mmrec_lib.scoring.second_stage import in_second_stage
 from mmrec_lib.scoring.shown_items import NO_CONTROLS, content_space, item_columns, item_facts, item_rules, new_items
-from mmrec_lib.scoring.users import score_batch, search_in_task, user_seed
+from mmrec_lib.scoring.users import score_batch, search_in_task
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.showing.rules_file import asks_items, user_attributes_of

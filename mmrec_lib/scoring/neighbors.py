@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DoubleType, IntegerType, StringType, StructField, StructType
 
+from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.lakehouse.worker_files import WorkerFiles
 from mmrec_lib.scoring.catalogue import Catalogue, load_catalogue
 from mmrec_lib.topk.exact import nearest
 from mmrec_lib.topk.selection import NO_ITEM
@@ -27,19 +28,19 @@ _ITEMS_PER_TASK = 10_000
 
 
 def neighbors_over_partitions(
-    spark: SparkSession, catalogue_uri: str, num_items: int, scale: NDArray[np.float32], k: int
-) -> DataFrame:
+    lakehouse: Lakehouse, catalogue_uri: str, num_items: int, scale: NDArray[np.float32], k: int
+) -> WorkerFiles:
     """The k most similar items of each item of a catalogue, rows of `NEIGHBORS`.
 
     Args:
-        spark: Session.
+        lakehouse: Session and staging folder.
         catalogue_uri: Written by `save_catalogue`.
         num_items: Its items.
         scale: [dim] factors of the leading dimensions of the item vectors, which alone are compared.
         k: Neighbours an item.
     """
     num_tasks = -(-num_items // _ITEMS_PER_TASK)
-    starts = spark.range(0, num_items, _ITEMS_PER_TASK, num_tasks)
+    starts = lakehouse.spark.range(0, num_items, _ITEMS_PER_TASK, num_tasks)
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -47,7 +48,7 @@ def neighbors_over_partitions(
                 rows = slice(int(start), min(int(start) + _ITEMS_PER_TASK, num_items))
                 yield neighbor_rows(load_catalogue(catalogue_uri), scale, k, rows)
 
-    return starts.mapInArrow(work, NEIGHBORS)
+    return lakehouse.stage_in_workers("neighbors", starts, work, NEIGHBORS)
 
 
 def neighbor_rows(catalogue: Catalogue, scale: NDArray[np.float32], k: int, rows: slice) -> pa.RecordBatch:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
@@ -25,6 +25,7 @@ from mmrec_lib.lakehouse.actions import side_by_side
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.lakehouse.views import ensure_current_views
+from mmrec_lib.lakehouse.worker_files import WorkerFiles
 from mmrec_lib.models.data import Content
 from mmrec_lib.models.ranker.probabilities import uncounted_worths
 from mmrec_lib.models.ranker.ranker import FittedRanker
@@ -32,20 +33,21 @@ from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.affected import Affected, find_affected, score_everyone, with_input_hash
 from mmrec_lib.scoring.approximate import index_catalogue, load_sample, measured_recall
-from mmrec_lib.scoring.arrow_lists import vectors_to_arrow
+from mmrec_lib.scoring.arrow_lists import vectors_of_arrow, vectors_to_arrow
 from mmrec_lib.scoring.catalogue import Catalogue, build_catalogue, save_catalogue
 from mmrec_lib.scoring.checks import NewLists, check_before_publishing, check_catalogue
 from mmrec_lib.scoring.config import ScoringConfig
 from mmrec_lib.scoring.histories import without_unread
-from mmrec_lib.scoring.list_rules import LISTS, SHORT
+from mmrec_lib.scoring.list_rules import ENTRIES, LISTS, SHORT
 from mmrec_lib.scoring.neighbors import neighbors_over_partitions
 from mmrec_lib.scoring.path_nodes import nodes_of_contents
 from mmrec_lib.scoring.probabilities import COLUMNS as HEAD_COLUMNS
+from mmrec_lib.scoring.profiles import score_profiles
 from mmrec_lib.scoring.published import PublishedSlice, name_slices, published_slices
 from mmrec_lib.scoring.questions import question_rows
 from mmrec_lib.scoring.scorer import with_scorer
 from mmrec_lib.scoring.shown_items import content_space, item_columns, item_facts, load_controls, load_rules, new_items
-from mmrec_lib.scoring.users import SCORED, SHARES, ScoringTask, score_profiles
+from mmrec_lib.scoring.users import SCORED, SHARES, ScoringTask
 from mmrec_lib.showing.config import ShowingConfig
 from mmrec_lib.showing.item_rules import ItemRules
 from mmrec_lib.showing.rules_file import user_attributes_of
@@ -160,7 +162,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
         affected = score_everyone(profiles, "scoring.only_affected is off")
     num_tasks = 2 * (1 + affected.num_scored // config.users_per_task)
     task = ScoringTask(uri, config, settings.reranking)
-    scored = lakehouse.stage("scored", score_profiles(affected.profiles, task, day, num_tasks))
+    scored = score_profiles(lakehouse, affected.profiles, task, day, num_tasks)
     new = NewLists(
         lists=scored,
         profiles=affected.profiles,
@@ -172,7 +174,7 @@ def score_all(lakehouse: Lakehouse, registry: Registry, settings: ScoringSetting
     )
     with lakehouse.many_rows((affected.num_scored + affected.kept.num_lists) * config.k):
         checked = check_before_publishing(lakehouse, new, config.checks)
-        writes = _writes_of_users(lakehouse, scored, affected, day, version, marks=config.deletion_vectors)
+        writes = _writes_of_users(lakehouse, scored, affected, checked, new_slices["user_topk"], config)
         if affected.replaced is None:
             writes.append(lambda: _write_items(lakehouse, catalogue, uri, scored, champion, config, day))
         side_by_side(writes)
@@ -241,19 +243,26 @@ def _catalogue(
 
 
 def _writes_of_users(
-    lakehouse: Lakehouse, scored: DataFrame, affected: Affected, day: date, version: str, *, marks: bool
+    lakehouse: Lakehouse,
+    scored: WorkerFiles,
+    affected: Affected,
+    checked: Mapping[str, int],
+    target: PublishedSlice,
+    config: ScoringConfig,
 ) -> list[Callable[[], object]]:
     """Write lists and vectors: whole slices, or those of some users, whose rows may be marked as deleted."""
-    if marks:
+    day, version = target.day, target.version
+    if config.deletion_vectors:
         lakehouse.mark_deleted_rows("user_topk", "user_vector")
-    lists = _topk_rows(scored).select(F.lit(day).alias("as_of_date"), "*", F.lit(version).alias("model_version"))
-    vectors = scored.select(F.lit(version).alias("model_version"), "user_id", "vector", "input_hash")
+    rows = scored.frame(lakehouse.spark)
+    lists = _topk_rows(rows).select(F.lit(day).alias("as_of_date"), "*", F.lit(version).alias("model_version"))
+    vectors = rows.select(F.lit(version).alias("model_version"), "user_id", "vector", "input_hash")
     of_day, of_version = {"as_of_date": day}, {"model_version": version}
     replaced = affected.replaced
     if replaced is None:
         return [
-            lambda: lakehouse.replace_slice("user_topk", Staged(lists), of_day),
-            lambda: lakehouse.replace_slice("user_vector", Staged(vectors), of_version),
+            lambda: lakehouse.replace_slice("user_topk", Staged(lists, checked[ENTRIES]), of_day),
+            lambda: lakehouse.replace_slice("user_vector", Staged(vectors, scored.num_rows), of_version),
         ]
     return [
         lambda: lakehouse.replace_keys("user_topk", Staged(lists), of_day, replaced),
@@ -281,20 +290,27 @@ def _topk_rows(scored: DataFrame) -> DataFrame:
     )
 
 
-def distilled_scale(catalogue: Catalogue, scored: DataFrame) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def distilled_scale(
+    lakehouse: Lakehouse, catalogue: Catalogue, scored: WorkerFiles
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """[dim] root mean square of users' vectors in each distilled dimension, and [dim] their deviation in it.
 
     The distilled item vectors are orthonormal; only with these lengths is their cosine a likeness that users see. The
     deviation is that of users with history: how far a new one may be from the mean.
     """
     dim = catalogue.ranker.distilled.shape[1]
-    values = [F.element_at("vector", i + 1) for i in range(dim)]
-    sums = [F.avg(column) for value in values for column in (value, F.pow(value, 2))]
-    has_history = F.exists(F.slice("vector", 1, dim), lambda value: value != 0)
-    sums.append(F.avg(has_history.cast("double")))
-    row = scored.agg(*[column.alias(f"s{place}") for place, column in enumerate(sums)]).collect()[0]
-    found = np.array([value or 0.0 for value in row], dtype=np.float64)
-    mean, square, share = found[:-1:2], found[1:-1:2], max(found[-1], np.finfo(np.float64).tiny)
+
+    def sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        found = np.zeros(2 * dim + 1)
+        for batch in batches:
+            vectors = vectors_of_arrow(batch["vector"])[:, :dim].astype(np.float64)
+            found += np.concatenate([vectors.sum(0), (vectors**2).sum(0), [vectors.any(axis=1).sum()]])
+        yield pa.RecordBatch.from_pydict({"sums": [found.tolist()]})
+
+    parts = scored.map_in_workers(lakehouse.spark, ["vector"], sums, "sums array<double>").collect()
+    found = np.sum([row["sums"] for row in parts], axis=0) if parts else np.zeros(2 * dim + 1)
+    mean, square, share = np.split(found / max(scored.num_rows, 1), [dim, 2 * dim])
+    share = np.maximum(share, np.finfo(np.float64).tiny)
     # Rounded, so that the order of a parallel sum cannot change a list.
     lengths = np.round(np.sqrt(square), 6)
     # Vectors of users without history are zero here and count in neither mean.
@@ -306,7 +322,7 @@ def _write_items(
     lakehouse: Lakehouse,
     catalogue: Catalogue,
     catalogue_uri: str,
-    scored: DataFrame,
+    scored: WorkerFiles,
     champion: RegisteredModel,
     config: ScoringConfig,
     day: date,
@@ -321,16 +337,16 @@ def _write_items(
     )
     lakehouse.replace_slice(
         "item_vector",
-        Staged(lakehouse.from_arrow(vectors, ITEM_VECTOR)),
+        Staged(lakehouse.from_arrow(vectors, ITEM_VECTOR), num_items),
         {"model_version": champion.version},
     )
-    scale, deviation = distilled_scale(catalogue, scored)
+    scale, deviation = distilled_scale(lakehouse, catalogue, scored)
     questions = question_rows(catalogue, deviation, config.num_questions, day, champion.version)
     lakehouse.replace_slice(
         "elicitation_item", Staged(lakehouse.from_arrow(questions, ELICITATION_ITEM)), {"as_of_date": day}
     )
-    found = neighbors_over_partitions(lakehouse.spark, catalogue_uri, num_items, scale, config.num_neighbors)
-    neighbors = found.select(
-        F.lit(day).alias("as_of_date"), *found.columns, F.lit(champion.version).alias("model_version")
+    found = neighbors_over_partitions(lakehouse, catalogue_uri, num_items, scale, config.num_neighbors)
+    neighbors = found.frame(lakehouse.spark).select(
+        F.lit(day).alias("as_of_date"), *found.schema.names, F.lit(champion.version).alias("model_version")
     )
-    lakehouse.replace_slice("item_neighbor", neighbors, {"as_of_date": day})
+    lakehouse.replace_slice("item_neighbor", Staged(neighbors, found.num_rows), {"as_of_date": day})

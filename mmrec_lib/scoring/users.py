@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, LongType, MapType, StringType, StructField, StructType
 from scipy import sparse
@@ -88,42 +85,6 @@ class ScoringTask:
     catalogue_uri: str
     lists: ListConfig
     reranking: RerankingConfig
-
-
-def score_profiles(profiles: DataFrame, task: ScoringTask, day: date, num_tasks: int) -> DataFrame:
-    """The best items of every user, rows of `SCORED`.
-
-    A user's row depends on that user and the catalogue alone, to the last bit: not on who is scored in the same batch.
-
-    Args:
-        profiles: user_profile: user_id, attributes, history, seen_item_ids; input_hash; controls, where users have
-            some; and last_search, where the model looks at it.
-        task: Settings.
-        day: Chance, where re-ranking uses it, follows from user and day alone.
-        num_tasks: Tasks to divide the users into.
-    """
-    laid_out = scored_columns(profiles, day).repartition(num_tasks, "user_id").sortWithinPartitions("user_id")
-    return laid_out.mapInArrow(lambda batches: score_partition(batches, task), SCORED)
-
-
-def scored_columns(profiles: DataFrame, day: date) -> DataFrame:
-    """Columns of profiles as `score_batch` takes them."""
-    return profiles.select(
-        "user_id",
-        "attributes",
-        F.col("history.item_id").alias("history_items"),
-        F.col("history.weight").alias("history_weights"),
-        F.col("history.last_ts").cast("array<double>").alias("history_times"),
-        "seen_item_ids",
-        "input_hash",
-        user_seed(day).alias("seed"),
-        *[name for name in ("controls", "last_search") if name in profiles.columns],
-    )
-
-
-def user_seed(day: date) -> Column:
-    """Seed of what chance decides for a user on a day: a hash of `user_id` and the day."""
-    return F.xxhash64("user_id", F.lit(day.isoformat()))
 
 
 def score_partition(batches: Iterator[pa.RecordBatch], task: ScoringTask) -> Iterator[pa.RecordBatch]:

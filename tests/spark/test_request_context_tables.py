@@ -18,7 +18,7 @@ from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.second_stage_settings import ContextKind
 from mmrec_lib.scoring.affected import with_input_hash
-from mmrec_lib.scoring.users import scored_columns
+from mmrec_lib.scoring.profiles import scored_columns
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 pytestmark = pytest.mark.slow

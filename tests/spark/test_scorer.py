@@ -27,8 +27,9 @@ from mmrec_lib.recipes.scorer_config import ScorerConfig
 from mmrec_lib.reranking.config import RerankingConfig
 from mmrec_lib.scoring.catalogue import save_catalogue
 from mmrec_lib.scoring.config import ListConfig
+from mmrec_lib.scoring.profiles import score_profiles, scored_columns
 from mmrec_lib.scoring.scorer import with_scorer
-from mmrec_lib.scoring.users import ScoringTask, score_batch, score_profiles, scored_columns
+from mmrec_lib.scoring.users import ScoringTask, score_batch
 from tests.unit.generation.test_likelihood import WORDS, make_judge
 from tests.unit.models.checkerboard import SETTINGS
 from tests.unit.models.circle import circle
@@ -88,7 +89,7 @@ def test_texts_of_a_snapshot_are_judged_alike_here_and_by_workers(spark: SparkSe
     ]
     profiles = spark.createDataFrame(people, PROFILE)
     lists, day = ListConfig(k=5, explained_ranks=0), date(2026, 3, 1)
-    scored = score_profiles(profiles, ScoringTask(uri, lists, NO_STEPS), day, 1).select("user_id", "item_ids")
+    scored = score_profiles(lake, profiles, ScoringTask(uri, lists, NO_STEPS), day, 1).frame(spark)
     by_workers = {row["user_id"]: row["item_ids"] for row in scored.collect()}
     here = pa.Table.from_batches(lake.stream_arrow("profiles", scored_columns(profiles, day).coalesce(1)))
     (batch,) = here.combine_chunks().to_batches()
