@@ -6,6 +6,7 @@ row counts of Rendle et al., "Revisiting the Performance of iALS on Item Recomme
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,10 @@ from mmrec_lib.section import Section
 
 # Gathered factors of one batch of rows: bounded, so that memory is too (float32 numbers).
 _BATCH_NUMBERS = 16_000_000
+# Of the regulariser under which all factors vanish: with more, so much is lost that a search begins elsewhere.
+_BEARABLE = 0.25
+_POWER_ITERATIONS = 10
+_log = logging.getLogger(__name__)
 
 
 class IalsSettings(Section):
@@ -58,7 +63,7 @@ class Ials(Source[IalsSettings]):
     grids = MappingProxyType(
         {
             "regulariser": (0.004, 0.0075, 0.015, 0.03, 0.06),
-            "unobserved": (0.01, 0.03, 0.1, 0.3, 1.0),
+            "unobserved": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
             "rank": (16, 32, 64),
         }
     )
@@ -104,13 +109,59 @@ class Ials(Source[IalsSettings]):
 
     @classmethod
     def search(cls, inputs: SearchInputs, start: IalsSettings) -> SearchResult[IalsSettings]:
-        """Choose penalties at a small rank, where a fit costs little; the rank comes last."""
+        """Choose penalties at a small rank, where a fit costs little; the rank comes last.
+
+        The search begins where something is learned: a step from one vanished model to the next gains nothing.
+        """
 
         def evaluate(candidate: IalsSettings) -> float:
             return inputs.evaluate(cls.fit(inputs.fit_inputs(), candidate).score(inputs.known))
 
-        small = start.model_copy(update={"rank": 32})
+        small = learnable(start, inputs.histories).model_copy(update={"rank": 32})
         return SearchResult(coordinate_search(small, cls.grids, evaluate, inputs.rounds)[0])
+
+
+def learnable(settings: IalsSettings, x_UW: sparse.csr_matrix) -> IalsSettings:
+    """The settings, with a smaller weight of unobserved pairs where all factors would vanish.
+
+    The penalty of a row grows with the weight of its unobserved pairs, so that in a large catalogue the same settings
+    leave nothing to learn.
+    """
+    lower = [weight for weight in Ials.grids["unobserved"] if weight < settings.unobserved]
+    chosen = settings
+    while chosen.regulariser > _BEARABLE * largest_regulariser(x_UW, chosen.unobserved) and lower:
+        chosen = chosen.model_copy(update={"unobserved": lower.pop()})
+    if chosen != settings:
+        _log.info(
+            "iALS begins with unobserved = %g instead of %g, with which a regulariser of %g lets nothing be learned",
+            chosen.unobserved,
+            settings.unobserved,
+            settings.regulariser,
+        )
+    return chosen
+
+
+def largest_regulariser(x_UW: sparse.csr_matrix, unobserved: float) -> float:
+    """The regulariser from which on all factors vanish.
+
+    At factors of zero the loss curves downwards in some direction only where the largest singular value of the
+    confidences, each divided by the roots of the penalties of its row and column at a regulariser of 1, is above the
+    regulariser. Power iteration from a positive start finds it to a percent or two; the matrix has no negative entry.
+    """
+    num_users, num_items = x_UW.shape
+    columns = sparse.csr_matrix(x_UW.T, dtype=np.float64)
+    of_users = 1 / np.sqrt(np.diff(x_UW.indptr) + unobserved * num_items)
+    of_items = 1 / np.sqrt(np.diff(columns.indptr) + unobserved * num_users)
+    vector, value = of_items / np.linalg.norm(of_items), 0.0
+    for _ in range(_POWER_ITERATIONS):
+        left = of_users * (vector * of_items @ columns)
+        value = float(np.linalg.norm(left))
+        vector = of_items * (columns @ (left * of_users))
+        length = float(np.linalg.norm(vector))
+        if not length:
+            return 0.0
+        vector /= length
+    return value
 
 
 def fit_ials(x_UW: sparse.csr_matrix, settings: IalsSettings, seed: int) -> Floats:

@@ -24,7 +24,7 @@ from mmrec_lib.models.ranker.fusion import standardise
 from mmrec_lib.models.sources.base import SearchInputs, Source
 from mmrec_lib.models.sources.content import ContentFeatures
 from mmrec_lib.models.sources.graph_filter import GraphFilter, GraphSettings, fit_low_rank_filter
-from mmrec_lib.models.sources.ials import Ials, IalsSettings
+from mmrec_lib.models.sources.ials import Ials, IalsSettings, learnable
 from mmrec_lib.models.sources.popularity import PopularityModel, half_life_candidates
 from mmrec_lib.models.sources.registry import SOURCES, possible_sources
 from mmrec_lib.models.tuning.choose_cold import choose_cold_items
@@ -58,7 +58,7 @@ def choose_settings(
             again.
 
     Returns:
-        The settings; defaults where the validation part is empty.
+        The settings; defaults where the validation part is empty, with an iALS that learns something.
     """
     settings = RankerSettings(
         seed=config.seed,
@@ -78,7 +78,7 @@ def choose_settings(
     )
     users = ValidationUsers.of(train, valid, config)
     if not len(users) or not train.interactions.weights.nnz:
-        return settings
+        return settings.with_sources({Ials.name: learnable(settings.of(Ials), train.interactions.weights)})
     warm_items = train.interactions.item_counts() > 0
     warm_users = users.rows(np.flatnonzero(users.has_history))
     features = content_features(train, settings)
