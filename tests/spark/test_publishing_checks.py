@@ -112,8 +112,7 @@ def test_the_share_of_changed_entries_is_compared_only_when_asked(lakehouse: Lak
         check_before_publishing(lakehouse, beside, ChecksConfig(max_short_share=0.4))
 
     # Lists that lost their items differ as much as those that gained other ones, and never replace full ones.
-    emptied = {name: F.array().cast(new.lists.schema[name].dataType) for name in ("item_ids", "scores")}
-    empty = replace(later, lists=new.lists.withColumns(emptied))
+    empty = replace(later, lists=lists_of(lakehouse, {user: [] for user in LISTS}))
     with pytest.raises(PublishingError, match="all of 4 lists are empty, and lists with items are published"):
         check_before_publishing(lakehouse, empty, ChecksConfig())
 
