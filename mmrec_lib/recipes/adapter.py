@@ -144,7 +144,7 @@ class Adapter(ABC):
         Raises:
             RecipeError: When too few contents have a neighbour.
         """
-        config = self.config
+        config, weights = self.config, self.graph(weights)
         nodes = np.flatnonzero(np.diff(weights.indptr) > 0)
         if len(nodes) < config.batch_size:
             raise RecipeError(
@@ -175,6 +175,10 @@ class Adapter(ABC):
             patience=config.patience,
             checkpoints=checkpoints,
         )
+
+    def graph(self, weights: csr_array) -> csr_array:
+        """The part of a graph that it can learn from."""
+        return weights
 
     def _loss(self, batch: npt.NDArray[np.intp], weights: csr_array) -> Tensor:
         """Cross-entropy of each content's neighbours among the batch, by the cosines of vectors."""
