@@ -1,4 +1,4 @@
-"""Job: behaviour and contents of items → a text or image encoder adapted to the store."""
+"""Job: behaviour and contents of items → a text, image or joint encoder adapted to the store."""
 
 from __future__ import annotations
 

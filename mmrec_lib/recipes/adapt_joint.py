@@ -90,7 +90,7 @@ class JointAdapter(Adapter):
         model.to(device).eval()
         self._scale = model.logit_scale.detach().exp()
         self._texts = _TextReader(self, TowerTokens(tokenizer, towers, device), frozen[0])
-        self._images = ImageReader(lambda **given: self.towers.images(**given), preprocessing, device, frozen[1])
+        self._images = ImageReader(self._image_vectors, preprocessing, device, frozen[1])
         self._has_text, self._has_image = np.zeros(0, np.bool_), np.zeros(0, np.bool_)
         self._text_ids, self._image_ids = np.zeros(0, np.int64), np.zeros(0, np.int64)
         try:
@@ -164,6 +164,10 @@ class JointAdapter(Adapter):
         found = csr_array(is_read @ weights @ is_read)
         found.eliminate_zeros()
         return found
+
+    def _image_vectors(self, pixel_values: Tensor) -> Tensor:
+        vectors_BD: Tensor = self.towers.images(pixel_values=pixel_values)
+        return vectors_BD
 
     def _of_modalities(self, numbers: Numbers) -> list[tuple[Numbers, Tensor]]:
         """Vectors of the texts and of the images that contents have, `[T, D]` and `[V, D]`, and whose they are."""
