@@ -106,7 +106,8 @@ class AdaptationConfig(Section):
         valid_share: Share of the items that choose the epoch; training does not see them.
         test_share: Share of the items that the gate reads; training does not see them.
         k: Cut-off of the recall that the gate compares.
-        min_users: Users with items in the gate's part that it needs to decide.
+        min_users: Users with items in the gate's part that it needs to decide; of a joint encoder also different texts
+            and images of items that have both.
         min_gain: The lower end of the gain's 95 % interval must be above it.
         ranker_margin: nDCG@10 of the ranker's first stage on the snapshot's valid part that may be lost: the lower end
             of the difference's 95 % interval must be above minus this. Null does not ask the ranker.

@@ -90,7 +90,7 @@ class ImageReader:
         return nn.functional.normalize(vectors_BD, dim=1)
 
     def of_black(self) -> Tensor:
-        """What the network gives of a black image, `[1, D]`."""
+        """Output of the network for a black image, `[1, D]`."""
         black = torch.zeros((1, *self._shape), dtype=torch.uint8, device=self._device)
         vectors_1D: Tensor = self._network(pixel_values=normalised(black, self._preprocessing))
         return vectors_1D
@@ -141,7 +141,7 @@ class ImageAdapter(Adapter):
             raise refused(
                 config,
                 "an image network in transformers format is needed that shares its space with no texts, got a network "
-                "of torchvision or one with two towers.",
+                "of torchvision or one with two towers, which is adapted as an encoder of kind joint.",
             )
         super().__init__(directory, config, model, device)
         gates = [one for one in model.modules() if is_neutral(one)]

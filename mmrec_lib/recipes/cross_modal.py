@@ -17,7 +17,7 @@ _ROWS_TOGETHER = 1024
 
 @dataclass(frozen=True)
 class CrossModalHits:
-    """Whether the right content of the other modality is among the first of all of it.
+    """Queries by whether the right content of the other modality is among the first of all of it.
 
     Attributes:
         of_texts: `[num_texts]`, 1 where a text finds an image of an item that has this text.
@@ -34,7 +34,7 @@ class CrossModalHits:
 
 
 def cross_modal_hits(adapter: JointAdapter, items: Sequence[int], k: int) -> CrossModalHits:
-    """Whether texts of items find their images among the first `k` of all these, and images their texts.
+    """Texts of items that find their images among the first `k` of all these, and images that find their texts.
 
     Equal texts are one, and so are equal images; any image of an item with the text is right.
 

@@ -44,7 +44,7 @@ class TowerTokens:
         return found
 
     def vectors(self, network: Callable[..., Any], tokens: Sequence[Sequence[int]]) -> Tensor:
-        """What a text tower gives of a batch, `[B, D]`."""
+        """Output of a text tower for a batch, `[B, D]`."""
         ids_BL = torch.full((len(tokens), max(map(len, tokens))), self._pad_id)
         mask_BL = torch.zeros_like(ids_BL)
         for row, ids in enumerate(tokens):

@@ -169,7 +169,7 @@ def test_stores_without_texts_or_images_or_items_with_both_are_refused(shop: Sho
         RecipeError, match=r"items with a text are needed \(description: adaptation\.fields\), got none"
     ):
         adapt(shop, "run-3", fields=["description"])
-    with pytest.raises(RecipeError, match=r"at least 60 different texts and images .* cross_modal_margin=null"):
+    with pytest.raises(RecipeError, match=r"at least 60 different texts and images .*cross_modal_margin=null"):
         adapt(shop, "run-4", min_users=60, ranker_margin=None)
     lakehouse = shop.lakehouse("run-5")
     held = lakehouse.read("media_link")
