@@ -105,7 +105,7 @@ class AdaptationConfig(Section):
         max_items: Items that are read, at most; a sample of more.
         valid_share: Share of the items that choose the epoch; training does not see them.
         test_share: Share of the items that the gate reads; training does not see them.
-        k: Cut-off of the recall that the gate compares.
+        k: Cut-off of the recall that the gate compares, and of what texts and images find of each other.
         min_users: Users with items in the gate's part that it needs to decide; of a joint encoder also different texts
             and images of items that have both.
         min_gain: The lower end of the gain's 95 % interval must be above it.
