@@ -1,4 +1,4 @@
-"""Job: behaviour and contents of items → a text or image encoder adapted to the store."""
+"""Job: behaviour and contents of items → a text, image or joint encoder adapted to the store."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_complete(context: Context, config: Config) -> bool:
 
 JOB = Job(
     name="adapt_encoder",
-    summary="adapts an encoder to the store's texts or images and what its people do",
+    summary="adapts an encoder to the store's texts, images or both and what its people do",
     config=Config,
     reads=READS,
     writes=(*WRITES, "file:encoder"),

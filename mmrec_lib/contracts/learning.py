@@ -137,7 +137,8 @@ ENCODER_ADAPTATION = TableContract(
         Column(
             "metric",
             StringType(),
-            "recall (of held-out items), or ndcg (of the ranker's first stage on the valid part of the snapshot).",
+            "recall (of held-out items), ndcg (of the ranker's first stage on the valid part of the snapshot), or, of "
+            "a joint encoder, text_to_image and image_to_text (held-out texts and images that find each other).",
             required=True,
         ),
         Column("k", IntegerType(), "Cut-off.", required=True),
@@ -145,7 +146,12 @@ ENCODER_ADAPTATION = TableContract(
         Column("value", DoubleType(), "Mean over users with the new encoder.", required=True),
         Column("diff_low", DoubleType(), "Lower end of the 95 % interval of the difference.", required=True),
         Column("diff_high", DoubleType(), "Upper end of it.", required=True),
-        Column("num_users", LongType(), "Users averaged.", required=True),
+        Column(
+            "num_users",
+            LongType(),
+            "Users averaged; of text_to_image and image_to_text, texts or images that were asked with.",
+            required=True,
+        ),
         Column(
             "num_pairs",
             LongType(),

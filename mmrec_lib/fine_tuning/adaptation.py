@@ -15,15 +15,17 @@ import torch
 
 import mmrec_lib.recipes
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
+from mmrec_lib.encoders.image.config import JointConfig
 from mmrec_lib.encoders.image.preprocessing import ImagePreprocessing
 from mmrec_lib.encoders.registry import encoder_spec
 from mmrec_lib.encoders.runtime.hardware import on_this_machine
 from mmrec_lib.encoders.weights.directory import directory_revision, local_directory
-from mmrec_lib.errors import RecipeError
+from mmrec_lib.errors import ConfigError, RecipeError
 from mmrec_lib.features.load import SNAPSHOT_TABLES, load_snapshot
+from mmrec_lib.fine_tuning.encoder_gate import MEASURED, RECALL, EncoderGate, refusal
 from mmrec_lib.fine_tuning.encoder_release import Verdict, is_release_there, log_encoder, write_verdicts
 from mmrec_lib.fine_tuning.material import Material, make_adapter, ranker_blocks, read_material
-from mmrec_lib.fine_tuning.ranker_gate import METRIC, K, RankerCheck
+from mmrec_lib.fine_tuning.ranker_gate import RankerCheck
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.location import is_uri
 from mmrec_lib.models.config import TrainingConfig
@@ -42,7 +44,6 @@ from mmrec_lib.tracking.registry import Registry
 
 READS = (*SNAPSHOT_TABLES, "alignment_model", "owner_text", "event", "review", "media_link", "media_asset")
 WRITES = ("encoder_adaptation",)
-RECALL = "recall"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def adapt_encoder(
     Raises:
         RecipeError: When there is too little behaviour, no content can be read, the encoder cannot be adapted, or has
             too few layers for a student, `models.root` is no folder, something else lies where an encoder is to be, or
-            there are too few users for the gate.
+            there are too few users, or items with a text and an image, for the gate.
         ConfigError: When the encoder is of another kind, or something is asked for that it cannot have.
         NoDataError: When there is no training snapshot.
     """
@@ -120,8 +121,8 @@ def adapt_encoder(
     config = config.resolved(kind)
     source, target = _places(config, models, base)
     spec = encoder_spec(base, models)
-    preprocessing = ImagePreprocessing.from_directory(source) if kind == "image" else None
-    material = read_material(lakehouse, config, weights, preprocessing)
+    preprocessing = None if kind == "text" else ImagePreprocessing.from_directory(source)
+    material = read_material(lakehouse, config, weights, kind, preprocessing)
     behaviour = material.behaviour
     check = None
     if config.ranker_margin is not None:
@@ -134,29 +135,19 @@ def adapt_encoder(
         kept_layers(len(encoder_layers(adapter.model)), config.student)  # Told before anything is trained.
     folder = Path(models.root, f".{config.name}-checkpoints")
     work = _Work(config, material, folder, _identity(config, spec.revision, material))
-    items = work.items
-    as_it_was = adapter.encode(items)
-    before = work.recalls(as_it_was, "test")
-    if len(before) < config.min_users:
-        raise RecipeError(
-            f"Adaptation `{config.name}`: at least {config.min_users} users with items in train and among the held-out "
-            f"ones are needed for the gate (adaptation.min_users), got {len(before)}."
-        )
+    gate = EncoderGate(adapter, behaviour, config, check)
     courses = _train(adapter, work)
-    adapted = adapter.encode(items)
-    compared = {(RECALL, config.k): Comparison.of(before, work.recalls(adapted, "test"), config.seed)}
     is_better = any(course.best_epoch for course in courses.values())
-    if check is not None and is_better:
-        compared[METRIC, K] = check.compare(as_it_was, adapted)
-    refusal = _refusal(config, compared, is_better=is_better)
-    if not refusal:
+    compared = gate.compare(adapter, is_better=is_better)
+    reason = refusal(config, compared, is_better=is_better)
+    if not reason:
         adapter.save(target)
     num_texts = int(material.graph.nnz) if "behaviour" in config.steps else len(work.learned)
     verdict = Verdict(
         config.target,
         config.method,
         (config.encoder, spec.revision),
-        "" if refusal else directory_revision(target),
+        "" if reason else directory_revision(target),
         compared,
         num_texts,
         courses,
@@ -164,17 +155,17 @@ def adapt_encoder(
     )
     params = {"adaptation": config.model_dump(mode="json")}
     log_encoder(registry, verdict, params, target)
-    verdicts, told = [verdict], _message(verdict, refusal)
+    verdicts, told = [verdict], _message(verdict, reason)
     if config.student is not None:
         # What was refused is no teacher.
-        teacher = make_adapter(base, source, config, local.device, material) if refusal else adapter
+        teacher = make_adapter(base, source, config, local.device, material) if reason else adapter
         assert isinstance(teacher, TextAdapter)
         student = _distil(teacher, verdict, work, Path(models.root))
         log_encoder(registry, student, params, Path(models.root, student.encoder_id))
         verdicts.append(student)
         told += f"; {_student_message(student, config)}"
-    if material.images is not None and material.images.told:
-        told += f"; {material.images.told}"
+    if material.images is not None and material.images.errors:
+        told += f"; {material.images.told(by_text=kind == 'joint')}"
     write_verdicts(lakehouse, verdicts)
     shutil.rmtree(folder, ignore_errors=True)
     counts = {
@@ -194,6 +185,12 @@ def adapted_encoder(config: AdaptationConfig, models: ModelsConfig) -> tuple[Enc
         ConfigError: When there is none of that name, or it is of another kind.
     """
     base = models.chosen(config.encoder, "adaptation.encoder", PAIRS)
+    if isinstance(base, JointConfig) and base.text_directory is not None:
+        raise ConfigError(
+            f"adaptation.encoder: a joint encoder with two towers that were trained together (CLIP, SigLIP) is needed, "
+            f"got `{config.encoder}`, which names a text_directory: a space that ConSE makes of a text model and a "
+            "classifier without training. Adapt a text encoder and an image encoder."
+        )
     return base, next(kind for kind in PAIRS if kind == base.kind)
 
 
@@ -232,7 +229,8 @@ def _identity(config: AdaptationConfig, revision: str, material: Material) -> st
     assert mmrec_lib.recipes.__file__ is not None
     code = source_version(Path(mmrec_lib.recipes.__file__).parent.rglob("*.py"))
     behaviour = material.behaviour
-    told = [config.model_dump(mode="json"), revision, code, behaviour.contents, material.pairs]
+    told: list[object] = [config.model_dump(mode="json"), revision, code, behaviour.contents, material.pairs]
+    told.append(material.images_of_contents)
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode("utf-8", "surrogatepass"))
     visits = behaviour.visits
     for array in (visits.indptr, visits.indices, behaviour.parts):
@@ -265,18 +263,6 @@ def _train(adapter: Adapter, work: _Work) -> dict[str, Course]:
     return courses
 
 
-def _refusal(config: AdaptationConfig, compared: Mapping[tuple[str, int], Comparison], *, is_better: bool) -> str:
-    """Reason that keeps an encoder from its release; empty where it passes."""
-    if not is_better:
-        return "no epoch was better on validation"
-    if compared[RECALL, config.k].diff_low <= config.min_gain:
-        return "the gain is not beyond chance"
-    ranker = compared.get((METRIC, K))
-    if ranker is not None and config.ranker_margin is not None and ranker.diff_low <= -config.ranker_margin:
-        return f"the ranker may lose more than {config.ranker_margin:g} (adaptation.ranker_margin)"
-    return ""
-
-
 def _distil(teacher: TextAdapter, verdict: Verdict, work: _Work, root: Path) -> Verdict:
     """Make a student of an encoder, and release it where it finds nearly as much."""
     config = work.config
@@ -304,13 +290,12 @@ def _distil(teacher: TextAdapter, verdict: Verdict, work: _Work, root: Path) -> 
     )
 
 
-def _message(verdict: Verdict, refusal: str) -> str:
+def _message(verdict: Verdict, reason: str) -> str:
     told = f"{verdict.method}: " + "; ".join(
-        f"{metric}@{k} of {'held-out items' if metric == RECALL else 'the ranker on valid'} {one.interval}"
-        for (metric, k), one in verdict.compared.items()
+        f"{metric}@{k} of {MEASURED[metric]} {one.interval}" for (metric, k), one in verdict.compared.items()
     )
-    if refusal:
-        return f"{told}: not released, {refusal}"
+    if reason:
+        return f"{told}: not released, {reason}"
     released = f"{told}: released as `{verdict.encoder_id}`, revision {verdict.revision}"
     return f"{released}; name it in embedding.encode to use it"
 

@@ -125,6 +125,11 @@ def log_encoder(registry: Registry, verdict: Verdict, params: Mapping[str, Any],
 
 def _served(kind: AdaptedKind, directory: Path) -> ServedModel:
     """An encoder as MLflow serves it."""
+    if kind == "joint":
+        from mmrec_lib.recipes import joint_pyfunc
+
+        signature, example = joint_pyfunc.signature(), joint_pyfunc.example()
+        return ServedModel("model", joint_pyfunc.__name__, "JointModel", directory, signature, example)
     if kind == "image":
         from mmrec_lib.recipes import image_pyfunc
 

@@ -39,17 +39,22 @@ class ItemImages:
     pixels: np.memmap[Any, np.dtype[np.uint8]]
     errors: dict[str, str]
 
-    def of(self, image_ids: Sequence[str]) -> Images:
-        """Images in an order."""
-        return Images(self.pixels, np.array([self.rows[one] for one in image_ids], np.int64))
+    def of(self, image_ids: Sequence[str | None]) -> Images:
+        """Images in an order; None stands for a content without one."""
+        rows = [-1 if one is None else self.rows[one] for one in image_ids]
+        return Images(self.pixels, np.array(rows, np.int64))
 
-    @property
-    def told(self) -> str:
-        """Items that do not count in words; empty where all do."""
+    def told(self, *, by_text: bool = False) -> str:
+        """Items whose image cannot be read, in words; empty where all can.
+
+        Args:
+            by_text: Whether those with a text count by it.
+        """
         if not self.errors:
             return ""
         item, error = min(self.errors.items())
-        return f"{len(self.errors)} items whose image cannot be read do not count, such as `{item}` ({error})"
+        what = "count by their text alone, if they have one" if by_text else "do not count"
+        return f"{len(self.errors)} items whose image cannot be read {what}, such as `{item}` ({error})"
 
 
 def read_item_images(

@@ -26,19 +26,31 @@ def items_with_text(lakehouse: Lakehouse, config: AdaptationConfig) -> DataFrame
     """
     texts = joined_texts(read_owner_text(lakehouse))
     of_items = documents(texts, config.fields).where(F.col("owner_kind") == "item")
-    return _sampled(lakehouse, of_items.withColumnRenamed("document", "content"), config)
+    return _sampled(lakehouse, of_items.withColumnRenamed("document", "content"), config, "content")
 
 
 def items_with_image(lakehouse: Lakehouse, config: AdaptationConfig) -> DataFrame:
     """Items with the id of their first image, sampled likewise: `item_id`, `content`."""
-    of_items = first_images(lakehouse).where(F.col("owner_kind") == "item")
-    present = of_items.join(lakehouse.read("item").select(F.col("item_id").alias("owner_id")), "owner_id", "left_semi")
-    return _sampled(lakehouse, present.withColumnRenamed("image_id", "content"), config)
+    return _sampled(lakehouse, _images_of_items(lakehouse).withColumnRenamed("image_id", "content"), config, "content")
 
 
-def _sampled(lakehouse: Lakehouse, owners: DataFrame, config: AdaptationConfig) -> DataFrame:
+def items_with_either(lakehouse: Lakehouse, config: AdaptationConfig) -> DataFrame:
+    """Items with a text or an image, sampled likewise: `item_id`, `text`, `image_id`, one of which may be null."""
+    texts = documents(joined_texts(read_owner_text(lakehouse)), config.fields).where(F.col("owner_kind") == "item")
+    of_texts = texts.select("owner_id", F.col("document").alias("text"))
+    either = of_texts.join(_images_of_items(lakehouse), "owner_id", "full_outer")
+    return _sampled(lakehouse, either, config, "text", "image_id")
+
+
+def _images_of_items(lakehouse: Lakehouse) -> DataFrame:
+    """The first image of each item that is still there: `owner_id`, `image_id`."""
+    of_items = first_images(lakehouse).where(F.col("owner_kind") == "item").select("owner_id", "image_id")
+    return of_items.join(lakehouse.read("item").select(F.col("item_id").alias("owner_id")), "owner_id", "left_semi")
+
+
+def _sampled(lakehouse: Lakehouse, owners: DataFrame, config: AdaptationConfig, *columns: str) -> DataFrame:
     chosen = owners.orderBy(F.xxhash64("owner_id"), "owner_id").limit(config.max_items)
-    return lakehouse.stage("adapt_items", chosen.select(F.col("owner_id").alias("item_id"), "content"))
+    return lakehouse.stage("adapt_items", chosen.select(F.col("owner_id").alias("item_id"), *columns))
 
 
 def read_behaviour(
@@ -47,6 +59,7 @@ def read_behaviour(
     weights: Mapping[str, float],
     items: DataFrame,
     known: Mapping[str, str],
+    groups: Mapping[str, str] | None = None,
 ) -> tuple[Behaviour, list[tuple[str, int]]]:
     """Behaviour of users, and the texts of searches and reviews with the item of each.
 
@@ -59,6 +72,7 @@ def read_behaviour(
         weights: Weight of each event type; those of weight 0 are no visit.
         items: Items that count, column `item_id`.
         known: Content of each of them that can be read.
+        groups: What decides the part of each; None: its content.
 
     Raises:
         NoDataError: When there is no training snapshot.
@@ -71,7 +85,7 @@ def read_behaviour(
     batches = lakehouse.stream_arrow("adapt_visits", sampled_visits(pairs, config))
     columns = ((batch["user_id"].to_pylist(), batch["item_id"].to_pylist()) for batch in batches)
     visits = (visit for of_users, of_items in columns for visit in zip(of_users, of_items, strict=True))
-    behaviour = make_behaviour(known, visits, config.valid_share, config.test_share)
+    behaviour = make_behaviour(known, visits, config.valid_share, config.test_share, groups)
     if not behaviour.visits.nnz or not len(behaviour.items("train")):
         raise RecipeError(
             f"Adaptation `{config.name}`: users that turned to items with a text or image to learn from are needed, "

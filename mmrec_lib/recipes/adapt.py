@@ -64,6 +64,7 @@ class TextAdapter(Adapter):
         self.model.to(device)
         self._pad_id = int(self.tokenizer.pad_token_id or 0)
         self._tokens: list[list[int]] = []
+        self._is_kept = False
 
     def with_model(self, model: Any) -> TextAdapter:
         """Another network without adapters that reads texts as this one does; it knows no texts yet."""

@@ -12,23 +12,23 @@ from mmrec_lib.section import Section
 
 PairKind = Literal["co_visits", "searches", "reviews"]
 Step = Literal["masked_language", "behaviour"]
-AdaptedKind = Literal["text", "image"]
+AdaptedKind = Literal["text", "image", "joint"]
 PAIRS: dict[AdaptedKind, tuple[PairKind, ...]] = {
     "text": ("co_visits", "searches", "reviews"),
     "image": ("co_visits",),
+    "joint": ("co_visits", "searches", "reviews"),
 }
 """What may tie the contents that an encoder of a kind reads."""
-_NAMES: dict[AdaptedKind, str] = {"text": "store-text", "image": "store-image"}
-_OF_TEXTS = (
-    "steps",
-    "fields",
-    "max_tokens",
-    "search_minutes",
-    "pair_weight",
-    "max_pairs",
-    "masked_language",
-    "student",
-)
+_NAMES: dict[AdaptedKind, str] = {"text": "store-text", "image": "store-image", "joint": "store-joint"}
+_OF_TEXTS_ALONE = ("steps", "max_tokens", "masked_language", "student")
+_OF_TEXTS = (*_OF_TEXTS_ALONE, "fields", "search_minutes", "pair_weight", "max_pairs")
+_OF_JOINT = ("cross_modal_margin",)
+# Settings that say nothing to an encoder of a kind, and of what they speak.
+_SENSELESS: dict[AdaptedKind, tuple[tuple[tuple[str, ...], str, str], ...]] = {
+    "text": ((_OF_JOINT, "texts and images in one space", "a joint"),),
+    "image": ((_OF_TEXTS, "texts", "a text"), (_OF_JOINT, "texts and images in one space", "a joint")),
+    "joint": ((_OF_TEXTS_ALONE, "texts alone", "a text"),),
+}
 
 
 class MaskedLanguageConfig(Section):
@@ -75,21 +75,22 @@ class AdaptationConfig(Section):
     """Fine-tuning of an encoder on what people do, and the gate that it must pass.
 
     Attributes:
-        encoder: Model of `models.encoders` that is adapted, of kind text or image; it stays as it is. Of an image
-            encoder the contents are the first images of items, else their texts.
+        encoder: Model of `models.encoders` that is adapted, of kind text, image or joint (CLIP, SigLIP); it stays as it
+            is. Of an image encoder the contents are the first images of items, of a joint one both, else their texts.
         name: Directory of the adapted encoder under `models.root`; an encoder of the same kind and this name uses it.
-            Null: store-text or store-image.
+            Null: store-text, store-image or store-joint.
         steps: What is done, in this order: masked_language (words that are hidden in the store's own texts are told),
             behaviour (texts that people turn to together come close).
         pairs: What makes contents belong together: co_visits (items that the same users turn to), searches (words and
             the item that the user turned to next), reviews (a review's words and its item). Null: all of them, and
-            co_visits alone for images.
+            co_visits alone for an image encoder.
         fields: Texts of an item that are read together, in this order.
         rank: Rank of the adapters (LoRA); null trains all weights.
         scale: Factor of the adapters.
-        trained_layers: Layers of the encoder with adapters, counted from the last; null: all.
-        max_tokens: Tokens of a text that are read in training.
-        batch_size: Texts or images of a step.
+        trained_layers: Layers of the encoder with adapters, counted from the last; null: all. Of a joint encoder, of
+            each tower.
+        max_tokens: Tokens of a text that are read in training; a joint encoder reads as many as it was trained on.
+        batch_size: Texts or images of a step, of a joint encoder items and texts.
         max_epochs: Times that they are read at most.
         patience: Epochs without a better validation after which training ends.
         learning_rate: Step size.
@@ -104,11 +105,15 @@ class AdaptationConfig(Section):
         max_items: Items that are read, at most; a sample of more.
         valid_share: Share of the items that choose the epoch; training does not see them.
         test_share: Share of the items that the gate reads; training does not see them.
-        k: Cut-off of the recall that the gate compares.
-        min_users: Users with items in the gate's part that it needs to decide.
+        k: Cut-off of the recall that the gate compares, and of what texts and images find of each other.
+        min_users: Users with items in the gate's part that it needs to decide; of a joint encoder also different texts
+            and images of items that have both.
         min_gain: The lower end of the gain's 95 % interval must be above it.
         ranker_margin: nDCG@10 of the ranker's first stage on the snapshot's valid part that may be lost: the lower end
             of the difference's 95 % interval must be above minus this. Null does not ask the ranker.
+        cross_modal_margin: Share of held-out items' texts that find their image among the first `k`, and of images that
+            find their text, that a joint encoder may lose: the lower end of each difference's 95 % interval must be
+            above minus this. Null does not ask.
         masked_language: The step masked_language.
         student: A smaller encoder that is made of the adapted one, or of the encoder as it was where none is released;
             null makes none.
@@ -143,6 +148,7 @@ class AdaptationConfig(Section):
     min_users: int = Field(default=30, ge=2)
     min_gain: float = 0.0
     ranker_margin: float | None = Field(default=0.01, ge=0, lt=1)
+    cross_modal_margin: float | None = Field(default=0.05, ge=0, lt=1)
     masked_language: MaskedLanguageConfig = MaskedLanguageConfig()
     student: StudentConfig | None = None
     seed: int = 0
@@ -201,13 +207,13 @@ class AdaptationConfig(Section):
                 f"adaptation.pairs: {', '.join(PAIRS[kind])} can tie contents of an encoder of kind {kind}, got "
                 f"{', '.join(others)}, which are words. Leave it out, or adapt a text encoder."
             )
-        if kind == "image":
-            usual = AdaptationConfig.model_fields
-            told = [name for name in _OF_TEXTS if getattr(self, name) != usual[name].get_default()]
+        usual = AdaptationConfig.model_fields
+        for names, subject, other in _SENSELESS[kind]:
+            told = [name for name in names if getattr(self, name) != usual[name].get_default()]
             if told:
                 raise ConfigError(
-                    f"adaptation.{told[0]}: it says something about texts, and `{self.encoder}` is an encoder of kind "
-                    "image. Leave it out, or adapt a text encoder."
+                    f"adaptation.{told[0]}: it says something about {subject}, and `{self.encoder}` is an encoder of "
+                    f"kind {kind}. Leave it out, or adapt {other} encoder."
                 )
         return self.model_copy(update={"name": self.name or _NAMES[kind], "pairs": pairs})
 

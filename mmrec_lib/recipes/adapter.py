@@ -54,7 +54,6 @@ class Adapter(ABC):
         self._adapted: list[nn.Module] = []
         self._besides: list[nn.Module] = []
         self._frozen: FrozenLayers | None = None
-        self._is_kept = False
 
     def adapt_layers(
         self, layers: nn.ModuleList, others: Iterable[nn.Module] = (), besides: Iterable[nn.Module] = ()
@@ -69,11 +68,27 @@ class Adapter(ABC):
         Raises:
             RecipeError: When there is nothing to adapt.
         """
-        assert self.config.rank is not None
+        trained, self._frozen = self.divided(layers)
+        self.adapt_modules([*trained, *others], besides)
+
+    def divided(self, layers: nn.ModuleList) -> tuple[list[nn.Module], FrozenLayers]:
+        """The last blocks of a network, which are trained, and the frozen ones before them."""
         num_trained = len(layers) if self.config.trained_layers is None else self.config.trained_layers
         num_frozen = max(len(layers) - num_trained, 0)
-        self._adapted, self._besides = [*list(layers)[num_frozen:], *others], list(besides)
-        self._frozen = FrozenLayers(layers, num_frozen)
+        return list(layers)[num_frozen:], FrozenLayers(layers, num_frozen)
+
+    def adapt_modules(self, modules: Iterable[nn.Module], besides: Iterable[nn.Module] = ()) -> None:
+        """Put adapters on modules of the network.
+
+        Args:
+            modules: They and what is inside of them get adapters.
+            besides: Modules that get none.
+
+        Raises:
+            RecipeError: When there is nothing to adapt.
+        """
+        assert self.config.rank is not None
+        self._adapted, self._besides = list(modules), list(besides)
         self._add_adapters(self.config.rank)
 
     def renew(self) -> None:
@@ -129,7 +144,7 @@ class Adapter(ABC):
         Raises:
             RecipeError: When too few contents have a neighbour.
         """
-        config = self.config
+        config, weights = self.config, self.graph(weights)
         nodes = np.flatnonzero(np.diff(weights.indptr) > 0)
         if len(nodes) < config.batch_size:
             raise RecipeError(
@@ -161,16 +176,16 @@ class Adapter(ABC):
             checkpoints=checkpoints,
         )
 
+    def graph(self, weights: csr_array) -> csr_array:
+        """The part of a graph that it can learn from."""
+        return weights
+
     def _loss(self, batch: npt.NDArray[np.intp], weights: csr_array) -> Tensor:
         """Cross-entropy of each content's neighbours among the batch, by the cosines of vectors."""
         vectors_BD = self.vectors(batch.tolist())
-        logits_BB = vectors_BD @ vectors_BD.T / self.config.temperature
-        logits_BB = logits_BB.masked_fill(torch.eye(len(batch), dtype=torch.bool, device=self.device), -1e4)
+        is_same_BB = torch.eye(len(batch), dtype=torch.bool, device=self.device)
         wanted_BB = torch.from_numpy(weights[batch][:, batch].toarray()).to(self.device)
-        sums_B = wanted_BB.sum(1)
-        has_any = sums_B > 0
-        target_BB = wanted_BB[has_any] / sums_B[has_any].unsqueeze(1)
-        return nn.functional.cross_entropy(logits_BB[has_any], target_BB)
+        return neighbour_loss(vectors_BD @ vectors_BD.T / self.config.temperature, is_same_BB, wanted_BB)
 
     def save(self, directory: Path, *, base: str | None = None, changes: Mapping[str, Any] | None = None) -> None:
         """Write the adapted encoder in transformers format, adapters merged; see `save_encoder`.
@@ -185,6 +200,20 @@ class Adapter(ABC):
         """
         merge_adapters(self.model)
         save_encoder(self.model, self.directory, directory, base=base or self.config.encoder, changes=changes)
+
+
+def neighbour_loss(logits_BC: Tensor, is_same_BC: Tensor, wanted_BC: Tensor) -> Tensor:
+    """Cross-entropy of contents' neighbours among candidates, over the contents that have any there.
+
+    Args:
+        logits_BC: `[B, C]` scores of candidates.
+        is_same_BC: `[B, C]` True where a candidate is the content itself, which counts as neither.
+        wanted_BC: `[B, C]` weights of the neighbours, not negative; at least one is positive.
+    """
+    sums_B = wanted_BC.sum(1)
+    has_any = sums_B > 0
+    target_BC = wanted_BC[has_any] / sums_B[has_any].unsqueeze(1)
+    return nn.functional.cross_entropy(logits_BC.masked_fill(is_same_BC, -1e4)[has_any], target_BC)
 
 
 def refused(config: AdaptationConfig, reason: object) -> RecipeError:

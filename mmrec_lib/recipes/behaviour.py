@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array, csr_array, vstack
+from scipy.sparse.csgraph import connected_components
 
 from mmrec_lib.evaluation.significance import mean_intervals
 
@@ -25,7 +26,7 @@ class Behaviour:
 
     Attributes:
         item_ids: Items with a content, sorted.
-        contents: Their texts, or the ids of their images.
+        contents: Their texts, or the ids of their images; of a joint encoder texts, empty where an item has none.
         visits: `[num_users, num_items]`, 1 where a user turned to an item.
         parts: Part of each item: 0 train, 1 valid, 2 test.
     """
@@ -41,7 +42,11 @@ class Behaviour:
 
 
 def make_behaviour(
-    contents: Mapping[str, str], visits: Iterable[tuple[str, str]], valid_share: float, test_share: float
+    contents: Mapping[str, str],
+    visits: Iterable[tuple[str, str]],
+    valid_share: float,
+    test_share: float,
+    groups: Mapping[str, str] | None = None,
 ) -> Behaviour:
     """Behaviour of users, its items divided by a hash of their contents: those of valid and test are new to training.
 
@@ -52,6 +57,7 @@ def make_behaviour(
         visits: User and item; repetitions count once, items without a content do not count.
         valid_share: Share of the items that choose the epoch.
         test_share: Share of the items that the gate reads.
+        groups: What is hashed for each item, in the place of its content.
     """
     item_ids = sorted(contents)
     place = {item: number for number, item in enumerate(item_ids)}
@@ -66,9 +72,31 @@ def make_behaviour(
     visits_UI = csr_array(coo_array((np.ones(len(rows), np.float32), entries), shape=(len(users), len(item_ids))))
     visits_UI.sum_duplicates()
     visits_UI.data[:] = 1
-    shares = np.array([_place(contents[item]) for item in item_ids])
+    shares = np.array([_place((groups or contents)[item]) for item in item_ids])
     parts = np.where(shares < test_share, 2, np.where(shares < test_share + valid_share, 1, 0)).astype(np.int8)
     return Behaviour(item_ids, [contents[item] for item in item_ids], visits_UI, parts)
+
+
+def groups_of_items(*contents: Mapping[str, str]) -> dict[str, str]:
+    """Items that share a content, also by way of others, as groups.
+
+    Args:
+        contents: Content of each item that has one, such as texts and images.
+
+    Returns:
+        Name of each item's group, which follows from the group's contents.
+    """
+    items = {item: row for row, item in enumerate(sorted(set().union(*contents)))}
+    ties = [(items[item], f"{number} {one}") for number, of in enumerate(contents) for item, one in of.items()]
+    names = sorted({name for _, name in ties})
+    place = {name: len(items) + column for column, name in enumerate(names)}
+    rows, columns = [row for row, _ in ties], [place[name] for _, name in ties]
+    size = len(items) + len(names)
+    _, labels = connected_components(coo_array((np.ones(len(ties)), (rows, columns)), shape=(size, size)), False)
+    first = dict[int, str]()
+    for name in names:
+        first.setdefault(int(labels[place[name]]), name)
+    return {item: first[int(labels[row])] for item, row in items.items()}
 
 
 def co_visits(behaviour: Behaviour, num_neighbours: int, shrinkage: float) -> csr_array:

@@ -135,7 +135,9 @@ def test_a_gain_that_is_not_beyond_the_asked_is_no_release(shop: Shop) -> None:
 
 
 def test_wrong_kinds_and_stores_without_readable_images_are_refused(shop: Shop) -> None:
-    with pytest.raises(ConfigError, match=r"adaptation\.encoder: .* kind image or text is needed .*of kind speech"):
+    with pytest.raises(
+        ConfigError, match=r"adaptation\.encoder: .* kind image or joint or text is needed .*of kind speech"
+    ):
         adapt(shop, "run-3", encoder="tiny-speech")
     with pytest.raises(ConfigError, match=r"adaptation\.pairs: .* got reviews"):
         adapt(shop, "run-3", pairs=["reviews"])

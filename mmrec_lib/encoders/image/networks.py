@@ -107,7 +107,7 @@ def load_vision(directory: Path, dtype: torch.dtype) -> nn.Module:
         return load_torchvision(directory, dtype)
     model = load_model(transformers.AutoModel, directory, dtype, unused=(_POOLER,))
     if isinstance(model, transformers.CLIPModel | transformers.SiglipModel):
-        return _towers(model).images
+        return towers_of(model).images
     reads = getattr(model, "main_input_name", _IMAGES)
     if reads != _IMAGES:
         raise ValueError(f"a model of class {type(model).__name__}, which reads {reads}, not images")
@@ -119,7 +119,12 @@ def load_vision(directory: Path, dtype: torch.dtype) -> nn.Module:
 
 
 def load_towers(directory: Path, dtype: torch.dtype) -> Towers:
-    """The two networks of a CLIP or SigLIP directory.
+    """The two networks of a CLIP or SigLIP directory; see `load_joint`."""
+    return towers_of(load_joint(directory, dtype))
+
+
+def load_joint(directory: Path, dtype: torch.dtype) -> Any:
+    """The whole model of a CLIP or SigLIP directory.
 
     Args:
         directory: Model directory.
@@ -133,7 +138,7 @@ def load_towers(directory: Path, dtype: torch.dtype) -> Towers:
     model = load_model(transformers.AutoModel, directory, dtype)
     if not isinstance(model, transformers.CLIPModel | transformers.SiglipModel):
         raise ValueError(f"a model of class {type(model).__name__}, known are CLIPModel and SiglipModel")
-    return _towers(model)
+    return model
 
 
 def load_classifier(directory: Path, dtype: torch.dtype) -> nn.Module:
@@ -156,7 +161,8 @@ def load_classifier(directory: Path, dtype: torch.dtype) -> nn.Module:
     return _Output(load_model(transformers.AutoModelForImageClassification, directory, dtype), "logits").eval()
 
 
-def _towers(model: Any) -> Towers:
+def towers_of(model: Any) -> Towers:
+    """The two networks of a CLIP or SigLIP, made of its own modules as they are now."""
     nothing = nn.Identity()
     return Towers(
         images=_Projected(model.vision_model, getattr(model, "visual_projection", nothing)).eval(),

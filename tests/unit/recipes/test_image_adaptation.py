@@ -122,7 +122,7 @@ def test_frozen_blocks_are_computed_once_and_change_nothing(make: Callable[[], A
     for adapter in (whole, kept):
         adapter.read(images)
     reads = list[Any]()
-    kept._pixels = reads.append  # type: ignore[method-assign,assignment]
+    kept._reader._pixels = reads.append  # type: ignore[method-assign,assignment]
     found = kept.encode(range(13))
     assert not reads, "an image whose states are kept is not decoded again"
     np.testing.assert_allclose(found, whole.encode(range(13)), atol=1e-5)
@@ -134,12 +134,12 @@ def test_states_above_the_bound_are_not_kept(directory: Path, monkeypatch: pytes
     _, images = looks(12)
     kept = adapter_of(directory, trained_layers=1)
     kept.read(images)
-    assert kept._is_kept
+    assert kept._reader.is_kept
     (state, *_) = kept._frozen._states.values()  # type: ignore[union-attr]
     monkeypatch.setattr(frozen_module, "MAX_CACHE_BYTES", 12 * state.numel() * 4 - 1)
     adapter = adapter_of(directory, trained_layers=1)
     adapter.read(images)
-    assert not adapter._is_kept and not adapter._frozen._states  # type: ignore[union-attr]
+    assert not adapter._reader.is_kept and not adapter._frozen._states  # type: ignore[union-attr]
     np.testing.assert_allclose(adapter.encode(range(12)), kept.encode(range(12)), atol=1e-5)
 
 
