@@ -17,8 +17,9 @@ class StoreConfig(Section):
         out: Output folder of path mode; None in catalogue mode.
         catalog: Catalogue of catalogue mode.
         schema_name: Schema of catalogue mode.
-        staging: Folder for runs' temporary files, which may be shared: each store has a folder of its own in it. Needed
-            in catalogue mode (a volume); path mode uses `<out>/staging` where none is given.
+        staging: Folder for runs' temporary files, which workers read and write and other stores may share: each has a
+            folder of its own in it. Needed in catalogue mode (a volume); path mode uses `<out>/staging` where none is
+            given.
         report_folder: Folder for report.html and summary.json in catalogue mode; path mode uses `out`.
     """
 
