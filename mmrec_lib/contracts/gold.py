@@ -57,12 +57,13 @@ USER_TOPK = TableContract(
             "probabilities",
             MapType(StringType(), DoubleType()),
             "Probability of each outcome that the ranker has a head for, such as purchase, to four significant digits; "
-            "null without heads.",
+            "null without heads, and below the first ranks where scoring.outcome_ranks ends them.",
         ),
         Column(
             "expected_values",
             MapType(StringType(), DoubleType()),
-            "What is expected of each quantity where its event happens, such as rating:value; null without such heads.",
+            "What is expected of each quantity where its event happens, such as rating:value; null without such heads, "
+            "and below the first ranks where scoring.outcome_ranks ends them.",
         ),
         Column(
             "expected_worth",

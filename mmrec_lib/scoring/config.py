@@ -21,6 +21,8 @@ class ListConfig(Section):
         num_reasons: Items of the history that an explanation names, at most.
         worths: Worth of each outcome that the ranker has a head for, such as `purchase: 10`, or of one unit of a
             quantity. With worths, candidates are ordered by their sum times probabilities.
+        outcome_ranks: First items of a list that tell of outcomes (`probabilities` and `expected_values`), where the
+            ranker has heads; null: all k. These are two maps a row, of which writing a large table takes longest.
         path_reasons: Name a fact that an explained item shares with one of the history (`user_topk.path`), where the
             items have such facts: relations of the graph, categories and other attributes that are no numbers.
         items_per_block: Items that a worker prepares for search at once (about 10 bytes a dimension and item, beside
@@ -32,6 +34,7 @@ class ListConfig(Section):
     explained_ranks: int = Field(default=12, ge=0)
     num_reasons: int = Field(default=3, ge=0)
     worths: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    outcome_ranks: int | None = Field(default=None, ge=0)
     path_reasons: bool = True
     items_per_block: int = Field(default=1_000_000, ge=1)
 

@@ -25,6 +25,7 @@ from mmrec_lib.models.ranker.probabilities import (
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.scoring.arrow_lists import lists_of_rows
 from mmrec_lib.scoring.catalogue import Catalogue
+from mmrec_lib.scoring.config import ListConfig
 from mmrec_lib.showing.item_rules import UserLimits
 from mmrec_lib.topk.selection import NO_ITEM, TopItems
 
@@ -59,28 +60,36 @@ def head_columns(
     indices: NDArray[np.int32],
     users: ProjectedUsers,
     catalogue: Catalogue,
-    worths: Mapping[str, float],
+    config: ListConfig,
 ) -> list[pa.ListArray]:
-    """The columns of `COLUMNS` for final lists.
+    """The columns of `COLUMNS` for final lists; probabilities and values end after `outcome_ranks` places.
 
     Args:
         candidates: See `candidates_of`.
         indices: [n, k] items of the lists, each filled from the left.
         users: n users.
         catalogue: Items and model.
-        worths: Worth of each outcome.
+        config: Worth of each outcome, and how many places tell of outcomes.
     """
     maps, numbers = pa.nulls(len(users), pa.list_(VALUES_IN_ARROW)), pa.nulls(len(users), pa.list_(pa.float64()))
     heads = catalogue.ranker.heads
     if candidates is None or heads is None:
         return [maps, maps, numbers]
-    places = final_places(candidates, indices, catalogue.places_in_fit(indices), users, catalogue.item_vectors)
+    shown = slice(0, config.outcome_ranks)
+    # Worths are told of each place.
+    asked = indices if config.worths else indices[:, shown]
+    places = final_places(candidates, asked, catalogue.places_in_fit(asked), users, catalogue.item_vectors)
     values = head_values(catalogue.ranker, users, places)
-    lengths = places.is_filled.sum(axis=1)
-    worth = expected_worths(heads, values, worths)
+    worth = expected_worths(heads, values, config.worths)
+    if worth is not None:
+        numbers = lists_of_rows(pa.array(worth), places.is_filled.sum(axis=1))
+    is_told = np.zeros_like(places.is_filled)
+    is_told[:, shown] = places.is_filled[:, shown]
+    told = {name: of_places[is_told[places.is_filled]] for name, of_places in values.items()}
+    lengths = is_told.sum(axis=1)
     return [
-        *(lists_of_rows(_maps(values, own), lengths) if own else maps for own in (heads.outcomes, heads.quantities)),
-        numbers if worth is None else lists_of_rows(pa.array(worth), lengths),
+        *(lists_of_rows(_maps(told, own), lengths) if own else maps for own in (heads.outcomes, heads.quantities)),
+        numbers,
     ]
 
 

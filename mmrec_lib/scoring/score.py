@@ -200,6 +200,7 @@ def _hashes_of(settings: ScoringSettings) -> dict[str, str]:
             include={
                 "k",
                 "explained_ranks",
+                "outcome_ranks",
                 "num_reasons",
                 "num_neighbors",
                 "num_questions",

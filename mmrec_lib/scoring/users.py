@@ -245,7 +245,7 @@ def _finished(
             propensities,
             shares,
             reasons,
-            *head_columns(candidates, top.indices, users, catalogue, config.worths),
+            *head_columns(candidates, top.indices, users, catalogue, config),
             _paths(catalogue, batch, top, config),
         ],
         names=SCORED.names,

@@ -68,6 +68,22 @@ def test_each_place_has_probabilities_and_the_order_stays(plain: FittedRanker, r
         assert row["expected_worths"] is None
 
 
+@pytest.mark.parametrize("worths", [{}, {"view": -1.0, "view:share": 0.25}])
+@pytest.mark.parametrize("ranks", [0, 2, 6, 50])
+def test_outcomes_are_told_of_the_first_places_alone(
+    ranker: FittedRanker, ranks: int, worths: dict[str, float]
+) -> None:
+    """A pin changes what is a candidate; worths order and stand in each place all the same."""
+    pin = [{"name": "first", "kind": "pin", "position": 3, "items": {"item_ids": [ranker.item_ids[7]]}}]
+    catalogue, lists = catalogue_of(ranker, rules=pin), ListConfig(k=6, worths=worths)
+    told = rows_of(catalogue, lists.model_copy(update={"outcome_ranks": ranks}))
+    for row, whole in zip(told, rows_of(catalogue, lists), strict=True):
+        assert len(whole["probabilities"]) == len(whole["item_ids"]) > 2
+        outcomes = {name: whole.pop(name)[:ranks] for name in ("probabilities", "expected_values")}
+        assert {name: row.pop(name) for name in outcomes} == outcomes
+        assert row == whole and (row["expected_worths"] is None) == (not worths)
+
+
 def test_what_rules_add_to_a_score_is_no_part_of_a_probability(ranker: FittedRanker) -> None:
     boost = [{"name": "more", "kind": "boost", "amount": 3.0, "items": {"categories": ["odd"]}}]
     before = {
