@@ -142,7 +142,9 @@ def adapt_encoder(
     reason = refusal(config, compared, is_better=is_better)
     if not reason:
         adapter.save(target)
-    num_texts = int(material.graph.nnz) if "behaviour" in config.steps else len(work.learned)
+    # Without what the encoder cannot read.
+    num_pairs = int(adapter.graph(material.graph).nnz)
+    num_texts = num_pairs if "behaviour" in config.steps else len(work.learned)
     verdict = Verdict(
         config.target,
         config.method,
@@ -171,7 +173,7 @@ def adapt_encoder(
     counts = {
         "items": len(behaviour.item_ids),
         "users": behaviour.visits.shape[0],
-        "pairs": int(material.graph.nnz),
+        "pairs": num_pairs,
         "epochs": sum(len(course.losses) for course in courses.values()),
         "released": sum(one.is_released for one in verdicts),
     }

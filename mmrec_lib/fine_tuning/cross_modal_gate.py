@@ -13,6 +13,8 @@ from mmrec_lib.recipes.cross_modal import IMAGE_TO_TEXT, TEXT_TO_IMAGE, cross_mo
 CROSS_MODAL = {TEXT_TO_IMAGE: "held-out images by their text", IMAGE_TO_TEXT: "held-out texts by their image"}
 """Metrics and what is found, in words."""
 _FEWEST = 2
+# Candidates for each place of the lists that are looked at.
+_CUT_OFFS = 2
 
 
 class CrossModalCheck:
@@ -33,11 +35,13 @@ class CrossModalCheck:
         self._before = cross_modal_hits(adapter, items, config.k).by_metric
         fewest = min(map(len, self._before.values()))
         self._is_measured = fewest >= _FEWEST
-        if config.cross_modal_margin is not None and fewest < config.min_users:
+        # Among k or fewer everything is found, whatever the encoder.
+        needed = max(config.min_users, _CUT_OFFS * config.k)
+        if config.cross_modal_margin is not None and fewest < needed:
             raise RecipeError(
-                f"Adaptation `{config.target}`: at least {config.min_users} different texts and images of held-out "
-                "items with both are needed for the cross-modal part of the gate (adaptation.min_users), got "
-                f"{fewest}. Set adaptation.cross_modal_margin=null to go without it."
+                f"Adaptation `{config.target}`: at least {needed} different texts and images of held-out items with "
+                f"both are needed for the cross-modal part of the gate (adaptation.min_users, and {_CUT_OFFS} times "
+                f"adaptation.k), got {fewest}. Set adaptation.cross_modal_margin=null to go without it."
             )
 
     def compare(self, adapter: JointAdapter) -> dict[tuple[str, int], Comparison]:

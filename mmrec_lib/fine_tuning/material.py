@@ -103,7 +103,7 @@ def _both(
 ) -> tuple[DataFrame, dict[str, str], ItemImages]:
     """Items with a text or an image that can be read, their texts, empty where they have none, and their images."""
     items = items_with_either(lakehouse, config)
-    texts = {row["item_id"]: row["text"] for row in items.where(F.col("text").isNotNull()).collect()}
+    texts = {row["item_id"]: row["text"] for row in items.where(F.length("text") > 0).collect()}
     if not texts:
         raise RecipeError(
             f"Adaptation `{config.target}`: items with a text are needed ({', '.join(config.fields)}: "

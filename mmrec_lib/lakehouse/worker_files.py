@@ -92,7 +92,6 @@ def write_in_workers(rows: DataFrame, work: Work, folder: str, schema: StructTyp
                     continue
                 if writer is None:
                     files, root = filesystem_of(folder)
-                    files.create_dir(root, recursive=True)
                     writer = pyarrow.parquet.ParquetWriter(
                         f"{root}/{name}", arrow, filesystem=files, compression="zstd"
                     )
@@ -104,6 +103,9 @@ def write_in_workers(rows: DataFrame, work: Work, folder: str, schema: StructTyp
         if num_rows:
             yield pa.RecordBatch.from_pydict({"file": [name], "num_rows": [num_rows]})
 
+    # By the driver, which removes it.
+    files, root = filesystem_of(folder)
+    files.create_dir(root, recursive=True)
     written = rows.mapInArrow(write, _WRITTEN).collect()
     return WorkerFiles(
         tuple(f"{folder.rstrip('/')}/{row['file']}" for row in written), schema, sum(row["num_rows"] for row in written)
@@ -112,5 +114,5 @@ def write_in_workers(rows: DataFrame, work: Work, folder: str, schema: StructTyp
 
 def _batches(path: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     files, place = filesystem_of(path)
-    with pyarrow.parquet.ParquetFile(files.open_input_file(place)) as file:
+    with files.open_input_file(place) as source, pyarrow.parquet.ParquetFile(source) as file:
         yield from file.iter_batches(batch_size=_READ_ROWS, columns=list(columns))

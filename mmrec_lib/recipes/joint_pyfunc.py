@@ -100,7 +100,7 @@ class JointModel(PythonModel):  # type: ignore[misc]  # mlflow is not followed b
 
 
 def _is_missing(content: Any) -> bool:
-    return content is None or (isinstance(content, float) and math.isnan(content))
+    return content is None or content is pd.NA or (isinstance(content, float) and math.isnan(content))
 
 
 def _listed(vector: Tensor | str | None) -> list[float] | None:

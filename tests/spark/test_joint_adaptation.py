@@ -66,6 +66,8 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     for item, text in zip(ids, of.texts, strict=True):
         told = {"owner_kind": "item", "field": "title", "kind": "written", "position": 0}
         texts += [] if text is None else [{**told, "owner_id": item, "text": text, "content_id": item}]
+    # Nothing is left of a text of dots.
+    texts.append({**told, "owner_id": WITHOUT, "text": "...", "content_id": WITHOUT})
     visits = [(f"u{user}", ids[item], AT) for user, item in zip(*of.behaviour.visits.nonzero(), strict=True)]
     visits += [(f"u{user}", item, AT) for user in range(5) for item in (DAMAGED, WITHOUT)]
     seen = {(user, item) for user, item, _ in visits}

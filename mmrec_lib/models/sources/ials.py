@@ -127,6 +127,8 @@ def learnable(settings: IalsSettings, x_UW: sparse.csr_matrix) -> IalsSettings:
     The penalty of a row grows with the weight of its unobserved pairs, so that in a large catalogue the same settings
     leave nothing to learn.
     """
+    if not x_UW.nnz:
+        return settings
     lower = [weight for weight in Ials.grids["unobserved"] if weight < settings.unobserved]
     chosen = settings
     while chosen.regulariser > _BEARABLE * largest_regulariser(x_UW, chosen.unobserved) and lower:
@@ -149,6 +151,8 @@ def largest_regulariser(x_UW: sparse.csr_matrix, unobserved: float) -> float:
     regulariser. Power iteration from a positive start finds it to a percent or two; the matrix has no negative entry.
     """
     num_users, num_items = x_UW.shape
+    if not x_UW.nnz:
+        return 0.0
     columns = sparse.csr_matrix(x_UW.T, dtype=np.float64)
     of_users = 1 / np.sqrt(np.diff(x_UW.indptr) + unobserved * num_items)
     of_items = 1 / np.sqrt(np.diff(columns.indptr) + unobserved * num_users)
@@ -157,10 +161,7 @@ def largest_regulariser(x_UW: sparse.csr_matrix, unobserved: float) -> float:
         left = of_users * (vector * of_items @ columns)
         value = float(np.linalg.norm(left))
         vector = of_items * (columns @ (left * of_users))
-        length = float(np.linalg.norm(vector))
-        if not length:
-            return 0.0
-        vector /= length
+        vector /= np.linalg.norm(vector)
     return value
 
 

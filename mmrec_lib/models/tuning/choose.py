@@ -78,7 +78,7 @@ def choose_settings(
     )
     users = ValidationUsers.of(train, valid, config)
     if not len(users) or not train.interactions.weights.nnz:
-        return settings.with_sources({Ials.name: learnable(settings.of(Ials), train.interactions.weights)})
+        return _unsearched(train, settings)
     warm_items = train.interactions.item_counts() > 0
     warm_users = users.rows(np.flatnonzero(users.has_history))
     features = content_features(train, settings)
@@ -93,6 +93,7 @@ def choose_settings(
         with _timed("fusion"):
             settings, fused = stage.choose_fusion(settings)
     else:
+        settings = _unsearched(train, settings)
         fused = np.zeros((0, int(warm_items.sum())), dtype=np.float32)
     with _timed("popularity"):
         settings = _choose_popularity(train, users, warm_items, fused, settings)
@@ -100,6 +101,11 @@ def choose_settings(
         with _timed("items without interactions"):
             settings = choose_cold_items(train, valid, users=users, features=features, settings=settings, config=config)
     return settings
+
+
+def _unsearched(train: FitData, settings: RankerSettings) -> RankerSettings:
+    """Settings of sources where nobody's choice can be asked: those with which something is learned."""
+    return settings.with_sources({Ials.name: learnable(settings.of(Ials), train.interactions.weights)})
 
 
 @contextmanager

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mmrec_lib.models.sources.ials import IalsSettings, fit_ials, fold_in, largest_regulariser, learnable
+from mmrec_lib.models.config import TrainingConfig
+from mmrec_lib.models.data import FitData, Interactions
+from mmrec_lib.models.sources.ials import Ials, IalsSettings, fit_ials, fold_in, largest_regulariser, learnable
+from mmrec_lib.models.tuning.choose import choose_settings
 
 
 def clusters(num_users: int, num_items: int, num_clusters: int = 5) -> sparse.csr_matrix:
@@ -18,6 +21,11 @@ def clusters(num_users: int, num_items: int, num_clusters: int = 5) -> sparse.cs
     )
     entries = (np.ones(items.size, np.float32), (np.repeat(np.arange(num_users), 8), items.ravel()))
     return sparse.csr_matrix(entries, shape=(num_users, num_items))
+
+
+def interactions_of(rows: sparse.csr_matrix) -> Interactions:
+    users, items = rows.nonzero()
+    return Interactions.from_rows(users, items, rows.shape, times=np.full(len(users), 1e9))
 
 
 def largest_score(rows: sparse.csr_matrix, settings: IalsSettings) -> float:
@@ -54,7 +62,21 @@ def test_a_search_in_a_large_catalogue_begins_where_something_is_learned() -> No
     assert largest_score(large, chosen) > 0.1
 
 
-def test_nothing_to_learn_ends_at_the_smallest_weight() -> None:
-    empty = sparse.csr_matrix((3, 4), dtype=np.float32)
+@pytest.mark.parametrize("shape", [(3, 4), (0, 5), (5, 0)])
+def test_without_interactions_settings_stay(shape: tuple[int, int]) -> None:
+    empty = sparse.csr_matrix(shape, dtype=np.float32)
     assert largest_regulariser(empty, 0.1) == 0
-    assert learnable(IalsSettings(), empty).unobserved == 0.001
+    assert learnable(IalsSettings(), empty) == IalsSettings()
+
+
+@pytest.mark.parametrize("valid_users", [0, 40])
+def test_settings_that_no_search_chooses_learn_something(valid_users: int) -> None:
+    """Nobody in the validation part, or people without history alone."""
+    rows = clusters(4_000, 20_000)
+    rows = sparse.csr_matrix(sparse.vstack([rows, sparse.csr_matrix((40, 20_000), dtype=np.float32)]))
+    columns = np.arange(valid_users)
+    train = FitData(np.array([f"i{n}" for n in range(20_000)]), interactions_of(rows), {})
+    valid = Interactions.from_rows(4_000 + columns, columns, rows.shape, times=np.full(valid_users, 1e9))
+    chosen = choose_settings(train, valid, TrainingConfig(sources=("ials",)))
+    assert chosen.of(Ials).unobserved < 0.1
+    assert largest_score(rows, chosen.of(Ials).model_copy(update={"rank": 8})) > 0.1
