@@ -107,7 +107,7 @@ class AdaptationConfig(Section):
         test_share: Share of the items that the gate reads; training does not see them.
         k: Cut-off of the recall that the gate compares, and of what texts and images find of each other.
         min_users: Users with items in the gate's part that it needs to decide; of a joint encoder also different texts
-            and images of items that have both.
+            and images of items that have both, which must be twice `k` at least.
         min_gain: The lower end of the gain's 95 % interval must be above it.
         ranker_margin: nDCG@10 of the ranker's first stage on the snapshot's valid part that may be lost: the lower end
             of the difference's 95 % interval must be above minus this. Null does not ask the ranker.

@@ -173,6 +173,9 @@ def test_stores_without_texts_or_images_or_items_with_both_are_refused(shop: Sho
         adapt(shop, "run-3", fields=["description"])
     with pytest.raises(RecipeError, match=r"at least 60 different texts and images .*cross_modal_margin=null"):
         adapt(shop, "run-4", min_users=60, ranker_margin=None)
+    # Among so few a list of 40 would hold nearly all, whatever the encoder.
+    with pytest.raises(RecipeError, match=r"at least 80 different texts and images .*2 times adaptation\.k"):
+        adapt(shop, "run-4b", k=40, ranker_margin=None)
     lakehouse = shop.lakehouse("run-5")
     held = lakehouse.read("media_link")
     rows = lakehouse.stage("left", held.limit(0).select(*CONTRACTS["media_link"].input_schema.names))
