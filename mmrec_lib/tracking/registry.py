@@ -266,9 +266,7 @@ class Registry:
             tags: Tags of the new version.
             folders: Artifact folders of the run that belong to the version: it is intact only with them.
         """
-        from mmrec_lib.models.ranker.pyfunc_file import SCORER_KEY, signature
-        from mmrec_lib.models.ranker.served_heads import WORTHS_KEY
-        from mmrec_lib.models.ranker.shown import RULES_KEY
+        from mmrec_lib.models.ranker.pyfunc_file import DEFAULT_CONFIG, signature
 
         ranker = ServedModel(
             "ranker",
@@ -277,7 +275,7 @@ class Registry:
             model_folder,
             signature(),
             example,
-            {RULES_KEY: None, WORTHS_KEY: None, SCORER_KEY: None},
+            DEFAULT_CONFIG,
         )
         return self.register_model(run, ranker, tags, folders)
 

@@ -223,7 +223,9 @@ def measure_served(ranker: FittedRanker, rules: ItemRules) -> dict[str, float]:
             folder / "model",
             python_model=pyfunc_file.__file__,
             artifacts={"ranker": str(folder / "ranker")},
+            model_config=pyfunc_file.DEFAULT_CONFIG,
             signature=pyfunc_file.signature(),
+            input_example=pd.DataFrame({"item_ids": [histories[0].tolist()]}),
             pip_requirements=["numpy"],
         )
         plain = mlflow.pyfunc.load_model(str(folder / "model"))

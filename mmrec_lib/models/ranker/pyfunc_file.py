@@ -64,6 +64,8 @@ from mmrec_lib.topk.selection import NO_ITEM
 
 DEFAULT_K = 10
 SCORER_KEY, LEFT_OUT = "scorer", "left_out"
+DEFAULT_CONFIG = {RULES_KEY: None, WORTHS_KEY: None, SCORER_KEY: None}
+"""The `model_config` that the model is logged with: MLflow ignores keys that are not in it when it loads a model."""
 # Rows scored at once; the scores of a block take rows * items * 4 bytes.
 _BLOCK_ROWS = 1_024
 

@@ -33,9 +33,9 @@ from mmrec_lib.showing.pins import place_pins
 from mmrec_lib.topk.selection import TopItems, select_top
 
 RULES_KEY = "rules"
+"""Key of `model_config` that names the folder of the rules; null shows everything to everybody."""
 # The year 5138 in seconds, and 1973 in milliseconds.
 _LATEST_SECONDS = 1e11
-"""Key of `model_config` that names the folder of the rules; null shows everything to everybody."""
 _ATTRIBUTES = pa.map_(pa.string(), pa.string())
 _NEEDED = {"action": ACTIONS, "target_kind": TARGET_KINDS}
 
