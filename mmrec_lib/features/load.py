@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.alignment_model import load_aligner
@@ -29,6 +28,7 @@ from mmrec_lib.features.pair_columns import PairColumns
 from mmrec_lib.features.request_context import DeviceCodes, searches_of_lists, text_column
 from mmrec_lib.features.token_rows import TokenRows
 from mmrec_lib.features.user_groups import user_groups
+from mmrec_lib.lakehouse.arrow_tables import whole_table
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.alignment.aligner import Aligner
 from mmrec_lib.models.data import Content, FitData, Interactions
@@ -310,8 +310,7 @@ def with_segment_attribute(users: DataFrame) -> DataFrame:
 
 def sorted_table(lakehouse: Lakehouse, key: str, rows: DataFrame) -> pa.Table:
     """Rows in the order of their ids, sorted here: Spark would need three jobs more for it."""
-    batches = list(lakehouse.stream_arrow(key, rows.coalesce(1)))
-    table = pa.Table.from_batches(batches) if batches else to_arrow_schema(rows.schema).empty_table()
+    table = whole_table(lakehouse.stream_arrow(key, rows.coalesce(1)), rows.schema)
     return table.take(pc.sort_indices(table[key]))
 
 

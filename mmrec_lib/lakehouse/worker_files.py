@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
+from mmrec_lib.lakehouse.arrow_tables import arrow_schema
 from mmrec_lib.lakehouse.staging import read_parquet
 from mmrec_lib.location import filesystem_of
 
@@ -81,7 +81,7 @@ def write_in_workers(rows: DataFrame, work: Work, folder: str, schema: StructTyp
         folder: Folder that all workers can write to; made where it is missing.
         schema: Columns of the files.
     """
-    arrow = to_arrow_schema(schema)
+    arrow = arrow_schema(schema)
 
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         name, num_rows = f"part-{uuid.uuid4().hex}.parquet", 0

@@ -14,11 +14,12 @@ import pyarrow.fs
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+from pyspark.sql.pandas.types import from_arrow_schema
 from scipy import sparse
 
 from mmrec_lib.features.load import SnapshotItems, load_fit_contents
 from mmrec_lib.lakehouse.actions import union
+from mmrec_lib.lakehouse.arrow_tables import whole_table
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.list_types.pairs import basket_pairs, named_pairs, transition_pairs
 from mmrec_lib.listing.config import BOUGHT_TOGETHER, CONTINUE_WITH, ContinueWithConfig, ListsConfig
@@ -99,8 +100,7 @@ def item_lists(
 
 def to_arrow(lakehouse: Lakehouse, name: str, rows: DataFrame) -> pa.Table:
     """Rows in this process, where they are bounded by the catalogue."""
-    batches = list(lakehouse.stream_arrow(name, rows.coalesce(1)))
-    return pa.Table.from_batches(batches) if batches else to_arrow_schema(rows.schema).empty_table()
+    return whole_table(lakehouse.stream_arrow(name, rows.coalesce(1)), rows.schema)
 
 
 def margins_of(single: pa.Table, list_type: str, item_ids: pa.Array) -> Margins:

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
 from mmrec_lib.contracts import CONTRACTS
@@ -20,6 +19,7 @@ from mmrec_lib.embedding.owner_text import joined_texts, read_owner_text, review
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
 from mmrec_lib.encoders.registry import encoder_spec, make_classifier
 from mmrec_lib.encoders.spec import EncoderSpec
+from mmrec_lib.lakehouse.arrow_tables import arrow_schema
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.session import num_tasks
 from mmrec_lib.lakehouse.tables import Lakehouse
@@ -165,7 +165,7 @@ def analyse_table(todo: DataFrame, task: Analysis) -> DataFrame:
     laid_out = chosen.repartition(num_tasks(todo, task.portions.num_partitions), "review_id").sortWithinPartitions(
         "review_id"
     )
-    arrow = to_arrow_schema(schema)
+    arrow = arrow_schema(schema)
     return laid_out.mapInArrow(lambda batches: _analyse_partition(batches, task, arrow), schema)
 
 
@@ -214,7 +214,7 @@ def _current_model(
         "document": document,
         "arrays": arrays,
     }
-    table = pa.Table.from_pylist([row], to_arrow_schema(_FIT.input_schema))
+    table = pa.Table.from_pylist([row], arrow_schema(_FIT.input_schema))
     lakehouse.merge("opinion_model", lakehouse.from_arrow(table, _FIT))
     return model, revision, True
 

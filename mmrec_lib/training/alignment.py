@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.features.alignment_model import alignment_row
 from mmrec_lib.features.load import SNAPSHOT_TABLES, Snapshot, load_items, load_snapshot
 from mmrec_lib.lakehouse.actions import side_by_side
+from mmrec_lib.lakehouse.arrow_tables import arrow_schema
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.alignment.aligner import Aligner
@@ -158,7 +158,7 @@ def _replace_all(lakehouse: Lakehouse, name: str, rows: TableRows) -> None:
     if not len(rows) and not lakehouse.exists(name):
         return
     contract = CONTRACTS[name]
-    schema = to_arrow_schema(contract.input_schema)
+    schema = arrow_schema(contract.input_schema)
     table = rows.select(schema.names) if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
     made = lakehouse.from_arrow(table.cast(schema), contract)
     lakehouse.merge(name, Staged(made), delete_keys=lakehouse.read(name))

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.fs
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.contracts.table import SLICE_COLUMN
@@ -27,6 +26,7 @@ from mmrec_lib.generation.candidates import TEMPLATE, Bounds
 from mmrec_lib.generation.config import GenerationConfig
 from mmrec_lib.generation.descriptions import describe
 from mmrec_lib.generation.reasons import NoTextReason
+from mmrec_lib.lakehouse.arrow_tables import arrow_schema
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.location import filesystem_of
@@ -224,7 +224,7 @@ def _describe_items(lakehouse: Lakehouse, settings: WritingSettings, items: Item
     ]
     contract = CONTRACTS["generated_description"]
     if rows or lakehouse.exists(contract.name):
-        schema = to_arrow_schema(contract.input_schema)
+        schema = arrow_schema(contract.input_schema)
         made = lakehouse.from_arrow(pa.Table.from_pylist(rows, schema=schema), contract)
         lakehouse.merge("generated_description", Staged(made), delete_keys=lakehouse.read("generated_description"))
     return len(rows)

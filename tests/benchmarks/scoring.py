@@ -33,9 +33,10 @@ import pandas as pd
 import pyarrow as pa
 import threadpoolctl
 from numpy.typing import NDArray
-from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql import SparkSession
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.lakehouse.arrow_tables import arrow_schema
 from mmrec_lib.lakehouse.config import SparkConfig, StoreConfig
 from mmrec_lib.lakehouse.merging import Staged
 from mmrec_lib.lakehouse.session import build_session
@@ -307,12 +308,11 @@ def measure_job(num_users: int = 20_000, num_items: int = 50_000) -> dict[str, A
 
 
 def measure_again(
-    num_users: int, *, deletion_vectors: bool, num_items: int = 20_000, rounds: int = 3
+    spark: SparkSession, num_users: int, *, deletion_vectors: bool, num_items: int = 20_000, rounds: int = 3
 ) -> dict[str, Any]:
     """Scoring everyone, nobody, and 1 % of the users, whose histories changed."""
     rng = np.random.default_rng(0)
     ranker = ranker_of(num_items, rng)
-    spark = build_session(SparkConfig(master="local[2]", driver_memory="4g"))
     now = datetime(2025, 12, 31, tzinfo=UTC)
     with tempfile.TemporaryDirectory() as scratch:
         lakehouse = Lakehouse(spark, StoreConfig(out=f"{scratch}/out"), "bench", now)
@@ -320,7 +320,7 @@ def measure_again(
 
         def put(name: str, rows: Mapping[str, Any]) -> None:
             contract = CONTRACTS[name]
-            fields = to_arrow_schema(contract.input_schema)
+            fields = arrow_schema(contract.input_schema)
             length = len(next(iter(rows.values())))
             columns = [pa.array(rows.get(f.name, [None] * length), f.type) for f in fields]
             table = pa.table(columns, names=fields.names)
@@ -358,7 +358,6 @@ def measure_again(
             put_users(rng.choice(num_users, num_users // 100, replace=False))
             seconds["again"].append(score(only_affected=True))
             seconds["everyone"].append(score(only_affected=False))
-    spark.stop()
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     share = (medians["again"] - medians["nobody"]) / medians["everyone"]
     ratios = {"(again - nobody) / everyone": share, "again / everyone": medians["again"] / medians["everyone"]}
@@ -384,7 +383,11 @@ def main() -> None:
         found["ratios"] |= job.pop("ratios")
         found["job"] = job
     if arguments.again:
-        again = measure_again(arguments.again, deletion_vectors=arguments.deletion_vectors, rounds=arguments.rounds)
+        spark = build_session(SparkConfig(master="local[2]", driver_memory="4g"))
+        again = measure_again(
+            spark, arguments.again, deletion_vectors=arguments.deletion_vectors, rounds=arguments.rounds
+        )
+        spark.stop()
         found["ratios"] |= again.pop("ratios")
         found["again"] = again
     for name, value in found["users_a_second"].items():

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from jobs.align_modalities import JOB
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.features.load import load_snapshot
+from mmrec_lib.lakehouse.arrow_tables import arrow_schema
 from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.models.alignment.config import AlignmentConfig
@@ -83,7 +83,7 @@ def store(spark: SparkSession, out: Path, rows: Rows) -> Planted:
     frames: dict[str, DataFrame] = {}
     planted = Planted(spark, out, frames)
     for name, of_table in rows.items():
-        schema = to_arrow_schema(CONTRACTS[name].input_schema, timezone="UTC")
+        schema = arrow_schema(CONTRACTS[name].input_schema)
         table = pa.Table.from_pylist([{"snapshot_id": SNAPSHOT, **row} for row in of_table], schema=schema)
         frames[name] = planted.from_arrow(table, CONTRACTS[name])
     return planted
