@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 
 from mmrec_lib.errors import ContractError
 from mmrec_lib.lakehouse.checksum import ListedTable
-from mmrec_lib.lakehouse.merging import Staged, WriteResult
+from mmrec_lib.lakehouse.merging import Staged, StoredKeys, WriteResult
 from mmrec_lib.lakehouse.tables import Lakehouse
 
 
@@ -78,12 +78,10 @@ class JobTables(Lakehouse):
         self._require(name, self._writes, "writes")
         return super().merge(name, rows, delete_keys=delete_keys)
 
-    def replace_keys(
-        self, name: str, rows: Staged, where: Mapping[str, str | date], replaced: DataFrame
-    ) -> WriteResult:
+    def replace_keys(self, name: str, rows: Staged, stored: StoredKeys) -> WriteResult:
         """See `Lakehouse.replace_keys`."""
         self._require(name, self._writes, "writes")
-        return super().replace_keys(name, rows, where, replaced)
+        return super().replace_keys(name, rows, stored)
 
     def append(self, name: str, rows: DataFrame) -> None:
         """See `Lakehouse.append`."""

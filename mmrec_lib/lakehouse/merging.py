@@ -57,6 +57,19 @@ class Staged:
     num_rows: int | None = None
 
 
+@dataclass(frozen=True)
+class StoredKeys:
+    """Rows of a slice that some users or items have, as `Lakehouse.stored_keys` finds them.
+
+    Attributes:
+        rows: Their keys with the hash of their content, see `hashes`; staged.
+        where: The slice.
+    """
+
+    rows: DataFrame
+    where: Mapping[str, str | date]
+
+
 def hashes(stored: DataFrame, contract: TableContract) -> DataFrame:
     """Keys of stored rows with the hash of their content."""
     return stored.select(*contract.key, F.col("row_hash").alias(_HAVE))

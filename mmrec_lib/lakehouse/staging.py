@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow.fs
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StructType
+from pyspark.sql.types import StructField, StructType
 
 from mmrec_lib.errors import ConfigError
 from mmrec_lib.lakehouse.session_settings import is_for_small_tables
@@ -202,15 +202,20 @@ def read_parquet(
 
     Args:
         spark: Session.
-        schema: Columns to read; those that a file lacks are null.
+        schema: Columns to read, each of which may be null; those that a file lacks are.
         paths: Files or folders.
         base: Folder below which the names of folders are columns.
     """
     # Spark's own tables are read with the same option.
-    reader = spark.read.schema(schema).option("__globPaths__", "false")
+    reader = spark.read.schema(nullable(schema)).option("__globPaths__", "false")
     rows = (reader if base is None else reader.option("basePath", base)).parquet(*paths)
     # What is one partition needs no exchange before it is joined, grouped or sorted.
     return rows.coalesce(1) if is_for_small_tables(spark) else rows
+
+
+def nullable(schema: StructType) -> StructType:
+    """The same columns, each of which may be null."""
+    return StructType([StructField(of.name, of.dataType, metadata=of.metadata) for of in schema])
 
 
 def is_link(path: str) -> bool:

@@ -28,6 +28,7 @@ from mmrec_lib.lakehouse.evolution import evolve, is_current, with_gained_column
 from mmrec_lib.lakehouse.merging import (
     OPERATION,
     Staged,
+    StoredKeys,
     WriteResult,
     compare_slice,
     completed,
@@ -136,7 +137,7 @@ class Lakehouse:
     def stage(self, name: str, rows: DataFrame) -> DataFrame:
         """Compute rows once into this run's staging folder and read them back, cutting their lineage."""
         path = self.stage_path(name, rows)
-        return read_parquet(self.spark, _nullable(rows.schema), [path])
+        return read_parquet(self.spark, rows.schema, [path])
 
     def large_rows(self) -> AbstractContextManager[None]:
         """Inside the block rows of tens of megabytes are read and handed to workers, a few at a time."""
@@ -176,7 +177,7 @@ class Lakehouse:
         fs, root = filesystem_of(path)
         fs.create_dir(root)
         pyarrow.parquet.write_table(table, f"{root}/rows.parquet", filesystem=fs)
-        return read_parquet(self.spark, _nullable(contract.input_schema), [path])
+        return read_parquet(self.spark, contract.input_schema, [path])
 
     def stream_arrow(self, name: str, rows: DataFrame, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """Bring rows to this process as Arrow batches through staged files; memory holds one batch at a time."""
@@ -229,33 +230,42 @@ class Lakehouse:
         Raises:
             ValueError: When `rows` holds a key twice.
         """
-        return self._merge(name, rows, stored=self.read(name), delete_keys=delete_keys, where={})
+        have = hashes(self.read(name), CONTRACTS[name])
+        return self._merge(name, rows, have=have, delete_keys=delete_keys, where={})
 
-    def replace_keys(
-        self, name: str, rows: Staged, where: Mapping[str, str | date], replaced: DataFrame
-    ) -> WriteResult:
-        """Make a slice hold exactly `rows` of some users or items and leave all others, in one commit or none.
+    def stored_keys(self, name: str, where: Mapping[str, str | date], owners: DataFrame) -> StoredKeys:
+        """Find the rows of a slice that some users or items have, in one pass over its keys.
+
+        Args:
+            name: Table.
+            where: The slice, see `replace_slice`.
+            owners: Some columns of the table's key, such as user_id, one row for each user.
+        """
+        contract = CONTRACTS[name]
+        found = hashes(self.read(name).where(in_slice(where)), contract).join(owners, owners.columns, "left_semi")
+        return StoredKeys(self.stage(f"keys_{name}", found), where)
+
+    def replace_keys(self, name: str, rows: Staged, stored: StoredKeys) -> WriteResult:
+        """Put `rows` in the place of stored rows of some users or items and leave all others, in one commit or none.
 
         Only files that hold a row that changes are written again.
 
         Args:
             name: Table.
-            rows: The contract's content columns; every row lies in the slice and has one of the keys.
-            where: The slice, see `replace_slice`.
-            replaced: Some columns of the table's key, such as user_id, one row for each user.
+            rows: The contract's content columns; every row lies in the slice and is of one of the owners.
+            stored: See `stored_keys`; what is not in `rows` goes.
 
         Raises:
             ValueError: When `rows` holds a key twice.
         """
-        stored = self.read(name).where(in_slice(where)).join(replaced, replaced.columns, "left_semi")
-        return self._merge(name, rows, stored=stored, delete_keys=stored, where=where)
+        return self._merge(name, rows, have=stored.rows, delete_keys=stored.rows, where=stored.where)
 
     def _merge(
         self,
         name: str,
         rows: DataFrame | Staged,
         *,
-        stored: DataFrame,
+        have: DataFrame,
         delete_keys: DataFrame | None,
         where: Mapping[str, str | date],
     ) -> WriteResult:
@@ -268,9 +278,9 @@ class Lakehouse:
         else:
             # What changed is little; counting it, and a MERGE that reads its source twice, must not compare again.
             compared = new.select(*contract.key, "row_hash") if is_staged else new
-            changed = differing(compared, hashes(stored, contract), contract, delete_keys)
+            changed = differing(compared, have, contract, delete_keys)
             path = self.stage_path(f"changes_{name}", changed)
-            changed = read_parquet(self.spark, _nullable(changed.schema), [path])
+            changed = read_parquet(self.spark, changed.schema, [path])
         result = count_changes(changed, contract, path)
         if not result.committed:
             return result
@@ -383,8 +393,3 @@ class Lakehouse:
             self.spark.sql(f"DELETE FROM {identifier} WHERE {condition}")
         finally:
             self.spark.conf.unset(key)
-
-
-def _nullable(schema: StructType) -> StructType:
-    """The schema as Parquet gives it back: every column nullable."""
-    return StructType.fromJson({**schema.jsonValue(), "fields": [{**f.jsonValue(), "nullable": True} for f in schema]})

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts.table import SLICE_COLUMN
+from mmrec_lib.lakehouse.merging import StoredKeys, in_slice
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.scoring.checks import NONE_KEPT, KeptLists
 from mmrec_lib.scoring.published import PublishedSlice
@@ -30,6 +31,7 @@ class Affected:
         num_scored: How many they are.
         kept: What is known of the lists that stay.
         replaced: user_id of those to score and of those that are gone; None where everyone is scored.
+        stored: Rows of `user_topk` that they have; None where everyone is scored.
         reason: Reason why everyone is scored; None where only some are.
     """
 
@@ -37,6 +39,7 @@ class Affected:
     num_scored: int
     kept: KeptLists = NONE_KEPT
     replaced: DataFrame | None = None
+    stored: StoredKeys | None = None
     reason: str | None = None
 
 
@@ -93,19 +96,20 @@ def find_affected(
     states = lakehouse.stage("user_state", both.select("user_id", state.alias("state")))
     counts = {row["state"]: int(row["count"]) for row in states.groupBy("state").count().collect()}
     replaced = states.where(F.col("state") != _KEPT).select("user_id")
-    lists = (
-        lakehouse.read("user_topk")
-        .where(F.col(SLICE_COLUMN) == F.lit(new["user_topk"].day))
-        .join(replaced, "user_id", "left_anti")
-    )
-    num_entries, num_full = lists.agg(F.count(F.lit(1)), F.count_if(F.col("rank") == k)).collect()[0]
-    num_kept = counts.get(_KEPT, 0)
+    of_day = {SLICE_COLUMN: new["user_topk"].day}
+    stored = lakehouse.stored_keys("user_topk", of_day, replaced)
+    sums = [F.count(F.lit(1)), F.count_if(F.col("rank") == k)]
+    # Of all lists only the rank is read: who has a row is asked once, for the rows that are replaced.
+    every = lakehouse.read("user_topk").where(in_slice(of_day)).agg(*sums).collect()[0]
+    gone = stored.rows.agg(*sums).collect()[0]
+    num_kept, num_entries, num_full = counts.get(_KEPT, 0), every[0] - gone[0], every[1] - gone[1]
     to_score = states.where(F.col("state") == _SCORED).select("user_id")
     return Affected(
         profiles=profiles.join(to_score, "user_id", "left_semi"),
         num_scored=counts.get(_SCORED, 0),
         kept=KeptLists(num_kept, num_entries, num_kept - num_full),
         replaced=replaced,
+        stored=stored,
     )
 
 

@@ -29,8 +29,9 @@ from mmrec_lib.lakehouse.evolution import evolve
 from mmrec_lib.lakehouse.ledger import JobRun, Ledger
 from mmrec_lib.lakehouse.maintain import maintain_all
 from mmrec_lib.lakehouse.merging import WriteResult
+from mmrec_lib.lakehouse.staging import nullable
 from mmrec_lib.lakehouse.store import create_card, note_tables
-from mmrec_lib.lakehouse.tables import Lakehouse, _nullable
+from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.publishing.slices import current_rows
 
 # Delta's own errors reach Python by the one or the other name, after the version of Spark.
@@ -338,7 +339,7 @@ def make_older_snapshots(lakehouse: Lakehouse, *days: str) -> None:
 def snapshot_row(lakehouse: Lakehouse, name: str, day: date | None, current: bool) -> DataFrame:
     row = (name, day, "given", None, None, {"event": 9}, current, 1, 1, 1)
     schema = CONTRACTS["training_snapshot"].input_schema
-    return lakehouse.spark.createDataFrame([row], _nullable(schema))
+    return lakehouse.spark.createDataFrame([row], nullable(schema))
 
 
 @pytest.mark.slow

@@ -79,7 +79,8 @@ def test_rows_of_some_users_are_replaced_in_a_slice_and_all_others_stay(lakehous
     staged = Staged(later.stage("lists", new))
     replaced = later.spark.createDataFrame([("u1",), ("u3",), ("u4",)], "user_id string")
     where = {"as_of_date": date.fromisoformat(days[1])}
-    assert later.replace_keys("user_topk", staged, where, replaced) == WriteResult(inserted=1, updated=1, deleted=1)
+    stored_keys = later.stored_keys("user_topk", where, replaced)
+    assert later.replace_keys("user_topk", staged, stored_keys) == WriteResult(inserted=1, updated=1, deleted=1)
     rows = later.read("user_topk").collect()
     found = {(str(row["as_of_date"]), row["user_id"], row["score"], row["run_id"]) for row in rows}
     assert found == {
@@ -88,7 +89,8 @@ def test_rows_of_some_users_are_replaced_in_a_slice_and_all_others_stay(lakehous
         (days[1], "u2", 1.0, "run-1"),
         (days[1], "u4", 0.5, "run-2"),
     }
-    assert not later.replace_keys("user_topk", staged, where, replaced).committed
+    again = later.stored_keys("user_topk", where, replaced)
+    assert not later.replace_keys("user_topk", staged, again).committed
 
 
 @pytest.mark.slow
