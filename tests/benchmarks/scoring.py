@@ -310,7 +310,7 @@ def measure_job(num_users: int = 20_000, num_items: int = 50_000) -> dict[str, A
 def measure_again(
     spark: SparkSession, num_users: int, *, deletion_vectors: bool, num_items: int = 20_000, rounds: int = 3
 ) -> dict[str, Any]:
-    """Scoring everyone, nobody, one user, which tells the fixed costs, and 1 % of the users, whose histories changed."""
+    """Scoring everyone, nobody, one user (the fixed costs), and 1 % of the users, whose histories changed."""
     rng = np.random.default_rng(0)
     ranker = ranker_of(num_items, rng)
     now = datetime(2025, 12, 31, tzinfo=UTC)
