@@ -83,6 +83,7 @@ USER_TOPK = TableContract(
     retention_days=90,
     retention_column="as_of_date",
     change_feed=True,
+    stats_columns=("user_id", "rank", "item_id"),
 )
 
 ITEM_NEIGHBOR = TableContract(

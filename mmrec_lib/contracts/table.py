@@ -60,6 +60,8 @@ class TableContract:
         retention_days: Rows whose `retention_column` is older are deleted by maintenance; None keeps them.
         retention_column: Date or timestamp column that retention looks at.
         change_feed: True when Delta's change data feed is kept for consumers.
+        stats_columns: Columns whose lowest and highest values Delta keeps for each file, so that readers skip files;
+            none means the first 32, which costs a seventh of writing a table that is wide and long.
         slices_in: Table that names the slice to read, of a table that is published in slices.
     """
 
@@ -73,6 +75,7 @@ class TableContract:
     retention_days: int | None = None
     retention_column: str | None = None
     change_feed: bool = False
+    stats_columns: Sequence[str] = ()
     slices_in: str = "current_slice"
 
     @property

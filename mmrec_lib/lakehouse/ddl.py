@@ -37,6 +37,8 @@ def create_statement(contract: TableContract, identifier: str, *, with_checks: b
         "delta.enableDeletionVectors": "false",
         "delta.enableChangeDataFeed": str(contract.change_feed).lower(),
     }
+    if contract.stats_columns:
+        properties["delta.dataSkippingStatsColumns"] = ",".join(contract.stats_columns)
     if with_checks:
         properties |= {constraint_property(check): check.condition for check in contract.checks}
     columns = ",\n  ".join(column_ddl(column) for column in contract.all_columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import functions as F
@@ -137,3 +138,10 @@ def test_the_hash_of_a_row_knows_a_map_by_its_entries(lakehouse: Lakehouse) -> N
     hashes = [row["row_hash"] for row in conform(rows, contract).select("row_hash").collect()]
     assert hashes[0] == hashes[1]
     assert len(set(hashes[1:])) == len(columns) - 1
+
+
+def test_files_of_lists_tell_their_users_ranks_and_items_alone(lakehouse: Lakehouse) -> None:
+    lakehouse.replace_slice("user_topk", lists(lakehouse, "2026-01-01", ["u1", "u2"]), {"as_of_date": date(2026, 1, 1)})
+    (file,) = pa.table(DeltaTable(lakehouse.location("user_topk")).get_add_actions(flatten=True)).to_pylist()
+    assert (file["num_records"], file["min.user_id"], file["max.user_id"]) == (2, "u1", "u2")
+    assert {name.removeprefix("max.") for name in file if name.startswith("max.")} == {"user_id", "rank", "item_id"}
