@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pyspark.sql.types import ArrayType, DoubleType, FloatType, LongType, MapTyp
 
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.lakehouse.worker_files import WorkerFiles, write_in_workers
+from tests.conftest import PROJECT
 
 NESTED = StructType(
     [
@@ -100,3 +103,37 @@ def test_a_column_that_does_not_fit_ends_the_run(lakehouse: Lakehouse) -> None:
     schema = StructType([StructField("id", LongType()), StructField("name", StringType())])
     with pytest.raises(PySparkException, match="field names are not matching"):
         lakehouse.stage_in_workers("wrong", lakehouse.spark.range(2), lambda batches: batches, schema)
+
+
+REPEATED = """
+import sys
+from pathlib import Path
+from pyspark import TaskContext
+from pyspark.sql.types import LongType, StructField, StructType
+from mmrec_lib.lakehouse.config import SparkConfig
+from mmrec_lib.lakehouse.session import build_session
+from mmrec_lib.lakehouse.worker_files import write_in_workers
+
+def work(batches):
+    for batch in batches:
+        yield batch
+    if TaskContext.get().partitionId() == 0 and TaskContext.get().attemptNumber() < 2:
+        raise OSError("the machine is gone")
+
+spark = build_session(SparkConfig(master="local[2,3]", driver_memory="1g"))
+schema = StructType([StructField("id", LongType())])
+files = write_in_workers(spark.range(0, 10, 1, 2), work, sys.argv[1], schema)
+left = len(list(Path(sys.argv[1]).glob("*.parquet")))
+print(files.num_rows, len(files.paths), left, sorted(row["id"] for row in files.frame(spark).collect()))
+spark.stop()
+"""
+
+
+@pytest.mark.slow
+def test_a_task_that_fails_and_is_repeated_gives_its_rows_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", REPEATED, str(tmp_path / "staged")]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == f"10 2 4 {list(range(10))}", (
+        "two attempts left a file each that no one reads"
+    )
