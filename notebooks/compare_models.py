@@ -42,7 +42,7 @@ for model in registry.versions():
 # MAGIC
 # MAGIC `fit1` is trained on train, `fit2` on train and valid with the same settings. `diff` is the ranker minus the baseline, paired by
 # MAGIC user: the ranker is better where the whole interval lies above 0. `p_adjusted` is the p-value of the difference after Holm's
-# MAGIC correction for all baselines.
+# MAGIC correction for all baselines. The segment `requests` has the ranker that knows the context of a request beside itself `without_context`.
 
 # COMMAND ----------
 

@@ -70,17 +70,17 @@ MODEL_METRIC = TableContract(
         Column(
             "model",
             StringType(),
-            "ranker, or the name of a baseline; first_stage and without_scorer, the ranker without a part; on lists "
-            "also with_rules and reranked; of heads also base_rate; of an ablation without_source:<name> and "
-            "without_modality:<name>, beside the ranker's first stage as ranker.",
+            "ranker, or the name of a baseline; first_stage and without_scorer, the ranker without a part; on requests "
+            "also without_context; on lists also with_rules and reranked; of heads also base_rate; of an ablation "
+            "without_source:<name> and without_modality:<name>, beside the ranker's first stage as ranker.",
             required=True,
         ),
         Column(
             "segment",
             StringType(),
             "all, warm, cold, cold_items, cold_items_in_all; <grouping>:<group> of users or items, <grouping> for the "
-            "gap between its groups; lists: effects of rules and re-ranking; head:<outcome>; or scorer, the decision "
-            "on it.",
+            "gap between its groups; requests: lists that know the context of a request; lists: effects of rules and "
+            "re-ranking; head:<outcome>; or scorer, the decision on it.",
             required=True,
         ),
         Column(

@@ -24,7 +24,7 @@ class MetricRow:
 
     Attributes:
         model: ranker, or the name of a baseline; on lists those of `effects`; of an ablation see `WITHOUT_SOURCE`.
-        segment: See `segments.SEGMENTS`; `lists` for effects of rules and re-ranking.
+        segment: See `segments.SEGMENTS` and `requests.REQUESTS`; `lists` for effects of rules and re-ranking.
         metric: See `metrics.METRICS` and `auc`, `rankings.POPULARITY_METRICS`, `segments.METRICS_OF_LISTS`; on lists
             `effects.LIST_METRICS`.
         k: Cut-off; 0 for metrics of the whole ranking (auc, gauc).

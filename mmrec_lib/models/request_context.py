@@ -102,6 +102,28 @@ class Searches:
         found[self.users] = self.words  # of one user the last one stays
         return found
 
+    def last_before(self, users: npt.NDArray[np.integer], moments: npt.NDArray[np.float64]) -> npt.NDArray[np.object_]:
+        """[n] words of the last search of users before moments of their own; None where there is none.
+
+        A search at the very moment is not before it, and before a moment that is unknown there is none.
+
+        Args:
+            users: [n] positions of users.
+            moments: [n] epoch seconds; NaN where unknown.
+        """
+        people, times = np.concatenate([self.users, users]), np.concatenate([self.times, moments])
+        is_search = np.arange(len(people)) < len(self.users)
+        order = np.lexsort((is_search, times, people))
+        # Searches stand in order already, so that the latest one so far is the one at the highest position.
+        latest = np.empty(len(people), dtype=np.int64)
+        latest[order] = np.maximum.accumulate(np.where(is_search[order], order, -1))
+        at = latest[len(self.users) :]
+        found = np.full(len(users), None, dtype=np.object_)
+        is_own = (at >= 0) & np.isfinite(moments)
+        is_own[is_own] = self.users[at[is_own]] == users[is_own]
+        found[is_own] = self.words[at[is_own]]
+        return found
+
     def context(self, num_users: int) -> RequestContext:
         """Context of a list of each user that is made after all these searches."""
         return RequestContext.after_searches(self.latest(num_users))

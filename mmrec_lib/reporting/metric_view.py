@@ -11,6 +11,7 @@ from mmrec_lib.evaluation.groups import GROUP_METRICS, is_group
 from mmrec_lib.evaluation.head_metrics import is_head
 from mmrec_lib.evaluation.metrics import METRICS
 from mmrec_lib.evaluation.rankings import POPULARITY_METRICS
+from mmrec_lib.evaluation.requests import REQUESTS, WITHOUT_CONTEXT
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.evaluation.segments import SEGMENTS
 from mmrec_lib.reporting.charts import RANKER, IntervalChart, difference_chart, metric_chart, verdict
@@ -19,8 +20,9 @@ from mmrec_lib.reporting.view import label
 
 FIRST_STAGE = "first_stage"
 WITHOUT_SCORER = "without_scorer"
-PARTS_OF_RANKER = (FIRST_STAGE, WITHOUT_SCORER)
+PARTS_OF_RANKER = (FIRST_STAGE, WITHOUT_SCORER, WITHOUT_CONTEXT)
 """Models that are the ranker without a part, and no baselines."""
+SHOWN_SEGMENTS = (*SEGMENTS, REQUESTS)
 HEADLINES = (("ndcg", 10), ("recall", 20))
 FIT_TITLES = {
     "fit1": "Fit 1: trained on train, evaluated on test",
@@ -30,6 +32,7 @@ MODEL_NAMES = {
     RANKER: "Ranker",
     FIRST_STAGE: "Ranker, first stage only",
     WITHOUT_SCORER: "Ranker, without scorer",
+    WITHOUT_CONTEXT: "Ranker, without context",
     "ranker_no_content": "Ranker, no content",
     "popularity": "Popularity",
     "decayed_popularity": "Popularity, recent first",
@@ -96,7 +99,7 @@ def fit_views(metrics: Mapping[str, Sequence[MetricRow]]) -> list[FitView]:
 
 def _fit_view(fit: str, rows: Sequence[MetricRow]) -> FitView:
     present = {row.segment for row in rows}
-    segments = [segment for segment in SEGMENTS if segment.name in present]
+    segments = [segment for segment in SHOWN_SEGMENTS if segment.name in present]
     charts: list[tuple[str, list[IntervalChart]]] = []
     differences: list[IntervalChart] = []
     for metric, k in HEADLINES:
@@ -121,7 +124,9 @@ def _fit_view(fit: str, rows: Sequence[MetricRow]) -> FitView:
                     [row for row in rows if row.segment == segment.name and row.metric not in UNRANKED_METRICS],
                 )
                 for segment in segments
+                if segment is not REQUESTS
             ),
+            *_requests_table([row for row in rows if row.segment == REQUESTS.name]),
             *_group_tables([row for row in rows if is_group(row)]),
             *_unranked_tables(
                 "Popularity in the lists",
@@ -140,6 +145,22 @@ def _fit_view(fit: str, rows: Sequence[MetricRow]) -> FitView:
         ],
         heads=head_views(rows),
     )
+
+
+def _requests_table(rows: Sequence[MetricRow]) -> list[MetricTable]:
+    """The ranker with the context of requests beside its parts; no table without a row."""
+    if not rows:
+        return []
+    return [
+        replace(
+            _metric_table(REQUESTS.title, rows),
+            caption="Lists for what users with history turned to within an hour on one device. Mean over the requests "
+            "of a user, then over users; below it the 95 % interval. The best value of a line is bold.",
+            caption_of_differences="Ranker that knows hour, device and last search of the request, minus lists that "
+            "are made in advance, and minus those of the first stage; paired by user, with the 95 % interval and the "
+            "p-value after Holm's correction; coloured where zero lies outside.",
+        )
+    ]
 
 
 def _group_tables(rows: Sequence[MetricRow]) -> list[MetricTable]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mmrec_lib.evaluation.requests import REQUESTS, WITHOUT_CONTEXT
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.reporting.ablation_view import part_name
 from mmrec_lib.reporting.charts import RANKER
@@ -19,7 +20,12 @@ from mmrec_lib.reporting.view import label
 from mmrec_lib.safe_text import page_text
 
 _METRICS = ("ndcg", "recall")
-_SEGMENTS = (("all", "all users"), ("warm", "users with history"), ("cold", "new users"))
+_SEGMENTS = (
+    ("all", "all users"),
+    ("warm", "users with history"),
+    ("cold", "new users"),
+    (REQUESTS.name, "requests with their context, a mean for each user"),
+)
 # Fewer users in the test part than that leave wide intervals.
 _FEW_USERS = 200
 _RARE = 0.5
@@ -205,6 +211,9 @@ def _limits(facts: CardFacts) -> Iterator[str]:
         best = max(others, key=lambda row: row.value, default=None)
         if best is not None and (best.diff_low is None or best.diff_low <= 0):
             yield f"For {whom} it is not clearly better than {_model(best.model)}: nDCG@{facts.k} {_difference(best)}."
+    for row in _rows(facts, "ndcg", REQUESTS.name):
+        if row.model == WITHOUT_CONTEXT and (row.diff_low is None or row.diff_low <= 0):
+            yield f"It is not clear that the context of requests helps: nDCG@{facts.k} {_difference(row)}."
     rare = sorted(name for name, share in facts.contents.items() if share < _RARE)
     if rare:
         yield f"Contents that fewer than half of the items have: {', '.join(map(_plain, rare))}."

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmrec_lib.evaluation.effects import LISTS
 from mmrec_lib.evaluation.head_metrics import is_head
+from mmrec_lib.evaluation.requests import REQUESTS
 from mmrec_lib.evaluation.rows import MetricRow, flat_metrics
 from mmrec_lib.files import write_text_atomic
 from mmrec_lib.reporting.data import ModelInfo
@@ -38,13 +39,17 @@ def build_summary(
 
     Returns:
         `{tables: {name: rows}, quarantine: {reason: rows}, metrics: {fit: {"ndcg@10": value, "warm:ndcg@10": …}},
-        baselines: {name: {…}}, lists: {name: {…}}, seconds: {job: s}, model: {name, version, alias}, versions: {…}}`.
-        Baselines are those of fit2, or of fit1 where there is no fit2; so are lists, which are there where rules or
-        re-ranking make other lists than the ranker.
+        baselines: {name: {…}}, lists: {name: {…}}, requests: {name: {…}}, seconds: {job: s}, model: {name, version,
+        alias}, versions: {…}}`. Baselines are those of fit2, or of fit1 where there is no fit2; so are lists, which are
+        there where rules or re-ranking make other lists than the ranker, and requests, which are there where the ranker
+        knows the context of a request.
     """
     evaluated = metrics.get("fit2") or metrics.get("fit1") or ()
+    requests = [row for row in evaluated if row.segment == REQUESTS.name and row.model != RANKER]
+    evaluated = [row for row in evaluated if row.segment != REQUESTS.name]
     others = [row for row in evaluated if row.model != RANKER]
     baselines = dict.fromkeys(row.model for row in others if row.segment != LISTS and not is_head(row))
+    asked = {name: _finite(flat_metrics(requests, name)) for name in dict.fromkeys(row.model for row in requests)}
     lists = dict.fromkeys(row.model for row in others if row.segment == LISTS)
     return {
         "tables": dict(tables),
@@ -52,6 +57,7 @@ def build_summary(
         "metrics": {fit: _finite(flat_metrics(rows, RANKER)) for fit, rows in metrics.items()},
         "baselines": {name: _finite(flat_metrics(evaluated, name)) for name in baselines},
         **({"lists": {name: _finite(flat_metrics(evaluated, name)) for name in lists}} if lists else {}),
+        **({"requests": asked} if asked else {}),
         "seconds": {job: round(float(value), 3) for job, value in seconds.items()},
         "model": {
             "name": model.name if model else None,

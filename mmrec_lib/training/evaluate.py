@@ -14,6 +14,7 @@ from mmrec_lib.evaluation.effects import LISTS
 from mmrec_lib.evaluation.groups import GROUP_METRICS, is_group
 from mmrec_lib.evaluation.head_metrics import OBSERVED, PREDICTED
 from mmrec_lib.evaluation.rankings import Scorer
+from mmrec_lib.evaluation.requests import WITHOUT_CONTEXT
 from mmrec_lib.evaluation.rows import ABLATION, METRIC_FIELDS, MetricRow
 from mmrec_lib.features.load import Snapshot, load_snapshot
 from mmrec_lib.features.scorer import require_same_scorer, snapshot_scorer
@@ -30,6 +31,7 @@ from mmrec_lib.training.ablation import ablation_rows, logged_ablation
 from mmrec_lib.training.config import PromotionConfig
 from mmrec_lib.training.describe import CARD_FOLDER, CARD_TAG, describe
 from mmrec_lib.training.evaluate_heads import evaluate_heads
+from mmrec_lib.training.evaluate_requests import evaluate_requests
 from mmrec_lib.training.fallback import INSTEAD_OF_TAG, is_baseline, register_baseline
 from mmrec_lib.training.fits import FIRST_STAGE, RANKER, WITHOUT_SCORER, load_fits
 from mmrec_lib.training.gate import best_baseline, decide_first, gate_values
@@ -129,9 +131,10 @@ def _evaluate_version(
     assert isinstance(of_train, FittedRanker)
     metrics: dict[tuple[str, str], list[MetricRow]] = {}
     for fit, part, data in (("fit1", "valid", "fit1"), *((fit, "test", data) for fit, data in fits.items())):
-        metrics[fit, part] = evaluate_part(snapshot, data, part, in_use.models(models[data]), config)
-        ranker = models[data][RANKER]
+        scorers, ranker = in_use.models(models[data]), models[data][RANKER]
         assert isinstance(ranker, FittedRanker)
+        metrics[fit, part] = evaluate_part(snapshot, data, part, scorers, config)
+        metrics[fit, part] += evaluate_requests(snapshot, data, part, ranker, scorers, config)
         if part == "test":
             metrics[fit, part] += evaluate_heads(snapshot, data, part, ranker, config)
         if measure_lists is not None:
@@ -233,7 +236,7 @@ def _logged(rows: Sequence[MetricRow]) -> Iterator[tuple[str, float]]:
                 yield f"{row.segment}.{row.name}.ci_high", row.ci_high
         elif row.segment == LISTS:
             yield f"{row.segment}.{row.model}.{row.name}", row.value
-        elif row.model in (FIRST_STAGE, WITHOUT_SCORER):
+        elif row.model in (FIRST_STAGE, WITHOUT_SCORER, WITHOUT_CONTEXT):
             if row.metric in GROUP_METRICS and row.diff is not None:
                 yield f"{row.segment}.{row.name}.minus_{row.model}", row.diff
         elif row.metric in GROUP_METRICS and row.p_adjusted is not None:

@@ -41,6 +41,11 @@ class _Compiled:
         return self.ranker.score(histories, compiled_search)
 
 
+def compiled(models: Mapping[str, Scorer[Histories]]) -> dict[str, Scorer[Histories]]:
+    """The models, those that are rankers with a compiled search."""
+    return {name: _Compiled(model) if isinstance(model, FittedRanker) else model for name, model in models.items()}
+
+
 def evaluate_part(
     snapshot: Snapshot, fit: str, part: str, models: Mapping[str, Scorer[Histories]], config: EvaluationConfig
 ) -> list[MetricRow]:
@@ -56,7 +61,7 @@ def evaluate_part(
     data = snapshot.fit_data(fit)
     seen = data.interactions.weights
     return evaluate(
-        {name: _Compiled(model) if isinstance(model, FittedRanker) else model for name, model in models.items()},
+        compiled(models),
         data.histories(),
         seen,
         snapshot.parts[part].weights,

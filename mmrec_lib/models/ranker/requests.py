@@ -1,4 +1,4 @@
-"""Requests of a window, from which the second stage learns what the hour and the device of a request say.
+"""Requests of a window: the second stage learns what their hour and device say, and evaluation measures their lists.
 
 Shape letters: U users, I items, R requests.
 """
@@ -12,12 +12,12 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mmrec_lib.models.data import Histories, Interactions, Ints
-from mmrec_lib.models.request_context import RequestContext
+from mmrec_lib.models.request_context import RequestContext, Searches
 from mmrec_lib.models.second_stage_settings import ContextKind, SecondStageSettings
 
 PER_REQUEST = frozenset[ContextKind]({"time", "device"})
 """Parts of the context that are not known before the request."""
-# Requests of a user in a window that are learned from, at most.
+# Requests of a user in a window that are looked at, at most.
 _MAX_REQUESTS = 2
 # Share of the lists and requests of which a part of the context is hidden in training, though it is known.
 _HIDDEN_SHARE = 0.1
@@ -45,15 +45,21 @@ class Requests:
         at = np.flatnonzero(np.isin(self.users, users))
         return Requests(self.users[at], self.times[at], self.devices[at], self.relevant[at])
 
-    def context(self, before: RequestContext | None, rows: Ints) -> RequestContext:
+    def context(self, before: RequestContext | None, rows: Ints, searches: Searches | None = None) -> RequestContext:
         """Context of the requests.
 
         Args:
             before: Context of lists that are made before the window; None where nothing is known.
             rows: [R] list there of each request.
+            searches: Searches of the users at any time, of which the last one before each request is known; None where
+                that before the window is, as it is where the time of a request is not known.
         """
         known = RequestContext.unknown(len(rows)) if before is None else before.rows(rows)
-        return replace(known, times=self.times, devices=self.devices)
+        known = replace(known, times=self.times, devices=self.devices)
+        if searches is None:
+            return known
+        last = searches.last_before(self.users, self.times)
+        return replace(known, searches=np.where(np.isfinite(self.times), last, known.searches))
 
 
 def draw_requests(

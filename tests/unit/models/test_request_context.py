@@ -300,6 +300,17 @@ def test_searches_of_one_time_stand_in_the_order_of_their_words_however_long_one
     assert found.latest(2).tolist() == ["c" * 1_000_000, "b"]
 
 
+def test_the_last_search_before_a_moment_is_the_user_s_own_and_not_of_that_moment() -> None:
+    searches = Searches.of([0, 0, 2, 2], [5.0, 9.0, 1.0, 1.0], ["a", "b", "d", "c"])
+    asked = [(0, 5.0, None), (0, 5.5, "a"), (0, 99.0, "b"), (1, 99.0, None), (2, 1.5, "d"), (2, 0.5, None)]
+    asked += [(3, 7.0, None), (2, np.nan, None), (0, 9.0, "a")]
+    users, moments, words = zip(*asked, strict=True)
+    assert searches.last_before(np.array(users), np.array(moments)).tolist() == list(words)
+    nothing = Searches.of([], [], [])
+    assert nothing.last_before(np.array([0]), np.array([1.0])).tolist() == [None]
+    assert searches.last_before(np.zeros(0, np.int64), np.zeros(0)).tolist() == []
+
+
 def test_codes_of_devices_do_not_depend_on_the_order_of_rows() -> None:
     found = []
     for rows in (["web", None, "ios", "web"], ["ios", "web", "web", None]):

@@ -113,3 +113,19 @@ def test_users_for_whom_a_baseline_is_as_good_are_among_the_limits() -> None:
     card = model_card(FACTS)
     assert "For all users it is not clearly better than EASE: nDCG@10 +0.007 (-0.004 to +0.018, p 0.300)." in card
     assert "not clearly better" not in model_card(dataclasses.replace(FACTS, metrics=METRICS[:2]))
+
+
+def test_requests_stand_beside_the_lists_without_context_and_a_gain_that_may_be_chance_is_a_limit() -> None:
+    asked = [
+        MetricRow("ranker", "requests", "ndcg", 10, 0.25, 0.2, 0.3, num_users=700),
+        MetricRow("without_context", "requests", "ndcg", 10, 0.21, 0.2, 0.3, 0.04, 0.01, 0.07, 700, 0.01, 0.02),
+        MetricRow("first_stage", "requests", "ndcg", 10, 0.2, 0.1, 0.3, 0.05, -0.01, 0.11, 700, 0.2, 0.2),
+    ]
+    card = model_card(dataclasses.replace(FACTS, metrics=[*METRICS, *asked]))
+    assert "nDCG@10, requests with their context, a mean for each user (700), 95 % intervals over users:" in card
+    assert "| Ranker, without context | 0.210 (0.200 to 0.300) | +0.040 (+0.010 to +0.070, p 0.020) |" in card
+    assert "The best baseline, EASE" in card
+    assert "context of requests helps" not in card and "For requests" not in card
+    asked[1] = dataclasses.replace(asked[1], diff=0.001, diff_low=-0.02)
+    card = model_card(dataclasses.replace(FACTS, metrics=[*METRICS, *asked]))
+    assert "It is not clear that the context of requests helps: nDCG@10 +0.001 (-0.020 to +0.070, p 0.020)." in card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -459,6 +460,35 @@ def test_effects_on_lists_have_a_table_of_their_own_in_which_nothing_is_best() -
     assert table.differences == [("gini@10", [Cell("+0.178", "+0.100 to +0.200", "")])]
     text = Page(report_html(ReportData("S", "2025-10-01", metrics={"fit1": [*rows, *effects]}))).text
     assert "Lists as users get them" in text and "0.734" in text
+
+
+def test_requests_stand_after_the_other_segments_beside_the_parts_of_the_ranker_alone() -> None:
+    rows = [MetricRow(model, "all", "ndcg", 10, 0.5, 0.4, 0.6, num_users=4) for model in ("ranker", "popularity")]
+    asked = [
+        MetricRow("ranker", "requests", "ndcg", 10, 0.345, 0.3, 0.4, num_users=3),
+        MetricRow("first_stage", "requests", "ndcg", 10, 0.2, 0.1, 0.3, 0.145, -0.01, 0.3, 3, 0.2, 0.2),
+        MetricRow("without_context", "requests", "ndcg", 10, 0.234, 0.2, 0.3, 0.111, 0.1, 0.2, 3, 0.01, 0.02),
+    ]
+    (without,), (fit,) = (fit_views(shown_rows({"fit2": some})) for some in (rows, [*rows, *asked]))
+    assert fit.tables[:1] == without.tables
+    (table,) = fit.tables[1:]
+    assert (table.num_users, table.baselines) == (3, ["Ranker, first stage only", "Ranker, without context"])
+    assert [cell.text for cell in table.lines[0][1]] == ["0.345", "0.200", "0.234"]
+    assert table.differences[0][1][1] == Cell("+0.111", "+0.100 to +0.200, p 0.020", "better")
+    (of_all, of_requests) = fit.charts[0][1]
+    assert of_all == without.charts[0][1][0] and len(fit.differences) == len(without.differences) + 1
+    assert [point.label for point in of_requests.rows] == [
+        "Ranker",
+        "Ranker, without context",
+        "Ranker, first stage only",
+    ]
+    page = ReportData("S", "2025-10-01", metrics={"fit2": [*rows, *asked]})
+    text, plain = (
+        Page(report_html(page)).text,
+        Page(report_html(dataclasses.replace(page, metrics={"fit2": rows}))).text,
+    )
+    assert "Requests, with their context" in text and "0.345" in text and "hour, device and last search" in text
+    assert "Requests, with their context" not in plain
 
 
 def test_groups_and_popularity_have_tables_of_their_own_and_differences_their_p_values() -> None:

@@ -58,6 +58,22 @@ def test_effects_on_lists_are_no_baselines() -> None:
     assert made["baselines"] == {"popularity": {"ndcg@10": 0.1}}
 
 
+def test_lists_for_requests_are_no_baselines() -> None:
+    asked = [
+        MetricRow(model, "requests", "ndcg", 10, value)
+        for model, value in (("ranker", 0.5), ("without_context", 0.3), ("first_stage", 0.2))
+    ]
+    first_stage = MetricRow("first_stage", "all", "ndcg", 10, 0.15)
+    made = summary({"fit1": [*rows(0.4), first_stage, *asked]})
+    assert made["metrics"]["fit1"] == {"ndcg@10": 0.4, "warm:ndcg@10": 0.2, "requests:ndcg@10": 0.5}  # type: ignore[index]
+    assert made["baselines"] == {"popularity": {"ndcg@10": 0.1}, "first_stage": {"ndcg@10": 0.15}}
+    assert made["requests"] == {
+        "without_context": {"requests:ndcg@10": 0.3},
+        "first_stage": {"requests:ndcg@10": 0.2},
+    }
+    assert "requests" not in summary({"fit1": rows(0.4)})
+
+
 def test_before_there_is_a_model_the_keys_are_there_and_empty() -> None:
     made = summary({})
     assert made["model"] == {"name": None, "version": None, "alias": None}
