@@ -41,6 +41,7 @@ USER_TOPK = TableContract(
             "added), rules (boosts) and residual (what distillation, pins and re-ranking changed); they add up to "
             "score. Empty below the first ranks, see scoring.explained_ranks.",
             required=True,
+            in_order=True,
         ),
         Column(
             "because_item_ids",
@@ -58,12 +59,14 @@ USER_TOPK = TableContract(
             MapType(StringType(), DoubleType()),
             "Probability of each outcome that the ranker has a head for, such as purchase, to four significant digits; "
             "null without heads, and below the first ranks where scoring.outcome_ranks ends them.",
+            in_order=True,
         ),
         Column(
             "expected_values",
             MapType(StringType(), DoubleType()),
             "What is expected of each quantity where its event happens, such as rating:value; null without such heads, "
             "and below the first ranks where scoring.outcome_ranks ends them.",
+            in_order=True,
         ),
         Column(
             "expected_worth",

@@ -18,6 +18,8 @@ class Column:
         comment: What a reader must know, one sentence.
         required: True when the column is never null.
         audit: True when the column tells about the run and is no content: not hashed, not compared.
+        in_order: True when equal maps always come with their entries in one order: they are hashed without sorting,
+            which is four fifths of what hashing wide rows takes.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Column:
     comment: str
     required: bool = False
     audit: bool = False
+    in_order: bool = False
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def row_hash(contract: TableContract) -> Column:
             continue
         value = F.col(column.name)
         if isinstance(column.type, MapType):
-            value = F.sort_array(F.map_entries(value))
+            value = F.map_entries(value) if column.in_order else F.sort_array(F.map_entries(value))
             if isinstance(column.type.valueType, StringType):
                 # A text after a null could be taken for the next key. Of numbers JSON would be most of the time.
                 value = F.to_json(value)

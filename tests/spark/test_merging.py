@@ -127,14 +127,16 @@ def test_the_hash_of_a_row_knows_a_map_by_its_entries(lakehouse: Lakehouse) -> N
             Column("name", StringType(), "Key.", required=True),
             Column("counts", MapType(StringType(), DoubleType()), "Numbers."),
             Column("texts", MapType(StringType(), StringType()), "Texts."),
+            Column("ordered", MapType(StringType(), DoubleType()), "Numbers by names in one order.", in_order=True),
         ),
         key=("name",),
     )
     counts = ["map('a', 1D, 'b', 2D)", "map('b', 2D, 'a', 1D)", "map('a', null, 'b', 1D)", "map('a', 1D, 'b', null)"]
     texts = ["map('a', null, 'b', 'c')", "map('a', 'b', 'c', null)", "map()", "null"]
-    columns = [(text, "null") for text in counts] + [("null", text) for text in texts]
-    values = ", ".join(f"('n', {of_counts}, {of_texts})" for of_counts, of_texts in columns)
-    rows = lakehouse.spark.sql(f"SELECT * FROM VALUES {values} AS t(name, counts, texts)")
+    columns = [(text, "null", "null") for text in counts] + [("null", text, "null") for text in texts]
+    columns += [("null", "null", text) for text in (counts[0], *counts[2:], "map()", "map('b', 1D)")]
+    values = ", ".join(f"('n', {', '.join(maps)})" for maps in columns)
+    rows = lakehouse.spark.sql(f"SELECT * FROM VALUES {values} AS t(name, counts, texts, ordered)")
     hashes = [row["row_hash"] for row in conform(rows, contract).select("row_hash").collect()]
     assert hashes[0] == hashes[1]
     assert len(set(hashes[1:])) == len(columns) - 1
