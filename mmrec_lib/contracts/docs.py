@@ -59,6 +59,8 @@ def _describe(contract: TableContract) -> str:
         facts.append(f"Rows are kept for {contract.retention_days} days after `{contract.retention_column}`{current}.")
     if contract.change_feed:
         facts.append("Has a change data feed.")
+    if contract.stats_columns:
+        facts.append(f"Files tell the bounds of {_names(contract.stats_columns)} alone.")
     return "\n\n".join([f"### {contract.name}", contract.comment, " ".join(facts), _columns(contract.columns)])
 
 

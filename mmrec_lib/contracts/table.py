@@ -63,8 +63,8 @@ class TableContract:
         retention_days: Rows whose `retention_column` is older are deleted by maintenance; None keeps them.
         retention_column: Date or timestamp column that retention looks at.
         change_feed: True when Delta's change data feed is kept for consumers.
-        stats_columns: Columns whose lowest and highest values Delta keeps for each file, so that readers skip files;
-            none means the first 32, which costs a seventh of writing a table that is wide and long.
+        stats_columns: Columns whose lowest and highest values Delta keeps for each file, so that readers skip files.
+            Empty is Delta's default, the first 32 columns, which took a seventh of the time of writing `user_topk`.
         slices_in: Table that names the slice to read, of a table that is published in slices.
     """
 

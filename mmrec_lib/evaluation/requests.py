@@ -74,6 +74,8 @@ def request_values(
         >>> request_values(lists, np.array([7, 7, 9]), relevant, (1,)).values["ranker"]["ndcg@1"].tolist()
         [0.5, 1.0]
     """
+    if len(users) != relevant.shape[0]:
+        raise ModelError(f"requests: users must be {relevant.shape[0]}, one a request, got {len(users)}")
     own, row, counts = np.unique(np.asarray(users, dtype=np.intp), return_inverse=True, return_counts=True)
     values = {
         model: {

@@ -1,4 +1,4 @@
-"""Schemas and tables of Arrow with the types that Spark's have in files."""
+"""Schemas and tables of Arrow with the types of Spark's, whose times are in UTC."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def arrow_schema(schema: StructType) -> pa.Schema:
 
 
 def whole_table(batches: Iterable[pa.RecordBatch], schema: StructType) -> pa.Table:
-    """Batches as one table; without any, one of these columns that has no row."""
-    found = list(batches)
-    return pa.Table.from_batches(found) if found else arrow_schema(schema).empty_table()
+    """Batches of these columns as one table; without any, one that has no row."""
+    found, own = list(batches), arrow_schema(schema)
+    # Spark writes times into files without a zone.
+    return pa.Table.from_batches(found).cast(own) if found else own.empty_table()

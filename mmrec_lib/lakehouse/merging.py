@@ -62,10 +62,12 @@ class StoredKeys:
     """Rows of a slice that some users or items have, as `Lakehouse.stored_keys` finds them.
 
     Attributes:
+        name: The table.
         rows: Their keys with the hash of their content, see `hashes`; staged.
         where: The slice.
     """
 
+    name: str
     rows: DataFrame
     where: Mapping[str, str | date]
 

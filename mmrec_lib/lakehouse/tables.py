@@ -243,7 +243,7 @@ class Lakehouse:
         """
         contract = CONTRACTS[name]
         found = hashes(self.read(name).where(in_slice(where)), contract).join(owners, owners.columns, "left_semi")
-        return StoredKeys(self.stage(f"keys_{name}", found), where)
+        return StoredKeys(name, self.stage(f"keys_{name}", found), where)
 
     def replace_keys(self, name: str, rows: Staged, stored: StoredKeys) -> WriteResult:
         """Put `rows` in the place of stored rows of some users or items and leave all others, in one commit or none.
@@ -256,8 +256,10 @@ class Lakehouse:
             stored: See `stored_keys`; what is not in `rows` goes.
 
         Raises:
-            ValueError: When `rows` holds a key twice.
+            ValueError: When `rows` holds a key twice, or the stored keys are of another table.
         """
+        if stored.name != name:
+            raise ValueError(f"rows for {name} cannot take the place of rows of {stored.name}")
         return self._merge(name, rows, have=stored.rows, delete_keys=stored.rows, where=stored.where)
 
     def _merge(

@@ -111,17 +111,18 @@ class Searches:
             users: [n] positions of users.
             moments: [n] epoch seconds; NaN where unknown.
         """
-        people, times = np.concatenate([self.users, users]), np.concatenate([self.times, moments])
-        is_search = np.arange(len(people)) < len(self.users)
+        own = self.where(np.isin(self.users, users))
+        people, times = np.concatenate([own.users, users]), np.concatenate([own.times, moments])
+        is_search = np.arange(len(people)) < len(own.users)
         order = np.lexsort((is_search, times, people))
         # Searches stand in order already, so that the latest one so far is the one at the highest position.
         latest = np.empty(len(people), dtype=np.int64)
         latest[order] = np.maximum.accumulate(np.where(is_search[order], order, -1))
-        at = latest[len(self.users) :]
+        at = latest[len(own.users) :]
         found = np.full(len(users), None, dtype=np.object_)
         is_own = (at >= 0) & np.isfinite(moments)
-        is_own[is_own] = self.users[at[is_own]] == users[is_own]
-        found[is_own] = self.words[at[is_own]]
+        is_own[is_own] = own.users[at[is_own]] == users[is_own]
+        found[is_own] = own.words[at[is_own]]
         return found
 
     def context(self, num_users: int) -> RequestContext:

@@ -156,9 +156,9 @@ def _requests_table(rows: Sequence[MetricRow]) -> list[MetricTable]:
             _metric_table(REQUESTS.title, rows),
             caption="Lists for what users with history turned to within an hour on one device. Mean over the requests "
             "of a user, then over users; below it the 95 % interval. The best value of a line is bold.",
-            caption_of_differences="Ranker that knows hour, device and last search of the request, minus lists that "
-            "are made in advance, and minus those of the first stage; paired by user, with the 95 % interval and the "
-            "p-value after Holm's correction; coloured where zero lies outside.",
+            caption_of_differences="Ranker that knows what it looks at of hour, device and last search, minus lists "
+            "that are made in advance, and minus those of the first stage; paired by user, with the 95 % interval and "
+            "the p-value after Holm's correction; coloured where zero lies outside.",
         )
     ]
 

@@ -97,7 +97,8 @@ def find_affected(
     counts = {row["state"]: int(row["count"]) for row in states.groupBy("state").count().collect()}
     replaced = states.where(F.col("state") != _KEPT).select("user_id")
     of_day = {SLICE_COLUMN: new["user_topk"].day}
-    stored = lakehouse.stored_keys("user_topk", of_day, replaced)
+    with lakehouse.many_rows(sum(counts.values()) * k):
+        stored = lakehouse.stored_keys("user_topk", of_day, replaced)
     sums = [F.count(F.lit(1)), F.count_if(F.col("rank") == k)]
     # Of all lists only the rank is read: who has a row is asked once, for the rows that are replaced.
     every = lakehouse.read("user_topk").where(in_slice(of_day)).agg(*sums).collect()[0]

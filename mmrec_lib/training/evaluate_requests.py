@@ -62,10 +62,10 @@ def request_rows(
 ) -> list[MetricRow]:
     """Rows of the segment `requests`: the ranker with the context of requests, without it, and its first stage.
 
-    Requests are those that the second stage learns from: what a user with history turned to within an hour on one
-    device, up to two of a user. The users are among those that `evaluate` looks at. With the context a list knows hour,
-    device and the user's last search before the request; without it what lists that are made in advance know. History
-    and masked items are those of the fit, for all of them.
+    Requests are drawn as those that the second stage learns from: what a user with history turned to within an hour on
+    one device, up to two of a user, and `max_users` at most. The users are among those that `evaluate` looks at. With
+    the context a list knows hour, device and the user's last search before the request; without it what lists that are
+    made in advance know. History and masked items are those of the fit, for all of them.
 
     Args:
         data: What the models were fitted on.
@@ -81,8 +81,8 @@ def request_rows(
     wanted = without_seen(relevant_of_some(later.weights, seen, config.max_users, _SEED), seen)
     wanted = sparse.csr_matrix(wanted.multiply((np.diff(seen.indptr) > 0).astype(np.int32)[:, None]))
     wanted.eliminate_zeros()
-    # Every request has an item of its own, so that this bound leaves none out.
-    requests = draw_requests(later, wanted, data.device_names, wanted.nnz, _SEED)
+    bound = wanted.nnz if config.max_users is None else config.max_users
+    requests = draw_requests(later, wanted, data.device_names, bound, _SEED)
     users, list_of = np.unique(requests.users, return_inverse=True)
     if not len(users):
         return []

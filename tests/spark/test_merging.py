@@ -90,6 +90,8 @@ def test_rows_of_some_users_are_replaced_in_a_slice_and_all_others_stay(lakehous
         (days[1], "u2", 1.0, "run-1"),
         (days[1], "u4", 0.5, "run-2"),
     }
+    with pytest.raises(ValueError, match="rows for item_topk cannot take the place of rows of user_topk"):
+        later.replace_keys("item_topk", staged, stored_keys)
     again = later.stored_keys("user_topk", where, replaced)
     assert not later.replace_keys("user_topk", staged, again).committed
 

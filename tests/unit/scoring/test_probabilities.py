@@ -165,3 +165,17 @@ def test_users_and_batches_without_candidates_have_empty_lists(ranker: FittedRan
     nothing = batch.set_column(place, "seen_item_ids", seen)
     for row in score_batch(nothing, catalogue_of(ranker), LISTS, RerankingConfig()).to_pylist():
         assert (row["item_ids"], row["probabilities"], row["expected_values"]) == ([], [], [])
+
+
+def test_entries_of_maps_stand_in_the_order_of_their_names(ranker: FittedRanker) -> None:
+    """Their contract says so (`in_order`), and rows are compared by hashes that do not sort them."""
+    heads = (head_of("buy", 0.1, slope=1.0), *ranker.heads.kept) if ranker.heads is not None else ()
+    of_three = replace(ranker, heads=Heads(heads, {}, 8))
+    maps = [
+        [name for name, _ in place]
+        for row in rows_of(catalogue_of(of_three))
+        for column in ("shares", "probabilities", "expected_values")
+        for place in row[column]
+    ]
+    assert any(len(names) > 1 for names in maps)
+    assert all(names == sorted(names) for names in maps)

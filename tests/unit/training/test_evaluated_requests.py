@@ -8,11 +8,12 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from mmrec_lib.errors import ModelError
 from mmrec_lib.evaluation.config import EvaluationConfig
 from mmrec_lib.evaluation.evaluate import relevant_of_some
-from mmrec_lib.evaluation.requests import top_lists
+from mmrec_lib.evaluation.requests import request_values, top_lists
 from mmrec_lib.evaluation.rows import MetricRow
 from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.load import Snapshot
@@ -244,3 +245,14 @@ def test_the_run_has_them_and_the_gate_does_not_look_at_them() -> None:
     values = gate_values(ROWS, PromotionConfig())
     assert {name: own.value for name, own in values.items()} == {"ranker": 0.3, "popularity": 0.1}
     assert gate_values(reversed(ROWS), PromotionConfig()) == values
+
+
+def test_requests_without_a_user_are_refused() -> None:
+    lists = {"ranker": np.zeros((2, 1), np.int32)}
+    with pytest.raises(ModelError, match="users must be 2, one a request, got 1"):
+        request_values(lists, np.array([7]), sparse.csr_matrix(np.ones((2, 3))), (1,))
+
+
+def test_requests_are_bounded_by_the_users_that_evaluation_looks_at() -> None:
+    (row, *_) = request_rows(TRAIN, LATER, SEARCHES, MODELS, CONFIG.model_copy(update={"max_users": 1}))
+    assert row.num_users == 1
