@@ -81,8 +81,7 @@ def request_rows(
     wanted = without_seen(relevant_of_some(later.weights, seen, config.max_users, _SEED), seen)
     wanted = sparse.csr_matrix(wanted.multiply((np.diff(seen.indptr) > 0).astype(np.int32)[:, None]))
     wanted.eliminate_zeros()
-    bound = wanted.nnz if config.max_users is None else config.max_users
-    requests = draw_requests(later, wanted, data.device_names, bound, _SEED)
+    requests = draw_requests(later, wanted, data.device_names, config.max_users, _SEED)
     users, list_of = np.unique(requests.users, return_inverse=True)
     if not len(users):
         return []

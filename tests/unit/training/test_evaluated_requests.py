@@ -254,5 +254,11 @@ def test_requests_without_a_user_are_refused() -> None:
 
 
 def test_requests_are_bounded_by_the_users_that_evaluation_looks_at() -> None:
-    (row, *_) = request_rows(TRAIN, LATER, SEARCHES, MODELS, CONFIG.model_copy(update={"max_users": 1}))
-    assert row.num_users == 1
+    """The first user alone has two requests, of which a list finds half and all on two places."""
+    alone = LATER.where(np.arange(LATER.weights.nnz) < 4)
+    both, one = (
+        by_key(request_rows(TRAIN, alone, SEARCHES, MODELS, CONFIG.model_copy(update={"max_users": bound})))
+        for bound in (9, 1)
+    )
+    assert both["ranker", "recall@2"].value == 0.75
+    assert one["ranker", "recall@2"].value in (0.5, 1.0)
