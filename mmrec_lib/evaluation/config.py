@@ -59,7 +59,8 @@ class EvaluationConfig(Section):
     max_users: int = Field(
         default=20_000,
         ge=1,
-        description="Users that a part is evaluated on, and requests with a context, at most: seeded samples of those with something to find.",
+        description="Users that a part is evaluated on, and requests with a context, at most: seeded samples of those "
+        "with something to find.",
     )
     block_bytes: int = Field(
         default=128 * 2**20, ge=2**20, description="Memory of one block of scores; users are evaluated in such blocks."
