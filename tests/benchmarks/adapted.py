@@ -8,7 +8,8 @@ its epoch. Then all items are encoded by both encoders, and each is ranked with 
 the ranker with these vectors as its only content, its settings searched on validation and fitted anew on train and
 valid; the mean cosine with the nearest items of a history, their number chosen on validation; and the mean vector of a
 history. `both` has the vectors of both encoders as two blocks. `--everything` adds the ranker with the attributes of
-the store beside them.
+the store beside them. nDCG@10 of all items is also told without the new ones among the candidates: it says if a loss
+comes from the order of the others, or from how high new ones stand among them.
 
 `--set` changes settings of the adaptation. `--valid-only` leaves test unread: use it to try settings. Values of several
 draws and seeds are averaged by user before users are resampled for the intervals.
@@ -34,7 +35,7 @@ from mmrec_lib.encoders.text.config import TextConfig
 from mmrec_lib.encoders.text.sentence_layout import sentence_layout
 from mmrec_lib.evaluation.significance import mean_intervals
 from mmrec_lib.models.config import RankerSettings, TrainingConfig
-from mmrec_lib.models.data import Content, FitData, Floats, Histories, Ints
+from mmrec_lib.models.data import Content, FitData, Floats, Histories
 from mmrec_lib.models.ranker.fit import fit_ranker
 from mmrec_lib.models.ranker.ranker import FittedRanker
 from mmrec_lib.models.tuning.choose import choose_settings
@@ -53,7 +54,9 @@ FIELDS = ("title", "categories", "description")
 FROZEN, ADAPTED, BOTH = "frozen", "adapted", "both"
 KNN, MEAN, RANKER, EVERYTHING = "content kNN", "mean vector", "ranker", "ranker with attributes"
 NEW, NEW_IN_ALL, ALL = "new items, recall@20", "new items among all, recall@20", "all items, ndcg@10"
+SEEN = "all items, new ones not ranked, ndcg@10"
 COLUMNS = {NEW: ("new_items", "recall@20"), NEW_IN_ALL: ("new_items_in_all", "recall@20"), ALL: ("all", "ndcg@10")}
+TOLD = (NEW, ALL, SEEN)
 
 Values = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Positions of users and a value of each, by column."""
@@ -202,15 +205,17 @@ class Part:
     hidden: np.ndarray
 
     def by_column(self, score: Scores) -> Values:
-        """Values by user of each column."""
+        """Values by user of each column, and of `SEEN`."""
 
-        def of_candidates(users: Ints) -> Floats:
-            return np.where(self.hidden, np.float32(-np.inf), score(users))
+        def without(left_out: np.ndarray) -> Mapping[str, Mapping[str, np.ndarray]]:
+            return self.judge.by_user(lambda users: np.where(left_out, np.float32(-np.inf), score(users)))
 
-        found = self.judge.by_user(of_candidates)
-        return {
+        found, is_new = without(self.hidden), self.data.interactions.item_counts() == 0
+        values = {
             column: (found[segment]["users"], found[segment][metric]) for column, (segment, metric) in COLUMNS.items()
         }
+        seen = without(self.hidden | is_new)["all"]
+        return {**values, SEEN: (seen["users"], seen["ndcg@10"])}
 
 
 class Measurement:
@@ -302,7 +307,7 @@ def summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """A row each part, column, method and vectors: mean, spread over runs, difference from the frozen ones by user."""
     rows = []
     for part, method, name in runs[0].values:
-        for column in COLUMNS:
+        for column in (*COLUMNS, SEEN):
             own = [run.values[part, method, name][column] for run in runs]
             frozen = [run.values[part, method, FROZEN][column] for run in runs]
             means = [float(values.mean()) for _, values in own]
@@ -374,7 +379,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             }
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-            report(row for row in summary(runs[-1:]) if row["column"] != NEW_IN_ALL)
+            report(row for row in summary(runs[-1:]) if row["column"] in TOLD)
     print(f"{len(runs)} runs")
     report(rows)
     return 0

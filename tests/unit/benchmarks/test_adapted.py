@@ -11,16 +11,20 @@ from mmrec_lib.recipes.epochs import Course
 from tests.benchmarks.adapted import (
     ADAPTED,
     ALL,
+    COLUMNS,
     FROZEN,
     MEAN,
     NEW,
+    SEEN,
     Encoded,
+    Part,
     Run,
     item_texts,
     main,
     summary,
     train_behaviour,
 )
+from tests.benchmarks.quality.splits import Judge
 from tests.unit.encoders.tiny_models import WORDS, make_text_model
 
 KINDS = (("red", "boot", "warm"), ("blue", "dress", "soft"))
@@ -74,10 +78,21 @@ def test_kept_vectors_are_those_that_were_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.after, after)
 
 
+def test_new_items_that_stand_too_high_are_told_apart_from_the_order_of_the_others() -> None:
+    fitted = FitData(np.array(["a", "b", "c", "new"]), Interactions.from_rows([0, 1, 1], [0, 1, 2], (2, 4)))
+    judge = Judge.of(fitted, Interactions.from_rows([0, 1], [1, 3], (2, 4)))
+    part = Part(fitted, judge, np.zeros(4, bool))
+    values = part.by_column(lambda users: np.tile(np.array([0, 2, 1, 9], np.float32), (len(users), 1)))
+    second_place = 1 / np.log2(3)
+    np.testing.assert_allclose(values[ALL][1], [second_place, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(values[SEEN][1], [1.0, 0.0], err_msg="the new item is no candidate, but still wanted")
+    np.testing.assert_array_equal(values[NEW][0], [1])
+
+
 def test_a_user_of_several_draws_counts_once_in_the_difference() -> None:
     def run(draw: int, users: list[int], frozen: list[float], adapted: list[float]) -> Run:
         values = {
-            ("test", MEAN, name): dict.fromkeys(("new items, recall@20", "new items among all, recall@20", ALL), of)
+            ("test", MEAN, name): dict.fromkeys((*COLUMNS, SEEN), of)
             for name, of in (
                 (FROZEN, (np.array(users), np.array(frozen))),
                 (ADAPTED, (np.array(users), np.array(adapted))),
