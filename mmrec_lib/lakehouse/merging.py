@@ -65,11 +65,13 @@ class StoredKeys:
         name: The table.
         rows: Their keys with the hash of their content, see `hashes`; staged.
         where: The slice.
+        owners: The users or items, also those without a row: some columns of the table's key.
     """
 
     name: str
     rows: DataFrame
     where: Mapping[str, str | date]
+    owners: DataFrame
 
 
 def hashes(stored: DataFrame, contract: TableContract) -> DataFrame:

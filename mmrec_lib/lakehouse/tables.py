@@ -243,7 +243,7 @@ class Lakehouse:
         """
         contract = CONTRACTS[name]
         found = hashes(self.read(name).where(in_slice(where)), contract).join(owners, owners.columns, "left_semi")
-        return StoredKeys(name, self.stage(f"keys_{name}", found), where)
+        return StoredKeys(name, self.stage(f"keys_{name}", found), where, owners)
 
     def replace_keys(self, name: str, rows: Staged, stored: StoredKeys) -> WriteResult:
         """Put `rows` in the place of stored rows of some users or items and leave all others, in one commit or none.

@@ -30,16 +30,14 @@ class Affected:
         profiles: Those to score, with a column input_hash.
         num_scored: How many they are.
         kept: What is known of the lists that stay.
-        replaced: user_id of those to score and of those that are gone; None where everyone is scored.
-        stored: Rows of `user_topk` that they have; None where everyone is scored.
+        replaced: Rows of `user_topk` of those to score and of those that are gone; None where everyone is scored.
         reason: Reason why everyone is scored; None where only some are.
     """
 
     profiles: DataFrame
     num_scored: int
     kept: KeptLists = NONE_KEPT
-    replaced: DataFrame | None = None
-    stored: StoredKeys | None = None
+    replaced: StoredKeys | None = None
     reason: str | None = None
 
 
@@ -95,14 +93,14 @@ def find_affected(
     state = F.when(F.col("input_hash").isNull(), _GONE).when(is_kept, _KEPT).otherwise(_SCORED)
     states = lakehouse.stage("user_state", both.select("user_id", state.alias("state")))
     counts = {row["state"]: int(row["count"]) for row in states.groupBy("state").count().collect()}
-    replaced = states.where(F.col("state") != _KEPT).select("user_id")
+    owners = states.where(F.col("state") != _KEPT).select("user_id")
     of_day = {SLICE_COLUMN: new["user_topk"].day}
     with lakehouse.many_rows(sum(counts.values()) * k):
-        stored = lakehouse.stored_keys("user_topk", of_day, replaced)
+        replaced = lakehouse.stored_keys("user_topk", of_day, owners)
     sums = [F.count(F.lit(1)), F.count_if(F.col("rank") == k)]
     # Of all lists only the rank is read: who has a row is asked once, for the rows that are replaced.
     every = lakehouse.read("user_topk").where(in_slice(of_day)).agg(*sums).collect()[0]
-    gone = stored.rows.agg(*sums).collect()[0]
+    gone = replaced.rows.agg(*sums).collect()[0]
     num_kept, num_entries, num_full = counts.get(_KEPT, 0), every[0] - gone[0], every[1] - gone[1]
     to_score = states.where(F.col("state") == _SCORED).select("user_id")
     return Affected(
@@ -110,7 +108,6 @@ def find_affected(
         num_scored=counts.get(_SCORED, 0),
         kept=KeptLists(num_kept, num_entries, num_kept - num_full),
         replaced=replaced,
-        stored=stored,
     )
 
 

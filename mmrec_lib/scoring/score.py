@@ -259,16 +259,16 @@ def _writes_of_users(
     lists = _topk_rows(rows).select(F.lit(day).alias("as_of_date"), "*", F.lit(version).alias("model_version"))
     vectors = rows.select(F.lit(version).alias("model_version"), "user_id", "vector", "input_hash")
     of_day, of_version = {"as_of_date": day}, {"model_version": version}
-    if affected.replaced is None or affected.stored is None:
+    replaced = affected.replaced
+    if replaced is None:
         return [
             lambda: lakehouse.replace_slice("user_topk", Staged(lists, checked[ENTRIES]), of_day),
             lambda: lakehouse.replace_slice("user_vector", Staged(vectors, scored.num_rows), of_version),
         ]
-    replaced, stored_lists = affected.replaced, affected.stored
     return [
-        lambda: lakehouse.replace_keys("user_topk", Staged(lists), stored_lists),
+        lambda: lakehouse.replace_keys("user_topk", Staged(lists), replaced),
         lambda: lakehouse.replace_keys(
-            "user_vector", Staged(vectors), lakehouse.stored_keys("user_vector", of_version, replaced)
+            "user_vector", Staged(vectors), lakehouse.stored_keys("user_vector", of_version, replaced.owners)
         ),
     ]
 
