@@ -19,7 +19,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from mmrec_lib.answering.vectors import TEXT
+from mmrec_lib.answering.vectors import TEXT, content_of
 from mmrec_lib.scoring.catalogue import on_local_disk
 from mmrec_lib.search.config import SearchConfig
 from mmrec_lib.search.engine import QueryBatch, QueryVectors, SearchIndex
@@ -102,9 +102,10 @@ def answer_batch(
         texts=batch["words"].to_pylist(),
         lengths=batch["k"].fill_null(task.config.k).to_numpy(zero_copy_only=False).astype(np.int64),
         vectors=[
-            QueryVectors(name.split(" ", 1)[1], rows, matrix)
+            QueryVectors(space, rows, matrix, content_of(field))
             for name, (rows, matrix) in vectors.items()
-            if name.split(" ", 1)[1] in index.spaces
+            for field, space in [name.split(" ", 1)]
+            if space in index.spaces
         ],
         attributes=batch["attributes"],
         controls=batch["controls"] if "controls" in batch.schema.names else None,

@@ -97,7 +97,9 @@ def answer_queries(lakehouse: Lakehouse, settings: AnsweringSettings) -> dict[st
     encoders = searched_encoders(settings.models, settings.embedding, settings.search)
     extractors = selected_extractors(settings.models, settings.embedding)
     asked = lakehouse.stage("asked", asked_queries(lakehouse, extractors))
-    encoded = bring_vectors(lakehouse, asked, list(encoders), settings.models, settings.embedding)
+    encoded = bring_vectors(
+        lakehouse, asked, list(encoders), settings.models, settings.embedding, settings.search.photo_looks
+    )
     published = published_slices(lakehouse).get("user_vector")
     version = None if published is None else published.version
     controls = load_controls(lakehouse, settings.showing)
@@ -137,7 +139,7 @@ def _with_vectors(lakehouse: Lakehouse, asked: DataFrame, spaces: set[str]) -> D
     """Queries with a column `vectors`, see `answer_partition`, and the problem of images without one."""
     own = lakehouse.read("search_vector").where(F.col("owner_kind") == "query")
     entry = F.struct(F.concat_ws(" ", "field", "encoder_id").alias("key"), F.col("vector").alias("value"))
-    is_image = F.col("field") == IMAGES
+    is_image = F.col("field").startswith(IMAGES)
     vectors = own.groupBy(F.col("owner_id").alias("query_id")).agg(
         F.map_from_entries(F.array_sort(F.collect_list(F.when(F.col("vector").isNotNull(), entry)))).alias("vectors"),
         F.bool_or(is_image & F.col("error").isNotNull()).alias("_is_unreadable"),

@@ -10,7 +10,7 @@ import pyarrow as pa
 from mmrec_lib.answering.asked import with_users
 from mmrec_lib.answering.index import load_answer_index, load_search_index
 from mmrec_lib.answering.rows import AnsweringTask, answer_batch
-from mmrec_lib.answering.vectors import IMAGES, TEXT, question_encoder, searched_encoders
+from mmrec_lib.answering.vectors import TEXT, field_of_look, question_encoder, searched_encoders
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.embedding.run import selected_extractors
 from mmrec_lib.embedding.texts import normalise
@@ -19,6 +19,7 @@ from mmrec_lib.encoders.registry import make_encoder, make_extractor
 from mmrec_lib.encoders.runtime.hardware import on_this_machine
 from mmrec_lib.encoders.spec import Encoder, EncoderSpec, Extractor
 from mmrec_lib.lakehouse.tables import Lakehouse
+from mmrec_lib.media.images import ContinuedImage
 from mmrec_lib.scoring.published import published_slices
 from mmrec_lib.scoring.shown_items import Controls, load_controls
 from mmrec_lib.search.config import SearchConfig
@@ -112,7 +113,9 @@ class Searcher:
         if text is not None and not any(character.isalnum() for character in text):
             text = None
         vectors = []
-        for content, field, inputs in ((text, TEXT, "text"), (image, IMAGES, "image")):
+        looks = [] if image is None else [(ContinuedImage(image, look), look) for look in self._task.config.photo_looks]
+        asked = [(text, TEXT, "text"), *((content, field_of_look(look), "image") for content, look in looks)]
+        for content, field, inputs in asked:
             for spec in self._specs if content is not None else ():
                 if inputs not in spec.input_kind:
                     continue

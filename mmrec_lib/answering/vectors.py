@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -22,6 +23,7 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.search.config import SearchConfig
 
 TEXT, IMAGES, QUESTION = "text", "images", "question"
+_LOOK = "@"
 _KEY = list(CONTRACTS["search_vector"].key)
 _WORDS = ("text", "text_or_image")
 _IMAGES = ("image", "text_or_image")
@@ -43,6 +45,16 @@ def searched_encoders(
     return fields
 
 
+def field_of_look(factor: float) -> str:
+    """Field of search_vector of a look at an image; see `search.photo_looks`."""
+    return IMAGES if factor == 1 else f"{IMAGES}{_LOOK}{factor}"
+
+
+def content_of(field: str) -> str:
+    """The field without the look at it: what a vector of search_vector is of."""
+    return field.partition(_LOOK)[0]
+
+
 def question_encoder(specs: Sequence[EncoderSpec]) -> EncoderSpec | None:
     """The encoder that compares questions: the first that reads words; None where none does."""
     return next((spec for spec in specs if spec.input_kind in _WORDS), None)
@@ -54,6 +66,7 @@ def bring_vectors(
     specs: Sequence[EncoderSpec],
     models: ModelsConfig,
     embedding: EmbeddingConfig,
+    looks: Sequence[float],
 ) -> dict[str, int]:
     """Make search_vector hold the vectors of all queries and answers; only new and changed ones are encoded.
 
@@ -63,11 +76,12 @@ def bring_vectors(
         specs: The encoders whose vectors are searched.
         models: Where models lie and how they are run.
         embedding: Portions of work.
+        looks: See `search.photo_looks`.
 
     Returns:
         Counts `encoded` and `errors`.
     """
-    wanted = lakehouse.stage("search_content", _contents(lakehouse, asked, specs))
+    wanted = lakehouse.stage("search_content", _contents(lakehouse, asked, specs, looks))
     stored = lakehouse.read("search_vector")
     may_retry = F.coalesce(is_retryable(F.col("error")), F.lit(False))
     done = stored.where(~may_retry).select(*_KEY, "revision", "content_id")
@@ -77,7 +91,7 @@ def bring_vectors(
         encoded
         for spec in specs
         if spec.id in numbers
-        for encoded in _encoded(lakehouse, missing, spec, models, embedding, numbers[spec.id])
+        for encoded in _encoded(lakehouse, missing, spec, models, embedding, numbers[spec.id], looks)
     ]
     nothing = lakehouse.spark.createDataFrame([], CONTRACTS["search_vector"].input_schema)
     rows = reduce(DataFrame.unionByName, made, nothing)
@@ -88,7 +102,9 @@ def bring_vectors(
     return {"encoded": sum(numbers.values()) - errors, "errors": errors}
 
 
-def _contents(lakehouse: Lakehouse, asked: DataFrame, specs: Sequence[EncoderSpec]) -> DataFrame:
+def _contents(
+    lakehouse: Lakehouse, asked: DataFrame, specs: Sequence[EncoderSpec], looks: Sequence[float]
+) -> DataFrame:
     """Key of search_vector, `revision`, `content_id` and `text` (null for images)."""
     question = question_encoder(specs)
     words = asked.where(F.col("words").isNotNull()).select(
@@ -115,7 +131,7 @@ def _contents(lakehouse: Lakehouse, asked: DataFrame, specs: Sequence[EncoderSpe
         )
         for kind, field, rows, inputs in (
             ("query", TEXT, words, _WORDS),
-            ("query", IMAGES, images, _IMAGES),
+            *(("query", field_of_look(look), images, _IMAGES) for look in looks),
             ("answer", QUESTION, questions, _WORDS),
         )
         for spec in specs
@@ -133,21 +149,27 @@ def _encoded(
     models: ModelsConfig,
     embedding: EmbeddingConfig,
     num_rows: int,
+    looks: Sequence[float],
 ) -> list[DataFrame]:
-    """Rows of search_vector of one encoder, texts and images apart; staged."""
+    """Rows of search_vector of one encoder, texts and each look at images apart; staged."""
     encoder, own = models.encoders[spec.id], missing.where(F.col("encoder_id") == spec.id)
-    made = []
+    made = list[tuple[DataFrame, DataFrame]]()
     if spec.input_kind in _WORDS:
-        texts = own.where(F.col("text").isNotNull()).select("content_id", "text").dropDuplicates(["content_id"])
-        made.append(encode_table(texts, encoder, models, TEXT_COLUMNS, embedding, num_rows))
+        wanted = own.where(F.col("text").isNotNull())
+        texts = wanted.select("content_id", "text").dropDuplicates(["content_id"])
+        made.append((wanted, encode_table(texts, encoder, models, TEXT_COLUMNS, embedding, num_rows)))
     if spec.input_kind in _IMAGES:
-        ids = own.where(F.col("text").isNull()).select("content_id").distinct()
         assets = lakehouse.read("media_asset").select(
             F.col("asset_id").alias("content_id"), "content", kept_reference().alias("uri")
         )
-        made.append(encode_table(assets.join(ids, "content_id"), encoder, models, MEDIA_COLUMNS, embedding, num_rows))
+        for look in looks:
+            wanted = own.where(F.col("field") == field_of_look(look))
+            images = assets.join(wanted.select("content_id").distinct(), "content_id")
+            columns = replace(MEDIA_COLUMNS, continued=look)
+            made.append((wanted, encode_table(images, encoder, models, columns, embedding, num_rows)))
     names = CONTRACTS["search_vector"].content_columns
     with lakehouse.large_rows():
         return [
-            lakehouse.stage("search_vector", own.join(one.drop("dim"), "content_id").select(*names)) for one in made
+            lakehouse.stage("search_vector", wanted.join(one.drop("dim"), "content_id").select(*names))
+            for wanted, one in made
         ]

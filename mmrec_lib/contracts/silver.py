@@ -174,7 +174,12 @@ SEARCH_VECTOR = TableContract(
     columns=(
         Column("owner_kind", StringType(), "query or answer.", required=True),
         Column("owner_id", StringType(), "query_id or answer_id.", required=True),
-        Column("field", StringType(), "text (the words, written or spoken), images, or question.", required=True),
+        Column(
+            "field",
+            StringType(),
+            "text (the words, written or spoken), images (images@1.15: with edges continued), or question.",
+            required=True,
+        ),
         Column("encoder_id", StringType(), "Encoder.", required=True),
         Column("revision", StringType(), "Revision of the encoder.", required=True),
         Column("content_id", StringType(), "sha256 of the bytes or of the normalised text.", required=True),

@@ -29,7 +29,7 @@ from mmrec_lib.errors import ConfigError, EncoderError
 from mmrec_lib.lakehouse.kept_media import read_kept
 from mmrec_lib.lakehouse.session import num_tasks
 from mmrec_lib.location import absolute
-from mmrec_lib.media.images import DecodeOnce
+from mmrec_lib.media.images import ContinuedImage, DecodeOnce
 
 VECTOR_FIELDS = (
     StructField("vector", ArrayType(FloatType())),
@@ -52,11 +52,14 @@ class Columns:
         input: Texts (string) or original bytes of media (binary).
         uri: Where the bytes are in rows whose input is null; None when every row brings its bytes.
         keys: Columns that are carried along.
+        continued: Of images, what width and height are multiplied with by continuing their edges; see
+            `media.images.ContinuedImage`.
     """
 
     input: str
     uri: str | None = None
     keys: tuple[str, ...] = ("content_id",)
+    continued: float = 1.0
 
 
 TEXT_COLUMNS = Columns("text")
@@ -377,10 +380,12 @@ def _with_keys(portion: pa.Table, task: Inference, **made: pa.Array) -> pa.Recor
 
 
 def _inputs(portion: pa.Table, task: Inference) -> Sequence[EncoderInput]:
-    if task.columns.uri is None:
-        return Rows(portion.column(task.columns.input))
-    uris: list[str | None] = portion.column(task.columns.uri).to_pylist()
-    return Rows(portion.column(task.columns.input), lambda row: _read(uris[row]))
+    columns, column = task.columns, portion.column(task.columns.input)
+    uris = [None] * len(column) if columns.uri is None else portion.column(columns.uri).to_pylist()
+    rows = Rows(column, lambda row: _read(uris[row]))
+    if columns.continued == 1:
+        return rows
+    return [ContinuedImage(content, columns.continued) if isinstance(content, bytes) else content for content in rows]
 
 
 def _read(uri: str | None) -> bytes | None:

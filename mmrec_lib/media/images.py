@@ -55,6 +55,24 @@ class DecodeOnce(bytes):
             self.__dict__.setdefault("_pixels", {})[size] = pixels
 
 
+class ContinuedImage(bytes):
+    """The bytes of an image that `decode_image` gives larger, with its edges continued; see `continue_edges`.
+
+    Models read it as any other image, without knowing of it.
+
+    Attributes:
+        factor: What width and height are multiplied with, at least 1.
+    """
+
+    factor: float
+
+    def __new__(cls, content: bytes, factor: float) -> ContinuedImage:
+        """The image of a file."""
+        made = super().__new__(cls, content)
+        made.factor = factor
+        return made
+
+
 def open_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Reads the header of an image, without decoding it.
 
@@ -106,6 +124,11 @@ def decode_image(
     Raises:
         MediaError: When the bytes are no image, are damaged, or too large.
     """
+    pixels = _decoded(content, max_pixels, short_side_px)
+    return continue_edges(pixels, content.factor, max_pixels) if isinstance(content, ContinuedImage) else pixels
+
+
+def _decoded(content: bytes, max_pixels: int, short_side_px: int | None) -> npt.NDArray[np.uint8]:
     image = open_image(content, max_pixels)
     try:
         if short_side_px is not None:
@@ -121,6 +144,26 @@ def decode_image(
     except Exception as error:
         # As in open_image.
         raise _damage(error) from None
+
+
+def continue_edges(pixels: npt.NDArray[np.uint8], factor: float, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """The same image in the middle of a larger one, into which the pixels at its edges are repeated.
+
+    A model that looks at the middle of an image sees the border then, too, which else it cuts off.
+
+    Args:
+        pixels: `[height, width, 3] uint8`.
+        factor: What height and width are multiplied with, at least 1.
+        max_pixels: Most pixels of the result: an image that would have more is halved first, as often as it takes.
+
+    Returns:
+        `[height * factor, width * factor, 3] uint8`, rounded.
+    """
+    while round(pixels.shape[0] * factor) * round(pixels.shape[1] * factor) > max_pixels and pixels.size > 3:
+        pixels = np.asarray(Image.fromarray(pixels).reduce(2))
+    more = [round(side * factor) - side for side in pixels.shape[:2]]
+    margins = [(pixels_more // 2, pixels_more - pixels_more // 2) for pixels_more in more]
+    return np.pad(pixels, (*margins, (0, 0)), mode="edge")
 
 
 def shrink_image(content: bytes, side_px: int, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from mmrec_lib.section import Section
 
 Weight = Literal["words", "text", "image", "joint"]
+PhotoLook = Annotated[float, Field(ge=1, le=2)]
 WORD_FIELDS = ("title", "description", "categories", "transcript", "ocr", "labels", "tags")
 VECTOR_FIELDS = ("title", "description", "transcript", "ocr", "labels", "tags", "images")
 MAX_K = 1000
@@ -56,6 +57,10 @@ class SearchConfig(Section):
             each other than a query is from what counts as near it. Where items have one content each, near is what
             exceeds three quarters of the pairs of items.
         personal_candidates: Items, best first, that the ranker of a named user may reorder.
+        photo_looks: How a photo that is searched for is looked at, once for each factor: its width and height are
+            multiplied with it by continuing its edges, 1 being the photo as it is. An item counts by the nearest look.
+            A cropped photo has lost its border, and many encoders see seven eighths of an image only: at 1.15 they see
+            all of it. From 1.2 on they see continued edges, by which noise comes near to real images.
         queries_per_task: Queries that one task answers.
         support: Support answers.
     """
@@ -75,8 +80,16 @@ class SearchConfig(Section):
     personal_candidates: int = Field(default=50, ge=1)
     max_query_words: int = Field(default=256, ge=1)
     least_like: float = Field(default=0.02, ge=0, lt=1)
+    photo_looks: tuple[PhotoLook, ...] = Field(default=(1.0, 1.15), min_length=1, max_length=4)
     queries_per_task: int = Field(default=5_000, ge=1)
     support: SupportConfig = SupportConfig()
+
+    @field_validator("photo_looks")
+    @classmethod
+    def _of_different_sizes(cls, given: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(given)) < len(given):
+            raise ValueError(f"different factors are needed, got {', '.join(map(str, given))}")
+        return given
 
     @field_validator("weights")
     @classmethod

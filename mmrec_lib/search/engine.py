@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mmrec_lib.search.config import SearchConfig
-from mmrec_lib.search.fusion import Candidates, FusedList, fuse, with_taste
+from mmrec_lib.search.fusion import Candidates, FusedList, fuse, nearest_look, with_taste
 from mmrec_lib.search.reasons import EmptyReason
 from mmrec_lib.search.spaces import VectorSpace
 from mmrec_lib.search.words import QueryWords, WordIndex
@@ -39,11 +39,14 @@ class QueryVectors:
         space: Name of the space, its encoder.
         rows: [m] ascending positions of the queries.
         vectors: [m, dim] float32.
+        content: What the vectors are of, such as a photo. Several looks at one content are one way of finding, by which
+            an item counts as its nearest look.
     """
 
     space: str
     rows: NDArray[np.int64]
     vectors: NDArray[np.float32]
+    content: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class QueryBatch:
         for one in self.vectors:
             own = np.isin(one.rows, kept)
             if own.any():
-                vectors.append(QueryVectors(one.space, np.searchsorted(kept, one.rows[own]), one.vectors[own]))
+                vectors.append(replace(one, rows=np.searchsorted(kept, one.rows[own]), vectors=one.vectors[own]))
         texts = [self.texts[row] for row in rows]
         return QueryBatch(texts, self.lengths[kept], vectors, self.attributes.take(pa.array(kept)))
 
@@ -157,11 +160,13 @@ class SearchIndex:
             for at, row in enumerate(rows):
                 num = min(int((top.indices[at] != NO_ITEM).sum()), int(wanted[row]))
                 if num:
-                    found[row][way] = Candidates(top.indices[at, :num], top.scores[at, :num])
+                    own = Candidates(top.indices[at, :num], top.scores[at, :num])
+                    known = found[row].get(way)
+                    found[row][way] = own if known is None else nearest_look(known, own, int(wanted[row]))
 
         for rows, top in self._by_words(words, wanted, rules, limits):
             keep(WORDS, rows, top)
-        for number, one in enumerate(batch.vectors):
+        for one in batch.vectors:
             space = self.spaces[one.space]
             groups = blocked = prepared = None
             if rules is not None and limits is not None:
@@ -172,7 +177,7 @@ class SearchIndex:
                     groups = limits.group_of_user[one.rows[own]]
                     blocked = None if limits.blocked is None else sparse.csr_matrix(limits.blocked[one.rows[own]])
                 top = space.find(one.vectors[own], size, prepared, blocked, groups)
-                keep(f"{one.space}#{number}", one.rows[own], top)
+                keep(f"{one.space}#{one.content}", one.rows[own], top)
         return found
 
     def _by_words(

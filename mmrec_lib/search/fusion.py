@@ -30,6 +30,24 @@ class Candidates:
     scores: NDArray[np.floating]
 
 
+def nearest_look(one: Candidates, other: Candidates, most: int) -> Candidates:
+    """The candidates of two looks at one content, each with the better of its scores: exact where both lists are.
+
+    An item that is among the best by the better score is among the best of the look which gave it.
+
+    Args:
+        one: Those of a look.
+        other: Those of another one.
+        most: Candidates that are kept.
+    """
+    items = np.concatenate([one.items, other.items])
+    scores = np.concatenate([one.scores, other.scores])
+    in_order = np.lexsort((items, -scores))
+    _, first = np.unique(items[in_order], return_index=True)
+    kept = in_order[np.sort(first)[:most]]
+    return Candidates(items[kept], scores[kept])
+
+
 @dataclass(frozen=True)
 class FusedList:
     """A list of items, best first.

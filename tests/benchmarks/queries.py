@@ -23,6 +23,7 @@ import pyarrow as pa
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.runtime.hardware import on_this_machine
+from mmrec_lib.media.images import ContinuedImage
 from mmrec_lib.search.config import SearchConfig
 from mmrec_lib.search.engine import QueryBatch, QueryVectors, SearchIndex
 from mmrec_lib.search.spaces import VectorSpace
@@ -56,6 +57,7 @@ STOP = frozenset(
         "with",
     )
 )
+CROPS = ((1.0, 60), (0.9, 60), (0.8, 40), (0.7, 30), (0.6, 30))
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -147,7 +149,7 @@ def text_report(catalogue: Catalogue, models: ModelsConfig, seed: int) -> None:
     halves = {"held out": order[: num_items // 2], "test": order[num_items // 2 :]}
 
     def batch(rows: np.ndarray, *, by_words: bool = True, by_vectors: bool = True) -> QueryBatch:
-        own = QueryVectors(TEXT, np.arange(len(rows)), vectors[rows])
+        own = QueryVectors(TEXT, np.arange(len(rows)), vectors[rows], "text")
         return batch_of([asked[row] if by_words else None for row in rows], [own] if by_vectors else [], 10)
 
     held_out = halves["held out"]
@@ -177,25 +179,41 @@ def text_report(catalogue: Catalogue, models: ModelsConfig, seed: int) -> None:
         )
 
 
+def looked_at(models: ModelsConfig, photos: Sequence[bytes], looks: Sequence[float]) -> list[QueryVectors]:
+    """Vectors of photos, one a look."""
+    found = list[QueryVectors]()
+    for look in looks:
+        vectors, _ = encode(models, IMAGE, [ContinuedImage(photo, look) for photo in photos])
+        found.append(QueryVectors(IMAGE, np.arange(len(photos)), vectors, "images"))
+    return found
+
+
 def photo_report(catalogue: Catalogue, models: ModelsConfig, seed: int) -> None:
-    """Recall of cropped, recompressed photos of catalogue items, and the nearness of noise."""
+    """Recall of cropped, recompressed photos of catalogue items by one look and by those of the settings; noise."""
     config, num_items = SearchConfig(), len(catalogue.items)
     space = VectorSpace.of(
         catalogue.images, catalogue.image_owners, ["images"] * len(catalogue.images), config.least_like
     )
     index = index_of({"title": [""] * num_items}, {IMAGE: space}, num_items, config)
-    for share, quality in ((0.9, 60), (0.8, 40), (0.7, 30)):
+    looks = list(dict.fromkeys((1.0, *config.photo_looks)))
+    for share, quality in CROPS:
         rng = random.Random(seed)
         photos = [cropped(content, rng, share, quality) for content in catalogue.photos]
-        vectors, _ = encode(models, IMAGE, photos)
-        batch = batch_of([None] * num_items, [QueryVectors(IMAGE, np.arange(num_items), vectors)], 10)
-        parts = [f"R@{k} {recall(index, batch, config, np.arange(num_items), k):.3f}" for k in (1, 10)]
-        own = np.einsum("nd,nd->n", vectors, catalogue.images[:num_items]) / np.linalg.norm(vectors, axis=1)
-        own /= np.linalg.norm(catalogue.images[:num_items], axis=1)
-        print(f"photos {share:.0%} of the image, quality {quality}: {' '.join(parts)}, least cosine {own.min():.3f}")
-    found, _ = encode(models, IMAGE, [noise(number) for number in range(20)])
-    best = [float((space.vectors @ (one / np.linalg.norm(one))).max()) for one in found]
-    print(f"near from cosine {space.least_cosine:.3f} on; 20 images of noise come to {max(best):.3f} at most")
+        vectors = dict(zip(looks, looked_at(models, photos, looks), strict=True))
+        for chosen in dict.fromkeys(((1.0,), config.photo_looks)):
+            batch = batch_of([None] * num_items, [vectors[look] for look in chosen], 10)
+            parts = [f"R@{k} {recall(index, batch, config, np.arange(num_items), k):.3f}" for k in (1, 10)]
+            print(f"photos {share:.0%} of the image, quality {quality}, looks {chosen}: {' '.join(parts)}")
+    near = max(
+        float((unit_rows(one.vectors) @ space.vectors.T).max())
+        for one in looked_at(models, [noise(number) for number in range(20)], looks)
+    )
+    print(f"near from cosine {space.least_cosine:.3f} on; 20 images of noise come to {near:.3f} at most")
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def speed_report(num_items: int, num_queries: int, dim: int, seed: int) -> None:
@@ -218,7 +236,7 @@ def speed_report(num_items: int, num_queries: int, dim: int, seed: int) -> None:
     rows = rng.integers(0, num_items, num_queries)
     vectors = unit[rows] + 0.5 * rng.standard_normal((num_queries, dim), dtype=np.float32)
     asked = [" ".join(words[row, :6]) for row in rows]
-    batch = batch_of(asked, [QueryVectors(TEXT, np.arange(num_queries), vectors)], config.k)
+    batch = batch_of(asked, [QueryVectors(TEXT, np.arange(num_queries), vectors, "text")], config.k)
     for name in ("first batch", "next batch"):
         start = time.perf_counter()
         answers = index.answer(batch, config)

@@ -25,6 +25,7 @@ from mmrec_lib.lakehouse.config import StoreConfig
 from mmrec_lib.lakehouse.job_tables import JobTables
 from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.media.child import DecoderChild
+from mmrec_lib.media.images import ContinuedImage
 from mmrec_lib.publishing.search_page import SearchPage
 from mmrec_lib.search.config import SearchConfig
 from mmrec_lib.showing.config import ShowingConfig
@@ -69,10 +70,11 @@ class Shop:
     def write(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         self.lakehouse.merge(name, self.frame(name, rows))
 
-    def run(self, name: str) -> dict[str, int]:
+    def run(self, name: str, **changes: object) -> dict[str, int]:
         store = self.lakehouse
         lakehouse = Lakehouse(store.spark, store.store, name, AT)
-        settings = AnsweringSettings(SearchConfig(personal_weight=3.0), ShowingConfig(), self.models, EMBEDDING)
+        search = SearchConfig.model_validate({"personal_weight": 3.0, **changes})
+        settings = AnsweringSettings(search, ShowingConfig(), self.models, EMBEDDING)
         return answer_queries(JobTables(lakehouse, JOB.name, reads=JOB.reads, writes=JOB.writes), settings)
 
     def read(self, name: str) -> list[Any]:
@@ -172,7 +174,8 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 def test_queries_are_answered_once_and_again_only_where_something_changed(shop: Shop) -> None:
     # The tiny encoder knows no word of the question of a1.
-    assert shop.run("run-2") == {"queries": 8, "answered": 8, "empty": 3, "encoded": 6}
+    # The photo is looked at twice.
+    assert shop.run("run-2") == {"queries": 8, "answered": 8, "empty": 3, "encoded": 7}
     results = {row["query_id"]: row for row in shop.read("query_result")}
     assert {name: row["reason"] for name, row in results.items() if row["reason"]} == {
         "silent": "silent",
@@ -242,6 +245,25 @@ def test_other_texts_of_an_answer_are_another_index(shop: Shop) -> None:
     assert hash_of_answers(shop.lakehouse) == before, "no text changed"
     shop.write("answer", [{**answer, "source": None, "updated_at": LATER}])
     assert hash_of_answers(shop.lakehouse) != before
+
+
+def test_looks_at_a_photo_come_and_go_with_the_setting(shop: Shop) -> None:
+    def seen() -> dict[str, list[float]]:
+        rows = shop.read("search_vector")
+        return {row["field"]: list(row["vector"]) for row in rows if row["owner_id"] == "photo"}
+
+    before = seen()
+    assert set(before) == {"images", "images@1.15"}
+    image = make_encoder(shop.models.encoders["tiny-image"], shop.models)
+    image.load()
+    expected = image.encode([image_bytes(2), ContinuedImage(image_bytes(2), 1.15)]).vectors
+    for field_name, vector in zip(("images", "images@1.15"), expected, strict=True):
+        assert before[field_name] == pytest.approx(vector.tolist(), abs=1e-5)
+    counts = shop.run("run-looks", photo_looks=[1.5, 1.0])
+    assert (counts["encoded"], counts["answered"]) == (1, counts["queries"]), "another setting is another result"
+    after = seen()
+    assert set(after) == {"images", "images@1.5"}
+    assert after["images"] == before["images"]
 
 
 def test_gone_queries_leave_nothing_and_no_model_is_looked_at(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

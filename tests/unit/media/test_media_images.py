@@ -14,7 +14,7 @@ from mmrec_lib.media import images
 from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.media.decoder_limits import DecoderLimits
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
-from mmrec_lib.media.images import check_image, decode_image
+from mmrec_lib.media.images import ContinuedImage, check_image, continue_edges, decode_image
 from tests.data.media_faults import huge_jpeg
 
 
@@ -384,3 +384,39 @@ def test_large_images_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert images.decode_image(shared) is not images.decode_image(shared)
     monkeypatch.setattr(images, "_KEPT_PIXELS", 600)
     assert images.decode_image(shared) is images.decode_image(shared)
+
+
+def test_continued_edges_repeat_the_border_around_the_image() -> None:
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    made = continue_edges(pixels, 2.0)
+    assert made.shape == (4, 6, 3)
+    np.testing.assert_array_equal(made[1:3, 1:4], pixels)
+    np.testing.assert_array_equal(made[0], made[1])
+    np.testing.assert_array_equal(made[3], made[2])
+    np.testing.assert_array_equal(made[:, 0], made[:, 1])
+    np.testing.assert_array_equal(made[:, 4:], made[:, 3:4].repeat(2, axis=1))
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_nothing_is_added_to_what_stays_as_large_as_it_is(factor: float) -> None:
+    pixels = np.asarray(half_red())
+    np.testing.assert_array_equal(continue_edges(pixels, factor), pixels)
+
+
+def test_a_continued_image_has_no_more_pixels_than_any_other() -> None:
+    assert continue_edges(np.zeros((40, 60, 3), np.uint8), 2.0, max_pixels=3_000).shape == (40, 60, 3)
+    assert continue_edges(np.zeros((1, 1, 3), np.uint8), 2.0, max_pixels=1).shape == (2, 2, 3), "it cannot be halved"
+
+
+def test_a_continued_image_is_decoded_like_its_file_and_refused_like_it() -> None:
+    content = encoded(half_red(), "PNG")
+    np.testing.assert_array_equal(decode_image(ContinuedImage(content, 1.0)), decode_image(content))
+    np.testing.assert_array_equal(
+        decode_image(ContinuedImage(content, 1.5)), continue_edges(decode_image(content), 1.5)
+    )
+    for bad in (b"", b"no image", content[:40]):
+        with pytest.raises(MediaError) as plain:
+            decode_image(bad)
+        with pytest.raises(MediaError) as continued:
+            decode_image(ContinuedImage(bad, 1.2))
+        assert str(continued.value) == str(plain.value)

@@ -15,6 +15,7 @@ import pytest
 from mmrec_lib.answering.index import save_indexes
 from mmrec_lib.search.config import SearchConfig
 from mmrec_lib.search.engine import QueryBatch, QueryVectors, SearchedList, SearchIndex
+from mmrec_lib.search.fusion import Candidates, nearest_look
 from mmrec_lib.search.reasons import MEANINGS, EmptyReason
 from mmrec_lib.search.spaces import VectorSpace
 from mmrec_lib.search.support import AnswerIndex
@@ -63,7 +64,7 @@ def asked(
 ) -> QueryBatch:
     own = []
     if vectors:
-        own = [QueryVectors("mini", np.array(list(vectors)), np.array(list(vectors.values()), np.float32))]
+        own = [QueryVectors("mini", np.array(list(vectors)), np.array(list(vectors.values()), np.float32), "text")]
     return QueryBatch(
         texts,
         np.full(len(texts), k),
@@ -209,3 +210,66 @@ def test_results_follow_from_the_texts_of_answers_not_from_their_questions_alone
         save_indexes(index_of(), answers, texts, CONFIG, tmp_path / str(at)) for at, texts in enumerate("xyx")
     )
     assert first == again != other
+
+
+def looks_at(*vectors: dict[int, list[float]], content: str = "images") -> QueryBatch:
+    """One or two queries without words, whose photos are looked at several times."""
+    looks = [
+        QueryVectors("mini", np.array(list(one)), np.array(list(one.values()), np.float32), content) for one in vectors
+    ]
+    num = max(max(one) for one in vectors) + 1
+    return QueryBatch([None] * num, np.full(num, 5), looks, pa.nulls(num, MAP))
+
+
+def test_several_looks_at_a_photo_are_one_way_by_which_an_item_counts_as_its_nearest() -> None:
+    first, second = [1.0, 0.0], [0.0, 1.0]
+    index = index_of()
+    (found,) = index.answer(looks_at({0: first}, {0: second}), CONFIG)
+    unit = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
+    cosines = np.maximum(unit @ np.array(first), unit @ np.array(second))
+    near = [item for item in np.argsort(-cosines, kind="stable") if AVAILABLE[item] and cosines[item] >= 0.3]
+    assert items(found) == near
+    np.testing.assert_allclose(found.scores, cosines[near] / cosines[near[0]], rtol=1e-6)
+    assert set(found.shares) == {"text"}
+
+
+def test_the_same_look_twice_changes_nothing() -> None:
+    index, look = index_of(), {0: [1.0, 0.2], 1: [0.3, 1.0]}
+    for once, twice in zip(
+        index.answer(looks_at(look), CONFIG), index.answer(looks_at(look, look), CONFIG), strict=True
+    ):
+        assert items(once) == items(twice)
+        assert once.scores.tobytes() == twice.scores.tobytes()
+
+
+def test_a_query_with_one_look_stands_beside_one_with_two() -> None:
+    index = index_of()
+    both = index.answer(looks_at({0: [1.0, 0.0], 1: [0.0, 1.0]}, {1: [1.0, 0.0]}), CONFIG)
+    (alone,) = index.answer(looks_at({0: [1.0, 0.0]}), CONFIG)
+    assert items(both[0]) == items(alone) and both[0].scores.tobytes() == alone.scores.tobytes()
+    assert set(items(both[1])) > set(items(alone))
+
+
+def test_vectors_of_two_contents_in_one_space_are_two_ways() -> None:
+    index, vector = index_of(), {0: [1.0, 0.0]}
+    words = QueryVectors("mini", np.array([0]), np.array([[1.0, 0.0]], np.float32), "text")
+    batch = looks_at(vector)
+    (one,), (two,) = (
+        index.answer(replace(batch, vectors=vectors), CONFIG) for vectors in (batch.vectors, [*batch.vectors, words])
+    )
+    np.testing.assert_allclose(two.scores, 2 * one.scores)
+
+
+def test_the_better_of_two_looks_is_exact_for_cut_lists() -> None:
+    """Whatever the scores are, ties among them: the best of the union are those by the maximum."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        scores = rng.integers(1, 6, (2, 12)).astype(np.float32)
+        most = int(rng.integers(1, 13))
+        lists = [np.lexsort((np.arange(12), -row))[:most] for row in scores]
+        one, other = (Candidates(own, row[own]) for own, row in zip(lists, scores, strict=True))
+        best = scores.max(axis=0)
+        expected = np.lexsort((np.arange(12), -best))[:most]
+        merged = nearest_look(one, other, most)
+        np.testing.assert_array_equal(merged.items, expected)
+        np.testing.assert_array_equal(merged.scores, best[expected])

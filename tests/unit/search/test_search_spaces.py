@@ -90,6 +90,11 @@ def test_one_answer_alone_is_held_to_the_least_cosine() -> None:
         ({"vector_fields": ["audio"]}, "title, description"),
         ({"weights": {"words": -1}}, "at least 0"),
         ({"word_fields": {"title": -1}}, "at least 0"),
+        ({"photo_looks": []}, "at least 1 item"),
+        ({"photo_looks": [1.0, 0.9]}, "greater than or equal to 1"),
+        ({"photo_looks": [1.0, 5]}, "less than or equal to 2"),
+        ({"photo_looks": [1.2, 1.0, 1.2]}, "different factors"),
+        ({"photo_looks": ["wide"]}, "valid number"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given: dict[str, object], told: str) -> None:
