@@ -18,7 +18,7 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.batches import Rows, bounded, text_arrays, vector_array
+from mmrec_lib.embedding.batches import Rows, bounded, continued, text_arrays, vector_array
 from mmrec_lib.embedding.chunks import tasks_worth
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
@@ -29,7 +29,7 @@ from mmrec_lib.errors import ConfigError, EncoderError
 from mmrec_lib.lakehouse.kept_media import read_kept
 from mmrec_lib.lakehouse.session import num_tasks
 from mmrec_lib.location import absolute
-from mmrec_lib.media.images import ContinuedImage, DecodeOnce
+from mmrec_lib.media.images import DecodeOnce
 
 VECTOR_FIELDS = (
     StructField("vector", ArrayType(FloatType())),
@@ -52,8 +52,7 @@ class Columns:
         input: Texts (string) or original bytes of media (binary).
         uri: Where the bytes are in rows whose input is null; None when every row brings its bytes.
         keys: Columns that are carried along.
-        continued: Of images, what width and height are multiplied with by continuing their edges; see
-            `media.images.ContinuedImage`.
+        continued: The factor of `ContinuedImage` for images; 1 leaves them as they are.
     """
 
     input: str
@@ -382,10 +381,7 @@ def _with_keys(portion: pa.Table, task: Inference, **made: pa.Array) -> pa.Recor
 def _inputs(portion: pa.Table, task: Inference) -> Sequence[EncoderInput]:
     columns, column = task.columns, portion.column(task.columns.input)
     uris = [None] * len(column) if columns.uri is None else portion.column(columns.uri).to_pylist()
-    rows = Rows(column, lambda row: _read(uris[row]))
-    if columns.continued == 1:
-        return rows
-    return [ContinuedImage(content, columns.continued) if isinstance(content, bytes) else content for content in rows]
+    return continued(Rows(column, lambda row: _read(uris[row])), columns.continued)
 
 
 def _read(uri: str | None) -> bytes | None:
