@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,18 +72,24 @@ FILM = {
 }
 ITEMS = (
     FILM,
-    {"item_id": "seen"},
+    {"item_id": "seen", "price": 3.0},
     {"item_id": "silent", "title": "...", "categories": [], "attributes": {}, "price": float("nan")},
     {"item_id": "named", "title": "Alone"},
 )
 
 
-def documents_of(spark: SparkSession, entries: Sequence[str], *items: dict[str, object]) -> DataFrame:
-    item, review = rows(spark, "item", *items), rows(spark, "review", {"review_id": "film", "text": "of a review"})
-    texts = owner_text_rows(
+@pytest.fixture(scope="module")
+def item(spark: SparkSession) -> DataFrame:
+    return rows(spark, "item", *ITEMS)
+
+
+@pytest.fixture(scope="module")
+def texts(spark: SparkSession, item: DataFrame) -> DataFrame:
+    """The other texts of these items; `seen` has two images, and `film` is the name of a review as well."""
+    made = owner_text_rows(
         item,
-        review,
-        rows(spark, "media_link", link("item", "seen", "images", "p1", 0), link("item", "seen", "images", "p2", 1)),
+        rows(spark, "review", {"review_id": "film", "text": "of a review"}),
+        rows(spark, "media_link", *(link("item", "seen", "images", f"p{n}", n) for n in (1, 2))),
         media_text=rows(
             spark,
             "media_text",
@@ -91,32 +98,34 @@ def documents_of(spark: SparkSession, entries: Sequence[str], *items: dict[str, 
         provided_text=rows(spark, "provided_text"),
         extractors=[LOOKS],
     )
-    return document_rows(texts, item, entries)
+    return made.localCheckpoint()
 
 
-def test_a_document_has_its_entries_in_order_and_words_without_markup(spark: SparkSession) -> None:
+def test_a_document_has_its_entries_in_order_and_words_without_markup(texts: DataFrame, item: DataFrame) -> None:
     others = "Tom Hanks, Tim Allen. in_colour: true. [sic] restored. l: 2"
     expected = {
-        DEFAULT_DOCUMENT: "Toy Story. Animation, Family. Tom Hanks, Tim Allen. John Lasseter. in_colour: true. "
-        "[sic] restored. l: 2. year: 1995. Toys come alive",
-        ("attribute:year", "attributes", "attribute:director", "price", "title"): f"year: 1995. {others}. "
-        "John Lasseter. price: 9.50. Toy Story",
-        ("attribute:nothing", "attribute:absent", "attribute:empty"): None,
-        ("description", "labels", "ocr"): "Toys come alive",
+        DEFAULT_DOCUMENT: {
+            "film": "Toy Story. Animation, Family. Tom Hanks, Tim Allen. John Lasseter. in_colour: true. "
+            "[sic] restored. l: 2. year: 1995. Toys come alive",
+            "named": "Alone",
+        },
+        ("attribute:year", "attributes", "attribute:director", "price", "title"): {
+            "film": f"year: 1995. {others}. John Lasseter. price: 9.50. Toy Story",
+            "named": "Alone",
+        },
+        ("attribute:nothing", "attribute:absent", "attribute:empty"): {},
+        ("description", "labels", "ocr"): {"film": "Toys come alive", "seen": "boot, shoe"},
     }
-    for entries, text in expected.items():
-        found = {row["owner_id"]: row["text"] for row in documents_of(spark, entries, *ITEMS).collect()}
-        assert found.get("film") == text
-        assert "silent" not in found, "of nothing there is no document"
-        assert found.get("seen") == ("boot, shoe" if "labels" in entries else None)
-        assert found.get("named") == ("Alone" if "title" in entries else None)
+    made = [document_rows(texts, item, entries).withColumn("of", F.lit(n)) for n, entries in enumerate(expected.keys())]
+    found = {(row["of"], row["owner_id"]): row["text"] for row in reduce(DataFrame.unionByName, made).collect()}
+    assert found == {(n, one): text for n, own in enumerate(expected.values()) for one, text in own.items()}
 
 
-def test_a_document_is_a_row_of_its_own_kind_that_is_joined_with_nothing(spark: SparkSession) -> None:
-    made = documents_of(spark, ("title", "labels"), {"item_id": "seen", "title": "Leather."})
+def test_a_document_is_a_row_of_its_own_kind_that_is_joined_with_nothing(texts: DataFrame, item: DataFrame) -> None:
+    made = document_rows(texts, item, ("price", "labels")).where(F.col("owner_id") == "seen")
     (row,) = made.collect()
     told = {name: value for name, value in row.asDict().items() if value is not None}
-    text = "Leather. boot, shoe"
+    text = "price: 3.00. boot, shoe"
     assert told == {
         "owner_kind": "item",
         "owner_id": "seen",
@@ -130,8 +139,7 @@ def test_a_document_is_a_row_of_its_own_kind_that_is_joined_with_nothing(spark: 
     assert (joined["field"], joined["text"], joined["content_id"]) == ("document", text, sha(text))
 
 
-def test_named_attributes_that_no_item_has_are_told(spark: SparkSession) -> None:
-    item = rows(spark, "item", *ITEMS)
+def test_named_attributes_that_no_item_has_are_told(item: DataFrame) -> None:
     assert unknown_attributes(item, ("title", "attribute:year", "attribute:yeer", "attributes")) == ["yeer"]
     assert unknown_attributes(item, DEFAULT_DOCUMENT) == []
 
@@ -165,9 +173,6 @@ def test_documents_follow_items_and_settings_and_only_changed_ones_are_encoded(
 ) -> None:
     store, on = Store(lakehouse, models), settings("tiny-text")
     store.put(hat("red"), hat("blue"))
-    off = store.run(settings())
-    assert (off["encoded"], store.documents()) == (0, {})
-
     assert store.run(on)["encoded"] == 2
     assert store.documents() == {"red": "Warm hat. red", "blue": "Warm hat. blue"}
     vectors = lakehouse.read("item_embedding").select("item_id", "modality", "field", "encoder_id").collect()
@@ -175,18 +180,17 @@ def test_documents_follow_items_and_settings_and_only_changed_ones_are_encoded(
     blocks = released_vectors(lakehouse.read("item_embedding"), lakehouse.read("encoder_release"))
     assert {row["feature"] for row in blocks.select("feature").collect()} == {"text:document"}
     assert ranker_blocks(AdaptationConfig(fields=("document",)), "text") == ("text:document",)
-    assert store.run(on)["encoded"] == 0
 
     store.put(hat("red"), hat("blue", attributes={"colour": "green"}))
     assert (store.run(on)["encoded"], store.documents()["blue"]) == (1, "Warm hat. green")
-    assert store.run(settings({"default": "tiny-text", "de": "tiny-text"}))["encoded"] == 0, "the same contents"
 
     store.put(hat("red"))
-    store.run(on)
-    assert store.documents() == {"red": "Warm hat. red"}
+    by_language = settings({"default": "tiny-text", "de": "tiny-text"})
+    assert (store.run(by_language)["encoded"], store.documents()) == (0, {"red": "Warm hat. red"})
+
     assert store.run(settings("tiny-text", ["attribute:colour", "attribute:size"]))["encoded"] == 1
     assert store.documents() == {"red": "red"}
-    assert store.said[-1:] != [] and "  embedding.document: no item has an attribute `size`" in store.said
+    assert "  embedding.document: no item has an attribute `size`" in store.said
 
     store.run(settings())
     assert store.documents() == {} and lakehouse.read("item_embedding").isEmpty()
@@ -208,7 +212,7 @@ def test_whoever_reads_texts_reads_documents_where_they_are_named_and_made(
     }
     config = FitConfig.model_validate({"models": {"root": "m"}, "words": {"fields": ["document"]}})
     context: Any = SimpleNamespace(lakehouse=lakehouse)
-    store.run(settings())
+    assert (store.run(settings())["encoded"], store.documents()) == (0, {}), "off unless it is asked for"
     before = external_versions(context, config)
     for setting, read in readers.items():
         with pytest.raises(NoDataError, match=rf"{setting}: .*`document`.*Set embedding.document .* run extract_text"):
