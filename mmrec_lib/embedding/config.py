@@ -230,7 +230,7 @@ class EmbeddingConfig(Section):
 
     @property
     def document_entries(self) -> tuple[str, ...]:
-        """What the document of an item is made of, in its order; empty where none is made."""
+        """Entries that the document of an item is made of, in their order; empty where none is made."""
         if self.document is not None:
             return self.document
         return DEFAULT_DOCUMENT if any(one.field == DOCUMENT for one in self.field_encoders) else ()

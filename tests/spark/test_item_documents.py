@@ -17,7 +17,7 @@ from jobs.fit_word_model import external_versions
 from mmrec_lib.embedding.config import DEFAULT_DOCUMENT, EmbeddingConfig
 from mmrec_lib.embedding.document_parts import unknown_attributes
 from mmrec_lib.embedding.fit_word_model import store_texts
-from mmrec_lib.embedding.owner_text import document_rows, joined_texts, owner_text_rows
+from mmrec_lib.embedding.owner_text import document_rows, joined_texts, owner_text_rows, write_owner_text
 from mmrec_lib.embedding.run import embed_contents, extract_texts
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.errors import NoDataError
@@ -112,6 +112,7 @@ def test_a_document_has_its_entries_in_order_and_words_without_markup(texts: Dat
         ("attribute:year", "attributes", "attribute:director", "price", "title"): {
             "film": f"year: 1995. {others}. John Lasseter. price: 9.50. Toy Story",
             "named": "Alone",
+            "seen": "price: 3.00",
         },
         ("attribute:nothing", "attribute:absent", "attribute:empty"): {},
         ("description", "labels", "ocr"): {"film": "Toys come alive", "seen": "boot, shoe"},
@@ -155,7 +156,7 @@ class Store:
         self.lakehouse.merge("item", item, delete_keys=self.lakehouse.read("item"))
 
     def run(self, config: EmbeddingConfig) -> dict[str, int]:
-        extract_texts(self.lakehouse, self.models, config, self.said.append)
+        write_owner_text(self.lakehouse, [], config.document_entries)
         return embed_contents(self.lakehouse, self.models, config, self.said.append)[0]
 
     def documents(self) -> dict[str, str]:
@@ -171,25 +172,23 @@ def hat(colour: str, **changes: object) -> dict[str, object]:
 def test_documents_follow_items_and_settings_and_only_changed_ones_are_encoded(
     lakehouse: Lakehouse, models: ModelsConfig
 ) -> None:
-    store, on = Store(lakehouse, models), settings("tiny-text")
-    store.put(hat("red"), hat("blue"))
-    assert store.run(on)["encoded"] == 2
-    assert store.documents() == {"red": "Warm hat. red", "blue": "Warm hat. blue"}
+    store = Store(lakehouse, models)
+    store.put(hat("red"), hat("blue"), hat("old"))
+    assert store.run(settings("tiny-text"))["encoded"] == 3
+    assert store.documents() == {name: f"Warm hat. {name}" for name in ("red", "blue", "old")}
     vectors = lakehouse.read("item_embedding").select("item_id", "modality", "field", "encoder_id").collect()
-    assert {tuple(row) for row in vectors} == {(one, "text", "document", "tiny-text") for one in ("red", "blue")}
+    assert {tuple(row) for row in vectors} == {(one, "text", "document", "tiny-text") for one in ("red", "blue", "old")}
     blocks = released_vectors(lakehouse.read("item_embedding"), lakehouse.read("encoder_release"))
     assert {row["feature"] for row in blocks.select("feature").collect()} == {"text:document"}
     assert ranker_blocks(AdaptationConfig(fields=("document",)), "text") == ("text:document",)
 
     store.put(hat("red"), hat("blue", attributes={"colour": "green"}))
-    assert (store.run(on)["encoded"], store.documents()["blue"]) == (1, "Warm hat. green")
-
-    store.put(hat("red"))
     by_language = settings({"default": "tiny-text", "de": "tiny-text"})
-    assert (store.run(by_language)["encoded"], store.documents()) == (0, {"red": "Warm hat. red"})
+    assert store.run(by_language)["encoded"] == 1, "that of the changed one"
+    assert store.documents() == {"red": "Warm hat. red", "blue": "Warm hat. green"}, "the third one was deleted"
 
-    assert store.run(settings("tiny-text", ["attribute:colour", "attribute:size"]))["encoded"] == 1
-    assert store.documents() == {"red": "red"}
+    extract_texts(lakehouse, models, settings("tiny-text", ["attribute:colour", "attribute:size"]), store.said.append)
+    assert store.documents() == {"red": "red", "blue": "green"}
     assert "  embedding.document: no item has an attribute `size`" in store.said
 
     store.run(settings())
