@@ -53,7 +53,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelsConfig:
     return make_models(tmp_path_factory.mktemp("models"))
 
 
-FILM = {
+FILM: dict[str, object] = {
     "item_id": "film",
     "title": "Toy <b>Story</b>.",
     "description": "Toys come alive...",
@@ -70,7 +70,7 @@ FILM = {
         "empty": " ",
     },
 }
-ITEMS = (
+ITEMS: tuple[dict[str, object], ...] = (
     FILM,
     {"item_id": "seen", "price": 3.0},
     {"item_id": "silent", "title": "...", "categories": [], "attributes": {}, "price": float("nan")},
@@ -93,7 +93,8 @@ def texts(spark: SparkSession, item: DataFrame) -> DataFrame:
         media_text=rows(
             spark,
             "media_text",
-            *({**EYES, "content_id": name, "text": text} for name, text in (("p1", "boot"), ("p2", "shoe"))),
+            {**EYES, "content_id": "p1", "text": "boot"},
+            {**EYES, "content_id": "p2", "text": "shoe"},
         ),
         provided_text=rows(spark, "provided_text"),
         extractors=[LOOKS],
