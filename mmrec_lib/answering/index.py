@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.answering.vectors import QUESTION, question_encoder
-from mmrec_lib.embedding.owner_text import joined_texts, read_owner_text
+from mmrec_lib.embedding.owner_text import texts_of_fields
 from mmrec_lib.embedding.revisions import made_by
 from mmrec_lib.embedding.storage import with_vectors
 from mmrec_lib.encoders.spec import EncoderSpec
@@ -121,7 +121,7 @@ def save_indexes(
 
 def _words(lakehouse: Lakehouse, items: SnapshotItems, ids: pa.Array, config: SearchConfig) -> WordIndex:
     builder = WordIndexBuilder(len(ids), config.word_fields, config.k1, config.b)
-    texts = joined_texts(read_owner_text(lakehouse)).where(
+    texts = texts_of_fields(lakehouse, tuple(config.word_fields), "search.word_fields").where(
         (F.col("owner_kind") == "item") & F.col("field").isin(*config.word_fields)
     )
     for batch in lakehouse.stream_arrow("search_text", texts.select("owner_id", "field", "text")):

@@ -66,18 +66,28 @@ OWNER_TEXT = TableContract(
             "field",
             StringType(),
             "title, description or text of the record; images, audio or video for words of its media; transcript for "
-            "one that came precomputed for the owner and stands for those of its media.",
+            "one that came precomputed for the owner and stands for those of its media; document for what "
+            "embedding.document names, in one text.",
             required=True,
         ),
         Column(
-            "kind", StringType(), "written in the record itself; else transcript, ocr, labels or tags.", required=True
+            "kind",
+            StringType(),
+            "written in the record itself; document if put together of several; else transcript, ocr, labels or tags.",
+            required=True,
         ),
         Column("position", IntegerType(), "Place of the medium in its field, from 0; else 0.", required=True),
         Column("text", StringType(), "The words: without markup, in NFC, white space as single spaces.", required=True),
         Column("language", StringType(), "ISO 639-1 code as delivered, or as the model detected it; null if unknown."),
         Column("confidence", FloatType(), "How sure the model is, 0 to 1; null where it does not tell."),
-        Column("asset_id", StringType(), "The medium that the words were found in; null for those of the record."),
-        Column("encoder_id", StringType(), "Model that found them; provided if precomputed, null if written."),
+        Column(
+            "asset_id",
+            StringType(),
+            "The medium that the words were found in; null for written ones and documents.",
+        ),
+        Column(
+            "encoder_id", StringType(), "Model that found them; provided if precomputed, null if written or document."
+        ),
         Column("revision", StringType(), "Revision of the model; likewise."),
         Column("content_id", StringType(), "sha256 of the text; see content_embedding.", required=True),
     ),

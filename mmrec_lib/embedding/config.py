@@ -18,6 +18,17 @@ DEFAULT_LANGUAGE = "default"
 # Fields of `media_link`, and the kind of media in each.
 MEDIA_KINDS: dict[str, InputKind] = {"images": "image", "audio": "audio", "video": "video"}
 
+DOCUMENT = "document"
+"""Field of items that holds what `embedding.document` names as one text."""
+TEXT_FIELDS = ("title", "description", "transcript", "ocr", "labels", "tags")
+"""Fields of items that are texts by themselves."""
+CATEGORIES, PRICE, ATTRIBUTES = "categories", "price", "attributes"
+DOCUMENT_COLUMNS = (CATEGORIES, PRICE, ATTRIBUTES)
+"""Columns of items that a document may have."""
+ATTRIBUTE = "attribute:"
+"""Begins the name of an attribute in a document."""
+DEFAULT_DOCUMENT = ("title", CATEGORIES, ATTRIBUTES, "description")
+
 Names = str | tuple[str, ...] | None
 NamesByLanguage = str | tuple[str, ...] | dict[str, str] | None
 
@@ -73,6 +84,8 @@ class ItemFields(Section):
         ocr: What is written in its images.
         labels: What is to be seen in its images, in words.
         tags: What is to be heard in its sound and video, in words.
+        document: What `embedding.document` names, in one text. Its words are encoded twice unless the encoders of
+            title and description are null.
         images: Its images.
         audio: Its sound.
         video: Its video: what is to be seen, and an encoder of sound hears its sound track.
@@ -84,6 +97,7 @@ class ItemFields(Section):
     ocr: NamesByLanguage = "all-minilm-l6-v2"
     labels: NamesByLanguage = "all-minilm-l6-v2"
     tags: NamesByLanguage = "all-minilm-l6-v2"
+    document: NamesByLanguage = None
     images: Names = "efficientnet-lite0"
     audio: Names = "yamnet"
     video: Names = ("video-frames", "yamnet")
@@ -153,6 +167,11 @@ class EmbeddingConfig(Section):
     Attributes:
         extract: Which model reads which words out of which media.
         encode: Which encoder serves which field of which table.
+        document: What the text `document` of an item is made of, in this order: title, description, transcript, ocr,
+            labels, tags, categories, price, attributes (all of them, in the order of their names, without those that
+            are named besides) or attribute:<name>. An encoder reads a bounded length, so what matters comes first.
+            Null: title, categories, attributes, description where `embedding.encode.item.document` names an encoder,
+            else no such text is made; a list makes it also without an encoder, for others that read texts.
         provided: What a precomputed vector does: `replace` (its item is not encoded in that modality) or `both`.
         num_partitions: Tasks that encoding is cut into; None: two for each core of the cluster.
         batch_bytes: Most bytes of input that a worker holds at once.
@@ -165,6 +184,7 @@ class EmbeddingConfig(Section):
 
     extract: ExtractConfig = Field(default_factory=ExtractConfig)
     encode: EncodeConfig = Field(default_factory=EncodeConfig)
+    document: tuple[str, ...] | None = Field(default=None, min_length=1)
     provided: Literal["replace", "both"] = "replace"
     num_partitions: int | None = Field(default=None, ge=1)
     batch_bytes: int = Field(default=32 * 2**20, ge=1)
@@ -178,6 +198,19 @@ class EmbeddingConfig(Section):
         if isinstance(storage, str) and storage in REMOVED_STORAGES:
             raise ValueError(f"the format `{storage}` was removed, {REMOVED_STORAGES[storage]}")
         return storage
+
+    @field_validator("document")
+    @classmethod
+    def _entries_are_known(cls, document: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        entries = document or ()
+        known = (*TEXT_FIELDS, *DOCUMENT_COLUMNS)
+        unknown = [one for one in entries if one not in known and not (one.startswith(ATTRIBUTE) and one != ATTRIBUTE)]
+        if unknown:
+            raise ValueError(f"entries of {', '.join(known)} or {ATTRIBUTE}<name> are needed, got {', '.join(unknown)}")
+        repeated = sorted({one for one in entries if entries.count(one) > 1})
+        if repeated:
+            raise ValueError(f"each entry must be there once, got {', '.join(repeated)} several times")
+        return document
 
     @field_validator("encode")
     @classmethod
@@ -194,6 +227,13 @@ class EmbeddingConfig(Section):
                     f"got {', '.join(unknown)}"
                 )
         return encode
+
+    @property
+    def document_entries(self) -> tuple[str, ...]:
+        """Entries that the document of an item is made of, in their order; empty where none is made."""
+        if self.document is not None:
+            return self.document
+        return DEFAULT_DOCUMENT if any(one.field == DOCUMENT for one in self.field_encoders) else ()
 
     @property
     def field_encoders(self) -> tuple[FieldEncoder, ...]:

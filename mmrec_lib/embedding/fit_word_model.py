@@ -19,11 +19,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 
+from mmrec_lib.embedding.config import DOCUMENT
+from mmrec_lib.embedding.owner_text import texts_of_fields
 from mmrec_lib.embedding.texts import normalised
 from mmrec_lib.embedding.word_model_config import WordModelConfig
 from mmrec_lib.encoders.text.word_model import save_word_model, word_counts
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.lakehouse.session import num_tasks
+from mmrec_lib.lakehouse.tables import Lakehouse
 from mmrec_lib.text.tokenizer import tokenize
 from mmrec_lib.text.well_formed import well_formed
 
@@ -87,22 +90,28 @@ def fit_word_model(texts: DataFrame, root: str, settings: WordModelConfig, stage
     return directory
 
 
-def store_texts(item: DataFrame, review: DataFrame, fields: Sequence[str]) -> DataFrame:
+def store_texts(lakehouse: Lakehouse, fields: Sequence[str]) -> DataFrame:
     """The store's own texts that a model is fitted on.
 
     Args:
-        item: Bronze table.
-        review: Bronze table.
-        fields: Any of title, description and review.
+        lakehouse: Tables.
+        fields: Any of title, description, review and document.
 
     Returns:
         `text`, one row a text, repetitions and nulls included.
+
+    Raises:
+        NoDataError: When documents are wanted, and no item has one.
     """
+    item = lakehouse.read("item")
     sources = {
         "title": item.select("title"),
         "description": item.select("description"),
-        "review": review.select("text"),
+        "review": lakehouse.read("review").select("text"),
     }
+    if DOCUMENT in fields:
+        texts = texts_of_fields(lakehouse, fields, "words.fields")
+        sources[DOCUMENT] = texts.where(F.col("field") == DOCUMENT).select("text")
     return reduce(DataFrame.unionAll, [sources[field].toDF("text") for field in dict.fromkeys(fields)])
 
 

@@ -9,6 +9,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from mmrec_lib.contracts import CONTRACTS
+from mmrec_lib.embedding.config import DOCUMENT
+from mmrec_lib.embedding.document_parts import column_parts
 from mmrec_lib.embedding.extracted_text import TRANSCRIPT, TextExtractor, media_words, precomputed_transcripts
 from mmrec_lib.embedding.revisions import PROVIDED
 from mmrec_lib.embedding.texts import content_id, normalised
@@ -18,6 +20,8 @@ from mmrec_lib.lakehouse.tables import Lakehouse
 
 WRITTEN = "written"
 """Kind of texts that stand in the record itself."""
+# Kinds of which an owner has one text a field.
+_BY_FIELD = (WRITTEN, DOCUMENT)
 # What joins the words of several media of one owner, by kind.
 SEPARATORS = {TRANSCRIPT: " ", "ocr": " ", "labels": ", ", "tags": ", "}
 _ITEM_FIELDS = ("title", "description")
@@ -80,10 +84,50 @@ def owner_text_rows(
     return normal.withColumn("content_id", content_id(F.col("text"))).select(*CONTRACTS["owner_text"].content_columns)
 
 
-def write_owner_text(lakehouse: Lakehouse, extractors: Sequence[TextExtractor]) -> int:
-    """Make the table owner_text hold the texts of all items and reviews as they are now; returns its number of rows."""
+def document_rows(owner_text: DataFrame, item: DataFrame, entries: Sequence[str]) -> DataFrame:
+    """Rows of `owner_text` that bring together what items say, as one text each; their kind is `document`.
+
+    Items of which none of the entries says anything have none.
+
+    Args:
+        owner_text: The other rows, see `owner_text_rows`.
+        item: Bronze table.
+        entries: See `EmbeddingConfig.document_entries`.
+    """
+    texts = joined_texts(owner_text).where((F.col("owner_kind") == "item") & F.col("field").isin(*entries))
+    of_texts = texts.select("owner_id", _place(F.col("field"), entries).alias("place"), F.lit("").alias("name"), "text")
+    of_columns = column_parts(item, entries).withColumnRenamed("item_id", "owner_id")
+    parts = of_texts.unionByName(of_columns.withColumn("text", normalised(F.col("text"))))
+    # Also without those of which only dots are left.
+    in_order = F.array_sort(F.collect_list(F.struct("place", "name", "text")))
+    rows = parts.where(F.rtrim("text", F.lit(".")) != "").groupBy("owner_id").agg(in_order.alias("parts"))
+    made = {
+        "owner_kind": F.lit("item"),
+        "owner_id": F.col("owner_id"),
+        "field": F.lit(DOCUMENT),
+        "kind": F.lit(DOCUMENT),
+        "position": F.lit(0),
+        "text": F.trim(_as_one("parts")),
+    }
+    contract = CONTRACTS["owner_text"]
+    nothing = {name: F.lit(None).cast(contract.schema[name].dataType) for name in contract.content_columns}
+    documents = rows.select(*[value.alias(name) for name, value in (nothing | made).items()])
+    return documents.withColumn("content_id", content_id(F.col("text"))).select(*contract.content_columns)
+
+
+def write_owner_text(
+    lakehouse: Lakehouse, extractors: Sequence[TextExtractor], document_entries: Sequence[str] = ()
+) -> int:
+    """Make the table owner_text hold the texts of all items and reviews as they are now; returns its number of rows.
+
+    Args:
+        lakehouse: Tables.
+        extractors: The models whose words count; precomputed ones always do.
+        document_entries: See `document_rows`; empty makes none.
+    """
+    item = lakehouse.read("item")
     rows = owner_text_rows(
-        lakehouse.read("item"),
+        item,
         lakehouse.read("review"),
         lakehouse.read("media_link"),
         media_text=lakehouse.read("media_text"),
@@ -91,6 +135,8 @@ def write_owner_text(lakehouse: Lakehouse, extractors: Sequence[TextExtractor]) 
         extractors=extractors,
     )
     texts = lakehouse.stage("owner_text", rows)
+    if document_entries:
+        texts = texts.unionByName(lakehouse.stage("owner_text", document_rows(texts, item, document_entries)))
     lakehouse.merge("owner_text", Staged(texts), delete_keys=lakehouse.read("owner_text"))
     # Also where there is no text at all: readers take a store without the table for one of an earlier version.
     lakehouse.ensure("owner_text")
@@ -109,6 +155,26 @@ def read_owner_text(lakehouse: Lakehouse) -> DataFrame:
     return lakehouse.read("owner_text")
 
 
+def texts_of_fields(lakehouse: Lakehouse, fields: Sequence[str], setting: str) -> DataFrame:
+    """Texts of each owner, see `joined_texts`, for readers of some fields.
+
+    Args:
+        lakehouse: Tables.
+        fields: Fields that are read.
+        setting: Configuration key that names them, for people.
+
+    Raises:
+        NoDataError: When there is no owner_text, or `document` is among the fields and no item has one.
+    """
+    texts = read_owner_text(lakehouse)
+    if DOCUMENT in fields and texts.where(F.col("kind") == DOCUMENT).isEmpty():
+        raise NoDataError(
+            f"{setting}: the field `{DOCUMENT}` is named, and no item in owner_text has one. Set embedding.document to "
+            "what it is made of, or embedding.encode.item.document to an encoder, and run extract_text."
+        )
+    return joined_texts(texts)
+
+
 def joined_texts(owner_text: DataFrame) -> DataFrame:
     """Texts of each owner, those of one kind that were found in several of its media joined in the order of these.
 
@@ -120,12 +186,12 @@ def joined_texts(owner_text: DataFrame) -> DataFrame:
         and field.
     """
     names = ("owner_kind", "owner_id", "field", "text", "content_id")
-    written = owner_text.where(F.col("kind") == WRITTEN).select(*names)
+    by_field = owner_text.where(F.col("kind").isin(*_BY_FIELD)).select(*names)
     in_order = F.array_sort(F.collect_list(F.struct("field", "position", "text", "content_id")))
     texts = F.transform(F.col("parts"), lambda part: part["text"])
     joined = [F.when(F.col("kind") == kind, F.array_join(texts, by)) for kind, by in SEPARATORS.items()]
     found = (
-        owner_text.where(F.col("kind") != WRITTEN)
+        owner_text.where(~F.col("kind").isin(*_BY_FIELD))
         .groupBy("owner_kind", "owner_id", "kind")
         .agg(in_order.alias("parts"))
         .select("owner_kind", "owner_id", F.col("kind").alias("field"), "parts", F.coalesce(*joined).alias("text"))
@@ -134,7 +200,7 @@ def joined_texts(owner_text: DataFrame) -> DataFrame:
             F.when(F.size("parts") == 1, F.col("parts")[0]["content_id"]).otherwise(content_id(F.col("text"))),
         )
     )
-    return written.unionByName(found.select(*names))
+    return by_field.unionByName(found.select(*names))
 
 
 def review_words(texts: DataFrame) -> DataFrame:
@@ -170,8 +236,7 @@ def documents(texts: DataFrame, fields: Sequence[str]) -> DataFrame:
         .groupBy("owner_kind", "owner_id")
         .agg(F.array_sort(F.collect_list(F.struct(order.alias("order"), "text"))).alias("parts"))
     )
-    words = F.transform("parts", lambda part: F.rtrim(part["text"], F.lit(".")))
-    return parts.select("owner_kind", "owner_id", F.array_join(words, _BETWEEN_FIELDS).alias("document"))
+    return parts.select("owner_kind", "owner_id", _as_one("parts").alias("document"))
 
 
 def single_texts(texts: DataFrame, fields: Sequence[str]) -> DataFrame:
@@ -196,6 +261,12 @@ def _written(kind: str, records: DataFrame, key: str, fields: Sequence[str], lan
             F.lit(0).alias("position"),
         )
     )
+
+
+def _as_one(parts: str) -> Column:
+    """The texts of an array in its order, as one text."""
+    words = F.transform(parts, lambda part: F.rtrim(part["text"], F.lit(".")))
+    return F.array_join(words, _BETWEEN_FIELDS)
 
 
 def _place(field: Column, fields: Sequence[str]) -> Column:

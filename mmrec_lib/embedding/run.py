@@ -14,6 +14,7 @@ from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.chunks import ChunkedRun, ReportProgress, Work
 from mmrec_lib.embedding.config import MEDIA_KINDS, EmbeddingConfig, FieldEncoder
 from mmrec_lib.embedding.contents import content_embedding_rows, item_contents, plan_encoding
+from mmrec_lib.embedding.document_parts import unknown_attributes
 from mmrec_lib.embedding.extracted_text import (
     TextExtractor,
     media_text_rows,
@@ -135,11 +136,13 @@ def extract_texts(
     is_in_use = in_use(lakehouse.read("encoder_release"), [extractor.spec for extractor in extractors])
     unused = _unused(lakehouse.read("media_text"), assets, is_in_use)
     _merge(lakehouse, "media_text", [*run.take(), provided], delete_keys=unused)
+    for name in unknown_attributes(lakehouse.read("item"), config.document_entries):
+        report_progress(f"  embedding.document: no item has an attribute `{name}`")
     counts = {
         "extracted": run.counts["rows"] - run.counts["errors"],
         "provided": provided.count(),
         "errors": run.counts["errors"],
-        "texts": write_owner_text(lakehouse, extractors),
+        "texts": write_owner_text(lakehouse, extractors, config.document_entries),
     }
     return counts | _to_retry(run), run.metrics
 

@@ -16,7 +16,7 @@ class WordModelConfig(Section):
         name: Name of its directory under `models.root`; an encoder of kind `method` with this name (or
             `directory`) uses it.
         method: tfidf (weighted words, reduced by truncated singular value decomposition) or word2vec.
-        fields: Texts that it is fitted on.
+        fields: Texts that it is fitted on; `document` is read from owner_text, so extract_text must have run.
         dim: Length of the vectors; less where there are fewer words or texts.
         vocabulary_size: Most words that are known, the most frequent ones.
         min_texts: Texts that a word must be in.
@@ -31,7 +31,7 @@ class WordModelConfig(Section):
 
     name: str = Field(default="store-words", min_length=1)
     method: Literal["tfidf", "word2vec"] = "tfidf"
-    fields: tuple[Literal["title", "description", "review"], ...] = Field(
+    fields: tuple[Literal["title", "description", "review", "document"], ...] = Field(
         default=("title", "description", "review"), min_length=1
     )
     dim: int = Field(default=128, ge=2, le=1024)

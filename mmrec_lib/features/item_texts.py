@@ -7,7 +7,7 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.embedding.owner_text import documents, joined_texts, read_owner_text, single_texts
+from mmrec_lib.embedding.owner_text import documents, single_texts, texts_of_fields
 from mmrec_lib.errors import NoDataError
 from mmrec_lib.features.load import sorted_table
 from mmrec_lib.generation.candidate_texts import ItemTexts
@@ -30,7 +30,7 @@ def items_with_texts(
     if config.model is None and not for_searches:
         nothing = F.lit(None).cast("string")
         return ids.withColumn("title", nothing).withColumn("document", nothing)
-    texts = joined_texts(read_owner_text(lakehouse)).where(F.col("owner_kind") == "item")
+    texts = texts_of_fields(lakehouse, config.fields, "scorer.fields").where(F.col("owner_kind") == "item")
     titles = single_texts(texts, config.fields).withColumnRenamed("document", "title")
     both = titles.join(documents(texts, config.fields), ["owner_kind", "owner_id"])
     of_items = both.select(F.col("owner_id").alias("item_id"), "title", "document")

@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mmrec_lib.embedding.owner_text import documents, joined_texts, read_owner_text, single_texts
+from mmrec_lib.embedding.owner_text import documents, single_texts, texts_of_fields
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.features.load import current_snapshot
 from mmrec_lib.fine_tuning.contents import (
@@ -124,7 +124,7 @@ def labelled_rows(lakehouse: Lakehouse, labels: DataFrame, config: RecipeConfig)
     What users turned to after the train part of the current snapshot is not in their texts, and with
     `recipe.train_part_only` pairs of the other parts are left out.
     """
-    texts = joined_texts(read_owner_text(lakehouse))
+    texts = texts_of_fields(lakehouse, config.fields, "recipe.fields")
     labels = labels.select("label_id", "owner_kind", "owner_id", "item_id", "text", "label", "spans", "split")
     nothing = F.lit(None).cast("string")
     if config.kind == "pair":

@@ -14,7 +14,7 @@ from pyspark.sql.types import StructType
 
 from mmrec_lib.contracts import CONTRACTS
 from mmrec_lib.embedding.operator import on_this_worker, portable
-from mmrec_lib.embedding.owner_text import documents, joined_texts, read_owner_text
+from mmrec_lib.embedding.owner_text import documents, texts_of_fields
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.weights.directory import local_directory
 from mmrec_lib.fine_tuning.contents import as_image, first_images, image_features
@@ -78,7 +78,7 @@ def owner_predictions(
         revision: Revision of the trained recipe.
         pseudo_owners: Kind and id of the owners whose predictions it learned from; their rows are marked.
     """
-    texts = joined_texts(read_owner_text(lakehouse)).where(F.col("owner_kind").isin(*owner_kinds))
+    texts = texts_of_fields(lakehouse, config.fields, "recipe.fields").where(F.col("owner_kind").isin(*owner_kinds))
     table = CONTRACTS["text_entity" if config.kind == "tagger" else "recipe_prediction"]
     if config.kind == "tagger":
         rows = texts.where(F.col("field").isin(*config.fields)).select("owner_kind", "owner_id", "field", "text")

@@ -8,7 +8,13 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from scipy.sparse import csr_array
 
-from mmrec_lib.embedding.owner_text import documents, joined_texts, read_owner_text, review_words
+from mmrec_lib.embedding.owner_text import (
+    documents,
+    joined_texts,
+    read_owner_text,
+    review_words,
+    texts_of_fields,
+)
 from mmrec_lib.errors import RecipeError
 from mmrec_lib.features.interactions import Cuts
 from mmrec_lib.features.load import current_snapshot
@@ -24,9 +30,8 @@ def items_with_text(lakehouse: Lakehouse, config: AdaptationConfig) -> DataFrame
     Returns:
         `item_id`, `content`.
     """
-    texts = joined_texts(read_owner_text(lakehouse))
-    of_items = documents(texts, config.fields).where(F.col("owner_kind") == "item")
-    return _sampled(lakehouse, of_items.withColumnRenamed("document", "content"), config, "content")
+    texts = _texts_of_items(lakehouse, config).withColumnRenamed("document", "content")
+    return _sampled(lakehouse, texts, config, "content")
 
 
 def items_with_image(lakehouse: Lakehouse, config: AdaptationConfig) -> DataFrame:
@@ -36,10 +41,15 @@ def items_with_image(lakehouse: Lakehouse, config: AdaptationConfig) -> DataFram
 
 def items_with_either(lakehouse: Lakehouse, config: AdaptationConfig) -> DataFrame:
     """Items with a text or an image, sampled likewise: `item_id`, `text`, `image_id`, one of which may be null."""
-    texts = documents(joined_texts(read_owner_text(lakehouse)), config.fields).where(F.col("owner_kind") == "item")
-    of_texts = texts.select("owner_id", F.col("document").alias("text"))
+    of_texts = _texts_of_items(lakehouse, config).select("owner_id", F.col("document").alias("text"))
     either = of_texts.join(_images_of_items(lakehouse), "owner_id", "full_outer")
     return _sampled(lakehouse, either, config, "text", "image_id")
+
+
+def _texts_of_items(lakehouse: Lakehouse, config: AdaptationConfig) -> DataFrame:
+    """The text of each item that has one: `owner_kind`, `owner_id`, `document`."""
+    texts = texts_of_fields(lakehouse, config.fields, "adaptation.fields")
+    return documents(texts, config.fields).where(F.col("owner_kind") == "item")
 
 
 def _images_of_items(lakehouse: Lakehouse) -> DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
-from mmrec_lib.embedding.owner_text import documents, joined_texts, read_owner_text, single_texts
+from mmrec_lib.embedding.owner_text import documents, single_texts, texts_of_fields
 from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.errors import RecipeError
 from mmrec_lib.fine_tuning.contents import as_image, first_images, image_features
@@ -42,7 +42,8 @@ def read_unlabelled(
             f"`{config.task}` bring texts of their own, which owners without a label lack. Set "
             "recipe.pseudo_labels=null."
         )
-    texts = joined_texts(read_owner_text(lakehouse)).where(F.col("owner_kind").isin(*labelled.owner_kinds))
+    texts = texts_of_fields(lakehouse, config.fields, "recipe.fields")
+    texts = texts.where(F.col("owner_kind").isin(*labelled.owner_kinds))
     rows = single_texts(texts, config.fields) if config.kind == "tagger" else documents(texts, config.fields)
     labels = lakehouse.read("label").where(F.col("task") == config.task).select(*_OWNER)
     rows = rows.join(labels, list(_OWNER), "left_anti")

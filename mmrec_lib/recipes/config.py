@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from mmrec_lib.section import Section
 
 RecipeKind = Literal["tagger", "classifier", "pair", "text_image", "from_nothing"]
-TextField = Literal["title", "description", "text", "transcript", "ocr", "labels", "tags"]
+TextField = Literal["title", "description", "text", "transcript", "ocr", "labels", "tags", "document"]
 
 
 class PseudoLabelConfig(Section):
@@ -34,7 +34,8 @@ class RecipeConfig(Section):
         kind: tagger (parts of texts), classifier (of texts), pair (a user's text beside an item's: rating levels),
             text_image (both decide), or from_nothing (a small network of words and images without pretrained weights).
         task: Task of the labels.
-        fields: Fields of the owner's texts that are read, in this order; a tagger reads each alone.
+        fields: Fields of the owner's texts that are read, in this order; a tagger reads each alone, and no document,
+            which is put together and changes with its parts.
         encoder: Text model of `models.encoders` that training starts from; not used by from_nothing.
         image_encoder: Image model of `models.encoders` whose vectors text_image reads.
         uses_images: Whether from_nothing reads the owner's first image as well.
@@ -95,6 +96,15 @@ class RecipeConfig(Section):
         if self.min_examples > self.max_examples:
             raise ValueError(
                 f"min_examples must be at most max_examples, got {self.min_examples} and {self.max_examples}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _spans_are_of_texts_as_they_were_written(self) -> RecipeConfig:
+        if self.kind == "tagger" and "document" in self.fields:
+            raise ValueError(
+                "fields of a tagger must be texts as they were written or found, since labels name their characters, "
+                "got document, which is put together of several. Name those that it is made of"
             )
         return self
 

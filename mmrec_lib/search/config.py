@@ -10,8 +10,8 @@ from mmrec_lib.section import Section
 
 Weight = Literal["words", "text", "image", "joint"]
 PhotoLook = Annotated[float, Field(ge=1, le=2)]
-WORD_FIELDS = ("title", "description", "categories", "transcript", "ocr", "labels", "tags")
-VECTOR_FIELDS = ("title", "description", "transcript", "ocr", "labels", "tags", "images")
+WORD_FIELDS = ("title", "description", "categories", "transcript", "ocr", "labels", "tags", "document")
+VECTOR_FIELDS = ("title", "description", "transcript", "ocr", "labels", "tags", "document", "images")
 MAX_K = 1000
 
 
@@ -42,9 +42,9 @@ class SearchConfig(Section):
         k: Items a query, where it does not say.
         candidates: Items that each way of finding puts up; a list is made of these. At least as many as a query wants.
         word_fields: Weight of each field whose words are searched, of title, description, categories, transcript, ocr,
-            labels and tags.
-        vector_fields: Fields whose vectors are searched, of title, description, transcript, ocr, labels, tags and
-            images; the encoders are those of `embedding.encode.item`.
+            labels, tags and document.
+        vector_fields: Fields whose vectors are searched, of title, description, transcript, ocr, labels, tags, document
+            and images; the encoders are those of `embedding.encode.item`.
         k1: How soon more of the same word stops to count.
         b: How much long documents are held back, from 0 to 1.
         fusion: `rrf` adds up reciprocal ranks, `weighted` the scores, each divided by its best.

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import filecmp
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,8 @@ from mmrec_lib.encoders.config import ModelsConfig
 from mmrec_lib.encoders.registry import make_encoder
 from mmrec_lib.encoders.text.word_model import word_counts
 from mmrec_lib.errors import NoDataError
+from mmrec_lib.lakehouse.tables import Lakehouse
+from tests.spark.test_embedding_contents import rows
 
 SEA = ["ship sails over the wave", "wave and wind and ship", "the wind fills the sail", "sail on the wave with wind"]
 LAND = ["山の道を歩く", "道は山の森へ", "森の道を歩く", "山と森を歩く"]
@@ -86,14 +87,9 @@ def test_too_few_words_are_an_error_that_says_what_to_do(spark: SparkSession, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_the_texts_of_a_store_are_those_of_the_chosen_fields(lakehouse: Any) -> None:
-    item, review = lakehouse.read("item"), lakehouse.read("review")
-    item = item.unionByName(
-        item.sparkSession.createDataFrame([("i", "T", "D")], "item_id string, title string, description string"),
-        allowMissingColumns=True,
-    )
-    assert {row["text"] for row in store_texts(item, review, ("title", "description", "review")).collect()} == {
-        "T",
-        "D",
-    }
-    assert [row["text"] for row in store_texts(item, review, ("title",)).collect()] == ["T"]
+def test_the_texts_of_a_store_are_those_of_the_chosen_fields(lakehouse: Lakehouse) -> None:
+    lakehouse.merge("item", rows(lakehouse.spark, "item", {"item_id": "i", "title": "T", "description": "D"}))
+    lakehouse.merge("review", rows(lakehouse.spark, "review", {"review_id": "r", "text": "R"}))
+    every = store_texts(lakehouse, ("title", "description", "review")).collect()
+    assert {row["text"] for row in every} == {"T", "D", "R"}
+    assert [row["text"] for row in store_texts(lakehouse, ("title",)).collect()] == ["T"]
