@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmrec_lib.encoders.spec import EncoderInput, ExtractedText
-from mmrec_lib.media.images import ContinuedImage
 
 
 def bounded(batches: Iterable[pa.RecordBatch], column: str, max_bytes: int, max_rows: int) -> Iterator[pa.Table]:
@@ -73,13 +72,6 @@ class Rows(Sequence[EncoderInput]):
             return [self[number] for number in range(len(self))[row]]
         value: EncoderInput = self._column[row].as_py()
         return self._read(row) if value is None else value
-
-
-def continued(contents: Sequence[EncoderInput], factor: float) -> Sequence[EncoderInput]:
-    """The same contents, where images are continued by a factor; see `ContinuedImage`."""
-    if factor == 1:
-        return contents
-    return [ContinuedImage(content, factor) if isinstance(content, bytes) else content for content in contents]
 
 
 def vector_array(vectors: npt.NDArray[np.float32], is_valid: Sequence[bool]) -> pa.ListArray:

@@ -18,7 +18,7 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
 
 from mmrec_lib.contracts import CONTRACTS
-from mmrec_lib.embedding.batches import Rows, bounded, continued, text_arrays, vector_array
+from mmrec_lib.embedding.batches import Rows, bounded, text_arrays, vector_array
 from mmrec_lib.embedding.chunks import tasks_worth
 from mmrec_lib.embedding.config import EmbeddingConfig
 from mmrec_lib.encoders.config import EncoderConfig, ModelsConfig
@@ -29,7 +29,7 @@ from mmrec_lib.errors import ConfigError, EncoderError
 from mmrec_lib.lakehouse.kept_media import read_kept
 from mmrec_lib.lakehouse.session import num_tasks
 from mmrec_lib.location import absolute
-from mmrec_lib.media.images import DecodeOnce
+from mmrec_lib.media.images import DecodeOnce, continued
 
 VECTOR_FIELDS = (
     StructField("vector", ArrayType(FloatType())),

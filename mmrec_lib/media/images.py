@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +72,13 @@ class ContinuedImage(bytes):
         made = super().__new__(cls, content)
         made.factor = factor
         return made
+
+
+def continued(contents: Sequence[str | bytes | None], factor: float) -> Sequence[str | bytes | None]:
+    """The same contents of a batch, with each image among them as a `ContinuedImage`; a factor of 1 changes none."""
+    if factor == 1:
+        return contents
+    return [ContinuedImage(content, factor) if isinstance(content, bytes) else content for content in contents]
 
 
 def open_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -14,7 +14,7 @@ from mmrec_lib.media import images
 from mmrec_lib.media.child import DecoderChild
 from mmrec_lib.media.decoder_limits import DecoderLimits
 from mmrec_lib.media.errors import MEDIA_REASONS, MediaError
-from mmrec_lib.media.images import ContinuedImage, check_image, continue_edges, decode_image
+from mmrec_lib.media.images import ContinuedImage, check_image, continue_edges, continued, decode_image
 from tests.data.media_faults import huge_jpeg
 
 
@@ -420,3 +420,11 @@ def test_a_continued_image_is_decoded_like_its_file_and_refused_like_it() -> Non
         with pytest.raises(MediaError) as continued:
             decode_image(ContinuedImage(bad, 1.2))
         assert str(continued.value) == str(plain.value)
+
+
+def test_of_a_batch_images_alone_are_continued() -> None:
+    batch = [b"image", None, "text"]
+    assert continued(batch, 1.0) is batch
+    made = continued(batch, 1.2)
+    assert made == batch
+    assert [type(one) for one in made] == [ContinuedImage, type(None), str]
