@@ -79,13 +79,13 @@ def _part(place: int, name: str | Column, text: Column) -> Column:
 
 
 def _words(value: Column) -> Column:
-    """An attribute's value in words: lists and objects come as JSON."""
+    """An attribute's value in words: lists and objects come as JSON, which Spark reads up to its end and no further."""
     as_entries = F.map_entries(F.from_json(value, "map<string, string>"))
     has_value = F.filter(as_entries, lambda one: one["value"].isNotNull())
     of_object = F.transform(has_value, lambda one: F.concat_ws(": ", one["key"], one["value"]))
     return F.coalesce(
-        F.when(value.startswith("["), _joined(F.from_json(value, "array<string>"))),
-        F.when(value.startswith("{"), _joined(of_object)),
+        F.when(value.startswith("[") & value.endswith("]"), _joined(F.from_json(value, "array<string>"))),
+        F.when(value.startswith("{") & value.endswith("}"), _joined(of_object)),
         value,
     )
 

@@ -67,6 +67,7 @@ FILM: dict[str, object] = {
         "sizes": '{"l":2,"m":null}',
         "nothing": "[]",
         "note": "[sic] <p>restored</p>",
+        "quote": '["You"] are a toy',
         "empty": " ",
     },
 }
@@ -103,11 +104,11 @@ def texts(spark: SparkSession, item: DataFrame) -> DataFrame:
 
 
 def test_a_document_has_its_entries_in_order_and_words_without_markup(texts: DataFrame, item: DataFrame) -> None:
-    others = "Tom Hanks, Tim Allen. in_colour: true. [sic] restored. l: 2"
+    others = 'Tom Hanks, Tim Allen. in_colour: true. [sic] restored. ["You"] are a toy. l: 2'
     expected = {
         DEFAULT_DOCUMENT: {
             "film": "Toy Story. Animation, Family. Tom Hanks, Tim Allen. John Lasseter. in_colour: true. "
-            "[sic] restored. l: 2. year: 1995. Toys come alive",
+            '[sic] restored. ["You"] are a toy. l: 2. year: 1995. Toys come alive',
             "named": "Alone",
         },
         ("attribute:year", "attributes", "attribute:director", "price", "title"): {
